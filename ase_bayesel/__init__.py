@@ -1,0 +1,70 @@
+"""Bayesian selection of training structures for machine-learned interatomic potentials."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .bias import TauRule
+    from .calculator import BiasedCalculator, Prediction
+    from .campaign import Campaign
+    from .config import CampaignConfig, load_config
+    from .descriptors.ace import ACEDescriptor
+    from .posterior import Posterior
+    from .surrogate import Surrogate, Weights, fit_surrogate
+    from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
+    from .walkers import WalkerStep, run_walker
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "ACEDescriptor": "descriptors.ace",
+    "BiasedCalculator": "calculator",
+    "Campaign": "campaign",
+    "CampaignConfig": "config",
+    "EnergyTrigger": "triggers",
+    "ForceTrigger": "triggers",
+    "Guards": "triggers",
+    "Posterior": "posterior",
+    "Prediction": "calculator",
+    "RelativeForceTrigger": "triggers",
+    "Surrogate": "surrogate",
+    "TauRule": "bias",
+    "WalkerStep": "walkers",
+    "Weights": "surrogate",
+    "fit_surrogate": "surrogate",
+    "load_config": "config",
+    "run_walker": "walkers",
+}
+
+__all__ = [
+    "ACEDescriptor",
+    "BiasedCalculator",
+    "Campaign",
+    "CampaignConfig",
+    "EnergyTrigger",
+    "ForceTrigger",
+    "Guards",
+    "Posterior",
+    "Prediction",
+    "RelativeForceTrigger",
+    "Surrogate",
+    "TauRule",
+    "WalkerStep",
+    "Weights",
+    "fit_surrogate",
+    "load_config",
+    "run_walker",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room when it is first used."""
+    if name in _ROOMS:
+        return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,69 @@
+"""The strength tau of the bias from running averages; pure state to state.
+
+Hyperactive learning (van der Oord et al. 2022) runs MD on E - tau sigma_E. tau
+is set so that the bias force is a chosen fraction tau_rel of the unbiased force.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TauRule:
+    """How tau follows from the running averages.
+
+    Attributes
+    ----------
+    tau_rel
+        Aimed ratio of the mean bias force to the mean unbiased force.
+    delay
+        Number of evaluations before the bias is switched on.
+    tau_max
+        Upper limit of tau, so that a structure without uncertainty gradient
+        cannot drive it to infinity.
+    memory
+        Number of evaluations over which the averages forget.
+    """
+
+    tau_rel: float
+    delay: int = 20
+    tau_max: float = 50.0
+    memory: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.tau_rel >= 0 or not np.isfinite(self.tau_rel):
+            raise ValueError(f"tau_rel: must be finite and not negative, got {self.tau_rel}")
+        if self.delay < 1 or self.memory < 1 or not self.tau_max > 0:
+            raise ValueError("delay and memory must be at least 1 and tau_max positive")
+
+
+@dataclass(frozen=True)
+class TauHistory:
+    """Running means of the unbiased force and of |grad sigma_E|, per atom, eV/A."""
+
+    n: int = 0
+    force: float = 0.0
+    gradient: float = 0.0
+
+    def updated(self, forces: np.ndarray, gradient: np.ndarray, rule: TauRule) -> TauHistory:
+        """History after one more evaluation; ``forces`` and ``gradient`` are ``(n_atoms, 3)``."""
+        n = self.n + 1
+        share = 1.0 / min(n, rule.memory)
+        force = float(np.mean(np.linalg.norm(forces, axis=1)))
+        slope = float(np.mean(np.linalg.norm(gradient, axis=1)))
+        return TauHistory(
+            n,
+            self.force + share * (force - self.force),
+            self.gradient + share * (slope - self.gradient),
+        )
+
+    def tau(self, rule: TauRule) -> float:
+        """tau = tau_rel <|F|> / <|grad sigma_E|>, 0 during the delay, at most ``tau_max``."""
+        if self.n < rule.delay:
+            return 0.0
+        if self.gradient <= 0.0:
+            return rule.tau_max
+        return min(rule.tau_max, rule.tau_rel * self.force / self.gradient)

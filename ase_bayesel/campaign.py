@@ -1,0 +1,330 @@
+"""The N-shot campaign: explore, label, refit, round after round.
+
+`Campaign.run` is a generator of events. Whatever happened is on disk before the
+event that tells of it, and running again continues where the directory ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from .accuracy import compare
+from .answers import read_answers
+from .build import (
+    build_descriptor,
+    build_engine,
+    build_guards,
+    build_tau_rule,
+    build_trigger,
+    build_weights,
+    engine_name,
+)
+from .calculator import BiasedCalculator
+from .config import CampaignConfig, validate_config
+from .errors import ConfigError
+from .explore import ExploreState, start_exploration, take_turn
+from .labelling import label_structure
+from .store import RoundReport, Store
+from .structures import PropertyKeys, read_frames, structure_id, targets
+from .surrogate import Surrogate, fit_surrogate
+from .walkers import WalkerStep, run_walker
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something moved: ``done`` of ``total`` units of a stage of a round."""
+
+    round_number: int
+    stage: str
+    done: int
+    total: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event. ``awaiting`` is the batch that waits for labels, if any."""
+
+    reason: str
+    awaiting: Path | None = None
+
+
+Event = Progress | RoundReport | Ended
+
+
+class Campaign:
+    """One campaign directory and the config that drives it.
+
+    Parameters
+    ----------
+    config
+        A validated config with absolute paths (`load_config`).
+    directory
+        Where everything is kept. If it holds a campaign already, that one is
+        continued; of the config only ``stop`` may have changed.
+
+    Raises
+    ------
+    ConfigError
+        If the directory belongs to a different config, naming the fields.
+    StructureError
+        If an input file cannot be used.
+    """
+
+    def __init__(self, config: CampaignConfig, directory: str | Path) -> None:
+        self.config = config
+        self.store = Store(directory)
+        self._keys = PropertyKeys(
+            config.data.energy_key, config.data.forces_key, config.data.virial_key
+        )
+        self._descriptor = build_descriptor(config)
+        if self.store.exists:
+            self._check_same_config()
+        else:
+            inputs = {"train": config.data.train, "starts": config.explore.starts}
+            if config.data.test is not None:
+                inputs["test"] = config.data.test
+            frames = {name: read_frames(path) for name, path in inputs.items()}
+            for name, path in inputs.items():
+                self._check_elements(frames[name], path)
+            self._check_test_labels(frames.get("test", []))
+            self.store.create(config.model_dump(mode="json"), frames)
+        self._train = self.store.read_input("train")
+        self._test = self.store.read_input("test")
+        self._starts = self.store.read_input("starts")
+        self._factory = build_engine(config.labelling)
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Campaign:
+        """Continue the campaign of a directory with the config that lies there."""
+        store = Store(directory)
+        return cls(validate_config(store.read_config(), str(store.config_path)), directory)
+
+    def run(self) -> Iterator[Event]:
+        """Go on until the campaign ends or waits for labels; one event at a time."""
+        number = self.store.completed_rounds()
+        if number == 0:
+            yield from self._refit(0, ExploreState(()))
+            number = 1
+        while True:
+            reason = self._reason_to_end(number)
+            if reason is not None:
+                yield Ended(reason)
+                return
+            state = yield from self._explore(number)
+            missing = yield from self._label(number, state)
+            if missing:
+                yield Ended(
+                    f"{missing} structures wait for labels: put them into "
+                    f"{self.store.answer_path(number)} under the keys of the config and run again",
+                    self.store.batch_path(number),
+                )
+                return
+            yield from self._refit(number, state)
+            number += 1
+
+    # -- stages --------------------------------------------------------------
+
+    def _explore(self, number: int) -> Generator[Event, None, ExploreState]:
+        explore = self.config.explore
+        first = (number - 1) * explore.walkers
+        starts = list(islice(cycle(self._starts), first, first + explore.walkers))
+        surrogate = Surrogate.load(self.store.model_path(number - 1))
+        calculator = BiasedCalculator(
+            surrogate.calculator(), surrogate, tau=explore.tau, tau_rel=build_tau_rule(explore)
+        )
+        saved = self.store.load_exploration(number, starts)
+        if saved is None:
+            seeds = np.random.SeedSequence((self.config.seed, number)).spawn(explore.walkers)
+            state = start_exploration(starts, [np.random.default_rng(seed) for seed in seeds])
+        else:
+            state, posterior = saved
+            calculator.surrogate = replace(surrogate, posterior=posterior)
+        limit = self._pick_limit(number)
+        while len(state.picks) < limit and state.alive:
+            turn = take_turn(state, calculator, partial(self._start_walker, calculator))
+            state = yield from self._watched(turn, number, state, limit)
+            self.store.save_exploration(number, state, calculator.surrogate.posterior)
+        self.store.write_batch(number, state.picks)
+        return state
+
+    def _watched(
+        self,
+        turn: Generator[WalkerStep, None, ExploreState],
+        number: int,
+        state: ExploreState,
+        limit: int,
+    ) -> Generator[Event, None, ExploreState]:
+        """A turn's steps as progress; returns the state after it."""
+        total = self.config.explore.walkers * self.config.explore.steps
+        others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
+        detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
+        while True:
+            try:
+                step = next(turn)
+            except StopIteration as end:
+                return end.value
+            yield Progress(number, "explore", others + step.step, total, detail)
+
+    def _start_walker(
+        self,
+        calculator: BiasedCalculator,
+        atoms: Atoms,
+        rng: np.random.Generator,
+        first_step: int,
+    ) -> Iterator[WalkerStep]:
+        explore = self.config.explore
+        return run_walker(
+            atoms,
+            calculator,
+            n_steps=explore.steps,
+            temperature_K=explore.temperature_K,
+            rng=rng,
+            timestep_fs=explore.timestep_fs,
+            friction_per_fs=explore.friction_per_fs,
+            triggers=[build_trigger(explore)],
+            guards=build_guards(explore),
+            check_interval=explore.check_interval,
+            first_step=first_step,
+        )
+
+    def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
+        """Label what is not labelled yet; returns how many structures wait for the user."""
+        if self._factory is None:
+            self._take_answers(number, state)
+        waiting = [p for p in state.picks if not self._is_settled(p)]
+        if self._factory is None:
+            return len(waiting)
+        engine = engine_name(self.config.labelling)
+        settled = len(state.picks) - len(waiting)
+        for k, pick in enumerate(waiting, start=settled + 1):
+            label = label_structure(pick, self._factory, self._keys, engine)
+            self.store.save_label(label)
+            detail = "" if label.status == "ok" else f"{label.structure_id} failed: {label.reason}"
+            yield Progress(number, "label", k, len(state.picks), detail)
+        return 0
+
+    def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
+        frames = self._train + self._labelled(number)
+        yield Progress(number, "refit", 0, len(frames))
+        data = self.config.data
+        surrogate = fit_surrogate(
+            frames,
+            self._descriptor,
+            data.energy_key,
+            data.forces_key,
+            data.virial_key,
+            data.e0s,
+            build_weights(self.config),
+        )
+        self.store.save_model(number, surrogate)
+        yield Progress(number, "refit", len(frames), len(frames))
+        parity = compare(surrogate, self._test, self._keys) if self._test else None
+        failed = sum(self.store.label_failed(structure_id(pick)) for pick in state.picks)
+        report = RoundReport(
+            round_number=number,
+            n_train=len(frames),
+            n_labels=len(frames) - len(self._train),
+            picks=len(state.picks),
+            failed=failed,
+            walkers=tuple(walker.status for walker in state.walkers),
+            noise=dict(vars(surrogate.noise)),
+            energy_rmse=None if parity is None else parity.energy_rmse,
+            forces_rmse=None if parity is None else parity.forces_rmse,
+        )
+        self.store.finish_round(report, parity)
+        yield report
+
+    # -- helpers -------------------------------------------------------------
+
+    def _reason_to_end(self, number: int) -> str | None:
+        stop = self.config.stop
+        if number > stop.max_rounds:
+            return f"all {stop.max_rounds} rounds are done"
+        last = self.store.read_report(number - 1)
+        if number > 1 and last.picks == 0:
+            return f"nothing triggered in round {number - 1}"
+        if self._pick_limit(number) == 0:
+            return f"the budget of {stop.max_labels} labels is spent"
+        return None
+
+    def _pick_limit(self, number: int) -> int:
+        limit = self.config.explore.picks
+        if self.config.stop.max_labels is None:
+            return limit
+        asked = sum(self.store.read_report(k).picks for k in range(number))
+        return max(0, min(limit, self.config.stop.max_labels - asked))
+
+    def _labelled(self, number: int) -> list[Atoms]:
+        """All good labels up to and including a round, in the order of the picks."""
+        frames = []
+        for k in range(1, number + 1):
+            for pick in self.store.read_batch(k):
+                label = self.store.load_label(structure_id(pick))
+                if label is not None:
+                    frames.append(label)
+        return frames
+
+    def _is_settled(self, pick: Atoms) -> bool:
+        identity = structure_id(pick)
+        return self.store.load_label(identity) is not None or self.store.label_failed(identity)
+
+    def _take_answers(self, number: int, state: ExploreState) -> None:
+        """Keep the labels that the user has put in place for a batch."""
+        path = self.store.answer_path(number)
+        if path.exists():
+            for label in read_answers(path, state.picks, self._keys):
+                self.store.save_label(label)
+
+    def _check_same_config(self) -> None:
+        ours = self.config.model_dump(mode="json")
+        theirs = self.store.read_config()
+        changed = [
+            key
+            for key in _flat(ours).keys() | _flat(theirs).keys()
+            if _flat(ours).get(key) != _flat(theirs).get(key)
+        ]
+        fixed = sorted(key for key in changed if not key.startswith("stop."))
+        if fixed:
+            raise ConfigError(
+                f"{self.store.directory}: holds a campaign with another config; changed: "
+                f"{', '.join(fixed)}. Only stop may change: undo that, or use a new directory"
+            )
+        if changed:
+            self.store.write_config(ours)
+
+    def _check_elements(self, frames: Sequence[Atoms], path: Path) -> None:
+        known = set(self.config.descriptor.elements)
+        for k, atoms in enumerate(frames):
+            unknown = sorted(set(atoms.symbols) - known)
+            if unknown:
+                raise ConfigError(
+                    f"{path}, frame {k}: element {', '.join(unknown)} is not among "
+                    f"descriptor.elements {sorted(known)}"
+                )
+
+    def _check_test_labels(self, frames: Sequence[Atoms]) -> None:
+        for k, atoms in enumerate(frames):
+            where = f"{self.config.data.test}, frame {k}"
+            found = targets(atoms, self._keys, where)
+            if found.energy is None or (self._keys.forces is not None and found.forces is None):
+                raise ConfigError(
+                    f"{where}: has no label under data.energy_key {self._keys.energy!r} and "
+                    f"data.forces_key {self._keys.forces!r}"
+                )
+
+
+def _flat(tree, prefix: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

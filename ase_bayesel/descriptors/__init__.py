@@ -1,0 +1,21 @@
+"""Descriptors: structures to feature rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import DescriptorError
+from .base import Descriptor, Features, Gradient
+
+__all__ = ["Descriptor", "Features", "Gradient", "descriptor_from_spec"]
+
+
+def descriptor_from_spec(spec: Mapping[str, Any]) -> Descriptor:
+    """The descriptor that a saved file or a config describes by its ``kind``."""
+    kind = spec.get("kind")
+    if kind == "ace":
+        from .ace import ACEDescriptor
+
+        return ACEDescriptor.from_spec(spec)
+    raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace'")

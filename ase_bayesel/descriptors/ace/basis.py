@@ -1,0 +1,257 @@
+"""Enumeration and coupling coefficients of the many-body linear ACE basis.
+
+Pure tables, no geometry. One-particle functions are A_v with v = (z, n, l, m);
+every many-body function is a polynomial in them,
+
+    B_k = sum_v C1[k, v] A_v + sum C2 A_v A_w + sum C3 A_v A_w A_u,
+
+where the linear terms are the purification (``pure2b``) that removes what a
+single neighbour alone would give.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations_with_replacement
+from math import factorial, pi, sqrt
+
+import numpy as np
+
+from .angular import real_wigner_3j, wigner_3j
+from .radial import many_body_polynomials, radials_on_nodes
+
+EXTRA_RADIALS = 8
+"""Products of radials reach degree T + 6 at most, so l = 0 radials up to T + 8 purify exactly."""
+
+OneParticle = tuple[int, int, int]
+"""(l, neighbour species, n); sorted multisets of these label the many-body functions."""
+
+
+@dataclass(frozen=True)
+class ManyBodyBasis:
+    """Tables of the many-body block of one centre species (the same for every centre).
+
+    Attributes
+    ----------
+    functions
+        The multiset of (l, species, n) of each of the K functions, ordered by their
+        highest l first, so that functions up to some l depend on a prefix of A.
+    nmax
+        Largest n of the stored A for each l = 0 .. lmax.
+    coefficients
+        ``(K, ...)`` monomial terms: arrays ``feature``, ``factors (terms, 3)``
+        with -1 for an absent factor, and ``value``, sorted by factors.
+    smoothness
+        ``(K,)`` the d of the prior P = 1 + d.
+    n_one_particle
+        Number V of one-particle functions; v runs over l, then species, then n, then m.
+    """
+
+    functions: tuple[tuple[OneParticle, ...], ...]
+    nmax: tuple[int, ...]
+    feature: np.ndarray
+    factors: np.ndarray
+    value: np.ndarray
+    smoothness: np.ndarray
+    n_species: int
+
+    @property
+    def lmax(self) -> int:
+        return len(self.nmax) - 1
+
+    @property
+    def n_one_particle(self) -> int:
+        return self.prefix_length(self.lmax)
+
+    def prefix_length(self, lmax: int) -> int:
+        """Number of one-particle functions with l up to ``lmax``."""
+        return self.n_species * sum(
+            n * (2 * degree + 1) for degree, n in enumerate(self.nmax[: lmax + 1])
+        )
+
+    def blocks(self) -> list[tuple[slice, int]]:
+        """Runs of functions of equal highest l, each with the length of A's prefix it needs."""
+        highest = np.array([_highest_l(f) for f in self.functions])
+        runs = []
+        for lmax in np.unique(highest):
+            members = np.flatnonzero(highest == lmax)
+            runs.append((slice(members[0], members[-1] + 1), self.prefix_length(int(lmax))))
+        return runs
+
+
+@lru_cache(maxsize=16)
+def many_body_basis(n_species: int, order: int, totaldegree: int) -> ManyBodyBasis:
+    """Enumerate all functions with sum_i (n_i + 1.5 l_i) <= totaldegree and their coefficients.
+
+    Order 2 has multisets {(z1,n1,l), (z2,n2,l)}; order 3 has multisets with an
+    even sum of l that obeys the triangle inequality, one invariant each.
+    """
+    functions = sorted(
+        (f for k in range(2, order + 1) for f in _multisets(n_species, k, totaldegree)),
+        key=lambda f: (_highest_l(f), len(f), f),
+    )
+    nmax = _nmax(functions, totaldegree)
+    index = _OneParticleIndex(nmax, n_species)
+    overlaps = _Overlaps(totaldegree)
+    feature: list[int] = []
+    factors: list[tuple[int, ...]] = []
+    value: list[float] = []
+    smoothness = np.zeros(len(functions))
+    for k, function in enumerate(functions):
+        purification = overlaps.single_neighbour(function)
+        for key, coefficient in _real_terms(function, index).items():
+            feature.append(k)
+            factors.append(key + (-1,) * (3 - len(key)))
+            value.append(coefficient)
+        for n, coefficient in enumerate(purification, start=1):
+            feature.append(k)
+            factors.append((index(0, function[0][1], n, 0), -1, -1))
+            value.append(coefficient)
+        smoothness[k] = _smoothness(function, purification)
+    return ManyBodyBasis(
+        functions=tuple(functions),
+        nmax=nmax,
+        feature=np.array(feature, int),
+        factors=np.array(factors, int).reshape(-1, 3),
+        value=np.array(value, float),
+        smoothness=smoothness,
+        n_species=n_species,
+    )
+
+
+def _multisets(n_species: int, order: int, totaldegree: int) -> Iterator[tuple[OneParticle, ...]]:
+    lmax = int((totaldegree - 1) / 1.5)
+    for ls in combinations_with_replacement(range(lmax + 1), order):
+        if not _couples(ls):
+            continue
+        n_total = totaldegree - 1.5 * sum(ls)
+        yield from _with_radials(ls, n_species, n_total, ())
+
+
+def _highest_l(function: tuple[OneParticle, ...]) -> int:
+    return max(degree for degree, _, _ in function)
+
+
+def _couples(ls: tuple[int, ...]) -> bool:
+    if len(ls) == 2:
+        return ls[0] == ls[1]
+    return sum(ls) % 2 == 0 and ls[2] <= ls[0] + ls[1]
+
+
+def _with_radials(
+    ls: tuple[int, ...], n_species: int, budget: float, chosen: tuple[OneParticle, ...]
+) -> Iterator[tuple[OneParticle, ...]]:
+    """All sorted multisets with these l whose n sum to at most ``budget``."""
+    if len(chosen) == len(ls):
+        yield chosen
+        return
+    degree = ls[len(chosen)]
+    to_come = len(ls) - len(chosen) - 1
+    for z in range(n_species):
+        for n in range(1, int(budget - to_come) + 1):
+            one = (degree, z, n)
+            if not chosen or one >= chosen[-1]:
+                yield from _with_radials(ls, n_species, budget - n, (*chosen, one))
+
+
+def _nmax(functions: list[tuple[OneParticle, ...]], totaldegree: int) -> tuple[int, ...]:
+    largest = {0: totaldegree + EXTRA_RADIALS}
+    for function in functions:
+        for degree, _, n in function:
+            largest[degree] = max(largest.get(degree, 0), n)
+    return tuple(largest[degree] for degree in range(max(largest) + 1))
+
+
+class _OneParticleIndex:
+    """Position of A_(z,n,l,m): blocks of l, then species, then n, then m."""
+
+    def __init__(self, nmax: tuple[int, ...], n_species: int) -> None:
+        widths = [n_species * n * (2 * degree + 1) for degree, n in enumerate(nmax)]
+        self._offsets = np.concatenate([[0], np.cumsum(widths)])
+        self._nmax = nmax
+
+    def __call__(self, degree: int, z: int, n: int, m: int) -> int:
+        row = z * self._nmax[degree] + n - 1
+        return int(self._offsets[degree]) + row * (2 * degree + 1) + degree + m
+
+
+class _Overlaps:
+    """Expansion of products of radials in the radials themselves."""
+
+    def __init__(self, totaldegree: int) -> None:
+        self._n = totaldegree + EXTRA_RADIALS
+        polynomials = many_body_polynomials(self._n)
+        self._j = radials_on_nodes(polynomials)
+        self._scale = sqrt(self._j.shape[1])
+
+    def single_neighbour(self, function: tuple[OneParticle, ...]) -> np.ndarray:
+        """Coefficients on A_(k 0 0) that cancel B of a lone neighbour; empty for mixed species."""
+        if len({z for _, z, _ in function}) > 1:
+            return np.zeros(0)
+        product = np.prod([self._j[n - 1] for _, _, n in function], axis=0)
+        overlaps = self._j @ product * self._scale ** (len(function) - 1)
+        return -2 * sqrt(pi) * _along_one_direction(function) * overlaps
+
+
+def _along_one_direction(function: tuple[OneParticle, ...]) -> float:
+    """Angular part of B for a single neighbour."""
+    ls = [degree for degree, _, _ in function]
+    root_k = sqrt(_stabiliser(function))
+    if len(ls) == 2:
+        return root_k * sqrt(2 * ls[0] + 1) / (4 * pi)
+    product = np.prod([sqrt((2 * degree + 1) / (4 * pi)) for degree in ls])
+    return float(root_k * real_wigner_3j(*ls)[ls[0], ls[1], ls[2]] * product)
+
+
+def _stabiliser(function: tuple[OneParticle, ...]) -> int:
+    """Number of permutations that leave the multiset as it is."""
+    return int(np.prod([factorial(c) for c in Counter(function).values()]))
+
+
+def _real_terms(
+    function: tuple[OneParticle, ...], index: _OneParticleIndex
+) -> dict[tuple[int, ...], float]:
+    terms: dict[tuple[int, ...], float] = defaultdict(float)
+    root_k = sqrt(_stabiliser(function))
+    if len(function) == 2:
+        (degree, z1, n1), (_, z2, n2) = function
+        for m in range(-degree, degree + 1):
+            key = tuple(sorted((index(degree, z1, n1, m), index(degree, z2, n2, m))))
+            terms[key] += root_k / sqrt(2 * degree + 1)
+        return terms
+    ls = [degree for degree, _, _ in function]
+    coupling = real_wigner_3j(*ls)
+    for place in np.argwhere(coupling):
+        key = tuple(
+            sorted(
+                index(degree, z, n, int(m) - degree)
+                for (degree, z, n), m in zip(function, place, strict=True)
+            )
+        )
+        terms[key] += root_k * coupling[tuple(place)]
+    return {key: coefficient for key, coefficient in terms.items() if abs(coefficient) > 1e-14}
+
+
+def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> float:
+    """d = sqrt(sum |C|^2 w^2), w = sum (n^4 + l^4 + |m|^4), over complex-m monomials."""
+    terms: dict[tuple[tuple[int, int, int, int], ...], float] = defaultdict(float)
+    root_k = sqrt(_stabiliser(function))
+    ls = [degree for degree, _, _ in function]
+    if len(function) == 2:
+        coupling = np.zeros((2 * ls[0] + 1, 2 * ls[0] + 1))
+        for m in range(-ls[0], ls[0] + 1):
+            coupling[ls[0] + m, ls[0] - m] = (-1) ** m / sqrt(2 * ls[0] + 1)
+    else:
+        coupling = wigner_3j(*ls)
+    for place in np.argwhere(coupling):
+        key = tuple(sorted((*one, int(m) - one[0]) for one, m in zip(function, place, strict=True)))
+        terms[key] += root_k * coupling[tuple(place)]
+    total = sum(
+        (c * sum(n**4 + degree**4 + m**4 for degree, _, n, m in key)) ** 2
+        for key, c in terms.items()
+    )
+    k4 = np.arange(1, len(purification) + 1) ** 4.0
+    return sqrt(total + float(np.sum((purification * k4) ** 2)))

@@ -1,0 +1,333 @@
+"""The linear ACE descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from ...errors import DescriptorError
+from ..base import VOIGT, Features, Gradient, Pullback, as_frames, voigt6
+from .basis import many_body_basis
+from .edges import EdgeBasis, Edges
+from .neighbours import Neighbours, find_neighbours
+from .polynomial import SitePolynomial
+
+CONVENTION = "ACEpotentials-v0.6"
+CHUNK_BYTES = 48e6
+"""Working memory of one chunk of atoms when Jacobians are formed."""
+
+
+class ACEDescriptor:
+    """Linear atomic cluster expansion features, ACEpotentials v0.6 conventions.
+
+    The basis of ``ACE1x.ace_basis(elements, order, totaldegree, rcut)`` (Drautz
+    2019; Witt et al., J. Chem. Phys. 159, 164101, 2023): all functions with
+    sum_i (n_i + 1.5 l_i) <= totaldegree, purified of self-interaction in their
+    two-body part, and a shared pair block. Features are invariant under
+    rotation, reflection and permutation of equal atoms, and continuously
+    differentiable (the cutoff is C1: the Hessian jumps there).
+
+    A feature row holds the pair block (element pairs in the order of
+    ``elements``, n = 1 .. totaldegree), then one many-body block per centre element.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols, in the order of the feature blocks.
+    order
+        Correlation order, 2 or 3 (body order minus one).
+    totaldegree
+        Largest total degree T; for one element and order 3, T = 12, 16, 19 give
+        211, 668, 1429 features.
+    cutoff
+        Cutoff radius, A.
+    r0
+        Length scale of element pairs, A, such as ``{("Si", "O"): 1.6}``; by
+        default `radial.bond_length`.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[str],
+        order: int = 3,
+        totaldegree: int = 12,
+        cutoff: float = 5.0,
+        r0: Mapping[tuple[str, str], float] | None = None,
+    ) -> None:
+        self.elements = tuple([elements] if isinstance(elements, str) else elements)
+        self.order, self.totaldegree, self.cutoff = int(order), int(totaldegree), float(cutoff)
+        self.r0 = {tuple(pair): float(length) for pair, length in (r0 or {}).items()}
+        self._check_arguments()
+        basis = many_body_basis(len(self.elements), self.order, self.totaldegree)
+        self._smoothness = basis.smoothness
+        self._polynomial = SitePolynomial(basis)
+        self._edges = EdgeBasis(self.elements, self.totaldegree, self.cutoff, basis.nmax, self.r0)
+        self._species_of = {symbol: k for k, symbol in enumerate(self.elements)}
+        self._n_pair = self._edges.n_pair_types * self.totaldegree
+
+    def _check_arguments(self) -> None:
+        unknown = [symbol for symbol in self.elements if symbol not in chemical_symbols[1:]]
+        if unknown or not self.elements or len(set(self.elements)) < len(self.elements):
+            raise DescriptorError(
+                f"elements: expected different chemical symbols, got {list(self.elements)}"
+            )
+        if self.order not in (2, 3):
+            raise DescriptorError(f"order: must be 2 or 3, got {self.order}")
+        if self.totaldegree < 2:
+            raise DescriptorError(f"totaldegree: must be at least 2, got {self.totaldegree}")
+        if not self.cutoff > 0:
+            raise DescriptorError(f"cutoff: must be positive (A), got {self.cutoff}")
+        for pair in self.r0:
+            if len(pair) != 2 or not set(pair) <= set(self.elements):
+                raise DescriptorError(f"r0: {pair} is not a pair of the elements {self.elements}")
+
+    @property
+    def n_features(self) -> int:
+        """Length D of a feature row."""
+        return self._n_pair + len(self.elements) * self._polynomial.n_functions
+
+    def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
+        """Features of one or more structures of any sizes.
+
+        Parameters
+        ----------
+        frames
+            One structure or several.
+        derivatives
+            Also form the Jacobian and the strain derivative of the structure sum.
+
+        Returns
+        -------
+        One `Features` per structure, float64.
+
+        Raises
+        ------
+        DescriptorError
+            For an element outside ``elements`` or a position that is not finite.
+        """
+        frames = as_frames(frames)  # type: ignore[arg-type]
+        if not frames:
+            return []
+        neighbours = self._neighbours(frames)
+        values = np.empty((neighbours.n_atoms, self.n_features))
+        jacobian = strain = None
+        if derivatives:
+            jacobian = np.zeros((neighbours.n_atoms, 3, self.n_features))
+            strain = np.zeros((len(frames), 6, self.n_features))
+        for rows in self._chunks(neighbours, derivatives):
+            edges = self._edges.evaluate(neighbours.take(rows), neighbours.species)
+            self._fill_values(edges, neighbours.species[rows], rows, values)
+            if jacobian is not None and strain is not None:
+                self._add_derivatives(edges, neighbours, rows, jacobian, strain)
+        ends = np.cumsum([len(atoms) for atoms in frames])
+        features = []
+        for k, (atoms, end) in enumerate(zip(frames, ends, strict=True)):
+            rows = slice(end - len(atoms), end)
+            if jacobian is None or strain is None:
+                features.append(Features(values[rows]))
+            else:
+                features.append(
+                    Features(values[rows], jacobian[rows].transpose(2, 0, 1), strain[k].T)
+                )
+        return features
+
+    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
+        """The feature row ``(D,)`` and a function from cotangents to gradients."""
+        neighbours = self._neighbours([atoms])
+        edges = self._edges.evaluate(neighbours, neighbours.species)
+        one_particle = self._edges.one_particle(edges)
+        groups = self._groups(neighbours.species, one_particle)
+        phi = np.zeros(self.n_features)
+        phi[: self._n_pair] = self._pair_values(edges).sum(axis=0)
+        for k, (_, a) in groups.items():
+            phi[self._block(k)] = self._polynomial.totals(a)
+
+        def pullback(cotangent: np.ndarray) -> Gradient:
+            cotangent = np.asarray(cotangent, float)
+            if cotangent.shape != (self.n_features,):
+                raise DescriptorError(
+                    f"cotangent: expected shape ({self.n_features},), got {cotangent.shape}"
+                )
+            d_a = torch.empty_like(one_particle)
+            for k, (members, a) in groups.items():
+                d_a[:, members] = self._polynomial.adjoint(a, cotangent[self._block(k)])
+            d_edges = self._edges.one_particle_pullback(edges, d_a)
+            d_edges += self._pair_pullback(edges, cotangent[: self._n_pair]) * edges.unit
+            return _edge_gradient(d_edges, edges, neighbours)
+
+        return phi, pullback
+
+    def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
+        """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
+        return self.linearize(atoms)[1](cotangent)
+
+    def prior_std(self) -> np.ndarray:
+        """1 / P of the ACE smoothness prior, ``(D,)``: P = 1 + n^4 (pair), 1 + d (many-body)."""
+        pair = 1.0 + np.tile(np.arange(1.0, self.totaldegree + 1) ** 4, self._edges.n_pair_types)
+        many = np.tile(1.0 + self._smoothness, len(self.elements))
+        return 1.0 / np.concatenate([pair, many])
+
+    def spec(self) -> dict[str, Any]:
+        """Everything needed to build the same descriptor again."""
+        return {
+            "kind": "ace",
+            "convention": CONVENTION,
+            "elements": list(self.elements),
+            "order": self.order,
+            "totaldegree": self.totaldegree,
+            "cutoff": self.cutoff,
+            "r0": [[*pair, length] for pair, length in sorted(self.r0.items())],
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> ACEDescriptor:
+        """The descriptor that `spec` describes."""
+        if spec.get("convention") != CONVENTION:
+            raise DescriptorError(
+                f"convention: this version evaluates {CONVENTION!r}, the file was written "
+                f"with {spec.get('convention')!r}"
+            )
+        r0 = {(a, b): length for a, b, length in spec["r0"]}
+        return cls(spec["elements"], spec["order"], spec["totaldegree"], spec["cutoff"], r0)
+
+    def __repr__(self) -> str:
+        return (
+            f"ACEDescriptor(elements={list(self.elements)}, order={self.order}, "
+            f"totaldegree={self.totaldegree}, cutoff={self.cutoff})"
+        )
+
+    def _neighbours(self, frames: Sequence[Atoms]) -> Neighbours:
+        return find_neighbours(frames, [self._species(atoms) for atoms in frames], self.cutoff)
+
+    def _species(self, atoms: Atoms) -> np.ndarray:
+        if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+            raise DescriptorError("positions or cell: not finite (NaN or infinite)")
+        try:
+            return np.array([self._species_of[symbol] for symbol in atoms.symbols], int)
+        except KeyError as error:
+            raise DescriptorError(
+                f"element {error.args[0]!r} is not one of the descriptor's {list(self.elements)}"
+            ) from None
+
+    def _chunks(self, neighbours: Neighbours, derivatives: bool) -> Iterator[np.ndarray]:
+        """Rows of atoms; with derivatives, each chunk holds one centre species."""
+        width = neighbours.index.shape[1]
+        k, v = self._polynomial.n_functions, self._polynomial.n_one_particle
+        per_atom = 8 * (v * k + 3 * width * (v + k)) if derivatives else 8 * (12 * k + 150 * width)
+        size = max(1, int(CHUNK_BYTES / per_atom))
+        order = np.argsort(neighbours.species, kind="stable") if derivatives else None
+        rows = np.arange(neighbours.n_atoms) if order is None else order
+        groups = [rows]
+        if derivatives:
+            groups = [rows[neighbours.species[rows] == k] for k in range(len(self.elements))]
+        for group in groups:
+            for start in range(0, len(group), size):
+                yield group[start : start + size]
+
+    def _block(self, species: int) -> slice:
+        start = self._n_pair + species * self._polynomial.n_functions
+        return slice(start, start + self._polynomial.n_functions)
+
+    def _groups(
+        self, species: np.ndarray, one_particle: torch.Tensor
+    ) -> dict[int, tuple[Any, torch.Tensor]]:
+        """Atoms of each centre species that is present, with their columns of A."""
+        present = np.unique(species)
+        if len(present) == 1:
+            return {int(present[0]): (slice(None), one_particle)}
+        members = {int(k): torch.from_numpy(np.flatnonzero(species == k)) for k in present}
+        return {k: (rows, one_particle[:, rows]) for k, rows in members.items()}
+
+    def _fill_values(
+        self, edges: Edges, species: np.ndarray, rows: np.ndarray, values: np.ndarray
+    ) -> None:
+        values[rows] = 0.0
+        values[rows, : self._n_pair] = self._pair_values(edges)
+        groups = self._groups(species, self._edges.one_particle(edges))
+        for k, (members, a) in groups.items():
+            members = members if isinstance(members, slice) else members.numpy()
+            values[rows[members], self._block(k)] = self._polynomial.values(a).T
+
+    def _pair_values(self, edges: Edges) -> np.ndarray:
+        """Half sums over neighbours of the pair functions, ``(N, pair features)``."""
+        columns = [
+            (edges.pair * (edges.pair_type == number)).sum(dim=2).T
+            for number in range(self._edges.n_pair_types)
+        ]
+        return 0.5 * torch.cat(columns, dim=1).numpy()
+
+    def _pair_pullback(self, edges: Edges, cotangent: np.ndarray) -> torch.Tensor:
+        weights = 0.5 * torch.from_numpy(cotangent).view(self._edges.n_pair_types, -1)
+        if len(weights) == 1:
+            return torch.einsum("t,tnk->nk", weights[0], edges.pair_slope)
+        return torch.einsum("nkt,tnk->nk", weights[edges.pair_type], edges.pair_slope)
+
+    def _add_derivatives(
+        self,
+        edges: Edges,
+        neighbours: Neighbours,
+        rows: np.ndarray,
+        jacobian: np.ndarray,
+        strain: np.ndarray,
+    ) -> None:
+        """Add what these atoms' sites contribute to every atom's Jacobian and to the strain."""
+        width = edges.vectors.shape[1]
+        targets = np.concatenate([neighbours.index[rows], rows[:, None]], axis=1).ravel()
+        target_rows, frames = torch.from_numpy(targets), torch.from_numpy(neighbours.frame[rows])
+        every_atom, every_frame = torch.from_numpy(jacobian), torch.from_numpy(strain)
+
+        def add(columns: slice, by_position: torch.Tensor, by_strain: torch.Tensor) -> None:
+            by_position = by_position.view(len(targets), 3, -1)
+            every_atom[:, :, columns].index_add_(0, target_rows, by_position)
+            every_frame[:, :, columns].index_add_(0, frames, by_strain)
+
+        by_position, by_strain = _with_centre_and_strain(
+            self._edges.one_particle_jacobian(edges), edges
+        )
+        by_position = by_position.view(len(rows), 3 * (width + 1), -1)
+        start = self._block(int(neighbours.species[rows[0]])).start
+        one_particle = self._edges.one_particle(edges)
+        for block, prefix, slopes in self._polynomial.jacobian(one_particle):
+            add(
+                slice(start + block.start, start + block.stop),
+                torch.bmm(by_position[:, :, :prefix], slopes),
+                torch.bmm(by_strain[:, :, :prefix], slopes),
+            )
+        unit = edges.unit.permute(1, 2, 0)
+        pair_slopes = 0.5 * edges.pair_slope.permute(1, 2, 0)[:, :, None] * unit[..., None]
+        for number in range(self._edges.n_pair_types):
+            columns = slice(number * self.totaldegree, (number + 1) * self.totaldegree)
+            chosen = (edges.pair_type == number)[:, :, None, None]
+            if chosen.any():
+                add(columns, *_with_centre_and_strain(pair_slopes * chosen, edges))
+
+
+def _with_centre_and_strain(
+    d_edges: torch.Tensor, edges: Edges
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Derivatives by position and by strain from those by edge vector.
+
+    ``d_edges`` is ``(N, K, 3, V)``. Returns ``(N, K + 1, 3, V)``, whose last slot
+    is the centre atom itself, and ``(N, 6, V)``.
+    """
+    n, width, _, v = d_edges.shape
+    by_position = torch.empty((n, width + 1, 3, v), dtype=d_edges.dtype)
+    by_position[:, :width] = d_edges
+    torch.sum(d_edges, dim=1, out=by_position[:, width]).neg_()
+    tensor = torch.bmm(edges.vectors.transpose(1, 2), d_edges.flatten(2)).view(n, 3, 3, v)
+    by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
+    return by_position, by_strain
+
+
+def _edge_gradient(d_edges: torch.Tensor, edges: Edges, neighbours: Neighbours) -> Gradient:
+    """Position and strain gradient from derivatives with respect to edge vectors ``(3, N, K)``."""
+    per_edge = d_edges.permute(1, 2, 0)
+    positions = -per_edge.sum(dim=1)
+    positions.index_add_(0, torch.from_numpy(neighbours.index.ravel()), per_edge.reshape(-1, 3))
+    strain = torch.einsum("nka,nkb->ab", per_edge, edges.vectors)
+    return Gradient(positions.numpy(), voigt6(strain.numpy()))

@@ -1,0 +1,163 @@
+"""Radial functions of the linear ACE basis (ACEpotentials v0.6 conventions).
+
+Many-body functions J_n(r) = (1 - x^2)^2 p_{n-1}(x) on the Agnesi coordinate
+x(r) mapped to [-1, 1], and pair functions env(r) P_n(x). Both polynomial
+families are orthonormal under a discrete measure, so they are evaluated by
+their own three-term recursion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers, covalent_radii
+
+N_QUADRATURE = 1000
+BOND_LENGTHS = {"Si": 2.4}
+"""Bond lengths (A) that ACE1x tabulates; for other elements see `bond_length`."""
+
+
+def bond_length(first: str, second: str) -> float:
+    """Default length scale r0 of a pair of elements, A.
+
+    The mean of two per-element lengths: ACE1x's tabulated value where this
+    package has it (Si), otherwise twice the covalent radius.
+    """
+
+    def of_element(symbol: str) -> float:
+        return BOND_LENGTHS.get(symbol, 2.0 * float(covalent_radii[atomic_numbers[symbol]]))
+
+    return (of_element(first) + of_element(second)) / 2.0
+
+
+@dataclass(frozen=True)
+class AgnesiTransform:
+    """x(r) = 1 / (1 + a s^q / (1 + s^(q-p))), s = r / r0, falling from 1 at r = 0.
+
+    The constant a puts the steepest slope at r0. Requires ``q > p``.
+    """
+
+    r0: float
+    p: int
+    q: int
+
+    @property
+    def a(self) -> float:
+        p, q = self.p, self.q
+        return (-2 * q + p * (4 * q - 2)) / (p + p**2 + q + q**2)
+
+    def __call__(self, r: float) -> float:
+        s = r / self.r0
+        return 1.0 / (1.0 + self.a * s**self.q / (1.0 + s ** (self.q - self.p)))
+
+
+def transform_with_derivative(
+    r: torch.Tensor, r0: torch.Tensor, p: int, q: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Agnesi coordinate and its derivative dx/dr, elementwise for distances r > 0."""
+    a = AgnesiTransform(1.0, p, q).a
+    s = r / r0
+    s_p = s ** (q - p)
+    s_q = s**q
+    denominator = 1.0 + s_p
+    ratio = a * s_q / denominator
+    x = 1.0 / (1.0 + ratio)
+    dratio = ratio / s * (q - (q - p) * s_p / denominator)
+    return x, -(x**2) * dratio / r0
+
+
+@dataclass(frozen=True)
+class OrthonormalPolynomials:
+    """Polynomials p_0 .. p_{n-1}, orthonormal under a discrete measure.
+
+    p_{k+1} = ((x - a_k) p_k - b_k p_{k-1}) / b_{k+1}, p_0 = 1 / b_0.
+
+    ``a`` is ``(n,)`` and ``b`` is ``(n,)``.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+
+    @classmethod
+    def from_measure(cls, n: int, nodes: np.ndarray, weights: np.ndarray) -> OrthonormalPolynomials:
+        """Stieltjes procedure for ``n`` polynomials on ``nodes (k,)`` with ``weights (k,)``."""
+        a, b = np.zeros(n), np.zeros(n)
+        b[0] = np.sqrt(weights.sum())
+        previous, current = np.zeros_like(nodes), np.full_like(nodes, 1.0 / b[0])
+        for k in range(n):
+            a[k] = np.sum(weights * nodes * current**2)
+            if k + 1 == n:
+                break
+            raw = (nodes - a[k]) * current - (b[k] if k else 0.0) * previous
+            b[k + 1] = np.sqrt(np.sum(weights * raw**2))
+            previous, current = current, raw / b[k + 1]
+        return cls(a, b)
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        """Values at points ``x (k,)`` as ``(n, k)``."""
+        values, _ = recurse(
+            torch.from_numpy(self.a)[:, None],
+            torch.from_numpy(self.b)[:, None],
+            torch.from_numpy(np.asarray(x, float)),
+        )
+        return values.numpy()
+
+
+def recurse(a: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Orthonormal polynomials and derivatives by recursion.
+
+    ``a`` and ``b`` are ``(n, 1)`` or ``(n, k)`` (own coefficients per point);
+    ``x`` is ``(k,)``. Returns two ``(n, k)`` tensors.
+    """
+    n, k = a.shape[0], x.shape[0]
+    values = torch.empty((n, k), dtype=x.dtype)
+    slopes = torch.empty((n, k), dtype=x.dtype)
+    values[0] = 1.0 / b[0]
+    slopes[0] = 0.0
+    for i in range(1, n):
+        shifted = x - a[i - 1]
+        torch.mul(shifted, values[i - 1], out=values[i])
+        torch.addcmul(values[i - 1], shifted, slopes[i - 1], out=slopes[i])
+        if i > 1:
+            values[i].addcmul_(b[i - 1].expand_as(x), values[i - 2], value=-1.0)
+            slopes[i].addcmul_(b[i - 1].expand_as(x), slopes[i - 2], value=-1.0)
+        values[i].div_(b[i])
+        slopes[i].div_(b[i])
+    return values, slopes
+
+
+def many_body_polynomials(n: int) -> OrthonormalPolynomials:
+    """p_0 .. p_{n-1} such that J_n = (1-x^2)^2 p_{n-1} are orthonormal.
+
+    The inner product is the mean over midpoints of [-1, 1].
+    """
+    nodes = _midpoints(-1.0, 1.0)
+    return OrthonormalPolynomials.from_measure(n, nodes, (1 - nodes**2) ** 4 / N_QUADRATURE)
+
+
+def pair_polynomials(n: int, x_min: float, x_max: float) -> OrthonormalPolynomials:
+    """P_1 .. P_n, orthonormal under the mean over midpoints of [x_min, x_max]."""
+    nodes = _midpoints(x_min, x_max)
+    return OrthonormalPolynomials.from_measure(n, nodes, np.full(N_QUADRATURE, 1.0 / N_QUADRATURE))
+
+
+def radials_on_nodes(polynomials: OrthonormalPolynomials) -> np.ndarray:
+    """J_1 .. J_n on the quadrature nodes, ``(n, 1000)``; inner products are plain dots."""
+    nodes = _midpoints(-1.0, 1.0)
+    return polynomials.evaluate(nodes) * (1 - nodes**2) ** 2 / np.sqrt(N_QUADRATURE)
+
+
+def pair_envelope(
+    r: torch.Tensor, r0: torch.Tensor, cutoff: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """env = s^-2 - s_c^-2 + 2 s_c^-3 (s - s_c) and its derivative; both vanish at the cutoff."""
+    s, s_c = r / r0, cutoff / r0
+    value = s**-2 - s_c**-2 + 2.0 * s_c**-3 * (s - s_c)
+    slope = (-2.0 * s**-3 + 2.0 * s_c**-3) / r0
+    return value, slope
+
+
+def _midpoints(low: float, high: float) -> np.ndarray:
+    return low + (high - low) * (np.arange(N_QUADRATURE) + 0.5) / N_QUADRATURE

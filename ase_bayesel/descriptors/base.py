@@ -1,0 +1,102 @@
+"""What every descriptor offers, and what it returns.
+
+A descriptor turns a structure into feature rows. The feature row of a
+structure is the sum of its per-atom values, so that a model linear in it is
+extensive: E = sum_i c . phi_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from ase import Atoms
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""ASE's Voigt order: xx, yy, zz, yz, xz, xy."""
+
+
+def voigt6(tensor: np.ndarray) -> np.ndarray:
+    """Symmetric part of ``(..., 3, 3)`` tensors as ``(..., 6)`` in ASE's Voigt order."""
+    return np.stack([(tensor[..., a, b] + tensor[..., b, a]) / 2 for a, b in VOIGT], axis=-1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Descriptor values of one structure, and on request their derivatives.
+
+    Attributes
+    ----------
+    values
+        ``(n_atoms, n_features)``, one row per atom.
+    jacobian
+        ``(n_features, n_atoms, 3)``, derivative of the structure sum with
+        respect to each atom's position, 1/A. None unless asked for.
+    strain
+        ``(n_features, 6)``, derivative of the structure sum with respect to a
+        symmetric strain in ASE's Voigt order. None unless asked for.
+    """
+
+    values: np.ndarray
+    jacobian: np.ndarray | None = None
+    strain: np.ndarray | None = None
+
+    @property
+    def total(self) -> np.ndarray:
+        """The structure's feature row phi, ``(n_features,)``."""
+        return self.values.sum(axis=0)
+
+
+class Gradient(NamedTuple):
+    """Gradient of a scalar function of a structure.
+
+    ``positions`` is ``(n_atoms, 3)``; ``strain`` is ``(6,)`` in ASE's Voigt
+    order, so that a stress is ``strain / volume``.
+    """
+
+    positions: np.ndarray
+    strain: np.ndarray
+
+
+Pullback = Callable[[np.ndarray], Gradient]
+
+
+@runtime_checkable
+class Descriptor(Protocol):
+    """The interface that the surrogate, the calculator and the campaign rely on."""
+
+    @property
+    def n_features(self) -> int:
+        """Length D of a feature row."""
+        ...
+
+    def compute(self, frames: Iterable[Atoms], derivatives: bool = False) -> list[Features]:
+        """Features of each structure, with derivatives of the structure sum on request."""
+        ...
+
+    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
+        """The feature row ``(D,)`` and its pullback.
+
+        ``pullback(cotangent)`` is the gradient of ``cotangent . phi``; it reuses
+        the forward pass and may be called more than once.
+        """
+        ...
+
+    def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
+        """Gradient of ``cotangent . phi`` in one forward and one backward pass."""
+        ...
+
+    def prior_std(self) -> np.ndarray:
+        """Relative prior standard deviation of each coefficient, ``(D,)``."""
+        ...
+
+    def spec(self) -> dict[str, Any]:
+        """JSON-serialisable description from which ``from_spec`` rebuilds the descriptor."""
+        ...
+
+
+def as_frames(frames: Atoms | Sequence[Atoms]) -> list[Atoms]:
+    """A list of structures from one structure or a sequence of them."""
+    return [frames] if isinstance(frames, Atoms) else list(frames)

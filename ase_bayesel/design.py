@@ -1,0 +1,174 @@
+"""Weighted design-matrix rows: structure + descriptor -> linear observations.
+
+The rows of one structure are its energy (phi), its forces (minus the position
+Jacobian) and its virial (minus the strain derivative). Divided by the standard
+deviation of their noise they enter a posterior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from .descriptors.base import Descriptor, Features
+from .structures import PROPERTIES, PropertyKeys, Targets, composition_energy, targets
+from .triangular import append_rows
+
+BATCH_ATOMS = 400
+BATCH_ROWS = 512
+
+OnProgress = Callable[[int, int], None]
+"""Called with (structures done, structures in all)."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations of the observations.
+
+    ``energy`` eV per sqrt(atom): a structure of N atoms has energy noise
+    ``energy * sqrt(N)``. ``forces`` eV/A. ``virial`` eV per sqrt(atom).
+    """
+
+    energy: float = 0.01
+    forces: float = 0.1
+    virial: float = 0.1
+
+    def std(self, prop: str, n_atoms: int) -> float:
+        """Noise of one row of a property of a structure with ``n_atoms`` atoms."""
+        value = float(getattr(self, prop))
+        return value if prop == "forces" else value * float(np.sqrt(n_atoms))
+
+
+def usable_properties(atoms: Atoms, properties: Sequence[str]) -> tuple[str, ...]:
+    """The properties that a structure can have: a virial needs three periodic directions."""
+    return tuple(p for p in properties if p != "virial" or bool(atoms.pbc.all()))
+
+
+def property_rows(features: Features, prop: str) -> np.ndarray:
+    """Unweighted rows: energy ``(1, D)``, forces ``(3 n, D)`` or virial ``(6, D)``."""
+    if prop == "energy":
+        return features.total[None]
+    if features.jacobian is None or features.strain is None:
+        raise ValueError(f"{prop} rows need features with derivatives")
+    if prop == "forces":
+        n_features = features.jacobian.shape[0]
+        return -features.jacobian.transpose(1, 2, 0).reshape(-1, n_features)
+    return -features.strain.T
+
+
+def weighted_rows(
+    features: Features, noise: Noise, properties: Sequence[str] = ("energy", "forces")
+) -> np.ndarray:
+    """Rows ``(k, D)`` of the given properties, each divided by its noise."""
+    n_atoms = len(features.values)
+    return np.concatenate(
+        [property_rows(features, prop) / noise.std(prop, n_atoms) for prop in properties]
+    )
+
+
+def property_targets(labels: Targets, prop: str, baseline: float) -> np.ndarray | None:
+    """Observed values that belong to `property_rows`; ``baseline`` (eV) is taken off the energy."""
+    if prop == "energy":
+        return None if labels.energy is None else np.array([labels.energy - baseline])
+    value = labels.forces if prop == "forces" else labels.virial
+    return None if value is None else value.reshape(-1)
+
+
+@dataclass
+class RowFactor:
+    """QR factor ``triangle (D+1, D+1)`` of all [rows, targets] of one kind, and their count.
+
+    The rows carry the weight 1 / sqrt(n_atoms) where the property has one, and
+    each column is multiplied by ``column_scale (D,)``.
+    """
+
+    column_scale: np.ndarray
+    n_rows: int = 0
+    _waiting: list[np.ndarray] = field(default_factory=list)
+    _triangle: np.ndarray | None = None
+
+    def add(self, rows: np.ndarray, values: np.ndarray) -> None:
+        """Append rows ``(k, D)`` and their targets ``(k,)``."""
+        self._waiting.append(np.column_stack([rows * self.column_scale, values]))
+        self.n_rows += len(rows)
+        if sum(len(block) for block in self._waiting) >= BATCH_ROWS:
+            self._flush()
+
+    @property
+    def triangle(self) -> np.ndarray:
+        self._flush()
+        assert self._triangle is not None
+        return self._triangle
+
+    def _flush(self) -> None:
+        if self._triangle is None:
+            width = len(self.column_scale) + 1
+            self._triangle = np.zeros((width, width))
+        if self._waiting:
+            self._triangle = append_rows(self._triangle, np.concatenate(self._waiting))
+            self._waiting = []
+
+
+@dataclass(frozen=True)
+class DesignFactors:
+    """The whole design matrix, reduced to one triangular factor per property.
+
+    ``labelled`` maps a property to the rows that have targets; ``unlabelled``
+    to the rows of structures without any label, which only shape the covariance.
+    """
+
+    labelled: Mapping[str, RowFactor]
+    unlabelled: Mapping[str, RowFactor]
+
+
+def iterate_features(
+    frames: Sequence[Atoms], descriptor: Descriptor, on_progress: OnProgress | None = None
+) -> Iterator[Features]:
+    """Features with derivatives of each structure in turn, computed in batches."""
+    batch: list[Atoms] = []
+    done = 0
+    for number, atoms in enumerate(frames, start=1):
+        batch.append(atoms)
+        if sum(map(len, batch)) >= BATCH_ATOMS or number == len(frames):
+            yield from descriptor.compute(batch, derivatives=True)
+            done += len(batch)
+            batch = []
+            if on_progress is not None:
+                on_progress(done, len(frames))
+
+
+def assemble(
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    column_scale: np.ndarray,
+    on_progress: OnProgress | None = None,
+) -> DesignFactors:
+    """Stream all structures into triangular factors, a few megabytes whatever their number.
+
+    A structure with some labels contributes the rows that are labelled; one
+    without any contributes the rows of every property in ``keys`` to the
+    unlabelled factors.
+    """
+    properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
+    labelled = {prop: RowFactor(column_scale) for prop in properties}
+    unlabelled = {prop: RowFactor(column_scale) for prop in properties}
+    stream = iterate_features(frames, descriptor, on_progress)
+    for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
+        labels = targets(atoms, keys, f"training frame {number}")
+        baseline = composition_energy(atoms, e0s)
+        observed = {p: property_targets(labels, p, baseline) for p in properties}
+        has_labels = any(values is not None for values in observed.values())
+        for prop in usable_properties(atoms, properties):
+            weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms))
+            values = observed[prop]
+            if values is not None:
+                labelled[prop].add(property_rows(features, prop) / weight, values / weight)
+            elif not has_labels:
+                rows = property_rows(features, prop) / weight
+                unlabelled[prop].add(rows, np.zeros(len(rows)))
+    return DesignFactors(labelled, unlabelled)

@@ -1,0 +1,37 @@
+"""The named errors of the package.
+
+Each one is raised with a message that names the file, frame, key or field at
+fault and says what to do. The command line turns any of them into exit code 2.
+"""
+
+
+class BayeselError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class StructureError(BayeselError):
+    """A structure, or a file of structures, cannot be used."""
+
+
+class DescriptorError(BayeselError):
+    """A descriptor cannot be built, loaded, or applied to a structure."""
+
+
+class PosteriorError(BayeselError):
+    """A posterior is given rows that do not fit it, or its file is damaged."""
+
+
+class SingularPrecisionError(PosteriorError):
+    """The precision is numerically singular: the prior is too wide for the data."""
+
+
+class ConfigError(BayeselError):
+    """A campaign's config cannot be read or holds a wrong value."""
+
+
+class StoreError(BayeselError):
+    """A campaign directory is damaged or does not fit its config."""
+
+
+class LabellingError(BayeselError):
+    """Labels are missing or do not belong to the structures that were asked for."""

@@ -1,0 +1,100 @@
+"""Hyperparameters of Bayesian linear regression by evidence maximisation.
+
+The model is y_p = A_p theta + noise_p for each property p, theta ~ N(0, s^2 I)
+in whitened coordinates. s and one noise per property maximise the marginal
+likelihood (MacKay 1992). numpy and scipy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+from .triangular import merge
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Optimum of the marginal likelihood.
+
+    ``prior_std`` is s, ``noise`` maps each property to its standard deviation,
+    and ``log_evidence`` is the logarithm of the marginal likelihood.
+    """
+
+    prior_std: float
+    noise: dict[str, float]
+    log_evidence: float
+
+
+def stacked_triangle(
+    triangles: Mapping[str, np.ndarray], noise: Mapping[str, float], prior_std: float
+) -> np.ndarray:
+    """QR factor ``(D+1, D+1)`` of the prior and of all rows divided by their noise."""
+    width = len(next(iter(triangles.values())))
+    stacked = np.zeros((width, width))
+    np.fill_diagonal(stacked[:-1, :-1], 1.0 / prior_std)
+    for prop, triangle in triangles.items():
+        stacked = merge(stacked, triangle / noise[prop])
+    return stacked
+
+
+def maximise_evidence(
+    triangles: Mapping[str, np.ndarray],
+    counts: Mapping[str, int],
+    start: Mapping[str, float],
+    noise_bounds: Mapping[str, tuple[float, float]],
+    prior_bounds: tuple[float, float] = (1e-4, 1e8),
+) -> Evidence:
+    """Maximise the log evidence over log s and the logs of the noises with L-BFGS.
+
+    Parameters
+    ----------
+    triangles
+        Property to the ``(D+1, D+1)`` QR factor of its [rows, targets].
+    counts
+        Property to its number of rows.
+    start, noise_bounds
+        First guess and allowed range of each noise, in the property's unit. The
+        lower bound keeps a handful of structures from claiming perfect data.
+    prior_bounds
+        Allowed range of s, in the unit of the whitened coefficients.
+    """
+    names = list(triangles)
+    n_coefficients = len(triangles[names[0]]) - 1
+
+    def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        prior_std = float(np.exp(parameters[0]))
+        noise = {name: float(np.exp(p)) for name, p in zip(names, parameters[1:], strict=True)}
+        stacked = stacked_triangle(triangles, noise, prior_std)
+        factor = stacked[:-1, :-1]
+        mean = solve_triangular(factor, stacked[:-1, -1])
+        inverse = solve_triangular(factor, np.eye(n_coefficients))
+        value = 2.0 * float(np.sum(np.log(np.diagonal(factor))))
+        value += 2.0 * n_coefficients * parameters[0] + float(mean @ mean) / prior_std**2
+        effective = float(np.sum(inverse**2)) / prior_std**2
+        gradient = [2.0 * (n_coefficients - effective) - 2.0 * float(mean @ mean) / prior_std**2]
+        for name, log_noise in zip(names, parameters[1:], strict=True):
+            triangle = triangles[name] / noise[name]
+            residual = triangle[:, -1].copy()
+            residual[:-1] -= triangle[:-1, :-1] @ mean
+            misfit = float(residual @ residual)
+            fitted = float(np.sum((triangle[:-1, :-1] @ inverse) ** 2))
+            value += 2.0 * counts[name] * log_noise + misfit
+            gradient.append(2.0 * (counts[name] - fitted - misfit))
+        value += sum(counts.values()) * np.log(2 * np.pi)
+        return 0.5 * value, 0.5 * np.array(gradient)
+
+    first = np.log([1.0, *(start[name] for name in names)])
+    bounds = [tuple(np.log(b)) for b in (prior_bounds, *(noise_bounds[name] for name in names))]
+    first = np.clip(first, [b[0] for b in bounds], [b[1] for b in bounds])
+    result = minimize(
+        objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-8}
+    )
+    prior_std, *noises = np.exp(result.x)
+    return Evidence(
+        float(prior_std), dict(zip(names, map(float, noises), strict=True)), -float(result.fun)
+    )

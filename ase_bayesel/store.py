@@ -1,0 +1,302 @@
+"""The campaign directory: the only room that writes it.
+
+    config.yaml                 the resolved config
+    inputs/                     copies of the training, test and start structures
+    labels/<id>.extxyz          one labelled structure each, never deleted
+    labels/<id>.failed.json     a reference calculation that failed, with the reason
+    round_0001/explore.npz      the exploration so far: walkers, posterior, trace
+    round_0001/picks/           picked structures, in order
+    round_0001/to_label.extxyz  the batch, when the exploration has ended
+    round_0001/model.npz        the surrogate after the round's refit
+    round_0001/report.json      errors and counts; parity.npz beside it
+    round_0001/DONE             written last
+
+Every file is written beside its place, flushed to disk and moved there in one
+step, so that a kill at any moment leaves the old or the new content.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase import Atoms
+from ase.io import write
+
+from .accuracy import Parity
+from .errors import BayeselError, StoreError
+from .explore import ExploreState, WalkerState
+from .labelling import Label
+from .posterior import Posterior
+from .structures import read_frames
+from .surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What one round did and how good the model is after it.
+
+    Attributes
+    ----------
+    round_number
+        0 is the model fitted to the given training set.
+    n_train
+        Structures in the refit.
+    n_labels
+        Labels paid for in the campaign so far.
+    picks, failed
+        Structures picked, and of these failed in labelling, in this round.
+    walkers
+        How each walker ended.
+    noise
+        Fitted noise of energy, forces and virial.
+    energy_rmse, forces_rmse
+        Errors on the test set, eV/atom and eV/A; None without a test set.
+    """
+
+    round_number: int
+    n_train: int
+    n_labels: int
+    picks: int = 0
+    failed: int = 0
+    walkers: tuple[str, ...] = ()
+    noise: dict[str, float] = field(default_factory=dict)
+    energy_rmse: float | None = None
+    forces_rmse: float | None = None
+
+
+class Store:
+    """Paths, reading and atomic writing of one campaign directory."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    # -- config and inputs ---------------------------------------------------
+
+    @property
+    def config_path(self) -> Path:
+        return self.directory / "config.yaml"
+
+    @property
+    def exists(self) -> bool:
+        return self.config_path.is_file()
+
+    def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
+        """Set up the directory; the config comes last and marks it as complete."""
+        for name, frames in inputs.items():
+            _write(self.directory / "inputs" / f"{name}.extxyz", _extxyz(frames))
+        self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        _write(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        try:
+            return yaml.safe_load(self.config_path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise StoreError(f"{self.config_path}: cannot be read ({error})") from error
+
+    def read_input(self, name: str) -> list[Atoms]:
+        """The stored copy of an input; empty if the campaign has none of that name."""
+        path = self.directory / "inputs" / f"{name}.extxyz"
+        return read_frames(path) if path.exists() else []
+
+    # -- rounds --------------------------------------------------------------
+
+    def round_directory(self, number: int) -> Path:
+        return self.directory / f"round_{number:04d}"
+
+    def completed_rounds(self) -> int:
+        """How many rounds are done, round 0 included."""
+        number = 0
+        while (self.round_directory(number) / "DONE").exists():
+            number += 1
+        return number
+
+    def save_exploration(self, number: int, state: ExploreState, posterior: Posterior) -> None:
+        """Write the state between two turns; the last pick's own file first."""
+        directory = self.round_directory(number)
+        for k, pick in enumerate(state.picks):
+            path = self._pick_path(number, k, pick.info["bayesel_id"])
+            if not path.exists():
+                _write(path, _extxyz([pick]))
+        buffer = io.BytesIO()
+        posterior.save(buffer)
+        arrays: dict[str, Any] = {
+            "meta": json.dumps(
+                {
+                    "turn": state.turn,
+                    "picks": [pick.info["bayesel_id"] for pick in state.picks],
+                    "walkers": [
+                        {"step": w.step, "status": w.status, "rng_state": w.rng_state}
+                        for w in state.walkers
+                    ],
+                }
+            ),
+            "trace": state.trace,
+            "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
+        }
+        for k, walker in enumerate(state.walkers):
+            arrays[f"positions_{k}"] = walker.atoms.positions
+            arrays[f"momenta_{k}"] = walker.atoms.get_momenta()
+            arrays[f"cell_{k}"] = walker.atoms.cell.array
+        _write(directory / "explore.npz", _npz(arrays))
+
+    def load_exploration(
+        self, number: int, starts: Sequence[Atoms]
+    ) -> tuple[ExploreState, Posterior] | None:
+        """The saved state of a round, or None if it has not begun.
+
+        ``starts`` are the walkers' start structures, for what does not change in MD.
+        """
+        path = self.round_directory(number) / "explore.npz"
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                meta = json.loads(str(data["meta"]))
+                walkers = []
+                for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
+                    atoms = start.copy()
+                    atoms.set_cell(data[f"cell_{k}"])
+                    atoms.arrays["positions"] = data[f"positions_{k}"]
+                    atoms.arrays["momenta"] = data[f"momenta_{k}"]
+                    walkers.append(WalkerState(atoms, **entry))
+                posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
+                trace = data["trace"]
+        except (OSError, KeyError, ValueError, EOFError, BayeselError) as error:
+            raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
+        picks = [
+            read_frames(self._pick_path(number, k, identity))[0]
+            for k, identity in enumerate(meta["picks"])
+        ]
+        return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
+
+    def _pick_path(self, number: int, k: int, identity: str) -> Path:
+        return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
+
+    def read_trace(self, number: int) -> np.ndarray:
+        """The trace of a round's exploration, ``(n, 7)``; see `explore.TRACE_COLUMNS`."""
+        path = self.round_directory(number) / "explore.npz"
+        if not path.exists():
+            return ExploreState(()).trace
+        with np.load(path, allow_pickle=False) as data:
+            return data["trace"]
+
+    def batch_path(self, number: int) -> Path:
+        return self.round_directory(number) / "to_label.extxyz"
+
+    def answer_path(self, number: int) -> Path:
+        """Where a user who labels by hand puts the labelled batch."""
+        return self.round_directory(number) / "labelled.extxyz"
+
+    def write_batch(self, number: int, picks: Sequence[Atoms]) -> None:
+        if not self.batch_path(number).exists():
+            _write(self.batch_path(number), _extxyz(picks))
+
+    def read_batch(self, number: int) -> list[Atoms]:
+        """The picks of a round in order; empty if nothing was picked."""
+        path = self.batch_path(number)
+        return read_frames(path) if path.exists() and path.stat().st_size else []
+
+    # -- labels --------------------------------------------------------------
+
+    def save_label(self, label: Label) -> None:
+        """Keep one outcome; a good label is never overwritten."""
+        good, bad = self._label_paths(label.structure_id)
+        if good.exists():
+            return
+        facts = {"engine": label.engine, "wall_s": round(label.wall_s, 3)}
+        if label.status == "ok":
+            atoms = label.atoms.copy()
+            atoms.info.update({f"bayesel_{key}": value for key, value in facts.items()})
+            _write(good, _extxyz([atoms]))
+        else:
+            record = {**facts, "status": label.status, "reason": label.reason}
+            _write(bad, json.dumps(record, indent=2).encode())
+
+    def load_label(self, identity: str) -> Atoms | None:
+        """The labelled structure, or None."""
+        good, _ = self._label_paths(identity)
+        return read_frames(good)[0] if good.exists() else None
+
+    def label_failed(self, identity: str) -> bool:
+        good, bad = self._label_paths(identity)
+        return bad.exists() and not good.exists()
+
+    def _label_paths(self, identity: str) -> tuple[Path, Path]:
+        labels = self.directory / "labels"
+        return labels / f"{identity}.extxyz", labels / f"{identity}.failed.json"
+
+    # -- end of a round ------------------------------------------------------
+
+    def save_model(self, number: int, surrogate: Surrogate) -> None:
+        buffer = io.BytesIO()
+        surrogate.save(buffer)
+        _write(self.model_path(number), buffer.getvalue())
+
+    def model_path(self, number: int) -> Path:
+        return self.round_directory(number) / "model.npz"
+
+    def finish_round(self, report: RoundReport, parity: Parity | None) -> None:
+        """Write the report and, last of all, DONE."""
+        directory = self.round_directory(report.round_number)
+        if parity is not None:
+            _write(directory / "parity.npz", _npz(asdict(parity)))
+        _write(directory / "report.json", json.dumps(asdict(report), indent=2).encode())
+        _write(directory / "DONE", b"")
+
+    def read_report(self, number: int) -> RoundReport:
+        path = self.round_directory(number) / "report.json"
+        try:
+            raw = json.loads(path.read_text())
+            return RoundReport(**{**raw, "walkers": tuple(raw["walkers"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
+    def read_parity(self, number: int) -> Parity | None:
+        path = self.round_directory(number) / "parity.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as data:
+            return Parity(**{key: data[key] for key in data.files})
+
+
+def _extxyz(frames: Sequence[Atoms]) -> bytes:
+    if not frames:
+        return b""
+    text = io.StringIO()
+    write(text, list(frames), format="extxyz")
+    return text.getvalue().encode()
+
+
+def _npz(arrays: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step, durable once it returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

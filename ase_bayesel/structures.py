@@ -1,0 +1,240 @@
+"""Structures: reading and writing, property keys, reference energies, identity, sanity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import read, write
+from ase.stress import voigt_6_to_full_3x3_stress
+from matscipy.neighbours import neighbour_list
+
+from .errors import StructureError
+
+POSITION_DECIMALS = 8
+"""Decimals of a position in extended XYZ; structures are identified to this precision."""
+
+PROPERTIES = ("energy", "forces", "virial")
+
+
+@dataclass(frozen=True)
+class PropertyKeys:
+    """Where labels are found: ``atoms.info`` for energy and virial, ``atoms.arrays`` for forces.
+
+    Energies in eV (force-consistent), forces in eV/A, the virial (-volume times
+    stress) in eV as a symmetric 3x3 tensor. None means that the property is not used.
+    """
+
+    energy: str | None = "energy"
+    forces: str | None = "forces"
+    virial: str | None = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels of one structure; None where it has none.
+
+    ``energy`` eV, ``forces (n_atoms, 3)`` eV/A, ``virial (6,)`` eV in ASE's Voigt order.
+    """
+
+    energy: float | None = None
+    forces: np.ndarray | None = None
+    virial: np.ndarray | None = None
+
+
+def read_frames(path: str | PathLike) -> list[Atoms]:
+    """All structures of a file that ASE reads, each checked by `check_structure`.
+
+    Raises
+    ------
+    StructureError
+        Naming the file, and the frame where one is at fault.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise StructureError(f"{path}: the file is empty")
+    try:
+        frames = read(path, index=":")
+    except Exception as error:  # ASE's readers raise anything from KeyError to their own
+        raise StructureError(f"{path}: cannot be read as structures ({error})") from error
+    if not frames:
+        raise StructureError(f"{path}: holds no structure")
+    for number, atoms in enumerate(frames):
+        check_structure(atoms, f"{path}, frame {number}")
+    return list(frames)
+
+
+def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
+    """Write extended XYZ."""
+    write(path, list(frames), format="extxyz")
+
+
+def check_structure(atoms: Atoms, where: str) -> None:
+    """Raise a `StructureError` that begins with ``where`` if a structure cannot be used."""
+    if len(atoms) == 0:
+        raise StructureError(f"{where}: has no atoms")
+    if (atoms.numbers < 1).any():
+        raise StructureError(f"{where}: holds atoms of no known element")
+    if not np.isfinite(atoms.positions).all():
+        atom = int(np.argwhere(~np.isfinite(atoms.positions))[0, 0])
+        raise StructureError(f"{where}: position of atom {atom} is not finite")
+    if not np.isfinite(atoms.cell.array).all():
+        raise StructureError(f"{where}: the cell is not finite")
+    if atoms.pbc.any():
+        periodic = atoms.cell.array[atoms.pbc]
+        if np.linalg.matrix_rank(periodic) < len(periodic):
+            raise StructureError(
+                f"{where}: periodic along {int(atoms.pbc.sum())} directions but the cell is zero "
+                "or flat there; set the cell or pbc=False"
+            )
+
+
+def canonical(atoms: Atoms) -> Atoms:
+    """A bare copy (elements, positions, cell, pbc, tags) rounded as extended XYZ rounds it."""
+    return Atoms(
+        numbers=atoms.numbers,
+        positions=np.round(atoms.positions, POSITION_DECIMALS) + 0.0,
+        cell=np.round(atoms.cell.array, POSITION_DECIMALS) + 0.0,
+        pbc=atoms.pbc,
+        constraint=atoms.constraints,
+    )
+
+
+def structure_id(atoms: Atoms) -> str:
+    """Content hash of elements, positions, cell and pbc to 1e-8 A; 16 hexadecimal digits."""
+
+    def fixed(values: np.ndarray) -> bytes:
+        return np.rint(np.asarray(values) * 10**POSITION_DECIMALS).astype("<i8").tobytes()
+
+    digest = hashlib.sha256()
+    digest.update(atoms.numbers.astype("<i8").tobytes())
+    digest.update(fixed(atoms.positions))
+    digest.update(fixed(atoms.cell.array))
+    digest.update(atoms.pbc.astype("u1").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> Targets:
+    """The labels that a structure carries under ``keys``; missing ones are None.
+
+    A single-point calculator attached by ASE's reader serves the keys
+    ``energy``, ``forces`` and, as -volume times it, ``stress``.
+    """
+    results = atoms.calc.results if atoms.calc is not None else {}
+    energy = forces = virial = None
+    if keys.energy is not None:
+        raw = atoms.info.get(keys.energy, results.get(keys.energy))
+        energy = None if raw is None else float(_checked(raw, (), where, keys.energy))
+    if keys.forces is not None:
+        raw = atoms.arrays.get(keys.forces, results.get(keys.forces))
+        forces = None if raw is None else _checked(raw, (len(atoms), 3), where, keys.forces)
+    if keys.virial is not None:
+        raw = atoms.info.get(keys.virial)
+        if raw is None and keys.virial == "stress" and "stress" in results:
+            raw = -atoms.get_volume() * voigt_6_to_full_3x3_stress(results["stress"])
+        if raw is not None:
+            tensor = _checked(np.reshape(raw, -1), (9,), where, keys.virial).reshape(3, 3)
+            tensor = (tensor + tensor.T) / 2
+            virial = tensor[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    return Targets(energy, forces, virial)
+
+
+def _checked(raw: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarray:
+    try:
+        value = np.asarray(raw, float)
+    except (TypeError, ValueError) as error:
+        raise StructureError(f"{where}: {key!r} is not numeric ({error})") from error
+    if value.shape != shape:
+        raise StructureError(f"{where}: {key!r} has shape {value.shape}, expected {shape}")
+    if not np.isfinite(value).all():
+        raise StructureError(f"{where}: {key!r} is not finite")
+    return value
+
+
+def reference_energies(
+    frames: Sequence[Atoms], e0s: Mapping[str, float] | str, energy_key: str | None
+) -> dict[str, float]:
+    """Energy E0 of each element's isolated atom, eV.
+
+    Parameters
+    ----------
+    frames
+        The training structures.
+    e0s
+        A mapping from symbol to energy; ``"isolated"`` to read single-atom
+        structures among the frames; or ``"average"`` for a least-squares fit of
+        the total energies to the composition.
+    energy_key
+        Key of the energies in ``atoms.info``.
+    """
+    elements = sorted({symbol for atoms in frames for symbol in atoms.symbols})
+    if isinstance(e0s, str):
+        if e0s not in ("isolated", "average"):
+            raise StructureError(f"e0s: expected a mapping, 'isolated' or 'average', got {e0s!r}")
+        energies = [
+            targets(atoms, PropertyKeys(energy_key, None), f"training frame {k}").energy
+            for k, atoms in enumerate(frames)
+        ]
+        labelled = [(a, e) for a, e in zip(frames, energies, strict=True) if e is not None]
+        if e0s == "isolated":
+            found = {a.symbols[0]: e for a, e in labelled if len(a) == 1}
+        else:
+            found = _average_energies(labelled, elements)
+    else:
+        found = {symbol: float(energy) for symbol, energy in e0s.items()}
+    missing = [symbol for symbol in elements if symbol not in found]
+    if missing:
+        hint = (
+            "add a single-atom structure with its energy to the training set, or give e0s"
+            if e0s == "isolated"
+            else "add it to e0s"
+        )
+        raise StructureError(f"e0s: no reference energy for {', '.join(missing)}; {hint}")
+    return found
+
+
+def _average_energies(
+    labelled: Sequence[tuple[Atoms, float]], elements: Sequence[str]
+) -> dict[str, float]:
+    if not labelled:
+        return {}
+    counts = np.array([[Counter(a.symbols)[s] for s in elements] for a, _ in labelled], float)
+    solution, *_ = np.linalg.lstsq(counts, np.array([e for _, e in labelled]), rcond=None)
+    return dict(zip(elements, solution.tolist(), strict=True))
+
+
+def composition_energy(atoms: Atoms, e0s: Mapping[str, float]) -> float:
+    """Sum of the reference energies of all atoms, eV."""
+    return float(sum(e0s[symbol] * count for symbol, count in Counter(atoms.symbols).items()))
+
+
+def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs within ``cutoff`` (A), images included, sorted by the first atom.
+
+    Returns indices i ``(n,)`` and j ``(n,)`` and vectors from i to j ``(n, 3)``, A.
+    Directions without periodicity may have a zero cell: a box is drawn around the atoms.
+    """
+    if atoms.pbc.all():
+        return neighbour_list("ijD", atoms, cutoff)
+    cell = atoms.cell.complete().array
+    fractional = np.linalg.solve(cell.T, atoms.positions.T).T
+    low = np.where(atoms.pbc, 0.0, fractional.min(axis=0))
+    span = np.where(atoms.pbc, 1.0, np.ptp(fractional, axis=0))
+    margin = np.where(atoms.pbc, 0.0, cutoff / np.linalg.norm(cell, axis=1))
+    return neighbour_list(
+        "ijD",
+        positions=atoms.positions,
+        cell=cell * (span + 2 * margin)[:, None],
+        cell_origin=(low - margin) @ cell,
+        pbc=atoms.pbc,
+        cutoff=cutoff,
+    )

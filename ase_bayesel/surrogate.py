@@ -1,0 +1,325 @@
+"""The linear surrogate: descriptor + posterior + reference energies.
+
+E(A) = sum_i E0(z_i) + c . phi(A), with c ~ N(mean, Sigma). Its mean is a linear
+interatomic potential; its covariance is the uncertainty that drives selection.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, BinaryIO
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from .descriptors import descriptor_from_spec
+from .descriptors.base import Descriptor, Features, as_frames
+from .design import (
+    DesignFactors,
+    Noise,
+    OnProgress,
+    assemble,
+    iterate_features,
+    property_rows,
+    usable_properties,
+    weighted_rows,
+)
+from .errors import PosteriorError, StructureError
+from .evidence import maximise_evidence, stacked_triangle
+from .posterior import Posterior
+from .structures import (
+    PROPERTIES,
+    PropertyKeys,
+    check_structure,
+    composition_energy,
+    reference_energies,
+)
+from .triangular import merge
+
+FORMAT = "ase_bayesel.surrogate/1"
+NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
+FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
+
+    The default is ACEpotentials'. The noise of a property is a common scale
+    divided by its weight; the scale comes from the evidence.
+    """
+
+    energy: float = 30.0
+    forces: float = 1.0
+    virial: float = 30.0
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Standard deviations of one structure's predictions.
+
+    ``energy`` eV; ``forces (n_atoms,)`` eV/A, the length of each atom's force
+    deviation, sqrt(trace of its 3x3 covariance); ``stress (6,)`` eV/A^3 in
+    ASE's Voigt order, None without three periodic directions.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """An immutable linear model with its uncertainty.
+
+    Attributes
+    ----------
+    descriptor, posterior
+        Features phi and the Gaussian over their coefficients.
+    e0s
+        Reference energy of each element, eV.
+    noise
+        Noise of the labels that a structure will bring, in their units.
+    properties
+        What a label will hold: some of ``energy``, ``forces``, ``virial``.
+        `condition` adds exactly these rows.
+    """
+
+    descriptor: Descriptor
+    posterior: Posterior
+    e0s: Mapping[str, float]
+    noise: Noise
+    properties: tuple[str, ...] = ("energy", "forces")
+
+    def __post_init__(self) -> None:
+        if self.posterior.n_features != self.descriptor.n_features:
+            raise PosteriorError(
+                f"the posterior has {self.posterior.n_features} coefficients but the descriptor "
+                f"{self.descriptor.n_features} features"
+            )
+
+    def condition(self, atoms: Atoms | Sequence[Atoms]) -> Surrogate:
+        """The surrogate as it will be once these structures are labelled; no label is needed.
+
+        The covariance takes up the rows of `properties`; the mean stays.
+        """
+        posterior = self.posterior
+        for features, frame in self._features(as_frames(atoms)):
+            posterior = posterior.condition(self.rows(frame, features))
+        return replace(self, posterior=posterior)
+
+    def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
+        """Weighted rows ``(k, D)`` of everything that a label of this structure will hold."""
+        if features is None:
+            features = self.descriptor.compute([atoms], derivatives=True)[0]
+        return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
+
+    def energy(self, atoms: Atoms) -> float:
+        """Mean energy, eV."""
+        phi = self.descriptor.compute([atoms])[0].total
+        return self.baseline(atoms) + float(self.posterior.mean @ phi)
+
+    def energy_std(self, atoms: Atoms) -> float:
+        """sigma_E = sqrt(phi^T Sigma phi), eV."""
+        phi = self.descriptor.compute([atoms])[0].total
+        return float(np.sqrt(self.posterior.variance(phi)))
+
+    def uncertainty(self, atoms: Atoms) -> Uncertainty:
+        """Exact standard deviations of energy, forces and stress, from the full Jacobian."""
+        features = self.descriptor.compute([atoms], derivatives=True)[0]
+        energy = np.sqrt(self.posterior.variance(features.total))
+        forces = self.posterior.variance(property_rows(features, "forces"))
+        stress = None
+        if atoms.pbc.all():
+            stress = np.sqrt(self.posterior.variance(property_rows(features, "virial")))
+            stress = stress / atoms.get_volume()
+        return Uncertainty(float(energy), np.sqrt(forces.reshape(-1, 3).sum(axis=1)), stress)
+
+    def calculator(self) -> SurrogateCalculator:
+        """The mean as an ASE calculator: energy, forces and stress."""
+        return SurrogateCalculator(self)
+
+    def baseline(self, atoms: Atoms) -> float:
+        """Sum of the reference energies of a structure's atoms, eV."""
+        try:
+            return composition_energy(atoms, self.e0s)
+        except KeyError as error:
+            raise StructureError(f"no reference energy for element {error.args[0]!r}") from None
+
+    def _features(self, frames: Sequence[Atoms]):
+        return zip(iterate_features(frames, self.descriptor), frames, strict=True)
+
+    def save(self, file: str | PathLike | BinaryIO) -> None:
+        """Write one npz file without pickle: posterior, descriptor, E0s and noise."""
+        meta = {
+            "format": FORMAT,
+            "descriptor": self.descriptor.spec(),
+            "e0s": dict(self.e0s),
+            "noise": vars(self.noise),
+            "properties": list(self.properties),
+        }
+        buffer = io.BytesIO()
+        self.posterior.save(buffer)
+        posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
+        if hasattr(file, "write"):
+            np.savez(file, meta=json.dumps(meta), posterior=posterior)
+        else:
+            with open(file, "wb") as handle:
+                np.savez(handle, meta=json.dumps(meta), posterior=posterior)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Surrogate:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        PosteriorError
+            If the file is missing, torn, or not a saved surrogate.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                meta: dict[str, Any] = json.loads(str(data["meta"]))
+                posterior = data["posterior"].tobytes()
+            if meta["format"] != FORMAT:
+                raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
+            return cls(
+                descriptor_from_spec(meta["descriptor"]),
+                Posterior.load(io.BytesIO(posterior)),
+                meta["e0s"],
+                Noise(**meta["noise"]),
+                tuple(meta["properties"]),
+            )
+        except PosteriorError:
+            raise
+        except Exception as error:
+            raise PosteriorError(
+                f"{path}: cannot be read as a saved surrogate ({error})"
+            ) from error
+
+
+class SurrogateCalculator(Calculator):
+    """ASE calculator of a surrogate's mean: a linear interatomic potential."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
+        super().calculate(atoms, properties, system_changes)
+        surrogate = self.surrogate
+        phi, pullback = surrogate.descriptor.linearize(self.atoms)
+        gradient = pullback(surrogate.posterior.mean)
+        energy = surrogate.baseline(self.atoms) + float(surrogate.posterior.mean @ phi)
+        self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
+        if self.atoms.pbc.all():
+            self.results["stress"] = gradient.strain / self.atoms.get_volume()
+
+
+def fit_surrogate(
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    energy_key: str | None = "energy",
+    forces_key: str | None = "forces",
+    virial_key: str | None = None,
+    e0s: Mapping[str, float] | str = "isolated",
+    weights: Weights | None = Weights(),
+    on_progress: OnProgress | None = None,
+) -> Surrogate:
+    """Fit a surrogate to labelled structures, its hyperparameters by evidence maximisation.
+
+    The columns are scaled by the descriptor's ``prior_std`` (for ACE the
+    smoothness prior), in which the prior is isotropic with variance s^2. With
+    ``weights`` the noises keep these ratios and one scale is fitted with s;
+    with ``weights=None`` the noise of each property is fitted on its own, which
+    maximises the evidence but trades energy accuracy for forces where the basis
+    cannot fit everything.
+
+    Parameters
+    ----------
+    frames
+        Training structures. One without any label still enters the covariance.
+    descriptor
+        Features of D columns.
+    energy_key, forces_key, virial_key
+        Where labels are found (see `structures.PropertyKeys`); None leaves a
+        property out. They also decide which rows `Surrogate.condition` adds.
+    e0s
+        Reference energies, ``"isolated"`` or ``"average"`` (see
+        `structures.reference_energies`).
+    weights
+        Relative weights, or None.
+    on_progress
+        Called with (structures done, structures in all).
+
+    Raises
+    ------
+    StructureError
+        For a structure that cannot be used, naming its number, or where no
+        structure carries a label under the keys.
+    SingularPrecisionError
+        If the precision is numerically singular.
+    """
+    frames = as_frames(frames)
+    for number, atoms in enumerate(frames):
+        check_structure(atoms, f"training frame {number}")
+    keys = PropertyKeys(energy_key, forces_key, virial_key)
+    energies = reference_energies(frames, e0s, energy_key)
+    scale = descriptor.prior_std()
+    factors = assemble(frames, descriptor, keys, energies, scale, on_progress)
+    labelled = {p: f for p, f in factors.labelled.items() if f.n_rows}
+    if not labelled:
+        raise StructureError(
+            f"no training frame has a label under the keys {energy_key!r}, {forces_key!r}, "
+            f"{virial_key!r}; check the key names"
+        )
+    prior_std, noise = _hyperparameters(factors, weights)
+    return Surrogate(
+        descriptor,
+        _posterior(factors, noise, prior_std, scale),
+        energies,
+        noise,
+        tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
+    )
+
+
+def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[float, Noise]:
+    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
+    counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
+    if weights is None:
+        found = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
+        return found.prior_std, Noise(**{**FIRST_NOISE, **found.noise})
+    relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
+    together: np.ndarray | None = None
+    for prop, triangle in triangles.items():
+        weighted = triangle * relative[prop]
+        together = weighted if together is None else merge(together, weighted)
+    assert together is not None
+    found = maximise_evidence(
+        {"all": together},
+        {"all": sum(counts.values())},
+        {"all": FIRST_NOISE["forces"]},
+        {"all": NOISE_BOUNDS["forces"]},
+    )
+    noise = {prop: found.noise["all"] / relative[prop] for prop in PROPERTIES}
+    return found.prior_std, Noise(**noise)
+
+
+def _posterior(
+    factors: DesignFactors, noise: Noise, prior_std: float, scale: np.ndarray
+) -> Posterior:
+    """Posterior of the unscaled coefficients c = scale * theta."""
+    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
+    fitted = Posterior.from_triangle(stacked_triangle(triangles, vars(noise), prior_std))
+    factor = fitted.precision_factor
+    for prop, rows in factors.unlabelled.items():
+        if rows.n_rows:
+            factor = merge(factor, rows.triangle[:-1, :-1] / getattr(noise, prop))
+    return Posterior(factor / scale, fitted.mean * scale)

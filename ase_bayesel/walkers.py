@@ -1,0 +1,154 @@
+"""Molecular dynamics of one walker, as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import CalculatorError
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from .calculator import BiasedCalculator, Prediction
+from .errors import BayeselError
+from .triggers import Guards, Trigger, TriggerReport
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
+
+
+@dataclass(frozen=True)
+class WalkerStep:
+    """One MD step.
+
+    Attributes
+    ----------
+    step
+        Absolute step number.
+    atoms
+        Snapshot with momenta. In the last step of a stopped trajectory this is
+        the last sane frame.
+    prediction
+        The evaluation that belongs to ``atoms``.
+    temperature_K
+        Instantaneous temperature.
+    reports
+        What the triggers saw; empty where they were not evaluated.
+    status
+        ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
+        ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+    """
+
+    step: int
+    atoms: Atoms
+    prediction: Prediction
+    temperature_K: float
+    reports: tuple[TriggerReport, ...] = ()
+    status: str = "running"
+
+    @property
+    def fired(self) -> TriggerReport | None:
+        """The first trigger that fired, if any."""
+        return next((report for report in self.reports if report.fired), None)
+
+
+def run_walker(
+    atoms: Atoms,
+    calculator: BiasedCalculator,
+    *,
+    n_steps: int,
+    temperature_K: float,
+    rng: np.random.Generator,
+    timestep_fs: float = 1.0,
+    friction_per_fs: float = 0.01,
+    triggers: Sequence[Trigger] = (),
+    guards: Guards = Guards(),
+    check_interval: int = 1,
+    first_step: int = 0,
+) -> Iterator[WalkerStep]:
+    """Langevin dynamics (ASE's) on the biased surface, one `WalkerStep` per step.
+
+    Guards act at every step, triggers at every ``check_interval``-th, from the
+    unbiased prediction. The starting frame is yielded but never triggers. A
+    broken guard or a failing calculator ends the trajectory with one step whose
+    ``status`` names the reason. The iteration can be left at any step and taken
+    up again with a copy of that step's ``atoms``, the same ``rng`` and
+    ``first_step``.
+
+    Parameters
+    ----------
+    atoms
+        Start; not changed. Momenta are drawn at ``temperature_K`` if all are zero.
+    calculator
+        Biased calculator, used as it is.
+    n_steps
+        Last absolute step number.
+    rng
+        Source of all randomness.
+    timestep_fs, friction_per_fs
+        Time step (fs) and friction (1/fs).
+    triggers, guards, check_interval
+        When to report a structure and when to stop.
+    first_step
+        Absolute number of the starting frame.
+    """
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    if not atoms.get_momenta().any():
+        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature_K, rng=rng)
+    dynamics = Langevin(
+        atoms,
+        timestep_fs * units.fs,
+        temperature_K=temperature_K,
+        friction=friction_per_fs / units.fs,
+        fixcm=False,
+        rng=rng,
+    ).irun(n_steps - first_step)
+    last: WalkerStep | None = None
+    step = first_step
+    while True:
+        try:
+            if next(dynamics, None) is None:
+                return
+        except EVALUATION_ERRORS:
+            if last is None:
+                raise
+            yield _stopped(last, step, "calculator_error")
+            return
+        prediction = calculator.prediction
+        broken = guards.violated(atoms, prediction)
+        if broken is not None and last is not None:
+            yield _stopped(last, step, broken)
+            return
+        checked = step > first_step and step % check_interval == 0
+        last = WalkerStep(
+            step,
+            _snapshot(atoms),
+            prediction,
+            float(atoms.get_temperature()),
+            tuple(trigger(prediction, atoms) for trigger in triggers) if checked else (),
+            "running" if broken is None else broken,
+        )
+        yield last
+        if broken is not None:
+            return
+        step += 1
+
+
+def _stopped(last: WalkerStep, step: int, status: str) -> WalkerStep:
+    return WalkerStep(step, last.atoms, last.prediction, last.temperature_K, (), status)
+
+
+def _snapshot(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = None
+    return copy
