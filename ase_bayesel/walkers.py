@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 
 from .calculator import BiasedCalculator, Prediction
 from .errors import BayeselError
@@ -104,7 +104,7 @@ def run_walker(
     atoms = atoms.copy()
     atoms.calc = calculator
     if not atoms.get_momenta().any():
-        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature_K, rng=rng)
+        thermalize_momenta(atoms, temperature_K=temperature_K, rng=rng)
     dynamics = Langevin(
         atoms,
         timestep_fs * units.fs,

@@ -262,7 +262,7 @@ class ACEDescriptor:
         return 0.5 * torch.cat(columns, dim=1).numpy()
 
     def _pair_pullback(self, edges: Edges, cotangent: np.ndarray) -> torch.Tensor:
-        weights = 0.5 * torch.from_numpy(cotangent).view(self._edges.n_pair_types, -1)
+        weights = torch.from_numpy(0.5 * cotangent).view(self._edges.n_pair_types, -1)
         if len(weights) == 1:
             return torch.einsum("t,tnk->nk", weights[0], edges.pair_slope)
         return torch.einsum("nkt,tnk->nk", weights[edges.pair_type], edges.pair_slope)

@@ -1,0 +1,44 @@
+"""Fixtures of the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from systems import copper_training
+
+from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
+
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def si2018() -> Path:
+    """Folder of the silicon data of 2018."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "si2018"
+    folder = Path(os.environ.get("ASE_BAYESEL_SI2018", beside))
+    if not folder.is_dir():
+        pytest.skip("silicon data not found; set ASE_BAYESEL_SI2018")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def si_ace() -> ACEDescriptor:
+    return ACEDescriptor(["Si"], totaldegree=12)
+
+
+@pytest.fixture(scope="session")
+def ternary_ace() -> ACEDescriptor:
+    return ACEDescriptor(["Cu", "Au", "Al"], totaldegree=5)
+
+
+@pytest.fixture(scope="session")
+def cu_ace() -> ACEDescriptor:
+    return ACEDescriptor(["Cu"], totaldegree=8)
+
+
+@pytest.fixture(scope="session")
+def cu_surrogate(cu_ace) -> Surrogate:
+    """Fitted to EMT's energies, forces and virials."""
+    return fit_surrogate(copper_training(), cu_ace, virial_key="virial")
