@@ -62,7 +62,7 @@ class TauHistory:
 
     def tau(self, rule: TauRule) -> float:
         """tau = tau_rel <|F|> / <|grad sigma_E|>, 0 during the delay, at most ``tau_max``."""
-        if self.n < rule.delay:
+        if self.n < rule.delay or rule.tau_rel == 0:
             return 0.0
         if self.gradient <= 0.0:
             return rule.tau_max

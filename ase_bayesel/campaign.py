@@ -6,7 +6,7 @@ event that tells of it, and running again continues where the directory ends.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
@@ -88,14 +88,7 @@ class Campaign:
         if self.store.exists:
             self._check_same_config()
         else:
-            inputs = {"train": config.data.train, "starts": config.explore.starts}
-            if config.data.test is not None:
-                inputs["test"] = config.data.test
-            frames = {name: read_frames(path) for name, path in inputs.items()}
-            for name, path in inputs.items():
-                self._check_elements(frames[name], path)
-            self._check_test_labels(frames.get("test", []))
-            self.store.create(config.model_dump(mode="json"), frames)
+            self.store.create(config.model_dump(mode="json"), check_inputs(config))
         self._train = self.store.read_input("train")
         self._test = self.store.read_input("test")
         self._starts = self.store.read_input("starts")
@@ -300,25 +293,49 @@ class Campaign:
         if changed:
             self.store.write_config(ours)
 
-    def _check_elements(self, frames: Sequence[Atoms], path: Path) -> None:
-        known = set(self.config.descriptor.elements)
-        for k, atoms in enumerate(frames):
+
+def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
+    """Read and check every structure file that a config names.
+
+    Returns
+    -------
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
+
+    Raises
+    ------
+    StructureError, ConfigError
+        Naming the file and the frame.
+    """
+    paths = {"train": config.data.train, "starts": config.explore.starts}
+    if config.data.test is not None:
+        paths["test"] = config.data.test
+    frames = {name: read_frames(path) for name, path in paths.items()}
+    known = set(config.descriptor.elements)
+    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    for name, path in paths.items():
+        for k, atoms in enumerate(frames[name]):
+            where = f"{path}, frame {k}"
             unknown = sorted(set(atoms.symbols) - known)
             if unknown:
                 raise ConfigError(
-                    f"{path}, frame {k}: element {', '.join(unknown)} is not among "
+                    f"{where}: element {', '.join(unknown)} is not among "
                     f"descriptor.elements {sorted(known)}"
                 )
+            if name == "test":
+                _check_test_labels(atoms, keys, where)
+    if not any(targets(atoms, keys).energy is not None for atoms in frames["train"]):
+        raise ConfigError(
+            f"{paths['train']}: no frame has an energy under data.energy_key {keys.energy!r}"
+        )
+    return frames
 
-    def _check_test_labels(self, frames: Sequence[Atoms]) -> None:
-        for k, atoms in enumerate(frames):
-            where = f"{self.config.data.test}, frame {k}"
-            found = targets(atoms, self._keys, where)
-            if found.energy is None or (self._keys.forces is not None and found.forces is None):
-                raise ConfigError(
-                    f"{where}: has no label under data.energy_key {self._keys.energy!r} and "
-                    f"data.forces_key {self._keys.forces!r}"
-                )
+
+def _check_test_labels(atoms: Atoms, keys: PropertyKeys, where: str) -> None:
+    found = targets(atoms, keys, where)
+    for prop in ("energy", "forces"):
+        key = getattr(keys, prop)
+        if key is not None and getattr(found, prop) is None:
+            raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")
 
 
 def _flat(tree, prefix: str = "") -> dict[str, object]:

@@ -7,13 +7,14 @@ deviation of their noise, so Lambda is the identity here. numpy and scipy only.
 
 from __future__ import annotations
 
-import io
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dtrcon
 
 from .errors import PosteriorError, SingularPrecisionError
@@ -47,9 +48,16 @@ class Posterior:
                 f"precision factor {self.precision_factor.shape} and mean {self.mean.shape} "
                 "do not fit together"
             )
+        if not np.isfinite(self.mean).all():
+            raise PosteriorError("mean: holds values that are not finite")
+        for name, array in (
+            ("precision_factor", np.triu(self.precision_factor)),
+            ("mean", self.mean),
+        ):
+            own = np.array(array, dtype=float, order="F")
+            own.flags.writeable = False
+            object.__setattr__(self, name, own)
         _check_regular(self.precision_factor)
-        for array in (self.precision_factor, self.mean):
-            array.flags.writeable = False
 
     @classmethod
     def from_prior(cls, prior_std: np.ndarray) -> Posterior:
@@ -95,7 +103,7 @@ class Posterior:
         """
         rows = self._checked(rows)
         if targets is None:
-            return Posterior(append_rows(self.precision_factor, rows), self.mean.copy())
+            return Posterior(append_rows(self.precision_factor, rows), self.mean)
         targets = np.asarray(targets, float).reshape(-1)
         if targets.shape != (len(rows),) or not np.isfinite(targets).all():
             raise PosteriorError(f"targets: expected {len(rows)} finite numbers")
@@ -124,8 +132,8 @@ class Posterior:
 
     def covariance_times(self, row: np.ndarray) -> tuple[np.ndarray, float]:
         """Sigma phi ``(D,)`` and phi^T Sigma phi of one row."""
-        white = self.whiten(row)[:, 0]
-        return solve_triangular(self.precision_factor, white), float(white @ white)
+        white = dtrsv(self.precision_factor, self._checked(row)[0], trans=1)
+        return dtrsv(self.precision_factor, white), float(white @ white)
 
     def information_gain(self, rows: np.ndarray) -> float:
         """What these weighted rows would add to `logdet`: log det(I + A Sigma A^T) (Eq. 4)."""
@@ -140,10 +148,11 @@ class Posterior:
 
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write an npz (no pickle) that `load` reads back bit for bit."""
-        np.savez(file, format=FORMAT, precision_factor=self.precision_factor, mean=self.mean)
+        with opened(file, "wb") as handle:
+            np.savez(handle, format=FORMAT, precision_factor=self.precision_factor, mean=self.mean)
 
     @classmethod
-    def load(cls, file: str | PathLike | io.IOBase) -> Posterior:
+    def load(cls, file: str | PathLike | BinaryIO) -> Posterior:
         """Read what `save` wrote.
 
         Raises
@@ -152,7 +161,7 @@ class Posterior:
             If the file is missing, torn, or not a saved posterior.
         """
         try:
-            with np.load(file, allow_pickle=False) as data:
+            with opened(file, "rb") as handle, np.load(handle, allow_pickle=False) as data:
                 if str(data["format"]) != FORMAT:
                     raise PosteriorError(f"{file}: not a posterior of format {FORMAT}")
                 return cls(data["precision_factor"], data["mean"])
@@ -173,6 +182,13 @@ class Posterior:
         if not np.isfinite(rows).all():
             raise PosteriorError("rows: hold values that are not finite")
         return rows
+
+
+def opened(file: str | PathLike | BinaryIO, mode: str) -> AbstractContextManager[BinaryIO]:
+    """A file by its very name, or an open one that stays open."""
+    if isinstance(file, str | PathLike):
+        return cast(BinaryIO, open(file, mode))
+    return nullcontext(file)
 
 
 def _check_regular(factor: np.ndarray) -> None:

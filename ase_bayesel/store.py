@@ -182,6 +182,14 @@ class Store:
     def _pick_path(self, number: int, k: int, identity: str) -> Path:
         return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
 
+    def count_picks(self, number: int) -> int:
+        """Picks of a round so far, also while it is exploring."""
+        path = self.round_directory(number) / "explore.npz"
+        if not path.exists():
+            return 0
+        with np.load(path, allow_pickle=False) as data:
+            return len(json.loads(str(data["meta"]))["picks"])
+
     def read_trace(self, number: int) -> np.ndarray:
         """The trace of a round's exploration, ``(n, 7)``; see `explore.TRACE_COLUMNS`."""
         path = self.round_directory(number) / "explore.npz"
@@ -267,6 +275,11 @@ class Store:
             return None
         with np.load(path, allow_pickle=False) as data:
             return Parity(**{key: data[key] for key in data.files})
+
+    def write_page(self, name: str, page: str) -> Path:
+        """Write a page of the report; returns its path."""
+        _write(self.directory / name, page.encode())
+        return self.directory / name
 
 
 def _extxyz(frames: Sequence[Atoms]) -> bytes:

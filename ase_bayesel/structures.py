@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 from matscipy.neighbours import neighbour_list
+from scipy.spatial import cKDTree
 
 from .errors import StructureError
 
@@ -99,12 +100,13 @@ def check_structure(atoms: Atoms, where: str) -> None:
 
 
 def canonical(atoms: Atoms) -> Atoms:
-    """A bare copy (elements, positions, cell, pbc, tags) rounded as extended XYZ rounds it."""
+    """A copy rounded as extended XYZ rounds it; of all else only tags and constraints stay."""
     return Atoms(
         numbers=atoms.numbers,
         positions=np.round(atoms.positions, POSITION_DECIMALS) + 0.0,
         cell=np.round(atoms.cell.array, POSITION_DECIMALS) + 0.0,
         pbc=atoms.pbc,
+        tags=atoms.get_tags(),
         constraint=atoms.constraints,
     )
 
@@ -185,6 +187,10 @@ def reference_energies(
             for k, atoms in enumerate(frames)
         ]
         labelled = [(a, e) for a, e in zip(frames, energies, strict=True) if e is not None]
+        if not labelled:
+            raise StructureError(
+                f"e0s: no structure carries an energy under the key {energy_key!r}; check the key"
+            )
         if e0s == "isolated":
             found = {a.symbols[0]: e for a, e in labelled if len(a) == 1}
         else:
@@ -205,8 +211,6 @@ def reference_energies(
 def _average_energies(
     labelled: Sequence[tuple[Atoms, float]], elements: Sequence[str]
 ) -> dict[str, float]:
-    if not labelled:
-        return {}
     counts = np.array([[Counter(a.symbols)[s] for s in elements] for a, _ in labelled], float)
     solution, *_ = np.linalg.lstsq(counts, np.array([e for _, e in labelled]), rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True))
@@ -221,20 +225,22 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
     """All pairs within ``cutoff`` (A), images included, sorted by the first atom.
 
     Returns indices i ``(n,)`` and j ``(n,)`` and vectors from i to j ``(n, 3)``, A.
-    Directions without periodicity may have a zero cell: a box is drawn around the atoms.
+    Directions without periodicity may have any cell, also none, and any extent.
     """
     if atoms.pbc.all():
         return neighbour_list("ijD", atoms, cutoff)
-    cell = atoms.cell.complete().array
-    fractional = np.linalg.solve(cell.T, atoms.positions.T).T
-    low = np.where(atoms.pbc, 0.0, fractional.min(axis=0))
-    span = np.where(atoms.pbc, 1.0, np.ptp(fractional, axis=0))
-    margin = np.where(atoms.pbc, 0.0, cutoff / np.linalg.norm(cell, axis=1))
-    return neighbour_list(
-        "ijD",
-        positions=atoms.positions,
-        cell=cell * (span + 2 * margin)[:, None],
-        cell_origin=(low - margin) @ cell,
-        pbc=atoms.pbc,
-        cutoff=cutoff,
-    )
+    axes = np.flatnonzero(atoms.pbc)
+    vectors = atoms.cell.array[axes]
+    dual = np.linalg.pinv(vectors)
+    home = atoms.positions - np.floor(atoms.positions @ dual) @ vectors
+    reach = np.ceil(1.0 + cutoff * np.linalg.norm(dual, axis=0)).astype(int)
+    grid = np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij")
+    shifts = np.stack(grid, axis=-1).reshape(-1, len(axes)) if len(axes) else np.zeros((1, 0))
+    points = (home[None] + (shifts @ vectors)[:, None]).reshape(-1, 3)
+
+    near = cKDTree(points).query_ball_point(home, cutoff, return_sorted=True)
+    first = np.repeat(np.arange(len(atoms)), [len(found) for found in near])
+    second = np.concatenate([np.asarray(found, int) for found in near])
+    itself = len(shifts) // 2 * len(atoms) + first
+    first, second = first[second != itself], second[second != itself]
+    return first, second % len(atoms), points[second] - home[first]

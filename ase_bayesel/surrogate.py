@@ -31,7 +31,7 @@ from .design import (
 )
 from .errors import PosteriorError, StructureError
 from .evidence import maximise_evidence, stacked_triangle
-from .posterior import Posterior
+from .posterior import Posterior, opened
 from .structures import (
     PROPERTIES,
     PropertyKeys,
@@ -166,11 +166,8 @@ class Surrogate:
         buffer = io.BytesIO()
         self.posterior.save(buffer)
         posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
-        if hasattr(file, "write"):
-            np.savez(file, meta=json.dumps(meta), posterior=posterior)
-        else:
-            with open(file, "wb") as handle:
-                np.savez(handle, meta=json.dumps(meta), posterior=posterior)
+        with opened(file, "wb") as handle:
+            np.savez(handle, meta=json.dumps(meta), posterior=posterior)
 
     @classmethod
     def load(cls, path: str | PathLike) -> Surrogate:
@@ -182,7 +179,7 @@ class Surrogate:
             If the file is missing, torn, or not a saved surrogate.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with opened(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
             if meta["format"] != FORMAT:

@@ -27,7 +27,10 @@ def use_one_thread() -> None:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], rounds: int = 7, slot_s: float = 0.2
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int = 7,
+    slot_s: float = 0.2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Median seconds of a call of each function, taken in turns: A B C A B C ...
 
@@ -40,20 +43,26 @@ def interleaved(
     slot_s
         A function is called in its turn until this many seconds have passed; the
         turn counts with the mean of its calls.
+    clock
+        Seconds. ``time.process_time`` counts this process's CPU seconds, which on
+        one thread is the time that the work takes on a core of its own; use it
+        where other processes share the machine.
     """
     turns: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
         for name, call in calls.items():
-            turns[name].append(_seconds_per_call(call, slot_s))
+            turns[name].append(_seconds_per_call(call, slot_s, clock))
     return {name: statistics.median(seconds[1:]) for name, seconds in turns.items()}
 
 
-def _seconds_per_call(call: Callable[[], object], slot_s: float) -> float:
-    start, n_calls, elapsed = time.perf_counter(), 0, 0.0
+def _seconds_per_call(
+    call: Callable[[], object], slot_s: float, clock: Callable[[], float]
+) -> float:
+    start, n_calls, elapsed = clock(), 0, 0.0
     while elapsed < slot_s or n_calls == 0:
         call()
         n_calls += 1
-        elapsed = time.perf_counter() - start
+        elapsed = clock() - start
     return elapsed / n_calls
 
 
@@ -70,10 +79,11 @@ def _cell(value: object) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Date, processor, and versions of Python and of the packages that matter."""
+    """Date, processor and its load, and versions of Python and of the packages that matter."""
     found = {
         "date": date.today().isoformat(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "load": f"load average {os.getloadavg()[0]:.1f}",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }
@@ -88,7 +98,7 @@ def machine() -> dict[str, str]:
 def machine_line() -> str:
     """`machine` in one line of text."""
     return ", ".join(
-        value if key in ("date", "cpu", "system") else f"{key} {value}"
+        value if key in ("date", "cpu", "load", "system") else f"{key} {value}"
         for key, value in machine().items()
     )
 

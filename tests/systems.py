@@ -29,7 +29,7 @@ def cluster(symbols, seed: int = 0, spacing: float = 2.4) -> Atoms:
 
 def sheared(atoms: Atoms) -> Atoms:
     """A copy under a general deformation of a few per cent."""
-    deformation = np.eye(3) + [[0.03, 0.05, -0.02], [0.01, -0.02, 0.04], [-0.03, 0.02, 0.01]]
+    deformation = np.array([[1.03, 0.05, -0.02], [0.01, 0.98, 0.04], [-0.03, 0.02, 1.01]])
     out = atoms.copy()
     out.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
     return out

@@ -33,7 +33,7 @@ def history_of(pairs, rule):
     ],
 )
 def test_rules_that_make_no_sense(arguments):
-    with pytest.raises(ValueError, match="tau_rel|tau_max"):
+    with pytest.raises(ValueError, match=r"tau_rel|tau_max"):
         TauRule(**arguments)
 
 

@@ -25,9 +25,7 @@ E0S = {"Cu": 3.5}
 def features():
     """Two atoms, four features, every entry different."""
     count = np.arange(1.0, 33.0)
-    return Features(
-        count[:8].reshape(2, 4), count[:24].reshape(4, 2, 3), -count[:24].reshape(4, 6)
-    )
+    return Features(count[:8].reshape(2, 4), count[:24].reshape(4, 2, 3), -count[:24].reshape(4, 6))
 
 
 def test_rows_are_linear_observations(features):

@@ -11,16 +11,26 @@ TRUE_NOISE = {"energy": 0.05, "forces": 0.4}
 TRUE_PRIOR = 2.0
 
 
-@pytest.fixture(scope="module")
-def data():
-    """Rows and targets of two properties, drawn from the model itself."""
+def drawn(counts, noise):
+    """Rows and targets of each property, drawn from the model itself."""
     rng = np.random.default_rng(3)
     theta = TRUE_PRIOR * rng.standard_normal(12)
     out = {}
-    for name, k in (("energy", 60), ("forces", 400)):
+    for name, k in counts.items():
         rows = rng.standard_normal((k, 12))
-        out[name] = (rows, rows @ theta + TRUE_NOISE[name] * rng.standard_normal(k))
+        out[name] = (rows, rows @ theta + noise[name] * rng.standard_normal(k))
     return out
+
+
+@pytest.fixture(scope="module")
+def data():
+    return drawn({"energy": 60, "forces": 400}, TRUE_NOISE)
+
+
+@pytest.fixture(scope="module")
+def noisy_data():
+    """So much noise that the prior decides about as much as the data."""
+    return drawn({"energy": 30, "forces": 30}, {"energy": 6.0, "forces": 12.0})
 
 
 def triangles(data):
@@ -51,7 +61,9 @@ def test_value_is_the_marginal_likelihood(data):
     assert found.log_evidence == pytest.approx(expected, rel=1e-8)
 
 
-def test_optimum_beats_its_neighbours(data):
+@pytest.mark.parametrize("which", ["data", "noisy_data"])
+def test_optimum_beats_its_neighbours(which, request):
+    data = request.getfixturevalue(which)
     found = maximised(data)
     best = dense_log_evidence(data, found.prior_std, found.noise)
     for factor in (0.9, 0.97, 1.03, 1.1):

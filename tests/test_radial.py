@@ -6,11 +6,11 @@ from scipy.special import jacobi
 from ase_bayesel.descriptors.ace.radial import (
     AgnesiTransform,
     bond_length,
+    chebyshev,
     many_body_polynomials,
     pair_envelope,
     pair_polynomials,
     radials_on_nodes,
-    recurse,
     transform_with_derivative,
 )
 
@@ -53,13 +53,26 @@ def test_transform_falls_from_one_with_steepest_slope_at_r0(p, q):
     assert x[2300].item() == pytest.approx(AgnesiTransform(2.4, p, q)(2.4), abs=1e-12)
 
 
-def test_recursion_derivative():
-    basis = many_body_polynomials(10)
-    a, b = (torch.from_numpy(c)[:, None] for c in (basis.a, basis.b))
-    x = torch.linspace(-0.9, 0.9, 11, dtype=torch.float64)
-    _, slope = recurse(a, b, x)
-    difference = (recurse(a, b, x + 1e-5)[0] - recurse(a, b, x - 1e-5)[0]) / 2e-5
-    np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 27])
+def test_chebyshev_polynomials(n):
+    y = torch.linspace(-1.0, 1.0, 13, dtype=torch.float64)
+    expected = np.cos(np.arange(n)[:, None] * np.arccos(y.numpy()))
+    np.testing.assert_allclose(chebyshev(y, n), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 27])
+def test_chebyshev_matrix_gives_values_and_slopes(n):
+    """On y in [-1, 1] with x in [0.6, 1], against the recursion and its differences."""
+    basis = pair_polynomials(n, 0.6, 1.0)
+    y = torch.linspace(-0.95, 0.95, 11, dtype=torch.float64)
+    values, slopes = np.split(basis.chebyshev_matrix(0.6, 1.0) @ chebyshev(y, n).numpy(), 2)
+
+    def recursion(y):
+        return basis.evaluate(0.8 + 0.2 * y.numpy())
+
+    np.testing.assert_allclose(values, recursion(y), atol=1e-10)
+    difference = (recursion(y + 1e-5) - recursion(y - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slopes, difference, atol=1e-7 * (1 + np.abs(difference).max()))
 
 
 def test_pair_envelope_vanishes_with_its_slope_at_the_cutoff():

@@ -326,6 +326,13 @@ def test_pairs_of_a_molecule_with_a_flat_cell():
     assert np.bincount(i).tolist() == [4, 1, 1, 1, 1]
 
 
+def test_pairs_of_fragments_far_apart():
+    """An exploded cluster; the search must not fill the space between the fragments."""
+    atoms = Atoms("Cu3", [[0, 0, 0], [0, 0, 2.5], [1e4, 1e4, 1e4]])
+    i, j, _ = neighbour_pairs(atoms, 5.0)
+    assert sorted(zip(i.tolist(), j.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
 # real data
 
 

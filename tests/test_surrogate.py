@@ -129,7 +129,7 @@ def test_reference_energies_of_the_fit(cu_ace):
     average = fit_surrogate(frames[1:], cu_ace, e0s="average")
     mean = np.mean([a.info["energy"] / len(a) for a in frames[1:]])
     assert average.e0s["Cu"] == pytest.approx(mean, abs=1e-9)
-    with pytest.raises(StructureError, match="isolated|single-atom"):
+    with pytest.raises(StructureError, match="single-atom"):
         fit_surrogate(frames[1:], cu_ace)
     with pytest.raises(StructureError, match="'none'"):
         fit_surrogate(frames, cu_ace, e0s="none")
@@ -137,9 +137,9 @@ def test_reference_energies_of_the_fit(cu_ace):
 
 def test_missing_labels_and_keys(cu_ace):
     bare = [unlabelled(atoms) for atoms in copper_training()]
-    with pytest.raises(StructureError, match="no training frame has a label .*'energy', 'forces'"):
+    with pytest.raises(StructureError, match=r"no training frame has a label .*'energy', 'forces'"):
         fit_surrogate(bare, cu_ace, e0s={"Cu": 0.0})
-    with pytest.raises(StructureError):
+    with pytest.raises(StructureError, match="dft_energy"):
         fit_surrogate(copper_training(), cu_ace, "dft_energy", "dft_force")
     with pytest.raises(StructureError):
         fit_surrogate([], cu_ace)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from math import factorial, pi, sqrt
 
 import numpy as np
 import torch
 
+Polynomial = dict[tuple[int, int, int], float]
+"""Coefficients of x^i y^j z^k by their exponents (i, j, k)."""
+
 
 def spherical_harmonics(unit: torch.Tensor, lmax: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Orthonormal real spherical harmonics and their Cartesian gradients.
 
-    The functions are homogeneous polynomials, so ``unit . gradient = l Y``; the
+    The functions are homogeneous polynomials, evaluated as a constant matrix
+    times all monomials up to degree lmax. Hence ``unit . gradient = l Y``; the
     gradient with respect to an unnormalised vector of length r is
     ``(gradient - l unit Y) / r``.
 
@@ -28,63 +33,105 @@ def spherical_harmonics(unit: torch.Tensor, lmax: int) -> tuple[torch.Tensor, to
     ``((lmax+1)^2, k)`` values and ``((lmax+1)^2, 3, k)`` gradients; the row of
     (l, m) is ``l*l + l + m``. Y_00 = 1/sqrt(4 pi).
     """
-    x, y, z = unit
+    tables = _tables(lmax)
     k = unit.shape[1]
-    values = torch.empty(((lmax + 1) ** 2, k), dtype=unit.dtype)
-    gradients = torch.empty(((lmax + 1) ** 2, 3, k), dtype=unit.dtype)
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    monomials = torch.empty((len(tables.exponents), k), dtype=unit.dtype)
+    monomials[0] = 1.0
+    for rows, parents, axes in tables.growth:
+        torch.mul(monomials[parents], unit[axes], out=monomials[rows])
+    gradients = tables.gradients @ monomials
+    return tables.values @ monomials, gradients.view(-1, 3, k)
 
-    cosines, sines = [one], [zero]
+
+@dataclass(frozen=True)
+class _Tables:
+    """Monomials in order of degree, how each degree grows from the last, and the matrices."""
+
+    exponents: list[tuple[int, int, int]]
+    growth: list[tuple[slice, torch.Tensor, torch.Tensor]]
+    values: torch.Tensor
+    gradients: torch.Tensor
+
+
+@cache
+def _tables(lmax: int) -> _Tables:
+    exponents = [(0, 0, 0)]
+    growth = []
+    place = {(0, 0, 0): 0}
+    for degree in range(1, lmax + 1):
+        new = [(i, j, degree - i - j) for i in range(degree + 1) for j in range(degree + 1 - i)]
+        axes = [next(axis for axis in range(3) if powers[axis]) for powers in new]
+        parents = [place[_lowered(powers, axis)] for powers, axis in zip(new, axes, strict=True)]
+        start = len(exponents)
+        place.update({powers: start + k for k, powers in enumerate(new)})
+        exponents += new
+        growth.append((slice(start, len(exponents)), torch.tensor(parents), torch.tensor(axes)))
+    functions = _real_harmonics(lmax)
+    values = torch.zeros((len(functions), len(exponents)), dtype=torch.float64)
+    gradients = torch.zeros((len(functions), 3, len(exponents)), dtype=torch.float64)
+    for row, function in enumerate(functions):
+        for powers, coefficient in function.items():
+            values[row, place[powers]] = coefficient
+            for axis in range(3):
+                if powers[axis]:
+                    column = place[_lowered(powers, axis)]
+                    gradients[row, axis, column] += powers[axis] * coefficient
+    return _Tables(exponents, growth, values, gradients.flatten(0, 1))
+
+
+def _lowered(powers: tuple[int, int, int], axis: int) -> tuple[int, int, int]:
+    i, j, k = (power - (axis == other) for other, power in enumerate(powers))
+    return i, j, k
+
+
+def _real_harmonics(lmax: int) -> list[Polynomial]:
+    """Normalised homogeneous polynomials of all (l, m), rows as in `spherical_harmonics`."""
+    x, y, z = {(1, 0, 0): 1.0}, {(0, 1, 0): 1.0}, {(0, 0, 1): 1.0}
+    r2 = {(2, 0, 0): 1.0, (0, 2, 0): 1.0, (0, 0, 2): 1.0}
+    cosines: list[Polynomial] = [{(0, 0, 0): 1.0}]
+    sines: list[Polynomial] = [{}]
     for _ in range(lmax):
-        cosines.append(x * cosines[-1] - y * sines[-1])
-        sines.append(x * sines[-1] + y * cosines[-2])
-
-    legendre = _scaled_legendre(z, lmax)
-
-    def q(degree: int, order: int) -> torch.Tensor:
-        return legendre.get((degree, order), zero)
-
-    for degree in range(lmax + 1):
-        for m in range(degree + 1):
-            norm = _norm(degree, m)
-            radial = norm * q(degree, m)
-            radial_xy = norm * q(degree - 1, m + 1)
-            radial_z = norm * (degree + m) * q(degree - 1, m)
-            for sign, along in ((1, cosines), (-1, sines)):
-                if m == 0 and sign < 0:
-                    continue
-                row = degree * degree + degree + sign * m
-                angular = along[m]
-                values[row] = radial * angular
-                if m:
-                    d_x, d_y = along[m - 1], (sines if sign > 0 else cosines)[m - 1]
-                    gradients[row, 0] = radial_xy * x * angular + m * radial * d_x
-                    gradients[row, 1] = radial_xy * y * angular - sign * m * radial * d_y
-                else:
-                    gradients[row, 0] = radial_xy * x
-                    gradients[row, 1] = radial_xy * y
-                gradients[row, 2] = radial_z * angular
-    return values, gradients
-
-
-def _scaled_legendre(z: torch.Tensor, lmax: int) -> dict[tuple[int, int], torch.Tensor]:
-    """Associated Legendre functions over r^(-m) sin^m on unit vectors, without normalisation."""
-    q: dict[tuple[int, int], torch.Tensor] = {(0, 0): torch.ones_like(z)}
+        cosine, sine = cosines[-1], sines[-1]
+        cosines.append(_combine((1.0, _times(x, cosine)), (-1.0, _times(y, sine))))
+        sines.append(_combine((1.0, _times(x, sine)), (1.0, _times(y, cosine))))
+    legendre: dict[tuple[int, int], Polynomial] = {(0, 0): {(0, 0, 0): 1.0}}
     for m in range(lmax + 1):
         if m:
-            q[m, m] = -(2 * m - 1) * q[m - 1, m - 1]
-        if m < lmax:
-            q[m + 1, m] = (2 * m + 1) * z * q[m, m]
-        for degree in range(m + 2, lmax + 1):
-            q[degree, m] = (
-                (2 * degree - 1) * z * q[degree - 1, m] - (degree + m - 1) * q[degree - 2, m]
-            ) / (degree - m)
-    return q
+            legendre[m, m] = _combine((2.0 * m - 1.0, legendre[m - 1, m - 1]))
+        for degree in range(m + 1, lmax + 1):
+            terms = [((2.0 * degree - 1.0) / (degree - m), _times(z, legendre[degree - 1, m]))]
+            if degree > m + 1:
+                weight = -(degree + m - 1.0) / (degree - m)
+                terms.append((weight, _times(r2, legendre[degree - 2, m])))
+            legendre[degree, m] = _combine(*terms)
+    return [
+        _combine((_norm(degree, abs(m)), _times(legendre[degree, abs(m)], angular[abs(m)])))
+        for degree in range(lmax + 1)
+        for m in range(-degree, degree + 1)
+        for angular in [sines if m < 0 else cosines]
+    ]
+
+
+def _times(first: Polynomial, second: Polynomial) -> Polynomial:
+    product: Polynomial = {}
+    for (i, j, k), a in first.items():
+        for (u, v, w), b in second.items():
+            powers = (i + u, j + v, k + w)
+            product[powers] = product.get(powers, 0.0) + a * b
+    return product
+
+
+def _combine(*terms: tuple[float, Polynomial]) -> Polynomial:
+    total: Polynomial = {}
+    for weight, polynomial in terms:
+        for powers, coefficient in polynomial.items():
+            total[powers] = total.get(powers, 0.0) + weight * coefficient
+    return total
 
 
 def _norm(degree: int, m: int) -> float:
     ratio = factorial(degree - m) / factorial(degree + m)
-    norm = (-1) ** m * sqrt((2 * degree + 1) / (4 * pi) * ratio)
+    norm = sqrt((2 * degree + 1) / (4 * pi) * ratio)
     return norm * sqrt(2) if m else norm
 
 

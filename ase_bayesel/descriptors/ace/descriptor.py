@@ -80,9 +80,11 @@ class ACEDescriptor:
             raise DescriptorError(f"order: must be 2 or 3, got {self.order}")
         if self.totaldegree < 2:
             raise DescriptorError(f"totaldegree: must be at least 2, got {self.totaldegree}")
-        if not self.cutoff > 0:
-            raise DescriptorError(f"cutoff: must be positive (A), got {self.cutoff}")
-        for pair in self.r0:
+        if not 0 < self.cutoff < float("inf"):
+            raise DescriptorError(f"cutoff: must be positive and finite (A), got {self.cutoff}")
+        for pair, length in self.r0.items():
+            if not 0 < length < float("inf"):
+                raise DescriptorError(f"r0: length of {pair} must be positive (A), got {length}")
             if len(pair) != 2 or not set(pair) <= set(self.elements):
                 raise DescriptorError(f"r0: {pair} is not a pair of the elements {self.elements}")
 
@@ -144,8 +146,9 @@ class ACEDescriptor:
         groups = self._groups(neighbours.species, one_particle)
         phi = np.zeros(self.n_features)
         phi[: self._n_pair] = self._pair_values(edges).sum(axis=0)
+        products = {k: self._polynomial.pairs(a) for k, (_, a) in groups.items()}
         for k, (_, a) in groups.items():
-            phi[self._block(k)] = self._polynomial.totals(a)
+            phi[self._block(k)] = self._polynomial.totals(a, products[k])
 
         def pullback(cotangent: np.ndarray) -> Gradient:
             cotangent = np.asarray(cotangent, float)
@@ -155,7 +158,9 @@ class ACEDescriptor:
                 )
             d_a = torch.empty_like(one_particle)
             for k, (members, a) in groups.items():
-                d_a[:, members] = self._polynomial.adjoint(a, cotangent[self._block(k)])
+                d_a[:, members] = self._polynomial.adjoint(
+                    a, products[k], cotangent[self._block(k)]
+                )
             d_edges = self._edges.one_particle_pullback(edges, d_a)
             d_edges += self._pair_pullback(edges, cotangent[: self._n_pair]) * edges.unit
             return _edge_gradient(d_edges, edges, neighbours)

@@ -17,10 +17,10 @@ from .neighbours import Neighbours
 from .radial import (
     AgnesiTransform,
     bond_length,
+    chebyshev,
     many_body_polynomials,
     pair_envelope,
     pair_polynomials,
-    recurse,
     transform_with_derivative,
 )
 
@@ -85,13 +85,12 @@ class EdgeBasis:
             dtype=torch.float64,
         )
         many = many_body_polynomials(max(nmax))
-        self._many = tuple(torch.from_numpy(c)[:, None] for c in (many.a, many.b))
-        pairs = [
-            pair_polynomials(totaldegree, AgnesiTransform(length, *PAIR_PQ)(cutoff), 1.0)
-            for length in lengths
-        ]
-        self._pair_a = torch.from_numpy(np.stack([p.a for p in pairs], axis=1))
-        self._pair_b = torch.from_numpy(np.stack([p.b for p in pairs], axis=1))
+        self._many = torch.from_numpy(many.chebyshev_matrix(-1.0, 1.0))
+        lows = [AgnesiTransform(length, *PAIR_PQ)(cutoff) for length in lengths]
+        self._x_low = torch.tensor(lows, dtype=torch.float64)
+        # the measure is uniform, so on [-1, 1] the pair polynomials of all pairs are the same
+        pair = pair_polynomials(totaldegree, -1.0, 1.0)
+        self._pairs = torch.from_numpy(pair.chebyshev_matrix(-1.0, 1.0))
         degrees = [degree for degree in range(self.lmax + 1) for _ in range(2 * degree + 1)]
         self._degree = torch.tensor(degrees, dtype=torch.float64)
 
@@ -133,7 +132,7 @@ class EdgeBasis:
         x, slope = transform_with_derivative(r, self._r0[pair_type], *MANY_BODY_PQ)
         scale = 2.0 / (self._x_cutoff[pair_type] - 1.0)
         y, dy = (-1.0 + (x - 1.0) * scale).clamp_(-1.0, 1.0), slope * scale
-        p, dp = recurse(*self._many, y)
+        p, dp = _polynomials(self._many, y)
         inside = 1.0 - y**2
         dp.mul_(inside).addcmul_(p, (-4.0 * y).expand_as(p)).mul_(inside * dy)
         return p.mul_(inside**2), dp
@@ -141,10 +140,9 @@ class EdgeBasis:
     def _pair(self, r: torch.Tensor, pair_type) -> tuple[torch.Tensor, torch.Tensor]:
         r0 = self._r0[pair_type]
         x, slope = transform_with_derivative(r, r0, *PAIR_PQ)
-        a, b = self._pair_a[:, pair_type], self._pair_b[:, pair_type]
-        if a.ndim == 1:
-            a, b = a[:, None], b[:, None]
-        p, dp = recurse(a, b, x)
+        scale = 2.0 / (1.0 - self._x_low[pair_type])
+        p, dp = _polynomials(self._pairs, (1.0 + (x - 1.0) * scale).clamp_(-1.0, 1.0))
+        slope = slope * scale
         envelope, d_envelope = pair_envelope(r, r0, self._cutoff)
         dp.mul_(slope * envelope).addcmul_(p, d_envelope.expand_as(p))
         return p.mul_(envelope), dp
@@ -201,3 +199,9 @@ class EdgeBasis:
     def _blocks(self):
         for degree, n in enumerate(self.nmax):
             yield (slice(None), slice(None), slice(0, n), slice(degree**2, (degree + 1) ** 2))
+
+
+def _polynomials(matrix: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Values and slopes ``(n, k)`` of the polynomials behind a `chebyshev_matrix`."""
+    n = matrix.shape[1]
+    return (matrix @ chebyshev(y, n)).split(n)

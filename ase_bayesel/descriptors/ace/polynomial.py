@@ -42,15 +42,24 @@ class SitePolynomial:
         self._pair_b = torch.from_numpy(pairs[:, 1].copy())
         self._triple_pair = torch.from_numpy(pair[:n_triples].copy())
         self._triple_c = torch.from_numpy(triples[:, 2].copy())
+        # triples as a matrix of pair by third factor, entries in the order of its CSR storage
+        order = np.arange(n_triples, dtype=float)
+        cells = (pair[:n_triples], triples[:, 2])
+        self._third = sp.csr_matrix((order, cells), (n_pairs, self.n_one_particle))
+        self._third_transposed = self._third.T.tocsr()
+        self._transposition = self._third_transposed.data.astype(int)
         self._adjoints = tuple(m.T.tocsr() for m in (self._single, self._double, self._triple))
         self._slopes = [
             (columns, width, _Slopes(feature, factors, value, columns, width))
             for columns, width in basis.blocks()
         ]
 
-    def totals(self, a: torch.Tensor) -> np.ndarray:
+    def pairs(self, a: torch.Tensor) -> torch.Tensor:
+        """Products of two one-particle functions, ``(pairs, N)``, shared by what follows."""
+        return a[self._pair_a] * a[self._pair_b]
+
+    def totals(self, a: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
         """B summed over the atoms, ``(K,)``."""
-        pairs = self._pairs(a)
         triples = (pairs[self._triple_pair] * a[self._triple_c]).sum(dim=1)
         return (
             self._single @ a.sum(dim=1).numpy()
@@ -60,22 +69,19 @@ class SitePolynomial:
 
     def values(self, a: torch.Tensor) -> np.ndarray:
         """B of each atom, ``(K, N)``."""
-        pairs = self._pairs(a)
+        pairs = self.pairs(a)
         triples = pairs[self._triple_pair] * a[self._triple_c]
         return (
             self._single @ a.numpy() + self._double @ pairs.numpy() + self._triple @ triples.numpy()
         )
 
-    def adjoint(self, a: torch.Tensor, cotangent: np.ndarray) -> torch.Tensor:
+    def adjoint(self, a: torch.Tensor, pairs: torch.Tensor, cotangent: np.ndarray) -> torch.Tensor:
         """Gradient of ``sum_i cotangent . B_i`` with respect to A, ``(V, N)``."""
         single, double, triple = (m @ cotangent for m in self._adjoints)
-        pairs = self._pairs(a)
-        third = sp.csr_matrix(
-            (triple, (self._triple_pair.numpy(), self._triple_c.numpy())),
-            (len(self._pair_a), self.n_one_particle),
-        )
+        third = _with_values(self._third, triple)
+        third_transposed = _with_values(self._third_transposed, triple[self._transposition])
         d_pairs = torch.from_numpy(third @ a.numpy() + double[:, None])
-        d_a = torch.from_numpy(third.T.tocsr() @ pairs.numpy() + single[:, None])
+        d_a = torch.from_numpy(third_transposed @ pairs.numpy() + single[:, None])
         d_a.index_add_(0, self._pair_a, d_pairs * a[self._pair_b])
         d_a.index_add_(0, self._pair_b, d_pairs * a[self._pair_a])
         return d_a
@@ -88,8 +94,9 @@ class SitePolynomial:
         """
         return [(columns, width, slopes(a)) for columns, width, slopes in self._slopes]
 
-    def _pairs(self, a: torch.Tensor) -> torch.Tensor:
-        return a[self._pair_a] * a[self._pair_b]
+
+def _with_values(pattern: sp.csr_matrix, values: np.ndarray) -> sp.csr_matrix:
+    return sp.csr_matrix((values, pattern.indices, pattern.indptr), pattern.shape)
 
 
 class _Slopes:

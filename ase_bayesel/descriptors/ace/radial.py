@@ -96,36 +96,43 @@ class OrthonormalPolynomials:
         return cls(a, b)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        """Values at points ``x (k,)`` as ``(n, k)``."""
-        values, _ = recurse(
-            torch.from_numpy(self.a)[:, None],
-            torch.from_numpy(self.b)[:, None],
-            torch.from_numpy(np.asarray(x, float)),
-        )
-        return values.numpy()
+        """Values at points ``x (k,)`` as ``(n, k)``, by the recursion."""
+        values = np.empty((len(self.a), len(x)))
+        values[0] = 1.0 / self.b[0]
+        for k in range(1, len(values)):
+            raw = (x - self.a[k - 1]) * values[k - 1]
+            if k > 1:
+                raw -= self.b[k - 1] * values[k - 2]
+            values[k] = raw / self.b[k]
+        return values
+
+    def chebyshev_matrix(self, low: float, high: float) -> np.ndarray:
+        """``(2 n, n)``: the polynomials and their d/dy from Chebyshev polynomials of y.
+
+        y runs from -1 to 1 as x runs from ``low`` to ``high``.
+        """
+        n = len(self.a)
+        nodes = np.polynomial.chebyshev.chebpts1(n)
+        basis = np.polynomial.chebyshev.chebvander(nodes, n - 1)
+        values = self.evaluate(low + (high - low) * (nodes + 1.0) / 2.0)
+        coefficients = np.linalg.solve(basis, values.T).T
+        slopes = np.zeros_like(coefficients)
+        slopes[:, : max(n - 1, 1)] = np.polynomial.chebyshev.chebder(coefficients, axis=1)
+        return np.concatenate([coefficients, slopes])
 
 
-def recurse(a: torch.Tensor, b: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Orthonormal polynomials and derivatives by recursion.
-
-    ``a`` and ``b`` are ``(n, 1)`` or ``(n, k)`` (own coefficients per point);
-    ``x`` is ``(k,)``. Returns two ``(n, k)`` tensors.
-    """
-    n, k = a.shape[0], x.shape[0]
-    values = torch.empty((n, k), dtype=x.dtype)
-    slopes = torch.empty((n, k), dtype=x.dtype)
-    values[0] = 1.0 / b[0]
-    slopes[0] = 0.0
-    for i in range(1, n):
-        shifted = x - a[i - 1]
-        torch.mul(shifted, values[i - 1], out=values[i])
-        torch.addcmul(values[i - 1], shifted, slopes[i - 1], out=slopes[i])
-        if i > 1:
-            values[i].addcmul_(b[i - 1].expand_as(x), values[i - 2], value=-1.0)
-            slopes[i].addcmul_(b[i - 1].expand_as(x), slopes[i - 2], value=-1.0)
-        values[i].div_(b[i])
-        slopes[i].div_(b[i])
-    return values, slopes
+def chebyshev(y: torch.Tensor, n: int) -> torch.Tensor:
+    """T_0 .. T_(n-1) at points ``y (k,)`` as ``(n, k)``, by T_(m+j) = 2 T_m T_j - T_(m-j)."""
+    t = torch.empty((max(n, 2), len(y)), dtype=y.dtype)
+    t[0], t[1] = 1.0, y
+    known = 1
+    while known + 1 < n:
+        count = min(known, n - 1 - known)
+        new = t[known + 1 : known + 1 + count]
+        torch.mul(t[1 : count + 1], 2.0 * t[known], out=new)
+        new.sub_(t[known - count : known].flip(0))
+        known += count
+    return t[:n]
 
 
 def many_body_polynomials(n: int) -> OrthonormalPolynomials:

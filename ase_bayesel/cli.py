@@ -1,0 +1,193 @@
+"""The command ``bayesel``: parses, calls, and shows what happens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from .config import load_config
+from .errors import BayeselError, ConfigError
+
+app = typer.Typer(
+    name="bayesel",
+    help="Bayesian selection of training structures, while the MD is running.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+console = Console()
+log = logging.getLogger("bayesel")
+
+EXIT_BAD_INPUT = 2
+LOG_EVERY = 0.1
+"""Fraction of a stage after which a plain log gets its next line."""
+
+ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
+]
+
+
+def _named_errors(command: Callable) -> Callable:
+    """One clear message and exit code 2 for anything wrong with the input."""
+
+    @wraps(command)
+    def wrapped(*args, **kwargs):
+        try:
+            return command(*args, **kwargs)
+        except BayeselError as error:
+            typer.secho(f"error: {error}", err=True, fg="red")
+            raise typer.Exit(EXIT_BAD_INPUT) from error
+
+    return wrapped
+
+
+@app.command()
+@_named_errors
+def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
+    """Write a commented config to start from."""
+    if path.exists():
+        raise ConfigError(f"{path}: exists already; choose another name or remove it")
+    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
+    path.write_text(template.format(name=path.name))
+    console.print(f"wrote {path}; edit it, then: bayesel validate {path}", soft_wrap=True)
+
+
+@app.command()
+@_named_errors
+def validate(config: ConfigArgument) -> None:
+    """Check a config and every file that it names, without running anything."""
+    from .campaign import check_inputs
+
+    loaded = load_config(config)
+    counts = {name: len(frames) for name, frames in check_inputs(loaded).items()}
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    console.print(f"{config}: valid; structures: {summary}", soft_wrap=True)
+
+
+@app.command()
+@_named_errors
+def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+    """Run a campaign, or continue one where it stopped."""
+    from .campaign import Campaign
+
+    campaign = Campaign(load_config(config), _directory(config, directory))
+    reason = _show(campaign) if console.is_terminal else _log(campaign)
+    console.print(reason, soft_wrap=True)
+    console.print(f"report: bayesel report {config}", soft_wrap=True)
+
+
+@app.command()
+@_named_errors
+def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+    """Show the rounds so far and what comes next."""
+    store = _existing(config, directory)
+    done = store.completed_rounds()
+    table = Table(title=str(store.directory))
+    for column in ("round", "train", "labels", "picks", "failed", "E meV/atom", "F meV/A"):
+        table.add_column(column, justify="right")
+    for number in range(done):
+        r = store.read_report(number)
+        counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)
+        table.add_row(*map(str, counts), *(_milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+    console.print(table)
+    if store.batch_path(done).exists():
+        console.print(f"round {done}: picks are in {store.batch_path(done)}", soft_wrap=True)
+    elif done:
+        console.print(f"round {done}: {store.count_picks(done)} picks so far")
+
+
+@app.command()
+@_named_errors
+def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+    """Write the campaign's HTML page."""
+    from .report import write_report
+
+    console.print(f"wrote {write_report(_existing(config, directory))}", soft_wrap=True)
+
+
+def _directory(config: Path, directory: Path | None) -> Path:
+    return directory or config.resolve().with_name(f"{config.stem}_campaign")
+
+
+def _existing(config: Path, directory: Path | None):
+    from .store import Store
+
+    store = Store(_directory(config, directory))
+    if not store.exists:
+        raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
+    return store
+
+
+def _show(campaign) -> str:
+    """Run with progress bars; returns why it ended."""
+    from .campaign import Ended, Progress
+
+    columns = (
+        TextColumn("round {task.fields[round]}"),
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with ProgressBar(*columns, console=console) as bars:
+        tasks: dict[tuple[int, str], int] = {}
+        for event in campaign.run():
+            if isinstance(event, Ended):
+                return event.reason
+            if isinstance(event, Progress):
+                key = (event.round_number, event.stage)
+                if key not in tasks:
+                    tasks[key] = bars.add_task(
+                        event.stage, total=event.total, round=event.round_number, detail=""
+                    )
+                bars.update(tasks[key], completed=event.done, detail=event.detail)
+            else:
+                bars.console.print(_sentence(event), soft_wrap=True)
+    raise AssertionError("a campaign ends with an Ended event")
+
+
+def _log(campaign) -> str:
+    """Run with plain log lines; returns why it ended."""
+    from .campaign import Ended, Progress
+
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+    shown = (-1, "", -1.0)
+    for event in campaign.run():
+        if isinstance(event, Ended):
+            return event.reason
+        if isinstance(event, Progress):
+            fraction = event.done / max(event.total, 1)
+            place = (event.round_number, event.stage, fraction // LOG_EVERY)
+            if place != shown:
+                shown = place
+                count = f"{event.done}/{event.total}"
+                log.info("round %d %s %s %s", event.round_number, event.stage, count, event.detail)
+        else:
+            log.info("%s", _sentence(event))
+    raise AssertionError("a campaign ends with an Ended event")
+
+
+def _sentence(report) -> str:
+    text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed, "
+    text += f"{report.n_labels} labels in all, {report.n_train} training structures"
+    if report.energy_rmse is not None:
+        text += f"; test energy RMSE {_milli(report.energy_rmse)} meV/atom"
+    if report.forces_rmse is not None:
+        text += f", force RMSE {_milli(report.forces_rmse)} meV/A"
+    return text
+
+
+def _milli(value: float | None) -> str:
+    return "-" if value is None else f"{1e3 * value:.1f}"

@@ -1,0 +1,108 @@
+"""The HTML page of a campaign: a table of rounds and three plots. Reads the store only."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from .explore import TRACE_COLUMNS
+from .store import RoundReport, Store
+
+WALKER, STEP, VALUE, PICKED = (
+    TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
+)
+
+
+def write_report(store: Store) -> Path:
+    """Write ``report.html`` (self-contained) into the campaign directory; returns its path."""
+    reports = [store.read_report(k) for k in range(store.completed_rounds())]
+    figures = {
+        "Uncertainty along the walkers": uncertainty_figure(store, len(reports)),
+        "Error against number of labels": error_figure(reports),
+        "Parity on the test set after the last round": parity_figure(store, reports),
+    }
+    template = Environment(autoescape=True).from_string(
+        files("ase_bayesel").joinpath("templates/report.html").read_text()
+    )
+    trigger = store.read_config()["explore"]["trigger"]
+    page = template.render(
+        name=store.directory.resolve().name,
+        reports=reports,
+        trigger=trigger,
+        figures=[(title, _png(figure)) for title, figure in figures.items() if figure is not None],
+    )
+    return store.write_page("report.html", page)
+
+
+def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
+    """The trigger's criterion along every walker, one panel a round, picks marked."""
+    traces = [(k, store.read_trace(k)) for k in range(1, n_rounds + 1)]
+    traces = [(k, trace) for k, trace in traces if len(trace)]
+    if not traces:
+        return None
+    threshold = store.read_config()["explore"]["trigger"]["threshold"]
+    figure = Figure(figsize=(3.2 * max(len(traces), 2), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(traces), sharey=True, squeeze=False)[0]
+    for (number, trace), panel in zip(traces, panels, strict=True):
+        for walker in np.unique(trace[:, WALKER]):
+            rows = trace[trace[:, WALKER] == walker]
+            panel.plot(rows[:, STEP], rows[:, VALUE], lw=1, label=f"walker {int(walker)}")
+        picked = trace[trace[:, PICKED] > 0]
+        panel.plot(picked[:, STEP], picked[:, VALUE], "k*", ms=8, label="picked")
+        panel.axhline(threshold, color="0.5", ls="--", lw=1)
+        panel.set(title=f"round {number}", xlabel="MD step")
+    panels[0].set_ylabel("trigger criterion")
+    panels[0].legend(fontsize="x-small")
+    return figure
+
+
+def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
+    """Energy and force errors on the test set against the labels paid for."""
+    tested = [report for report in reports if report.energy_rmse is not None]
+    if not tested:
+        return None
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    labels = [report.n_labels for report in tested]
+    left.plot(labels, [1e3 * report.energy_rmse for report in tested], "o-")
+    left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)", yscale="log")
+    forces = [report for report in tested if report.forces_rmse is not None]
+    if forces:
+        values = [1e3 * report.forces_rmse for report in forces]
+        right.plot([report.n_labels for report in forces], values, "o-", color="C1")
+    right.set(xlabel="labels", ylabel="force RMSE (meV/A)", yscale="log")
+    return figure
+
+
+def parity_figure(store: Store, reports: Sequence[RoundReport]) -> Figure | None:
+    """Prediction against reference after the last round; energies with their uncertainty."""
+    parity = store.read_parity(reports[-1].round_number) if reports else None
+    if parity is None:
+        return None
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.errorbar(
+        parity.energy, parity.energy_predicted, yerr=parity.energy_std, fmt="o", ms=4, lw=1
+    )
+    left.set(xlabel="reference energy (eV/atom)", ylabel="predicted energy (eV/atom)")
+    right.plot(parity.forces, parity.forces_predicted, ".", ms=3, color="C1")
+    right.set(xlabel="reference force (eV/A)", ylabel="predicted force (eV/A)")
+    for panel, values in ((left, parity.energy), (right, parity.forces)):
+        if len(values):
+            ends = [values.min(), values.max()]
+            panel.plot(ends, ends, color="0.5", lw=1, zorder=0)
+        panel.ticklabel_format(useOffset=False)
+    return figure
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return base64.b64encode(buffer.getvalue()).decode()
