@@ -128,6 +128,7 @@ def _next_turn(walkers: Sequence[WalkerState], turn: int) -> int:
 def _picked(step: WalkerStep, walker: int) -> Atoms:
     report = step.fired
     assert report is not None
+    assert step.prediction is not None
     pick = canonical(step.atoms)
     pick.info.update(
         bayesel_id=structure_id(pick),
@@ -147,5 +148,6 @@ def _picked(step: WalkerStep, walker: int) -> Atoms:
 def _trace_row(step: WalkerStep, walker: int, picked: bool) -> list[float]:
     report = step.fired or step.reports[0]
     prediction = step.prediction
+    assert prediction is not None
     per_atom = prediction.energy_std / len(step.atoms)
     return [walker, step.step, step.temperature_K, per_atom, report.value, prediction.tau, picked]

@@ -38,7 +38,8 @@ class WalkerStep:
         Snapshot with momenta. In the last step of a stopped trajectory this is
         the last sane frame.
     prediction
-        The evaluation that belongs to ``atoms``.
+        The evaluation that belongs to ``atoms``; None where the start itself
+        breaks a guard and was not evaluated.
     temperature_K
         Instantaneous temperature.
     reports
@@ -50,7 +51,7 @@ class WalkerStep:
 
     step: int
     atoms: Atoms
-    prediction: Prediction
+    prediction: Prediction | None
     temperature_K: float
     reports: tuple[TriggerReport, ...] = ()
     status: str = "running"
@@ -105,6 +106,11 @@ def run_walker(
     atoms.calc = calculator
     if not atoms.get_momenta().any():
         thermalize_momenta(atoms, temperature_K=temperature_K, rng=rng)
+    broken = guards.violated(atoms)
+    if broken is not None:
+        temperature = float(atoms.get_temperature())
+        yield WalkerStep(first_step, _snapshot(atoms), None, temperature, (), broken)
+        return
     dynamics = Langevin(
         atoms,
         timestep_fs * units.fs,

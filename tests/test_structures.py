@@ -269,7 +269,7 @@ def test_average_reference_energies():
         frames.append(atoms)
     e0s = reference_energies(frames, "average", "energy")
     assert e0s == pytest.approx({"Cu": -3.5, "Au": 2.25}, abs=1e-12)
-    with pytest.raises(StructureError, match="Au, Cu"):
+    with pytest.raises(StructureError, match="energy under the key"):
         reference_energies(frames, "average", None)
 
 
