@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bias import TauRule
-    from .calculator import BiasedCalculator, Prediction
+    from .calculator import BiasedCalculator
     from .campaign import Campaign
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
+    from .descriptors.mace import MACEDescriptor
     from .posterior import Posterior
+    from .prediction import Prediction
     from .surrogate import Surrogate, Weights, fit_surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
     from .walkers import WalkerStep, run_walker
@@ -26,8 +28,9 @@ _ROOMS = {
     "EnergyTrigger": "triggers",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
+    "MACEDescriptor": "descriptors.mace",
     "Posterior": "posterior",
-    "Prediction": "calculator",
+    "Prediction": "prediction",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
     "TauRule": "bias",
@@ -46,6 +49,7 @@ __all__ = [
     "EnergyTrigger",
     "ForceTrigger",
     "Guards",
+    "MACEDescriptor",
     "Posterior",
     "Prediction",
     "RelativeForceTrigger",

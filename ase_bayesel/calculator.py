@@ -2,73 +2,33 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import (
-    Calculator,
-    PropertyNotImplementedError,
-    all_changes,
-)
+from ase.calculators.calculator import Calculator, all_changes
 
 from .bias import TauHistory, TauRule
-from .descriptors.base import Gradient, Pullback
-from .surrogate import Surrogate, SurrogateCalculator, Uncertainty
+from .evaluation import Evaluation, choose_evaluator
+from .prediction import JoinedPrediction, Parts, Prediction, Response
+from .surrogate import Surrogate, Uncertainty
+
+__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
 
 SIGMA_FLOOR = 1e-6
 """eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One evaluation of a `BiasedCalculator`, taken apart; eV and A.
-
-    Attributes
-    ----------
-    energy, forces, stress
-        Unbiased values of the MLIP: eV, ``(n_atoms, 3)`` eV/A, ``(6,)`` eV/A^3.
-        The stress is None without three periodic directions or where the MLIP has none.
-    bias_energy, bias_forces, bias_stress
-        What the bias -tau sigma_E adds to them.
-    energy_std
-        sigma_E with its floor, eV.
-    tau
-        The strength used in this evaluation.
-    """
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray | None
-    bias_energy: float
-    bias_forces: np.ndarray
-    bias_stress: np.ndarray | None
-    energy_std: float
-    tau: float
-    _uncertainty: Callable[[], Uncertainty]
-
-    @cached_property
-    def uncertainty(self) -> Uncertainty:
-        """Exact standard deviations; formed from the full Jacobian when first asked for."""
-        return self._uncertainty()
-
-    @property
-    def force_std(self) -> np.ndarray:
-        """``(n_atoms,)`` length of each atom's force deviation, eV/A."""
-        return self.uncertainty.forces
-
-    @property
-    def stress_std(self) -> np.ndarray | None:
-        """``(6,)`` eV/A^3, None without three periodic directions."""
-        return self.uncertainty.stress
-
-
 class BiasedCalculator(Calculator):
     """ASE calculator of E - tau sigma_E (HAL, van der Oord et al. 2022).
 
-    Where ``mlip`` is the surrogate's own calculator one forward pass serves both.
+    Where the features belong to ``mlip`` itself (the surrogate's own calculator, or
+    a MACECalculator and a `MACEDescriptor` on the same model) one forward pass
+    serves both, and one backward pass gives the biased forces and stress. Unbiased
+    and bias forces are then evaluated on their own only where they are needed: by
+    ``separate``, for the running averages of ``tau_rel``, or when
+    ``prediction.forces`` and its like are asked for.
 
     Parameters
     ----------
@@ -80,8 +40,11 @@ class BiasedCalculator(Calculator):
         Fixed strength of the bias (no unit). 0 for plain MD with uncertainties.
     tau_rel
         Instead of ``tau``: aimed ratio of bias to unbiased forces, or a `TauRule`
-        with its delay, cap and memory. Each evaluation at new positions adds to
-        the running averages, and the next one uses them.
+        with its delay, cap, memory and interval. Evaluations at new positions add
+        to the running averages, and the next one uses them.
+    separate
+        Evaluate unbiased and bias forces separately every time, also where one
+        backward pass would do for their sum.
 
     ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
     or `tau` discards cached results; a new surrogate also clears the history of
@@ -96,6 +59,7 @@ class BiasedCalculator(Calculator):
         surrogate: Surrogate,
         tau: float | None = None,
         tau_rel: float | TauRule | None = None,
+        separate: bool = False,
     ) -> None:
         super().__init__()
         if (tau is None) == (tau_rel is None):
@@ -106,8 +70,10 @@ class BiasedCalculator(Calculator):
         self.rule = tau_rel
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
         self._history = TauHistory()
+        self.separate = separate
         self._surrogate = surrogate
-        self._shares_features = _share_features(mlip, surrogate)
+        self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
+        self._evaluation: Evaluation | None = None
         self._prediction: Prediction | None = None
 
     @property
@@ -117,8 +83,9 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
+        if surrogate.descriptor is not self._surrogate.descriptor:
+            self._evaluator = choose_evaluator(self.mlip, surrogate.descriptor)
         self._surrogate = surrogate
-        self._shares_features = _share_features(self.mlip, surrogate)
         self.forget()
 
     def forget(self) -> None:
@@ -154,69 +121,85 @@ class BiasedCalculator(Calculator):
     def reset(self) -> None:
         """Forget all results."""
         super().reset()
+        self._evaluation = None
         self._prediction = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         """Biased energy, forces and, where it exists, stress."""
         repeated = self._prediction if not system_changes else None
         tau = self.tau if repeated is None else repeated.tau
+        self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
-        atoms, surrogate = self.atoms, self._surrogate
-        phi, pullback = surrogate.descriptor.linearize(atoms)
-        energy, forces, stress = self._unbiased(phi, pullback, "stress" in properties)
-        direction, variance = surrogate.posterior.covariance_times(phi)
+        surrogate = self._surrogate
+        found = self._evaluator.evaluate(self.atoms, "stress" in properties)
+        direction, variance = surrogate.posterior.covariance_times(found.phi)
         sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
-        slope = pullback(direction / sigma)
-        bias_stress = None if stress is None else -tau * slope.strain / atoms.get_volume()
-        self._prediction = Prediction(
+        slope = direction / sigma
+        due = repeated is None and self._history_due
+        if due or self.separate or not self._evaluator.joined:
+            parts = Parts(found.unbiased(), found.of_features(slope))
+            biased = parts.unbiased.plus(-tau, parts.sigma)
+            self._prediction = self._separated(found.energy, sigma, tau, parts)
+        else:
+            parts = None
+            biased = found.combined(-tau * slope)
+            self._evaluation = found
+            self._prediction = self._joined(found, sigma, tau, biased, slope)
+        if repeated is None:
+            self._remember(parts if due else None)
+        energy = found.energy - tau * sigma
+        self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
+        if biased.stress is not None:
+            self.results["stress"] = biased.stress
+
+    @property
+    def _history_due(self) -> bool:
+        """Whether the running averages of a rule need this evaluation's forces."""
+        return self.rule is not None and self._history.due(self._interval(self.rule))
+
+    def _interval(self, rule: TauRule) -> int:
+        return rule.interval or self._evaluator.tau_interval
+
+    def _remember(self, parts: Parts | None) -> None:
+        """Count an evaluation, and let its forces into the running averages."""
+        if self.rule is None:
+            return
+        if parts is None:
+            self._history = self._history.skipped()
+            return
+        self._history = self._history.updated(
+            parts.unbiased.forces, parts.sigma.forces, self.rule, self._interval(self.rule)
+        )
+
+    def _separated(self, energy: float, sigma: float, tau: float, parts: Parts) -> Prediction:
+        bias = parts.sigma.scaled(-tau)
+        return Prediction(
             energy=energy,
-            forces=forces,
-            stress=stress,
+            forces=parts.unbiased.forces,
+            stress=parts.unbiased.stress,
             bias_energy=-tau * sigma,
-            bias_forces=tau * slope.positions,
-            bias_stress=bias_stress,
+            bias_forces=bias.forces,
+            bias_stress=None if parts.unbiased.stress is None else bias.stress,
             energy_std=sigma,
             tau=tau,
-            _uncertainty=_deferred(surrogate, atoms.copy()),
+            _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
         )
-        if self.rule is not None and repeated is None:
-            self._history = self._history.updated(forces, slope.positions, self.rule)
-        biased = energy - tau * sigma
-        self.results = {
-            "energy": biased,
-            "free_energy": biased,
-            "forces": forces + self._prediction.bias_forces,
-        }
-        if stress is not None and bias_stress is not None:
-            self.results["stress"] = stress + bias_stress
 
-    def _unbiased(
-        self, phi: np.ndarray, pullback: Pullback, want_stress: bool
-    ) -> tuple[float, np.ndarray, np.ndarray | None]:
-        atoms = self.atoms
-        periodic = bool(atoms.pbc.all())
-        if want_stress and not periodic:
-            raise PropertyNotImplementedError("a stress needs three periodic directions")
-        if self._shares_features:
-            model = self.mlip.surrogate
-            gradient: Gradient = pullback(model.posterior.mean)
-            energy = model.baseline(atoms) + float(model.posterior.mean @ phi)
-            stress = gradient.strain / atoms.get_volume() if periodic else None
-            return energy, -gradient.positions, stress
-        energy = self.mlip.get_potential_energy(atoms)
-        forces = np.array(self.mlip.get_forces(atoms))
-        stress = None
-        if periodic and (want_stress or "stress" in self.mlip.results):
-            stress = np.array(self.mlip.get_stress(atoms))
-        return float(energy), forces, stress
+    def _joined(
+        self, found: Evaluation, sigma: float, tau: float, biased: Response, slope: np.ndarray
+    ) -> Prediction:
+        """A prediction that uses this pass while it is the last one, and repeats it later."""
+        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(found)
 
+        def take_apart() -> Parts:
+            one = alive()
+            if one is None:
+                one = evaluator.evaluate(atoms, False)
+            of_sigma = one.of_features(slope)
+            return Parts(biased.plus(tau, of_sigma), of_sigma)
 
-def _share_features(mlip: Calculator, surrogate: Surrogate) -> bool:
-    """Whether the MLIP is a surrogate's mean on the very features of ``surrogate``."""
-    if not isinstance(mlip, SurrogateCalculator):
-        return False
-    theirs, ours = mlip.surrogate.descriptor, surrogate.descriptor
-    return theirs is ours or theirs.spec() == ours.spec()
+        uncertainty = _deferred(self._surrogate, atoms)
+        return JoinedPrediction(found.energy, sigma, tau, biased, take_apart, uncertainty)
 
 
 def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:

@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from .calculator import Prediction
+from .prediction import Prediction
 from .structures import neighbour_pairs
 
 
@@ -90,7 +90,8 @@ class Guards:
     close_contact
         Shortest allowed distance in units of the sum of covalent radii.
     max_force
-        Largest allowed unbiased or biased force on an atom, eV/A.
+        Largest allowed biased force on an atom, eV/A, and unbiased force where
+        the calculator has evaluated it (see `Prediction.separated`).
     max_temperature_K
         Largest allowed instantaneous temperature.
     """
@@ -108,18 +109,24 @@ class Guards:
         arrays = [atoms.positions, atoms.get_momenta(), atoms.cell.array]
         if prediction is not None:
             arrays += [np.array([prediction.energy, prediction.energy_std])]
-            arrays += [prediction.forces, prediction.bias_forces]
+            arrays += _known_forces(prediction)
         if not all(np.isfinite(array).all() for array in arrays):
             return "nan"
         if self.close_contact is not None and _closest(atoms) < self.close_contact:
             return "close_contact"
         if self.max_force is not None and prediction is not None:
-            for forces in (prediction.forces, prediction.forces + prediction.bias_forces):
+            for forces in _known_forces(prediction):
                 if np.linalg.norm(forces, axis=1).max() > self.max_force:
                     return "force"
         if self.max_temperature_K is not None and atoms.get_temperature() > self.max_temperature_K:
             return "temperature"
         return None
+
+
+def _known_forces(prediction: Prediction) -> list[np.ndarray]:
+    """Biased forces, and unbiased ones that need no further evaluation."""
+    unbiased = [prediction.forces] if prediction.separated else []
+    return [*unbiased, prediction.biased_forces]
 
 
 def _closest(atoms: Atoms) -> float:

@@ -18,4 +18,8 @@ def descriptor_from_spec(spec: Mapping[str, Any]) -> Descriptor:
         from .ace import ACEDescriptor
 
         return ACEDescriptor.from_spec(spec)
-    raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace'")
+    if kind == "mace":
+        from .mace import MACEDescriptor
+
+        return MACEDescriptor.from_spec(spec)
+    raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace', 'mace'")

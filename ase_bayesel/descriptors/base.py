@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """ASE's Voigt order: xx, yy, zz, yz, xz, xy."""
@@ -94,6 +95,33 @@ class Descriptor(Protocol):
 
     def spec(self) -> dict[str, Any]:
         """JSON-serialisable description from which ``from_spec`` rebuilds the descriptor."""
+        ...
+
+
+class EnergyAndFeatures(Protocol):
+    """One forward pass of a potential that is also a descriptor.
+
+    ``energy`` in eV and ``phi (D,)``. It may hold much memory.
+    """
+
+    energy: float
+    phi: np.ndarray
+
+    def gradient(self, energy_weight: float, cotangent: np.ndarray | None = None) -> Gradient:
+        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass."""
+        ...
+
+
+@runtime_checkable
+class JointDescriptor(Protocol):
+    """A descriptor whose features are intermediate values of a potential."""
+
+    def serves(self, calculator: Calculator) -> bool:
+        """Whether ``calculator`` is that potential, so that `forward` can replace it."""
+        ...
+
+    def forward(self, atoms: Atoms) -> EnergyAndFeatures:
+        """Energy and features of a structure from one forward pass."""
         ...
 
 

@@ -1,0 +1,286 @@
+"""MACE node features behind the interface of a descriptor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ...errors import DescriptorError
+from ..base import Features, Gradient, Pullback, as_frames
+from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
+from .network import Forward
+from .rows import feature_derivatives
+from .source import (
+    build_network,
+    check_file,
+    from_calculator,
+    from_file,
+    is_mace_calculator,
+    layer_columns,
+    numbers_of,
+)
+
+COMPONENTS = ("invariant", "all")
+CHUNK_ATOMS = {"cpu": 64, "cuda": 512}
+"""Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU."""
+
+
+class MACEDescriptor:
+    """Node features of a MACE model (Batatia et al., NeurIPS 2022).
+
+    A model file is a Python pickle: loading one runs whatever code it holds, so
+    load only files that you trust.
+
+    Exact force and virial rows cost D backward passes (about 0.45 of a plain
+    energy and force step each), or 3 N + 6 forward-mode passes (about 0.9) where
+    that is cheaper; `force_sketch` costs one pass per random projection.
+
+    Parameters
+    ----------
+    model
+        Path of a model file, the name of a foundation model (``"mace_mp:medium"``,
+        ``"mace_off:small"``; downloaded once, where there is a network), or a
+        MACECalculator with one model, which is then shared and not copied.
+    components
+        ``"invariant"``: the scalars of every layer, which rotations, reflections
+        and permutations of equal atoms leave alone (256 for the medium model of
+        MACE-MP-0). ``"all"``: every component of the node features (640 there), as
+        in Rocke and Kermode (2025). Those beyond the scalars turn with the
+        structure, so energies, uncertainties and selections depend on how a
+        structure is oriented in space.
+    num_layers
+        Use the first this many layers; all by default.
+    head
+        Head of the energy model. Features do not depend on it.
+    dtype
+        ``"float32"`` or ``"float64"``; by default that of the model.
+    device
+        A PyTorch device such as ``"cuda"``; by default that of the calculator,
+        else ``"cpu"``.
+    elements
+        Cut the model down to these elements, which makes one with 89 elements
+        about a quarter faster. The smaller model is compared with the full one
+        and refused if it differs.
+    model_file
+        Where the model of a calculator lies on disk, which `spec` needs.
+
+    Raises
+    ------
+    DescriptorError
+        If the model cannot be found, read or used; the message says what to give.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike | Calculator,
+        components: str = "invariant",
+        num_layers: int | None = None,
+        head: str | None = None,
+        dtype: str | None = None,
+        device: str | None = None,
+        elements: Sequence[str] | None = None,
+        model_file: str | PathLike | None = None,
+    ) -> None:
+        if components not in COMPONENTS:
+            raise DescriptorError(f"components: must be one of {COMPONENTS}, got {components!r}")
+        if dtype is not None and dtype not in DTYPES:
+            raise DescriptorError(f"dtype: must be one of {tuple(DTYPES)}, got {dtype!r}")
+        self.components = components
+        source = from_calculator(model) if isinstance(model, Calculator) else from_file(model)
+        self.model_file = source.file if model_file is None else locate(model_file)
+        full = build_network(source, head, dtype, device)
+        if model_file is not None and isinstance(model, Calculator):
+            check_file(full.module, self.model_file)
+        self._full = full
+        self.elements = None if elements is None else tuple(elements)
+        self.network = full if elements is None else full.cut(numbers_of(elements))
+        self._layers = layer_columns(full.module, components)
+        self.num_layers = len(self._layers) if num_layers is None else int(num_layers)
+        if not 1 <= self.num_layers <= len(self._layers):
+            raise DescriptorError(f"num_layers: must be 1 to {len(self._layers)}, got {num_layers}")
+        chosen = [column for layer in self._layers[: self.num_layers] for column in layer]
+        self.columns = torch.tensor(chosen, device=self.network.device)
+        self._known: tuple[Calculator, bool] | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Length D of a feature row."""
+        return len(self.columns)
+
+    def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
+        """Features of one or more structures of any sizes.
+
+        Parameters
+        ----------
+        frames
+            One structure or several.
+        derivatives
+            Also form the Jacobian and the strain derivative of the structure sum.
+
+        Returns
+        -------
+        One `Features` per structure, as float64 arrays whatever the model's dtype.
+
+        Raises
+        ------
+        DescriptorError
+            For an element that the model lacks or a position that is not finite.
+        """
+        found: list[Features] = []
+        for batch in self._batches(as_frames(frames)):  # type: ignore[arg-type]
+            if derivatives:
+                found += feature_derivatives(self.network, batch, self.columns)
+            else:
+                found += self._values(batch)
+        return found
+
+    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
+        """The feature row ``(D,)`` and a function from cotangents to gradients."""
+        one = self.forward(atoms)
+        return one.phi, lambda cotangent: one.gradient(0.0, cotangent)
+
+    def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
+        """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
+        return self.forward(atoms).gradient(0.0, cotangent)
+
+    def forward(self, atoms: Atoms) -> MACEPass:
+        """Energy and feature row of one structure from one forward pass of the model."""
+        return MACEPass(self.network.forward([atoms]), self.columns)
+
+    def serves(self, calculator: Calculator) -> bool:
+        """Whether ``calculator`` is a MACECalculator on this very model, so `forward` replaces it.
+
+        The same weights, head, dtype and kind of device; a committee, a compiled
+        model or converted units are not served.
+        """
+        if self._known is None or self._known[0] is not calculator:
+            self._known = (calculator, self._is_model_of(calculator))
+        return self._known[1]
+
+    def _is_model_of(self, calculator: Calculator) -> bool:
+        models = getattr(calculator, "models", None)
+        if not is_mace_calculator(calculator) or models is None or len(models) != 1:
+            return False
+        if calculator.energy_units_to_eV != 1.0 or calculator.length_units_to_A != 1.0:
+            return False
+        ours, theirs = self._full, models[0]
+        if calculator.head != ours.head or calculator.use_compile:
+            return False
+        if calculator.info_keys != ours.info_keys or calculator.device.type != ours.device.type:
+            return False
+        return theirs is ours.module or weights_sha256(theirs) == weights_sha256(ours.module)
+
+    def prior_std(self) -> np.ndarray:
+        """Ones, ``(D,)``: no feature is held smaller than another before any data."""
+        return np.ones(self.n_features)
+
+    def spec(self) -> dict[str, Any]:
+        """Everything needed to build the same descriptor again; the model by path and SHA-256.
+
+        Raises
+        ------
+        DescriptorError
+            If the model came with a calculator and no ``model_file`` was given.
+        """
+        if self.model_file is None:
+            raise DescriptorError(
+                "the file of this MACE model is not known, so the descriptor cannot be saved; "
+                "give MACEDescriptor(calculator, model_file=path)"
+            )
+        return {
+            "kind": "mace",
+            "model": str(self.model_file),
+            "sha256": file_sha256(self.model_file),
+            "components": self.components,
+            "num_layers": self.num_layers,
+            "head": self.network.head,
+            "dtype": dtype_name(self.network.module),
+            "device": str(self.network.device),
+            "elements": None if self.elements is None else list(self.elements),
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> MACEDescriptor:
+        """The descriptor that `spec` describes, on the CPU where its device is missing.
+
+        Raises
+        ------
+        DescriptorError
+            If the model file is gone or is not the one that was saved.
+        """
+        path = locate(spec["model"])
+        if file_sha256(path) != spec["sha256"]:
+            raise DescriptorError(f"{path}: not the MACE model that was saved (other SHA-256)")
+        device = spec["device"]
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            device = "cpu"
+        return cls(
+            path,
+            spec["components"],
+            spec["num_layers"],
+            spec["head"],
+            spec["dtype"],
+            device,
+            spec["elements"],
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"MACEDescriptor({str(self.model_file)!r}, components={self.components!r}, "
+            f"num_layers={self.num_layers}, dtype={dtype_name(self.network.module)!r})"
+        )
+
+    def _values(self, batch: Sequence[Atoms]) -> list[Features]:
+        with torch.no_grad():
+            features = self.network.forward(batch).node_features[:, self.columns]
+        values = features.cpu().numpy().astype(float)
+        ends = np.cumsum([len(atoms) for atoms in batch])
+        return [
+            Features(values[end - len(atoms) : end]) for atoms, end in zip(batch, ends, strict=True)
+        ]
+
+    def _batches(self, frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
+        limit = CHUNK_ATOMS.get(self.network.device.type, 64)
+        batch: list[Atoms] = []
+        for atoms in frames:
+            if batch and sum(map(len, batch)) + len(atoms) > limit:
+                yield batch
+                batch = []
+            batch.append(atoms)
+        if batch:
+            yield batch
+
+
+class MACEPass:
+    """One forward pass over a structure: ``energy`` (eV) and feature row ``phi (D,)``.
+
+    It holds the graph of the pass, so keep it no longer than needed.
+    """
+
+    def __init__(self, one: Forward, columns: torch.Tensor) -> None:
+        self._one = one
+        self._phi = one.node_features[:, columns].sum(dim=0)
+        self.energy = float(one.energy.detach())
+        self.phi = self._phi.detach().cpu().numpy().astype(float)
+
+    def gradient(self, energy_weight: float, cotangent: np.ndarray | None = None) -> Gradient:
+        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass."""
+        outputs, cotangents = [], []
+        if energy_weight != 0.0:
+            outputs.append(self._one.energy)
+            cotangents.append(torch.full_like(self._one.energy, energy_weight))
+        if cotangent is not None:
+            cotangent = np.asarray(cotangent, float)
+            if cotangent.shape != self.phi.shape:
+                raise DescriptorError(
+                    f"cotangent: expected shape {self.phi.shape}, got {cotangent.shape}"
+                )
+            outputs.append(self._phi)
+            cotangents.append(torch.as_tensor(cotangent).to(self._phi))
+        return self._one.gradient(outputs, cotangents)

@@ -1,0 +1,194 @@
+"""Finding, loading and cutting down MACE models; the only place that imports mace."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from ...errors import DescriptorError
+
+FAMILIES = ("mace_mp", "mace_off")
+MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what TorchScript, e3nn and mace warn about on import, loading and forward mode."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(torch\.jit|e3nn|mace)\.")
+        warnings.filterwarnings("ignore", message="The TorchScript type system")
+        yield
+
+
+def import_mace() -> SimpleNamespace:
+    """The parts of mace-torch that this room calls.
+
+    Raises
+    ------
+    DescriptorError
+        If mace-torch is not installed.
+    """
+    torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
+    try:
+        with quiet():
+            from mace import data
+            from mace.calculators import foundations_models
+            from mace.tools import (
+                finetuning_utils,
+                scripts_utils,
+                torch_geometric,
+                torch_tools,
+                utils,
+            )
+    except ImportError as error:
+        raise DescriptorError(
+            f"MACE features need mace-torch ({error}); install it by pip install ase_bayesel[mace]"
+        ) from error
+    return SimpleNamespace(
+        data=data,
+        foundations=foundations_models,
+        finetuning=finetuning_utils,
+        scripts=scripts_utils,
+        Batch=torch_geometric.Batch,
+        default_dtype=torch_tools.default_dtype,
+        ElementTable=utils.AtomicNumberTable,
+    )
+
+
+def locate(model: str | PathLike) -> Path:
+    """The file of a model given by path, or by name such as ``"mace_mp:medium"``.
+
+    A name is looked up in mace's own cache and downloaded where it is not there;
+    ``mace_off`` models have a licence that excludes commercial use.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such file, or a named model is neither cached nor reachable.
+    """
+    family, _, name = str(model).partition(":")
+    if family in FAMILIES and not Path(model).exists():
+        return _named(family, name)
+    path = Path(model)
+    if not path.is_file():
+        raise DescriptorError(
+            f"{path}: no such MACE model file; give a path, or a name such as 'mace_mp:medium'"
+        )
+    return path.resolve()
+
+
+def _named(family: str, name: str) -> Path:
+    mace = import_mace()
+    known = getattr(mace.foundations, f"{family}_urls")
+    if name not in known:
+        raise DescriptorError(f"{family}:{name}: no such model; known: {', '.join(known)}")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            if family == "mace_mp":
+                return Path(mace.foundations.download_mace_mp_checkpoint(name))
+            with quiet():
+                mace.foundations.mace_off(name, device="cpu", return_raw_model=True)
+            cache = Path(mace.foundations.get_cache_dir())
+            return cache / Path(known[name]).name
+    except Exception as error:
+        raise DescriptorError(
+            f"{family}:{name}: not in {mace.foundations.get_cache_dir()} and the download failed "
+            f"({error}); fetch {known[name]} on a machine with network access, copy it here and "
+            "give the path of that file instead of the name"
+        ) from error
+
+
+def load_module(path: Path) -> torch.nn.Module:
+    """Unpickle a model file, on the CPU and in the dtype in which it was saved.
+
+    Raises
+    ------
+    DescriptorError
+        If the file cannot be read, or holds something else than a MACE model.
+    """
+    import_mace()
+    try:
+        with quiet():
+            module = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        raise DescriptorError(f"{path}: cannot be read as a MACE model ({error})") from error
+    check_module(module, str(path))
+    return module
+
+
+def check_module(module: object, where: str) -> None:
+    """Refuse everything but an energy model of the MACE architecture."""
+    name = type(module).__name__
+    if name == "OptimizedModule":
+        raise DescriptorError(f"{where}: the model is compiled; give one without compile_mode")
+    if name not in MODEL_CLASSES:
+        raise DescriptorError(f"{where}: expected one of {MODEL_CLASSES}, found {name}")
+
+
+def dtype_name(module: torch.nn.Module) -> str:
+    """``"float32"`` or ``"float64"``."""
+    return str(next(module.parameters()).dtype).removeprefix("torch.")
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def weights_sha256(module: torch.nn.Module) -> str:
+    """Hexadecimal SHA-256 of a model's structure, parameters and buffers."""
+    digest = hashlib.sha256(f"{type(module).__name__} {module}".encode())
+    digest.update(str([float(block.avg_num_neighbors) for block in module.interactions]).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn.Module:
+    """A smaller model that knows only the elements ``numbers``; not verified here.
+
+    Raises
+    ------
+    DescriptorError
+        If the model lacks an element, or its architecture cannot be rebuilt.
+    """
+    mace = import_mace()
+    known = [int(z) for z in module.atomic_numbers]
+    kept = sorted(numbers)
+    if not kept or not set(kept) <= set(known):
+        raise DescriptorError(f"elements: the model knows the atomic numbers {known}, not {kept}")
+    try:
+        with quiet(), mace.default_dtype(dtype_name(module)):
+            config = mace.scripts.extract_config_mace_model(module)
+            if "error" in config:
+                raise ValueError(config["error"])
+            energies = np.atleast_2d(config["atomic_energies"])
+            config["atomic_energies"] = energies[:, [known.index(z) for z in kept]]
+            config["atomic_numbers"] = kept
+            config["num_elements"] = len(kept)
+            smaller = type(module)(**config)
+            mace.finetuning.load_foundations_elements(
+                smaller,
+                module,
+                mace.ElementTable(kept),
+                load_readout=True,
+                max_L=module.products[0].linear.irreps_out.lmax,
+            )
+    except Exception as error:
+        raise DescriptorError(
+            f"elements: this model cannot be cut to {kept} ({error}); leave elements out"
+        ) from error
+    return smaller

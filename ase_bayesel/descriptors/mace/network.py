@@ -1,0 +1,198 @@
+"""A MACE model with everything needed to run it on ASE structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from ...errors import DescriptorError
+from ..base import Gradient, voigt6
+from .loading import DTYPES, cut_to_elements, dtype_name
+
+INFO_KEYS = {"total_spin": "spin", "total_charge": "charge", "external_field": "external_field"}
+ARRAYS_KEYS = {"Qs": "charges"}
+CUT_TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+"""Largest relative deviation of a model cut to some elements from the full one."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A MACE energy model on one device, in one dtype, with one head.
+
+    ``info_keys`` and ``arrays_keys`` say where in ``atoms.info`` and
+    ``atoms.arrays`` models with further inputs (total charge, spin) find them,
+    in the same way as MACECalculator's.
+    """
+
+    module: torch.nn.Module
+    mace: SimpleNamespace
+    head: str
+    device: torch.device
+    info_keys: Mapping[str, str]
+    arrays_keys: Mapping[str, str]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of weights and features."""
+        return DTYPES[dtype_name(self.module)]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Atomic numbers that the model knows."""
+        return [int(z) for z in self.module.atomic_numbers]
+
+    def graphs(self, frames: Sequence[Atoms]) -> dict[str, torch.Tensor]:
+        """One batch of disconnected graphs, on the device.
+
+        Raises
+        ------
+        DescriptorError
+            For an element that the model lacks or a value that is not finite.
+        """
+        mace, module = self.mace, self.module
+        table = mace.ElementTable(self.numbers)
+        keys = mace.data.KeySpecification(dict(self.info_keys), dict(self.arrays_keys))
+        graphs = []
+        with mace.default_dtype(dtype_name(module)):
+            for atoms in frames:
+                self._check(atoms)
+                config = mace.data.config_from_atoms(
+                    atoms, key_specification=keys, head_name=self.head
+                )
+                graphs.append(
+                    mace.data.AtomicData.from_config(
+                        config, z_table=table, cutoff=float(module.r_max), heads=heads_of(module)
+                    )
+                )
+        return mace.Batch.from_data_list(graphs).to(self.device).to_dict()
+
+    def forward(self, frames: Sequence[Atoms]) -> Forward:
+        """One pass over a batch, ready for backward passes."""
+        data = self.graphs(frames)
+        positions = data["positions"].requires_grad_(True)  # the model replaces the entry
+        out = self.module(data, compute_force=False, compute_displacement=True)
+        return Forward(out["energy"], out["node_feats"], positions, out["displacement"])
+
+    def cut(self, numbers: Sequence[int]) -> Network:
+        """The same network for these elements only, compared with the full one before use.
+
+        Raises
+        ------
+        DescriptorError
+            If the smaller model cannot be built or does not give the same numbers.
+        """
+        module = frozen(cut_to_elements(self.module, numbers).to(self.device))
+        smaller = Network(
+            module, self.mace, self.head, self.device, self.info_keys, self.arrays_keys
+        )
+        probe = _probe(numbers, float(self.module.r_max))
+        tolerance = CUT_TOLERANCE[dtype_name(module)]
+        for ours, theirs in zip(_outputs(smaller, probe), _outputs(self, probe), strict=True):
+            deviation = np.abs(ours - theirs).max() / (np.abs(theirs).max() + 1e-12)
+            if not deviation <= tolerance:
+                raise DescriptorError(
+                    f"elements: cut to {sorted(numbers)} this model is off by {deviation:.1e} "
+                    f"(relative, allowed {tolerance}); leave elements out"
+                )
+        return smaller
+
+    def _check(self, atoms: Atoms) -> None:
+        if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+            raise DescriptorError("positions or cell: not finite (NaN or infinite)")
+        unknown = set(atoms.numbers.tolist()) - set(self.numbers)
+        if unknown:
+            symbols = [chemical_symbols[z] for z in self.numbers]
+            raise DescriptorError(
+                f"element {chemical_symbols[min(unknown)]!r} is not one of the descriptor's "
+                f"{symbols if len(symbols) < 20 else f'{len(symbols)} elements'}"
+            )
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass over B structures with A atoms in all, and its graph.
+
+    ``energy (B,)``, ``node_features (A, all components)``; the leaves are
+    ``positions (A, 3)`` and ``displacement (B, 3, 3)``, a strain tensor.
+    """
+
+    energy: torch.Tensor
+    node_features: torch.Tensor
+    positions: torch.Tensor
+    displacement: torch.Tensor
+
+    def gradients(
+        self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient of sum(outputs . cotangents) by positions ``(A, 3)`` and strain ``(B, 6)``.
+
+        One backward pass; the graph is kept for more.
+        """
+        leaves = [self.positions, self.displacement]
+        found = torch.autograd.grad(
+            outputs, leaves, cotangents, retain_graph=True, materialize_grads=True
+        )
+        by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in found)
+        return by_position, voigt6(by_strain)
+
+    def gradient(
+        self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+    ) -> Gradient:
+        """The same for a pass over one structure."""
+        by_position, by_strain = self.gradients(outputs, cotangents)
+        return Gradient(by_position, by_strain[0])
+
+
+def heads_of(module: torch.nn.Module) -> list[str]:
+    """Names of a model's heads."""
+    return list(getattr(module, "heads", None) or ["Default"])
+
+
+def chosen_head(module: torch.nn.Module, head: str | None) -> str:
+    """``head``, or the only one, or the one called default.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such head, or several and none is called default.
+    """
+    heads = heads_of(module)
+    if head is not None:
+        if head not in heads:
+            raise DescriptorError(f"head: no head {head!r} in this model, it has {heads}")
+        return head
+    default = [name for name in heads if len(heads) == 1 or name.lower() == "default"]
+    if not default:
+        raise DescriptorError(f"head: choose one of this model's heads {heads}")
+    return default[0]
+
+
+def frozen(module: torch.nn.Module) -> torch.nn.Module:
+    """The same model in evaluation mode, without gradients by its weights."""
+    module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad = False
+    return module
+
+
+def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
+    """A cluster with two of each element in some order, dense enough for every pair to meet."""
+    rng = np.random.default_rng(0)
+    numbers = rng.permutation(np.repeat(sorted(numbers), 2))
+    side = 0.7 * cutoff
+    return Atoms(numbers=numbers, positions=rng.uniform(0.0, side, (len(numbers), 3)))
+
+
+def _outputs(network: Network, atoms: Atoms) -> list[np.ndarray]:
+    one = network.forward([atoms])
+    forces = one.gradient([one.energy], [torch.ones_like(one.energy)]).positions
+    features = one.node_features
+    slope = one.gradient([features], [torch.ones_like(features)]).positions
+    values = [one.energy.detach(), features.detach()]
+    return [value.cpu().numpy() for value in values] + [forces, slope]

@@ -1,0 +1,202 @@
+"""Three ways to get an MLIP's energy and a descriptor's features of one structure.
+
+An `Evaluator` knows which passes through which model serve both. It is chosen
+once, from the MLIP and the descriptor (`choose_evaluator`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+
+from .descriptors.base import (
+    Descriptor,
+    EnergyAndFeatures,
+    Gradient,
+    JointDescriptor,
+    Pullback,
+)
+from .prediction import Response
+from .surrogate import Surrogate, SurrogateCalculator
+
+
+class Evaluation(Protocol):
+    """Forward pass over one structure, ready to be differentiated; may hold much memory.
+
+    ``energy`` is the MLIP's, eV; ``phi (D,)`` the feature row.
+    """
+
+    energy: float
+    phi: np.ndarray
+
+    def unbiased(self) -> Response:
+        """Forces and stress of the MLIP."""
+        ...
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        """Forces and stress of the energy ``cotangent . phi``."""
+        ...
+
+    def combined(self, cotangent: np.ndarray) -> Response:
+        """Forces and stress of the MLIP's energy plus ``cotangent . phi``."""
+        ...
+
+
+class Evaluator(Protocol):
+    """A way to evaluate structures.
+
+    ``joined`` tells that `Evaluation.combined` is cheaper than its two parts;
+    ``tau_interval`` is how often the parts are worth their price where only the
+    running averages of tau need them (see `TauRule`).
+    """
+
+    joined: bool
+    tau_interval: int
+
+    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+        """One forward pass.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a stress is wanted without three periodic directions.
+        """
+        ...
+
+
+def choose_evaluator(mlip: Calculator, descriptor: Descriptor) -> Evaluator:
+    """The cheapest evaluator for this pair.
+
+    One pass serves both where the MLIP is a surrogate's mean on the very same
+    features, or where the descriptor is taken from the MLIP's own network.
+    """
+    if isinstance(mlip, SurrogateCalculator):
+        theirs = mlip.surrogate.descriptor
+        if theirs is descriptor or theirs.spec() == descriptor.spec():
+            return LinearEvaluator(mlip, descriptor)
+    if isinstance(descriptor, JointDescriptor) and descriptor.serves(mlip):
+        return NetworkEvaluator(descriptor)
+    return SeparateEvaluator(mlip, descriptor)
+
+
+@dataclass(frozen=True)
+class LinearEvaluator:
+    """The MLIP is a surrogate's mean: a backward pass is linear in the cotangent."""
+
+    mlip: SurrogateCalculator
+    descriptor: Descriptor
+    joined: bool = True
+    tau_interval: int = 1
+
+    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+        """One forward pass of the descriptor."""
+        volume = _volume(atoms, want_stress)
+        phi, pullback = self.descriptor.linearize(atoms)
+        model = self.mlip.surrogate
+        return _JointEvaluation(_LinearPass(model, atoms, phi, pullback), volume)
+
+
+@dataclass(frozen=True)
+class NetworkEvaluator:
+    """The descriptor is part of the MLIP's network, which alone is run."""
+
+    descriptor: JointDescriptor
+    joined: bool = True
+    tau_interval: int = 10
+
+    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+        """One forward pass of the network."""
+        volume = _volume(atoms, want_stress)
+        return _JointEvaluation(self.descriptor.forward(atoms), volume)
+
+
+@dataclass(frozen=True)
+class SeparateEvaluator:
+    """Any MLIP beside any descriptor: both are run in full."""
+
+    mlip: Calculator
+    descriptor: Descriptor
+    joined: bool = False
+    tau_interval: int = 1
+
+    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+        """Energy, forces and, where wanted or already there, stress; and the features."""
+        volume = _volume(atoms, want_stress)
+        phi, pullback = self.descriptor.linearize(atoms)
+        energy = float(self.mlip.get_potential_energy(atoms))
+        forces = np.array(self.mlip.get_forces(atoms))
+        stress = None
+        if volume is not None and (want_stress or "stress" in self.mlip.results):
+            stress = np.array(self.mlip.get_stress(atoms))
+        return _SeparateEvaluation(energy, phi, Response(forces, stress), pullback, volume)
+
+
+def _volume(atoms: Atoms, want_stress: bool) -> float | None:
+    """Volume in A^3, None without three periodic directions."""
+    if atoms.pbc.all():
+        return float(atoms.get_volume())
+    if want_stress:
+        raise PropertyNotImplementedError("a stress needs three periodic directions")
+    return None
+
+
+def _response(gradient: Gradient, volume: float | None) -> Response:
+    stress = None if volume is None else gradient.strain / volume
+    return Response(-gradient.positions, stress)
+
+
+class _LinearPass:
+    """Energy and features of a surrogate's mean."""
+
+    def __init__(self, model: Surrogate, atoms: Atoms, phi: np.ndarray, pullback: Pullback) -> None:
+        self.phi, self._pullback, self._mean = phi, pullback, model.posterior.mean
+        self.energy = model.baseline(atoms) + float(self._mean @ phi)
+
+    def gradient(self, energy_weight: float, cotangent: np.ndarray | None = None) -> Gradient:
+        weights = energy_weight * self._mean
+        return self._pullback(weights if cotangent is None else weights + cotangent)
+
+
+class _JointEvaluation:
+    """One pass that gives both energy and features."""
+
+    def __init__(self, one: EnergyAndFeatures, volume: float | None) -> None:
+        self._one, self._volume = one, volume
+        self.energy, self.phi = one.energy, one.phi
+
+    def unbiased(self) -> Response:
+        return _response(self._one.gradient(1.0), self._volume)
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        return _response(self._one.gradient(0.0, cotangent), self._volume)
+
+    def combined(self, cotangent: np.ndarray) -> Response:
+        return _response(self._one.gradient(1.0, cotangent), self._volume)
+
+
+class _SeparateEvaluation:
+    """What an MLIP gave, beside the features of a descriptor."""
+
+    def __init__(
+        self,
+        energy: float,
+        phi: np.ndarray,
+        unbiased: Response,
+        pullback: Pullback,
+        volume: float | None,
+    ) -> None:
+        self.energy, self.phi = energy, phi
+        self._unbiased, self._pullback, self._volume = unbiased, pullback, volume
+
+    def unbiased(self) -> Response:
+        return self._unbiased
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        return _response(self._pullback(cotangent), self._volume)
+
+    def combined(self, cotangent: np.ndarray) -> Response:
+        return self._unbiased.plus(1.0, self.of_features(cotangent))

@@ -1,0 +1,151 @@
+"""What one biased evaluation found, taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from .surrogate import Uncertainty
+
+
+class Response(NamedTuple):
+    """``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 in Voigt order, or None."""
+
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+    def plus(self, factor: float, other: Response) -> Response:
+        """The sum of this and ``factor`` times another; a stress needs both."""
+        stress = None
+        if self.stress is not None and other.stress is not None:
+            stress = self.stress + factor * other.stress
+        return Response(self.forces + factor * other.forces, stress)
+
+    def scaled(self, factor: float) -> Response:
+        """``factor`` times this."""
+        return Response(factor * self.forces, None if self.stress is None else factor * self.stress)
+
+
+class Parts(NamedTuple):
+    """The MLIP's own response and that of sigma_E: minus its gradient, per unit of tau."""
+
+    unbiased: Response
+    sigma: Response
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One evaluation of a `BiasedCalculator`, taken apart; eV and A.
+
+    Attributes
+    ----------
+    energy, forces, stress
+        Unbiased values of the MLIP: eV, ``(n_atoms, 3)`` eV/A, ``(6,)`` eV/A^3.
+        The stress is None without three periodic directions or where the MLIP has none.
+    bias_energy, bias_forces, bias_stress
+        What the bias -tau sigma_E adds to them.
+    energy_std
+        sigma_E with its floor, eV.
+    tau
+        The strength used in this evaluation.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+    bias_energy: float
+    bias_forces: np.ndarray
+    bias_stress: np.ndarray | None
+    energy_std: float
+    tau: float
+    _uncertainty: Callable[[], Uncertainty]
+
+    @property
+    def separated(self) -> bool:
+        """Whether unbiased and bias forces are at hand without a further evaluation."""
+        return True
+
+    @property
+    def biased_forces(self) -> np.ndarray:
+        """Forces on the biased surface, ``(n_atoms, 3)`` eV/A; always at hand."""
+        return self.forces + self.bias_forces
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """Exact standard deviations; formed from the full Jacobian when first asked for."""
+        return self._uncertainty()
+
+    @property
+    def force_std(self) -> np.ndarray:
+        """``(n_atoms,)`` length of each atom's force deviation, eV/A."""
+        return self.uncertainty.forces
+
+    @property
+    def stress_std(self) -> np.ndarray | None:
+        """``(6,)`` eV/A^3, None without three periodic directions."""
+        return self.uncertainty.stress
+
+
+class JoinedPrediction(Prediction):
+    """A prediction from one combined backward pass of E - tau sigma_E.
+
+    Unbiased and bias forces and stress are evaluated when first asked for.
+    """
+
+    def __init__(
+        self,
+        energy: float,
+        energy_std: float,
+        tau: float,
+        biased: Response,
+        take_apart: Callable[[], Parts],
+        uncertainty: Callable[[], Uncertainty],
+    ) -> None:
+        known = {
+            "energy": energy,
+            "bias_energy": -tau * energy_std,
+            "energy_std": energy_std,
+            "tau": tau,
+            "_uncertainty": uncertainty,
+            "_biased": biased,
+            "_take_apart": take_apart,
+        }
+        self.__dict__.update(known)
+
+    @property
+    def separated(self) -> bool:
+        return "_parts" in self.__dict__
+
+    @property
+    def biased_forces(self) -> np.ndarray:
+        return self.__dict__["_biased"].forces
+
+    @cached_property
+    def _parts(self) -> Parts:
+        return self.__dict__["_take_apart"]()
+
+    @cached_property
+    def forces(self) -> np.ndarray:  # type: ignore[override]
+        return self._parts.unbiased.forces
+
+    @cached_property
+    def stress(self) -> np.ndarray | None:  # type: ignore[override]
+        return self._parts.unbiased.stress
+
+    @cached_property
+    def bias_forces(self) -> np.ndarray:  # type: ignore[override]
+        return -self.tau * self._parts.sigma.forces
+
+    @cached_property
+    def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]
+        sigma = self._parts.sigma.stress
+        return None if sigma is None else -self.tau * sigma
+
+    def __repr__(self) -> str:
+        return (
+            f"JoinedPrediction(energy={self.energy}, energy_std={self.energy_std}, tau={self.tau})"
+        )

@@ -1,0 +1,83 @@
+"""Small MACE models for the tests: random weights, and one trained on EMT copper."""
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from ase_bayesel import MACEDescriptor
+from ase_bayesel.descriptors.mace.loading import import_mace, quiet
+
+E0 = -1.5
+
+
+def tiny_mace(
+    elements=("Cu",), irreps="6x0e+6x1o", dtype="float64", cutoff=4.0, seed=0, heads=("Default",)
+):
+    """Two layers, correlation 2, random weights."""
+    mace = import_mace()
+    with quiet():
+        from e3nn import o3
+        from mace import modules
+    torch_state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    blocks = modules.interaction_classes
+    with quiet(), mace.default_dtype(dtype):
+        model = modules.ScaleShiftMACE(
+            r_max=cutoff,
+            num_bessel=5,
+            num_polynomial_cutoff=5,
+            max_ell=2,
+            interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
+            interaction_cls_first=blocks["RealAgnosticResidualInteractionBlock"],
+            num_interactions=2,
+            num_elements=len(elements),
+            hidden_irreps=o3.Irreps(irreps),
+            MLP_irreps=o3.Irreps("8x0e"),
+            atomic_energies=np.full((len(heads), len(elements)), E0),
+            avg_num_neighbors=12.0,
+            atomic_numbers=sorted(atomic_numbers[symbol] for symbol in elements),
+            correlation=2,
+            gate=torch.nn.functional.silu,
+            radial_MLP=[12, 12],
+            atomic_inter_scale=[0.8] * len(heads),
+            atomic_inter_shift=[0.1] * len(heads),
+            heads=list(heads),
+        )
+    torch.set_rng_state(torch_state)
+    return model
+
+
+def mace_calculator(model, dtype="float64", **options):
+    """mace's own ASE calculator of a model in memory."""
+    import_mace()
+    with quiet():
+        from mace.calculators import MACECalculator
+
+        return MACECalculator(models=model, device="cpu", default_dtype=dtype, **options)
+
+
+def trained_mace(frames: list[Atoms], n_steps=150, seed=1, **options):
+    """A tiny model after some steps of Adam on energies and forces."""
+    model = tiny_mace(seed=seed, **options)
+    calculator = mace_calculator(model)
+    frames = [atoms for atoms in frames if len(atoms) > 1]
+    graphs = MACEDescriptor(calculator).network.graphs(frames)
+    for parameter in model.parameters():
+        parameter.requires_grad = True
+    energies = torch.tensor([atoms.info["energy"] for atoms in frames], dtype=torch.float64)
+    forces = torch.tensor(np.concatenate([atoms.arrays["forces"] for atoms in frames]))
+    counts = torch.tensor([float(len(atoms)) for atoms in frames], dtype=torch.float64)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(n_steps):
+        out = model(dict(graphs), training=True)
+        by_energy = (((out["energy"] - energies) / counts) ** 2).mean()
+        loss = by_energy + 10 * ((out["forces"] - forces) ** 2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    return model, losses
