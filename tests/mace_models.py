@@ -57,6 +57,12 @@ def mace_calculator(model, dtype="float64", **options):
         return MACECalculator(models=model, device="cpu", default_dtype=dtype, **options)
 
 
+def save_model(model, path):
+    """Write a model file as mace does."""
+    with quiet():
+        torch.save(model, path)
+
+
 def trained_mace(frames: list[Atoms], n_steps=150, seed=1, **options):
     """A tiny model after some steps of Adam on energies and forces."""
     model = tiny_mace(seed=seed, **options)

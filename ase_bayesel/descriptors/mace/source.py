@@ -70,7 +70,8 @@ def build_network(
         raise DescriptorError("device: no CUDA device is available")
     moved = next(module.parameters()).device.type != target.type
     if source.file is None and (moved or dtype not in (None, dtype_name(module))):
-        module = copy.deepcopy(module)
+        with quiet():
+            module = copy.deepcopy(module)
     with quiet():
         module = frozen(module.to(target, DTYPES[dtype or dtype_name(module)]))
     chosen = chosen_head(module, source.head if head is None else head)
