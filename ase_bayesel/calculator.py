@@ -137,7 +137,7 @@ class BiasedCalculator(Calculator):
         slope = direction / sigma
         due = repeated is None and self._history_due
         if due or self.separate or not self._evaluator.joined:
-            parts = Parts(found.unbiased(), found.of_features(slope))
+            parts = found.parts(slope)
             biased = parts.unbiased.plus(-tau, parts.sigma)
             self._prediction = self._separated(found.energy, sigma, tau, parts)
         else:

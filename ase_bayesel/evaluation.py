@@ -20,7 +20,7 @@ from .descriptors.base import (
     JointDescriptor,
     Pullback,
 )
-from .prediction import Response
+from .prediction import Parts, Response
 from .surrogate import Surrogate, SurrogateCalculator
 
 
@@ -33,8 +33,8 @@ class Evaluation(Protocol):
     energy: float
     phi: np.ndarray
 
-    def unbiased(self) -> Response:
-        """Forces and stress of the MLIP."""
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        """Response of the MLIP, and of the energy ``cotangent . phi``; the pass is then spent."""
         ...
 
     def of_features(self, cotangent: np.ndarray) -> Response:
@@ -156,7 +156,9 @@ class _LinearPass:
         self.phi, self._pullback, self._mean = phi, pullback, model.posterior.mean
         self.energy = model.baseline(atoms) + float(self._mean @ phi)
 
-    def gradient(self, energy_weight: float, cotangent: np.ndarray | None = None) -> Gradient:
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
         weights = energy_weight * self._mean
         return self._pullback(weights if cotangent is None else weights + cotangent)
 
@@ -168,8 +170,10 @@ class _JointEvaluation:
         self._one, self._volume = one, volume
         self.energy, self.phi = one.energy, one.phi
 
-    def unbiased(self) -> Response:
-        return _response(self._one.gradient(1.0), self._volume)
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        unbiased = self._one.gradient(1.0)
+        of_features = self._one.gradient(0.0, cotangent, last=True)
+        return Parts(_response(unbiased, self._volume), _response(of_features, self._volume))
 
     def of_features(self, cotangent: np.ndarray) -> Response:
         return _response(self._one.gradient(0.0, cotangent), self._volume)
@@ -192,8 +196,8 @@ class _SeparateEvaluation:
         self.energy, self.phi = energy, phi
         self._unbiased, self._pullback, self._volume = unbiased, pullback, volume
 
-    def unbiased(self) -> Response:
-        return self._unbiased
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        return Parts(self._unbiased, self.of_features(cotangent))
 
     def of_features(self, cotangent: np.ndarray) -> Response:
         return _response(self._pullback(cotangent), self._volume)

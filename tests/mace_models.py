@@ -12,9 +12,16 @@ E0 = -1.5
 
 
 def tiny_mace(
-    elements=("Cu",), irreps="6x0e+6x1o", dtype="float64", cutoff=4.0, seed=0, heads=("Default",)
+    elements=("Cu",),
+    irreps="6x0e+6x1o",
+    dtype="float64",
+    cutoff=4.0,
+    seed=0,
+    heads=("Default",),
+    correlation=2,
+    radial=(12, 12),
 ):
-    """Two layers, correlation 2, random weights."""
+    """Two layers, random weights."""
     mace = import_mace()
     with quiet():
         from e3nn import o3
@@ -37,9 +44,9 @@ def tiny_mace(
             atomic_energies=np.full((len(heads), len(elements)), E0),
             avg_num_neighbors=12.0,
             atomic_numbers=sorted(atomic_numbers[symbol] for symbol in elements),
-            correlation=2,
+            correlation=correlation,
             gate=torch.nn.functional.silu,
-            radial_MLP=[12, 12],
+            radial_MLP=list(radial),
             atomic_inter_scale=[0.8] * len(heads),
             atomic_inter_shift=[0.1] * len(heads),
             heads=list(heads),

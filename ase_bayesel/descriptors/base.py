@@ -107,8 +107,13 @@ class EnergyAndFeatures(Protocol):
     energy: float
     phi: np.ndarray
 
-    def gradient(self, energy_weight: float, cotangent: np.ndarray | None = None) -> Gradient:
-        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass."""
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
+
+        After the ``last`` one the memory of the pass may be gone.
+        """
         ...
 
 

@@ -128,24 +128,30 @@ class Forward:
     displacement: torch.Tensor
 
     def gradients(
-        self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        last: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradient of sum(outputs . cotangents) by positions ``(A, 3)`` and strain ``(B, 6)``.
 
-        One backward pass; the graph is kept for more.
+        One backward pass; the graph is kept for more unless it is the ``last``.
         """
         leaves = [self.positions, self.displacement]
         found = torch.autograd.grad(
-            outputs, leaves, cotangents, retain_graph=True, materialize_grads=True
+            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
         )
         by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in found)
         return by_position, voigt6(by_strain)
 
     def gradient(
-        self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        last: bool = False,
     ) -> Gradient:
         """The same for a pass over one structure."""
-        by_position, by_strain = self.gradients(outputs, cotangents)
+        by_position, by_strain = self.gradients(outputs, cotangents, last)
         return Gradient(by_position, by_strain[0])
 
 

@@ -1,0 +1,112 @@
+"""Cost of a biased MACE step over a plain one, all ways side by side in one run.
+
+    python benchmarks/mace_step.py [--atoms 8 64 216] [--channels 128] [--elements 1]
+
+A random-weight two-layer model on silicon: 128x0e+128x1o, radius 6 A unless
+other sizes are given. "Bare" is mace's own calculator: energy, forces, stress.
+Each row compares with a target of the project; times are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from _timing import interleaved, machine_line, markdown_table, use_one_thread
+
+TARGETS = {"combined": 1.03, "separate": 1.55, "cut, combined": 0.75, "cut, separate": 1.10}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64, 216])
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--cutoff", type=float, default=6.0)
+    parser.add_argument("--elements", type=int, default=1, help="elements that the model knows")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    use_one_thread()
+
+    import torch
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    torch.set_num_threads(1)
+    print(machine_line(), flush=True)
+    symbols = _symbols(arguments.elements)
+    irreps = f"{arguments.channels}x0e+{arguments.channels}x1o"
+    print(f"MACE {irreps}, r = {arguments.cutoff} A, {len(symbols)} elements, {arguments.dtype}")
+    rows = []
+    for n_atoms in arguments.atoms:
+        times = _measure(n_atoms, symbols, irreps, arguments)
+        bare = times["bare"]
+        for name, seconds in times.items():
+            target = TARGETS.get(name, "")
+            ratio = seconds / bare
+            met = "" if target == "" else ("yes" if ratio <= target else "no")
+            rows.append([n_atoms, name, f"{1e3 * seconds:.1f}", f"{ratio:.2f}", target, met])
+    print(markdown_table(["atoms", "way", "ms", "over bare", "target", "met"], rows))
+
+
+def _symbols(n_elements: int) -> list[str]:
+    from ase.data import chemical_symbols
+
+    others = [symbol for symbol in chemical_symbols[1:90] if symbol != "Si"]
+    return ["Si", *others[: n_elements - 1]]
+
+
+def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[str, float]:
+    import numpy as np
+    from ase.build import bulk
+    from mace_models import mace_calculator, tiny_mace
+
+    from ase_bayesel import BiasedCalculator, MACEDescriptor, Posterior, Surrogate
+    from ase_bayesel.design import Noise
+    from ase_bayesel.evaluation import SeparateEvaluator
+
+    repeat = round((n_atoms / 8) ** (1 / 3))
+    atoms = bulk("Si", cubic=True) * (repeat, repeat, repeat)
+    if len(atoms) != n_atoms:
+        raise SystemExit(f"--atoms: {n_atoms} is not 8, 64, 216, ...")
+    atoms.positions += np.random.default_rng(0).normal(0, 0.05, atoms.positions.shape)
+    model = tiny_mace(
+        symbols, irreps, arguments.dtype, arguments.cutoff, correlation=3, radial=(64, 64, 64)
+    )
+
+    def calculator():
+        return mace_calculator(model, arguments.dtype)
+
+    def surrogate(**options):
+        descriptor = MACEDescriptor(calculator(), **options)
+        prior = Posterior.isotropic(descriptor.n_features, 0.1)
+        return Surrogate(descriptor, prior, {}, Noise())
+
+    plain = surrogate()
+    unfused = BiasedCalculator(calculator(), plain, tau=0.5)
+    unfused._evaluator = SeparateEvaluator(calculator(), plain.descriptor)
+    ways = {
+        "bare": calculator(),
+        "combined": BiasedCalculator(calculator(), plain, tau=0.5),
+        "separate": BiasedCalculator(calculator(), plain, tau=0.5, separate=True),
+        "unfused": unfused,
+    }
+    if len(symbols) > 1:
+        small = surrogate(elements=["Si"])
+        ways["cut, combined"] = BiasedCalculator(calculator(), small, tau=0.5)
+        ways["cut, separate"] = BiasedCalculator(calculator(), small, tau=0.5, separate=True)
+
+    def step(way):
+        def call():
+            atoms.positions[0, 0] += 1e-7  # no calculator may answer from its memory
+            way.get_forces(atoms)
+
+        return call
+
+    calls = {name: step(way) for name, way in ways.items()}
+    return interleaved(calls, rounds=arguments.rounds, slot_s=0.1, clock=time.process_time)
+
+
+if __name__ == "__main__":
+    main()
