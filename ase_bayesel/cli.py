@@ -78,13 +78,14 @@ def validate(config: ConfigArgument) -> None:
 @app.command()
 @_named_errors
 def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
-    """Run a campaign, or continue one where it stopped."""
+    """Run a campaign to its report, or continue one where it stopped."""
     from .campaign import Campaign
+    from .report import write_report
 
     campaign = Campaign(load_config(config), _directory(config, directory))
     reason = _show(campaign) if console.is_terminal else _log(campaign)
     console.print(reason, soft_wrap=True)
-    console.print(f"report: bayesel report {config}", soft_wrap=True)
+    console.print(f"report: {write_report(campaign.store)}", soft_wrap=True)
 
 
 @app.command()

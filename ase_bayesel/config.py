@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,7 +38,10 @@ class ACEConfig(Section):
 
 
 class DataConfig(Section):
-    """Where structures and labels come from. Paths are relative to the config file."""
+    """Where structures and labels come from.
+
+    Paths are relative to the config file; environment variables are expanded.
+    """
 
     train: Path
     test: Path | None = None
@@ -159,13 +163,21 @@ def load_config(path: str | Path) -> CampaignConfig:
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
     config = validate_config(raw, str(path))
     base = path.resolve().parent
+
+    def absolute(given: Path) -> Path:
+        expanded = os.path.expandvars(given)
+        if "$" in expanded:
+            raise ConfigError(f"{path}: {given}: set the environment variable that it names")
+        return base / expanded
+
+    test = config.data.test
     data = config.data.model_copy(
         update={
-            "train": base / config.data.train,
-            "test": None if config.data.test is None else base / config.data.test,
+            "train": absolute(config.data.train),
+            "test": None if test is None else absolute(test),
         }
     )
-    explore = config.explore.model_copy(update={"starts": base / config.explore.starts})
+    explore = config.explore.model_copy(update={"starts": absolute(config.explore.starts)})
     return config.model_copy(update={"data": data, "explore": explore})
 
 
