@@ -24,7 +24,7 @@ from .errors import ConfigError
 class Section(BaseModel):
     """Base of all sections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ACEConfig(Section):
@@ -133,9 +133,14 @@ class StopConfig(Section):
 
 
 class CampaignConfig(Section):
-    """Everything a campaign needs to know."""
+    """Everything a campaign needs to know.
+
+    ``threads`` limits torch and BLAS: structures of a few hundred atoms are
+    fastest on one.
+    """
 
     seed: int = Field(0, ge=0)
+    threads: PositiveInt = 1
     descriptor: ACEConfig
     data: DataConfig
     weights: WeightsConfig | None = WeightsConfig()
@@ -192,3 +197,18 @@ def validate_config(raw: dict[str, Any], where: str) -> CampaignConfig:
 
 def _field(entry: Any) -> str:
     return ".".join(str(part) for part in entry["loc"]) or "(top level)"
+
+
+def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two dumped configs differ, sorted."""
+    one, other = _flat(first), _flat(second)
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

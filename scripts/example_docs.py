@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase_bayesel import Campaign, load_config
+from ase_bayesel.build import cpu_threads
 from ase_bayesel.report import error_figure, parity_figure, uncertainty_figure
 from ase_bayesel.store import RoundReport, Store
 
@@ -73,8 +74,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(arguments.check or scratch)
         if arguments.check is None:
-            for _ in Campaign(load_config(CONFIG), scratch).run():
-                pass
+            config = load_config(CONFIG)
+            with cpu_threads(config.threads):
+                for _ in Campaign(config, scratch).run():
+                    pass
         reports = [store.read_report(k) for k in range(store.completed_rounds())]
         gains = improvement(reports)
         print(f"test errors fell by factors of {gains[0]:.1f} (energy) and {gains[1]:.1f} (forces)")

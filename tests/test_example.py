@@ -15,8 +15,8 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.build import build_descriptor, build_guards
-from ase_bayesel.campaign import check_inputs
 from ase_bayesel.explore import start_exploration, take_turn
+from ase_bayesel.inputs import check_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples/silicon"
