@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import threadpool_limits
+
 from .bias import TauRule
 from .config import CampaignConfig, EngineConfig, ExploreConfig
 from .descriptors import Descriptor
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
 from .surrogate import Weights
 from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger, Trigger
+
+
+@contextmanager
+def cpu_threads(n: int) -> Iterator[None]:
+    """Limit torch and the BLAS libraries to ``n`` threads for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        with threadpool_limits(n):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def build_descriptor(config: CampaignConfig) -> Descriptor:

@@ -27,14 +27,18 @@ from .build import (
     engine_name,
 )
 from .calculator import BiasedCalculator
-from .config import CampaignConfig, validate_config
+from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
+from .inputs import check_inputs
 from .labelling import label_structure
 from .store import RoundReport, Store
-from .structures import PropertyKeys, read_frames, structure_id, targets
+from .structures import PropertyKeys, structure_id
 from .surrogate import Surrogate, fit_surrogate
 from .walkers import WalkerStep, run_walker
+
+MAY_CHANGE = ("stop.", "threads")
+"""Fields of the config that a campaign may change on its way."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Campaign:
         A validated config with absolute paths (`load_config`).
     directory
         Where everything is kept. If it holds a campaign already, that one is
-        continued; of the config only ``stop`` may have changed.
+        continued; of the config only ``stop`` and ``threads`` may have changed.
 
     Raises
     ------
@@ -85,14 +89,14 @@ class Campaign:
             config.data.energy_key, config.data.forces_key, config.data.virial_key
         )
         self._descriptor = build_descriptor(config)
+        self._factory = build_engine(config.labelling)
         if self.store.exists:
             self._check_same_config()
         else:
             self.store.create(config.model_dump(mode="json"), check_inputs(config))
         self._train = self.store.read_input("train")
-        self._test = self.store.read_input("test")
         self._starts = self.store.read_input("starts")
-        self._factory = build_engine(config.labelling)
+        self._test = self.store.read_input("test")
 
     @classmethod
     def open(cls, directory: str | Path) -> Campaign:
@@ -140,7 +144,8 @@ class Campaign:
         else:
             state, posterior = saved
             calculator.surrogate = replace(surrogate, posterior=posterior)
-        limit = self._pick_limit(number)
+        # once the batch is written the exploration is over, even if the budget has grown since
+        limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
         while len(state.picks) < limit and state.alive:
             turn = take_turn(state, calculator, partial(self._start_walker, calculator))
             state = yield from self._watched(turn, number, state, limit)
@@ -278,70 +283,13 @@ class Campaign:
 
     def _check_same_config(self) -> None:
         ours = self.config.model_dump(mode="json")
-        theirs = self.store.read_config()
-        changed = [
-            key
-            for key in _flat(ours).keys() | _flat(theirs).keys()
-            if _flat(ours).get(key) != _flat(theirs).get(key)
-        ]
-        fixed = sorted(key for key in changed if not key.startswith("stop."))
+        changed = changed_fields(ours, self.store.read_config())
+        fixed = sorted(key for key in changed if not key.startswith(MAY_CHANGE))
         if fixed:
             raise ConfigError(
                 f"{self.store.directory}: holds a campaign with another config; changed: "
-                f"{', '.join(fixed)}. Only stop may change: undo that, or use a new directory"
+                f"{', '.join(fixed)}. Only stop and threads may change: undo that, "
+                "or use a new directory"
             )
         if changed:
             self.store.write_config(ours)
-
-
-def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
-    """Read and check every structure file that a config names.
-
-    Returns
-    -------
-    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
-
-    Raises
-    ------
-    StructureError, ConfigError
-        Naming the file and the frame.
-    """
-    paths = {"train": config.data.train, "starts": config.explore.starts}
-    if config.data.test is not None:
-        paths["test"] = config.data.test
-    frames = {name: read_frames(path) for name, path in paths.items()}
-    known = set(config.descriptor.elements)
-    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
-    for name, path in paths.items():
-        for k, atoms in enumerate(frames[name]):
-            where = f"{path}, frame {k}"
-            unknown = sorted(set(atoms.symbols) - known)
-            if unknown:
-                raise ConfigError(
-                    f"{where}: element {', '.join(unknown)} is not among "
-                    f"descriptor.elements {sorted(known)}"
-                )
-            if name == "test":
-                _check_test_labels(atoms, keys, where)
-    if not any(targets(atoms, keys).energy is not None for atoms in frames["train"]):
-        raise ConfigError(
-            f"{paths['train']}: no frame has an energy under data.energy_key {keys.energy!r}"
-        )
-    return frames
-
-
-def _check_test_labels(atoms: Atoms, keys: PropertyKeys, where: str) -> None:
-    found = targets(atoms, keys, where)
-    for prop in ("energy", "forces"):
-        key = getattr(keys, prop)
-        if key is not None and getattr(found, prop) is None:
-            raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")
-
-
-def _flat(tree, prefix: str = "") -> dict[str, object]:
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

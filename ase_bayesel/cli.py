@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
@@ -46,8 +47,11 @@ def _named_errors(command: Callable) -> Callable:
         try:
             return command(*args, **kwargs)
         except BayeselError as error:
-            typer.secho(f"error: {error}", err=True, fg="red")
-            raise typer.Exit(EXIT_BAD_INPUT) from error
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}"
+        typer.secho(f"error: {message}", err=True, fg="red")
+        raise typer.Exit(EXIT_BAD_INPUT)
 
     return wrapped
 
@@ -60,31 +64,35 @@ def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None
         raise ConfigError(f"{path}: exists already; choose another name or remove it")
     template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
     path.write_text(template.format(name=path.name))
-    console.print(f"wrote {path}; edit it, then: bayesel validate {path}", soft_wrap=True)
+    _say(f"wrote {path}; edit it, then: bayesel validate {path}")
 
 
 @app.command()
 @_named_errors
 def validate(config: ConfigArgument) -> None:
     """Check a config and every file that it names, without running anything."""
-    from .campaign import check_inputs
+    from .inputs import check_inputs
 
     loaded = load_config(config)
     counts = {name: len(frames) for name, frames in check_inputs(loaded).items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    console.print(f"{config}: valid; structures: {summary}", soft_wrap=True)
+    _say(f"{config}: valid; structures: {summary}")
 
 
 @app.command()
 @_named_errors
 def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
-    """Run a campaign, or continue one where it stopped."""
+    """Run a campaign to its report, or continue one where it stopped."""
+    from .build import cpu_threads
     from .campaign import Campaign
+    from .report import write_report
 
-    campaign = Campaign(load_config(config), _directory(config, directory))
-    reason = _show(campaign) if console.is_terminal else _log(campaign)
-    console.print(reason, soft_wrap=True)
-    console.print(f"report: bayesel report {config}", soft_wrap=True)
+    loaded = load_config(config)
+    with cpu_threads(loaded.threads):
+        campaign = Campaign(loaded, _directory(config, directory))
+        reason = _show(campaign) if console.is_terminal else _log(campaign)
+    _say(reason)
+    _say(f"report: {write_report(campaign.store)}")
 
 
 @app.command()
@@ -93,7 +101,7 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Show the rounds so far and what comes next."""
     store = _existing(config, directory)
     done = store.completed_rounds()
-    table = Table(title=str(store.directory))
+    table = Table(title=escape(str(store.directory)))
     for column in ("round", "train", "labels", "picks", "failed", "E meV/atom", "F meV/A"):
         table.add_column(column, justify="right")
     for number in range(done):
@@ -102,9 +110,9 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
         table.add_row(*map(str, counts), *(_milli(e) for e in (r.energy_rmse, r.forces_rmse)))
     console.print(table)
     if store.batch_path(done).exists():
-        console.print(f"round {done}: picks are in {store.batch_path(done)}", soft_wrap=True)
+        _say(f"round {done}: picks are in {store.batch_path(done)}")
     elif done:
-        console.print(f"round {done}: {store.count_picks(done)} picks so far")
+        _say(f"round {done}: {store.count_picks(done)} picks so far")
 
 
 @app.command()
@@ -113,15 +121,23 @@ def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Write the campaign's HTML page."""
     from .report import write_report
 
-    console.print(f"wrote {write_report(_existing(config, directory))}", soft_wrap=True)
+    _say(f"wrote {write_report(_existing(config, directory))}")
 
 
 def _directory(config: Path, directory: Path | None) -> Path:
     return directory or config.resolve().with_name(f"{config.stem}_campaign")
 
 
+def _say(text: str) -> None:
+    """Print a line as it is: no markup, no wrapping."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
 def _existing(config: Path, directory: Path | None):
     from .store import Store
+
+    if directory is None and not config.is_file():
+        raise ConfigError(f"{config}: no such file")
 
     store = Store(_directory(config, directory))
     if not store.exists:
@@ -152,7 +168,7 @@ def _show(campaign) -> str:
                     tasks[key] = bars.add_task(
                         event.stage, total=event.total, round=event.round_number, detail=""
                     )
-                bars.update(tasks[key], completed=event.done, detail=event.detail)
+                bars.update(tasks[key], completed=event.done, detail=escape(event.detail))
             else:
                 bars.console.print(_sentence(event), soft_wrap=True)
     raise AssertionError("a campaign ends with an Ended event")

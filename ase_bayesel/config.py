@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from .errors import ConfigError
 class Section(BaseModel):
     """Base of all sections."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ACEConfig(Section):
@@ -37,7 +38,10 @@ class ACEConfig(Section):
 
 
 class DataConfig(Section):
-    """Where structures and labels come from. Paths are relative to the config file."""
+    """Where structures and labels come from.
+
+    Paths are relative to the config file; environment variables are expanded.
+    """
 
     train: Path
     test: Path | None = None
@@ -129,9 +133,14 @@ class StopConfig(Section):
 
 
 class CampaignConfig(Section):
-    """Everything a campaign needs to know."""
+    """Everything a campaign needs to know.
+
+    ``threads`` limits torch and BLAS: structures of a few hundred atoms are
+    fastest on one.
+    """
 
     seed: int = Field(0, ge=0)
+    threads: PositiveInt = 1
     descriptor: ACEConfig
     data: DataConfig
     weights: WeightsConfig | None = WeightsConfig()
@@ -159,13 +168,21 @@ def load_config(path: str | Path) -> CampaignConfig:
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
     config = validate_config(raw, str(path))
     base = path.resolve().parent
+
+    def absolute(given: Path) -> Path:
+        expanded = os.path.expandvars(given)
+        if "$" in expanded:
+            raise ConfigError(f"{path}: {given}: set the environment variable that it names")
+        return base / expanded
+
+    test = config.data.test
     data = config.data.model_copy(
         update={
-            "train": base / config.data.train,
-            "test": None if config.data.test is None else base / config.data.test,
+            "train": absolute(config.data.train),
+            "test": None if test is None else absolute(test),
         }
     )
-    explore = config.explore.model_copy(update={"starts": base / config.explore.starts})
+    explore = config.explore.model_copy(update={"starts": absolute(config.explore.starts)})
     return config.model_copy(update={"data": data, "explore": explore})
 
 
@@ -180,3 +197,18 @@ def validate_config(raw: dict[str, Any], where: str) -> CampaignConfig:
 
 def _field(entry: Any) -> str:
     return ".".join(str(part) for part in entry["loc"]) or "(top level)"
+
+
+def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two dumped configs differ, sorted."""
+    one, other = _flat(first), _flat(second)
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, object]:
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

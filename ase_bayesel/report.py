@@ -72,12 +72,15 @@ def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
     left, right = figure.subplots(1, 2)
     labels = [report.n_labels for report in tested]
     left.plot(labels, [1e3 * report.energy_rmse for report in tested], "o-")
-    left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)", yscale="log")
+    left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)")
     forces = [report for report in tested if report.forces_rmse is not None]
     if forces:
         values = [1e3 * report.forces_rmse for report in forces]
         right.plot([report.n_labels for report in forces], values, "o-", color="C1")
-    right.set(xlabel="labels", ylabel="force RMSE (meV/A)", yscale="log")
+    right.set(xlabel="labels", ylabel="force RMSE (meV/A)")
+    for panel in (left, right):
+        if all(line.get_ydata().min() > 0 for line in panel.lines):
+            panel.set_yscale("log")
     return figure
 
 

@@ -20,7 +20,10 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,19 @@ from .labelling import Label
 from .posterior import Posterior
 from .structures import read_frames
 from .surrogate import Surrogate
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    BayeselError,
+)
+"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,8 @@ class Store:
 
     def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
         """Set up the directory; the config comes last and marks it as complete."""
+        for stale in (self.directory / "inputs").glob("*.extxyz"):
+            stale.unlink()
         for name, frames in inputs.items():
             _write(self.directory / "inputs" / f"{name}.extxyz", _extxyz(frames))
         self.write_config(config)
@@ -159,20 +177,17 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return None
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                meta = json.loads(str(data["meta"]))
-                walkers = []
-                for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
-                    atoms = start.copy()
-                    atoms.set_cell(data[f"cell_{k}"])
-                    atoms.arrays["positions"] = data[f"positions_{k}"]
-                    atoms.arrays["momenta"] = data[f"momenta_{k}"]
-                    walkers.append(WalkerState(atoms, **entry))
-                posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
-                trace = data["trace"]
-        except (OSError, KeyError, ValueError, EOFError, BayeselError) as error:
-            raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
+        with _reading(path) as data:
+            meta = json.loads(str(data["meta"]))
+            walkers = []
+            for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
+                atoms = start.copy()
+                atoms.set_cell(data[f"cell_{k}"])
+                atoms.arrays["positions"] = data[f"positions_{k}"]
+                atoms.arrays["momenta"] = data[f"momenta_{k}"]
+                walkers.append(WalkerState(atoms, **entry))
+            posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
+            trace = data["trace"]
         picks = [
             read_frames(self._pick_path(number, k, identity))[0]
             for k, identity in enumerate(meta["picks"])
@@ -187,7 +202,7 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return 0
-        with np.load(path, allow_pickle=False) as data:
+        with _reading(path) as data:
             return len(json.loads(str(data["meta"]))["picks"])
 
     def read_trace(self, number: int) -> np.ndarray:
@@ -195,7 +210,7 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return ExploreState(()).trace
-        with np.load(path, allow_pickle=False) as data:
+        with _reading(path) as data:
             return data["trace"]
 
     def batch_path(self, number: int) -> Path:
@@ -273,13 +288,23 @@ class Store:
         path = self.round_directory(number) / "parity.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as data:
+        with _reading(path) as data:
             return Parity(**{key: data[key] for key in data.files})
 
     def write_page(self, name: str, page: str) -> Path:
         """Write a page of the report; returns its path."""
         _write(self.directory / name, page.encode())
         return self.directory / name
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            yield data
+    except DAMAGE as error:
+        raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
 
 
 def _extxyz(frames: Sequence[Atoms]) -> bytes:

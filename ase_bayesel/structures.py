@@ -112,7 +112,10 @@ def canonical(atoms: Atoms) -> Atoms:
 
 
 def structure_id(atoms: Atoms) -> str:
-    """Content hash of elements, positions, cell and pbc to 1e-8 A; 16 hexadecimal digits."""
+    """Content hash of elements, positions, cell and pbc to 1e-8 A.
+
+    The letter s and 15 hexadecimal digits, so that no file format takes it for a number.
+    """
 
     def fixed(values: np.ndarray) -> bytes:
         return np.rint(np.asarray(values) * 10**POSITION_DECIMALS).astype("<i8").tobytes()
@@ -122,7 +125,7 @@ def structure_id(atoms: Atoms) -> str:
     digest.update(fixed(atoms.positions))
     digest.update(fixed(atoms.cell.array))
     digest.update(atoms.pbc.astype("u1").tobytes())
-    return digest.hexdigest()[:16]
+    return f"s{digest.hexdigest()[:15]}"
 
 
 def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> Targets:
@@ -227,12 +230,12 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
     Returns indices i ``(n,)`` and j ``(n,)`` and vectors from i to j ``(n, 3)``, A.
     Directions without periodicity may have any cell, also none, and any extent.
     """
-    if atoms.pbc.all():
-        return neighbour_list("ijD", atoms, cutoff)
     axes = np.flatnonzero(atoms.pbc)
     vectors = atoms.cell.array[axes]
     dual = np.linalg.pinv(vectors)
     home = atoms.positions - np.floor(atoms.positions @ dual) @ vectors
+    if len(axes) == 3:
+        return neighbour_list("ijD", positions=home, cell=vectors, pbc=atoms.pbc, cutoff=cutoff)
     reach = np.ceil(1.0 + cutoff * np.linalg.norm(dual, axis=0)).astype(int)
     grid = np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij")
     shifts = np.stack(grid, axis=-1).reshape(-1, len(axes)) if len(axes) else np.zeros((1, 0))

@@ -12,7 +12,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
 from .calculator import BiasedCalculator, Prediction
-from .errors import BayeselError
+from .errors import BayeselError, DescriptorError, StructureError
 from .triggers import Guards, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
@@ -39,7 +39,7 @@ class WalkerStep:
         the last sane frame.
     prediction
         The evaluation that belongs to ``atoms``; None where the start itself
-        breaks a guard and was not evaluated.
+        breaks a guard or cannot be evaluated.
     temperature_K
         Instantaneous temperature.
     reports
@@ -81,7 +81,8 @@ def run_walker(
     Guards act at every step, triggers at every ``check_interval``-th, from the
     unbiased prediction. The starting frame is yielded but never triggers. A
     broken guard or a failing calculator ends the trajectory with one step whose
-    ``status`` names the reason. The iteration can be left at any step and taken
+    ``status`` names the reason; only a start that the calculator refuses as such
+    (an unknown element, say) raises. The iteration can be left at any step and taken
     up again with a copy of that step's ``atoms``, the same ``rng`` and
     ``first_step``.
 
@@ -108,8 +109,7 @@ def run_walker(
         thermalize_momenta(atoms, temperature_K=temperature_K, rng=rng)
     broken = guards.violated(atoms)
     if broken is not None:
-        temperature = float(atoms.get_temperature())
-        yield WalkerStep(first_step, _snapshot(atoms), None, temperature, (), broken)
+        yield _stopped(_unevaluated(atoms, first_step), first_step, broken)
         return
     dynamics = Langevin(
         atoms,
@@ -125,10 +125,10 @@ def run_walker(
         try:
             if next(dynamics, None) is None:
                 return
-        except EVALUATION_ERRORS:
-            if last is None:
+        except EVALUATION_ERRORS as error:
+            if last is None and isinstance(error, StructureError | DescriptorError):
                 raise
-            yield _stopped(last, step, "calculator_error")
+            yield _stopped(last or _unevaluated(atoms, step), step, "calculator_error")
             return
         prediction = calculator.prediction
         broken = guards.violated(atoms, prediction)
@@ -148,6 +148,10 @@ def run_walker(
         if broken is not None:
             return
         step += 1
+
+
+def _unevaluated(atoms: Atoms, step: int) -> WalkerStep:
+    return WalkerStep(step, _snapshot(atoms), None, float(atoms.get_temperature()))
 
 
 def _stopped(last: WalkerStep, step: int, status: str) -> WalkerStep:

@@ -8,9 +8,17 @@ from hypothesis import settings
 from systems import copper_training
 
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
+from ase_bayesel.build import cpu_threads
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small structures are fastest on one thread."""
+    with cpu_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,21 @@
-"""Small structures, reference labels and wrappers that the tests share."""
+"""Small structures, reference labels, campaigns and wrappers that the tests share."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
+import yaml
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.io import write
 from ase.stress import voigt_6_to_full_3x3_stress
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -141,3 +152,128 @@ class Opaque(Calculator):
         super().calculate(atoms, properties, system_changes)
         wanted = {"energy", "forces", *properties}
         self.results = {p: self.inner.get_property(p, self.atoms) for p in wanted}
+
+
+# campaigns: 98 features, two rounds in about a second
+
+CAMPAIGN = {
+    "seed": 0,
+    "descriptor": {"elements": ["Cu", "Al"], "order": 2, "totaldegree": 6, "cutoff": 4.5},
+    "data": {"train": "train.extxyz", "test": "test.extxyz", "e0s": "average"},
+    "explore": {
+        "starts": "starts.extxyz",
+        "walkers": 2,
+        "steps": 40,
+        "picks": 3,
+        "temperature_K": 1200.0,
+        "timestep_fs": 4.0,
+        "friction_per_fs": 0.02,
+        "tau_rel": 0.3,
+        "tau_delay": 2,
+        "check_interval": 2,
+        "trigger": {"kind": "relative_force", "threshold": 0.01},
+    },
+    "labelling": {"kind": "import", "factory": "ase.calculators.emt:EMT"},
+    "stop": {"max_rounds": 2},
+}
+
+
+def reference(atoms: Atoms) -> Atoms:
+    """A copy with EMT's energy and forces under the keys of `CAMPAIGN`."""
+    out, labelled = atoms.copy(), emt_labelled(atoms)
+    out.info["REF_energy"] = labelled.info["energy"]
+    out.arrays["REF_forces"] = labelled.arrays["forces"]
+    return out
+
+
+def alloy_cells(n: int, std: float, seed: int) -> list[Atoms]:
+    """Distorted four-atom fcc cells, Cu3Al and CuAl in turn."""
+    perfect = bulk("Cu", cubic=True, a=3.75)
+    cells = [jittered(perfect, std, seed + k) for k in range(n)]
+    for k, atoms in enumerate(cells):
+        atoms.symbols = ("Cu3Al", "CuAlCuAl")[k % 2]
+    return cells
+
+
+def campaign_settings(changes=None) -> dict:
+    """`CAMPAIGN` with changes by dotted name, as ``{"explore.picks": 2}``."""
+    settings = deepcopy(CAMPAIGN)
+    for name, value in (changes or {}).items():
+        *sections, key = name.split(".")
+        section = settings
+        for part in sections:
+            section = section[part]
+        section[key] = value
+    return settings
+
+
+def write_campaign(folder: Path, changes=None) -> Path:
+    """Write the structures and the config of a campaign; returns the config's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "train.extxyz", [reference(a) for a in alloy_cells(6, 0.05, 0)])
+    write(folder / "test.extxyz", [reference(a) for a in alloy_cells(6, 0.15, 100)])
+    write(folder / "starts.extxyz", alloy_cells(2, 0.02, 200))
+    return write_config(folder, changes)
+
+
+def write_config(folder: Path, changes=None) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(campaign_settings(changes)))
+    return path
+
+
+def copy_campaign(config: Path, folder: Path) -> Path:
+    """Copy a config, its files and its campaign directories; returns the copy's path."""
+    shutil.copytree(config.parent, folder, dirs_exist_ok=True)
+    for stored in folder.glob("*/config.yaml"):
+        stored.write_text(stored.read_text().replace(str(config.parent), str(folder)))
+    return folder / config.name
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Content hash of every file below a folder, by its name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+class CountingEMT(EMT):
+    """Notes the positions of every structure that it really computes, one line each."""
+
+    def __init__(self, log: str, delay_s: float = 0.0) -> None:
+        super().__init__()
+        self.log, self.delay_s = log, delay_s
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        with open(self.log, "a") as handle:
+            handle.write(atoms.positions.tobytes().hex() + "\n")
+        time.sleep(self.delay_s)
+        super().calculate(atoms, properties, system_changes)
+
+
+class FragileEMT(EMT):
+    """Fails for CuAl, half of the structures of `alloy_cells`."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        if atoms.symbols.count("Al") == 2:
+            raise RuntimeError("the SCF cycle did not converge")
+        super().calculate(atoms, properties, system_changes)
+
+
+def no_such_engine_works() -> Calculator:
+    """A factory that fails for every structure."""
+    raise RuntimeError("no licence")
+
+
+# the command line, in a process of its own
+
+BAYESEL = str(Path(sysconfig.get_path("scripts")) / "bayesel")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+
+
+def bayesel(*arguments) -> subprocess.CompletedProcess:
+    """Run the command ``bayesel`` to its end."""
+    command = [BAYESEL, *map(str, arguments)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)

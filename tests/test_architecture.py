@@ -34,11 +34,12 @@ ROOMS = [
     "store",
     "config",
     "build",
+    "inputs",
     "campaign",
     "report",
     "cli",
 ]
-CONFIG_READERS = {"build", "campaign", "cli"}
+CONFIG_READERS = {"build", "inputs", "campaign", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, diamond100
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
@@ -58,7 +58,7 @@ def hot_frames(rng: np.random.Generator, factory: CalculatorFactory, n: int) -> 
 
 
 def main() -> None:
-    """Write initial.extxyz, test.extxyz and starts.extxyz beside this script."""
+    """Write initial, test, starts and slab (.extxyz) beside this script."""
     rng = np.random.default_rng(2018)
     factory = tblite_factory(METHOD, electronic_temperature=ELECTRONIC_TEMPERATURE_K)
     isolated = Atoms("Si", cell=[12.0] * 3, pbc=False)
@@ -66,6 +66,9 @@ def main() -> None:
     test = hot_frames(rng, factory, 15) + [rattled(rng, 0.12) for _ in range(10)]
     write_frames(HERE / "initial.extxyz", labelled(initial, factory))
     write_frames(HERE / "test.extxyz", labelled(test, factory))
+    slab = diamond100("Si", size=(2, 2, 8), a=5.46, vacuum=6.0)
+    slab.pbc = True
+    write_frames(HERE / "slab.extxyz", [canonical(slab)])
     write_frames(HERE / "starts.extxyz", [canonical(rattled(rng, 0.01)) for _ in range(3)])
 
 

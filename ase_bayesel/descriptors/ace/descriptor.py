@@ -21,6 +21,9 @@ CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
 """Working memory of one chunk of atoms when Jacobians are formed."""
 
+CHUNK_ATOMS = 64
+"""Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
+
 
 class ACEDescriptor:
     """Linear atomic cluster expansion features, ACEpotentials v0.6 conventions.
@@ -121,11 +124,16 @@ class ACEDescriptor:
         if derivatives:
             jacobian = np.zeros((neighbours.n_atoms, 3, self.n_features))
             strain = np.zeros((len(frames), 6, self.n_features))
-        for rows in self._chunks(neighbours, derivatives):
-            edges = self._edges.evaluate(neighbours.take(rows), neighbours.species)
-            self._fill_values(edges, neighbours.species[rows], rows, values)
+        size = self._jacobian_chunk(neighbours) if derivatives else CHUNK_ATOMS
+        for rows in self._chunks(neighbours, size):
+            ours = neighbours.take(rows)
+            edges = self._edges.evaluate(ours, neighbours.species)
+            a = self._edges.one_particle(edges)
+            values[rows] = 0.0
+            values[rows, : self._n_pair] = self._pair_values(edges)
+            values[rows, self._block(ours)] = self._polynomial.values(a).T
             if jacobian is not None and strain is not None:
-                self._add_derivatives(edges, neighbours, rows, jacobian, strain)
+                self._add_derivatives(edges, a, ours, rows, jacobian, strain)
         ends = np.cumsum([len(atoms) for atoms in frames])
         features = []
         for k, (atoms, end) in enumerate(zip(frames, ends, strict=True)):
@@ -141,14 +149,17 @@ class ACEDescriptor:
     def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
         """The feature row ``(D,)`` and a function from cotangents to gradients."""
         neighbours = self._neighbours([atoms])
-        edges = self._edges.evaluate(neighbours, neighbours.species)
-        one_particle = self._edges.one_particle(edges)
-        groups = self._groups(neighbours.species, one_particle)
         phi = np.zeros(self.n_features)
-        phi[: self._n_pair] = self._pair_values(edges).sum(axis=0)
-        products = {k: self._polynomial.pairs(a) for k, (_, a) in groups.items()}
-        for k, (_, a) in groups.items():
-            phi[self._block(k)] = self._polynomial.totals(a, products[k])
+        sites = []
+        for rows in self._chunks(neighbours, CHUNK_ATOMS):
+            ours = neighbours.take(rows)
+            edges = self._edges.evaluate(ours, neighbours.species)
+            a = self._edges.one_particle(edges)
+            pairs = self._polynomial.pairs(a)
+            block = self._block(ours)
+            phi[: self._n_pair] += self._pair_values(edges).sum(axis=0)
+            phi[block] += self._polynomial.totals(a, pairs)
+            sites.append((rows, ours, edges, a, pairs, block))
 
         def pullback(cotangent: np.ndarray) -> Gradient:
             cotangent = np.asarray(cotangent, float)
@@ -156,14 +167,18 @@ class ACEDescriptor:
                 raise DescriptorError(
                     f"cotangent: expected shape ({self.n_features},), got {cotangent.shape}"
                 )
-            d_a = torch.empty_like(one_particle)
-            for k, (members, a) in groups.items():
-                d_a[:, members] = self._polynomial.adjoint(
-                    a, products[k], cotangent[self._block(k)]
-                )
-            d_edges = self._edges.one_particle_pullback(edges, d_a)
-            d_edges += self._pair_pullback(edges, cotangent[: self._n_pair]) * edges.unit
-            return _edge_gradient(d_edges, edges, neighbours)
+            positions = torch.zeros((neighbours.n_atoms, 3), dtype=torch.float64)
+            strain = torch.zeros((3, 3), dtype=torch.float64)
+            for rows, ours, edges, a, pairs, block in sites:
+                d_a = self._polynomial.adjoint(a, pairs, cotangent[block])
+                d_edges = self._edges.one_particle_pullback(edges, d_a)
+                d_edges += self._pair_pullback(edges, cotangent[: self._n_pair]) * edges.unit
+                per_edge = d_edges.permute(1, 2, 0)
+                positions[rows] -= per_edge.sum(dim=1)
+                targets = torch.from_numpy(ours.index.ravel())
+                positions.index_add_(0, targets, per_edge.reshape(-1, 3))
+                strain += torch.einsum("nka,nkb->ab", per_edge, edges.vectors)
+            return Gradient(positions.numpy(), voigt6(strain.numpy()))
 
         return phi, pullback
 
@@ -219,44 +234,23 @@ class ACEDescriptor:
                 f"element {error.args[0]!r} is not one of the descriptor's {list(self.elements)}"
             ) from None
 
-    def _chunks(self, neighbours: Neighbours, derivatives: bool) -> Iterator[np.ndarray]:
-        """Rows of atoms; with derivatives, each chunk holds one centre species."""
+    def _chunks(self, neighbours: Neighbours, size: int) -> Iterator[np.ndarray]:
+        """Rows of up to ``size`` atoms of one centre species."""
+        for k in np.unique(neighbours.species):
+            members = np.flatnonzero(neighbours.species == k)
+            for start in range(0, len(members), size):
+                yield members[start : start + size]
+
+    def _jacobian_chunk(self, neighbours: Neighbours) -> int:
+        """How many atoms' dense Jacobians fit into `CHUNK_BYTES`."""
         width = neighbours.index.shape[1]
         k, v = self._polynomial.n_functions, self._polynomial.n_one_particle
-        per_atom = 8 * (v * k + 3 * width * (v + k)) if derivatives else 8 * (12 * k + 150 * width)
-        size = max(1, int(CHUNK_BYTES / per_atom))
-        order = np.argsort(neighbours.species, kind="stable") if derivatives else None
-        rows = np.arange(neighbours.n_atoms) if order is None else order
-        groups = [rows]
-        if derivatives:
-            groups = [rows[neighbours.species[rows] == k] for k in range(len(self.elements))]
-        for group in groups:
-            for start in range(0, len(group), size):
-                yield group[start : start + size]
+        return max(1, int(CHUNK_BYTES / (8 * (v * k + 3 * width * (v + k)))))
 
-    def _block(self, species: int) -> slice:
-        start = self._n_pair + species * self._polynomial.n_functions
+    def _block(self, centres: Neighbours) -> slice:
+        """Features of the many-body block of these centres, all of one species."""
+        start = self._n_pair + int(centres.species[0]) * self._polynomial.n_functions
         return slice(start, start + self._polynomial.n_functions)
-
-    def _groups(
-        self, species: np.ndarray, one_particle: torch.Tensor
-    ) -> dict[int, tuple[Any, torch.Tensor]]:
-        """Atoms of each centre species that is present, with their columns of A."""
-        present = np.unique(species)
-        if len(present) == 1:
-            return {int(present[0]): (slice(None), one_particle)}
-        members = {int(k): torch.from_numpy(np.flatnonzero(species == k)) for k in present}
-        return {k: (rows, one_particle[:, rows]) for k, rows in members.items()}
-
-    def _fill_values(
-        self, edges: Edges, species: np.ndarray, rows: np.ndarray, values: np.ndarray
-    ) -> None:
-        values[rows] = 0.0
-        values[rows, : self._n_pair] = self._pair_values(edges)
-        groups = self._groups(species, self._edges.one_particle(edges))
-        for k, (members, a) in groups.items():
-            members = members if isinstance(members, slice) else members.numpy()
-            values[rows[members], self._block(k)] = self._polynomial.values(a).T
 
     def _pair_values(self, edges: Edges) -> np.ndarray:
         """Half sums over neighbours of the pair functions, ``(N, pair features)``."""
@@ -275,15 +269,16 @@ class ACEDescriptor:
     def _add_derivatives(
         self,
         edges: Edges,
-        neighbours: Neighbours,
+        a: torch.Tensor,
+        ours: Neighbours,
         rows: np.ndarray,
         jacobian: np.ndarray,
         strain: np.ndarray,
     ) -> None:
         """Add what these atoms' sites contribute to every atom's Jacobian and to the strain."""
         width = edges.vectors.shape[1]
-        targets = np.concatenate([neighbours.index[rows], rows[:, None]], axis=1).ravel()
-        target_rows, frames = torch.from_numpy(targets), torch.from_numpy(neighbours.frame[rows])
+        targets = np.concatenate([ours.index, rows[:, None]], axis=1).ravel()
+        target_rows, frames = torch.from_numpy(targets), torch.from_numpy(ours.frame)
         every_atom, every_frame = torch.from_numpy(jacobian), torch.from_numpy(strain)
 
         def add(columns: slice, by_position: torch.Tensor, by_strain: torch.Tensor) -> None:
@@ -295,9 +290,8 @@ class ACEDescriptor:
             self._edges.one_particle_jacobian(edges), edges
         )
         by_position = by_position.view(len(rows), 3 * (width + 1), -1)
-        start = self._block(int(neighbours.species[rows[0]])).start
-        one_particle = self._edges.one_particle(edges)
-        for block, prefix, slopes in self._polynomial.jacobian(one_particle):
+        start = self._block(ours).start
+        for block, prefix, slopes in self._polynomial.jacobian(a):
             add(
                 slice(start + block.start, start + block.stop),
                 torch.bmm(by_position[:, :, :prefix], slopes),
@@ -327,12 +321,3 @@ def _with_centre_and_strain(
     tensor = torch.bmm(edges.vectors.transpose(1, 2), d_edges.flatten(2)).view(n, 3, 3, v)
     by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
     return by_position, by_strain
-
-
-def _edge_gradient(d_edges: torch.Tensor, edges: Edges, neighbours: Neighbours) -> Gradient:
-    """Position and strain gradient from derivatives with respect to edge vectors ``(3, N, K)``."""
-    per_edge = d_edges.permute(1, 2, 0)
-    positions = -per_edge.sum(dim=1)
-    positions.index_add_(0, torch.from_numpy(neighbours.index.ravel()), per_edge.reshape(-1, 3))
-    strain = torch.einsum("nka,nkb->ab", per_edge, edges.vectors)
-    return Gradient(positions.numpy(), voigt6(strain.numpy()))

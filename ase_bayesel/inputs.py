@@ -1,0 +1,73 @@
+"""Everything that a config names, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase import Atoms
+
+from .build import build_descriptor, build_engine
+from .config import CampaignConfig
+from .errors import ConfigError, StructureError
+from .structures import PROPERTIES, PropertyKeys, read_frames, reference_energies, targets
+
+
+def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
+    """Read and check every structure file of a config, its descriptor and its engine.
+
+    Returns
+    -------
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
+
+    Raises
+    ------
+    BayeselError
+        Naming the file and the frame, or the field of the config.
+    """
+    build_descriptor(config)
+    build_engine(config.labelling)
+    data = config.data
+    keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
+    paths = {"train": data.train, "starts": config.explore.starts}
+    if data.test is not None:
+        paths["test"] = data.test
+    frames = {name: read_frames(path) for name, path in paths.items()}
+    for name, path in paths.items():
+        _check_elements(frames[name], path, config.descriptor.elements)
+    _check_training_labels(frames["train"], data.train, keys)
+    try:
+        reference_energies(frames["train"], data.e0s, data.energy_key)
+    except StructureError as error:
+        raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
+    if data.test is not None:
+        _check_test_labels(frames["test"], data.test, keys)
+    return frames
+
+
+def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+    for k, atoms in enumerate(frames):
+        unknown = sorted(set(atoms.symbols) - set(elements))
+        if unknown:
+            raise ConfigError(
+                f"{path}, frame {k}: element {', '.join(unknown)} is not among "
+                f"descriptor.elements {list(elements)}"
+            )
+
+
+def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
+    found = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    for prop in PROPERTIES:
+        key = getattr(keys, prop)
+        if key is not None and all(getattr(labels, prop) is None for labels in found):
+            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key)")
+
+
+def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
+    for k, atoms in enumerate(frames):
+        where = f"{path}, frame {k}"
+        found = targets(atoms, keys, where)
+        for prop in ("energy", "forces"):
+            key = getattr(keys, prop)
+            if key is not None and getattr(found, prop) is None:
+                raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")

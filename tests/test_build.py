@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from systems import campaign_settings
+
+from ase_bayesel import EnergyTrigger, ForceTrigger, RelativeForceTrigger, TauRule
+from ase_bayesel.build import (
+    build_descriptor,
+    build_engine,
+    build_guards,
+    build_tau_rule,
+    build_trigger,
+    build_weights,
+    engine_name,
+)
+from ase_bayesel.config import validate_config
+from ase_bayesel.errors import ConfigError
+from ase_bayesel.surrogate import Weights
+from ase_bayesel.triggers import Guards
+
+
+def config(changes=None):
+    return validate_config(campaign_settings(changes), "test")
+
+
+def test_descriptor():
+    found = build_descriptor(config())
+    spec = found.spec()
+    assert spec["elements"] == ["Al", "Cu"] or spec["elements"] == ["Cu", "Al"]
+    assert {spec["order"], spec["totaldegree"], spec["cutoff"]} == {2, 6, 4.5}
+    smaller = build_descriptor(config({"descriptor.totaldegree": 4}))
+    assert 0 < smaller.n_features < found.n_features
+
+
+def test_weights():
+    assert build_weights(config()) == Weights() == Weights(30.0, 1.0, 30.0)
+    given = config({"weights": {"energy": 5.0, "forces": 2.0}})
+    assert build_weights(given) == Weights(5.0, 2.0, 30.0)
+    assert build_weights(config({"weights": None})) is None
+
+
+def test_tau_rule():
+    rule = build_tau_rule(config({"explore.tau_max": 7.0}).explore)
+    assert rule == TauRule(0.3, delay=2, tau_max=7.0)
+    assert build_tau_rule(config({"explore.tau_rel": None, "explore.tau": 1.0}).explore) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"threshold": 0.3}, RelativeForceTrigger(0.3, 0.2)),
+        ({"threshold": 0.3, "eps": 0.7}, RelativeForceTrigger(0.3, 0.7)),
+        ({"kind": "force", "threshold": 0.4}, ForceTrigger(0.4)),
+        ({"kind": "energy_per_atom", "threshold": 0.5}, EnergyTrigger(0.5)),
+    ],
+)
+def test_trigger(given, expected):
+    assert build_trigger(config({"explore.trigger": given}).explore) == expected
+
+
+def test_guards():
+    assert build_guards(config().explore) == Guards()
+    given = {"close_contact": None, "max_force": 20.0, "max_temperature_K": None}
+    assert build_guards(config({"explore.guards": given}).explore) == Guards(None, 20.0, None)
+
+
+def test_imported_engine():
+    labelling = {
+        "kind": "import",
+        "factory": "ase.calculators.emt:EMT",
+        "parameters": {"asap_cutoff": True},
+    }
+    given = config({"labelling": labelling}).labelling
+    calculator = build_engine(given)()
+    assert isinstance(calculator, EMT)
+    assert calculator.parameters["asap_cutoff"] is True
+    assert engine_name(given) == "ase.calculators.emt:EMT"
+
+
+def test_engine_that_cannot_be_imported():
+    given = config({"labelling.factory": "nowhere.at_all:EMT"}).labelling
+    with pytest.raises(ConfigError, match=r"nowhere\.at_all:EMT"):
+        build_engine(given)
+
+
+def test_tblite_engine():
+    pytest.importorskip("tblite")
+    labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
+    given = config({"labelling": labelling}).labelling
+    calculator = build_engine(given)()
+    assert calculator.parameters["method"] == "GFN2-xTB"
+    assert np.isclose(calculator.parameters["accuracy"], 0.5)
+    assert engine_name(given) == "GFN2-xTB"
+
+
+def test_no_engine_where_the_user_labels():
+    given = config({"labelling": "none"}).labelling
+    assert build_engine(given) is None
+    assert engine_name(given) == "by hand"

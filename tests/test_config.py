@@ -1,0 +1,252 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from systems import campaign_settings, write_config
+
+from ase_bayesel.cli import init
+from ase_bayesel.config import CampaignConfig, load_config, validate_config
+from ase_bayesel.errors import ConfigError
+
+
+def written(folder, text):
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def keys(tree, prefix=()):
+    """Dotted names of all leaves of nested mappings."""
+    if not isinstance(tree, dict):
+        return {".".join(prefix)}
+    return {name for key, value in tree.items() for name in keys(value, (*prefix, key))}
+
+
+def refusal(changes):
+    """Message of the error that a changed config brings."""
+    with pytest.raises(ConfigError) as caught:
+        validate_config(campaign_settings(changes), "here.yaml")
+    message = str(caught.value)
+    assert message.startswith("here.yaml: ")
+    return message
+
+
+def test_template_of_init_is_valid(tmp_path):
+    path = tmp_path / "mine.yaml"
+    init(path)
+    config = load_config(path)
+    assert config.data.train == tmp_path.resolve() / "train.extxyz"
+    assert config.labelling == "none"
+    assert "bayesel validate mine.yaml" in path.read_text()
+
+
+def test_template_shows_every_key(tmp_path):
+    init(tmp_path / "template.yaml")
+    shown = yaml.safe_load((tmp_path / "template.yaml").read_text())
+    full = load_config(tmp_path / "template.yaml").model_dump(mode="json")
+
+    assert keys(full) - keys(shown) == {"explore.tau"}  # given as tau_rel there
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sede",
+        "descriptor.degree",
+        "data.force_key",
+        "explore.temperature",
+        "explore.trigger.treshold",
+        "explore.guards.max_forces",
+        "labelling.facotry",
+        "stop.rounds",
+    ],
+)
+def test_unknown_keys_are_refused_and_named(name):
+    changes = {"explore.guards": {}} if "guards" in name else {}
+    message = refusal(changes | {name: 1})
+    parts = name.split(".")
+    assert any(parts[0] in line and parts[-1] in line for line in message.splitlines()), message
+    assert "not permitted" in message
+
+
+def test_unknown_key_of_the_weights():
+    assert "weights.stress" in refusal({"weights": {"stress": 30.0}})
+
+
+def test_every_wrong_field_is_listed():
+    message = refusal({"seed": -1, "explore.walkers": 0, "descriptor.order": 4})
+    for field in ("seed", "explore.walkers", "descriptor.order"):
+        assert field in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", "one"),
+        ("seed", 1.5),
+        ("descriptor.elements", []),
+        ("descriptor.elements", "Cu"),
+        ("descriptor.cutoff", -5.0),
+        ("descriptor.totaldegree", 1),
+        ("data.train", 3),
+        ("data.e0s", "isolate"),
+        ("data.e0s", {"Cu": "low"}),
+        ("explore.steps", 0),
+        ("explore.picks", 2.5),
+        ("explore.temperature_K", "hot"),
+        ("explore.temperature_K", 0),
+        ("explore.tau_rel", -0.1),
+        ("explore.trigger.kind", "entropy"),
+        ("explore.trigger.threshold", 0),
+        ("explore.trigger", 0.2),
+        ("labelling", "dft"),
+        ("labelling.kind", "vasp"),
+        ("labelling.factory", "no_colon"),
+        ("labelling.parameters", [1]),
+        ("stop.max_labels", 0),
+        ("weights", {"energy": -1}),
+        ("explore", None),
+    ],
+)
+def test_wrong_values_are_named(field, value):
+    section = field.split(".")[0]
+    changes = {field: value}
+    assert section in refusal(changes)
+
+
+@pytest.mark.parametrize(
+    "field", ["explore.tau", "explore.tau_rel", "explore.temperature_K", "explore.timestep_fs"]
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_that_are_not_finite_are_refused(field, value):
+    changes = {"explore.tau_rel": None} if field == "explore.tau" else {}
+    assert field in refusal(changes | {field: value})
+
+
+@pytest.mark.parametrize("missing", ["descriptor", "data", "explore", "labelling"])
+def test_missing_sections_are_named(missing):
+    settings = campaign_settings()
+    del settings[missing]
+    with pytest.raises(ConfigError, match=f"{missing}: Field required"):
+        validate_config(settings, "here.yaml")
+
+
+@pytest.mark.parametrize("changes", [{"explore.tau": 0.5}, {"explore.tau_rel": None}])
+def test_exactly_one_strength_of_the_bias(changes):
+    message = refusal(changes)
+    assert "exactly one of tau and tau_rel" in message
+    assert "explore" in message
+
+
+def test_fixed_strength():
+    config = validate_config(campaign_settings({"explore.tau_rel": None, "explore.tau": 0.0}), "")
+    assert (config.explore.tau, config.explore.tau_rel) == (0.0, None)
+
+
+@pytest.mark.parametrize("kind", ["force", "energy_per_atom"])
+def test_eps_belongs_to_the_relative_trigger(kind):
+    trigger = {"kind": kind, "threshold": 0.1, "eps": 0.2}
+    assert "eps belongs to kind: relative_force" in refusal({"explore.trigger": trigger})
+    del trigger["eps"]
+    settings = campaign_settings({"explore.trigger": trigger})
+    assert validate_config(settings, "").explore.trigger.kind == kind
+
+
+def test_labelling_by_hand():
+    assert validate_config(campaign_settings({"labelling": "none"}), "").labelling == "none"
+
+
+def test_labelling_by_tblite():
+    labelling = {"kind": "tblite", "parameters": {"electronic_temperature": 8000.0}}
+    found = validate_config(campaign_settings({"labelling": labelling}), "").labelling
+    assert found.method == "GFN1-xTB"
+    assert found.parameters == {"electronic_temperature": 8000.0}
+    assert "labelling" in refusal({"labelling": labelling | {"factory": "a:b"}})
+
+
+def test_labelling_by_an_imported_calculator():
+    labelling = {"kind": "import", "factory": "package.module:maker"}
+    found = validate_config(campaign_settings({"labelling": labelling}), "").labelling
+    assert (found.factory, found.parameters) == ("package.module:maker", {})
+    assert "labelling" in refusal({"labelling": {"kind": "import"}})
+
+
+def test_paths_are_relative_to_the_config(tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    absolute = str(tmp_path / "elsewhere" / "starts.xyz")
+    path = write_config(
+        tmp_path, {"data.train": "sub/train.xyz", "data.test": None, "explore.starts": absolute}
+    )
+    config = load_config(path)
+    assert config.data.train == tmp_path.resolve() / "sub" / "train.xyz"
+    assert config.data.test is None
+    assert config.explore.starts == Path(absolute)
+
+
+def test_config_named_relative_to_the_working_directory(tmp_path, monkeypatch):
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("config.yaml")
+    assert config.data.train == tmp_path.resolve() / "train.extxyz"
+    assert config.data.test == tmp_path.resolve() / "test.extxyz"
+
+
+def test_environment_variables_in_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("BAYESEL_TEST_DATA", "/some/where")
+    monkeypatch.delenv("BAYESEL_TEST_NOTHING", raising=False)
+    path = write_config(tmp_path, {"data.train": "${BAYESEL_TEST_DATA}/core.extxyz"})
+    assert load_config(path).data.train == Path("/some/where/core.extxyz")
+    path = write_config(tmp_path, {"data.train": "$BAYESEL_TEST_NOTHING/core.extxyz"})
+    with pytest.raises(ConfigError, match=r"config\.yaml: \$BAYESEL_TEST_NOTHING/core"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["seed: [1", "a: b: c", "\tseed: 1", "key: \x00"])
+def test_not_yaml(tmp_path, text):
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"config\.yaml: is not valid YAML"):
+        load_config(path)
+
+
+def test_not_text(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xff\xfe\x80seed")
+    with pytest.raises(ConfigError, match=r"config\.yaml: is not valid YAML"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["", "- seed\n- 1\n", "just words", "3"])
+def test_not_a_mapping(tmp_path, text):
+    with pytest.raises(ConfigError, match=r"config\.yaml: expected a mapping"):
+        load_config(written(tmp_path, text))
+
+
+def test_keys_that_are_no_names(tmp_path):
+    text = yaml.safe_dump(campaign_settings()) + "\n1: 2\n"
+    with pytest.raises(ConfigError, match=r"config\.yaml: "):
+        load_config(written(tmp_path, text))
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read"):
+        load_config(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+
+
+def test_frozen(tmp_path):
+    config = load_config(write_config(tmp_path))
+    for section, field in (
+        (config, "seed"),
+        (config.explore, "picks"),
+        (config.stop, "max_labels"),
+    ):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, field, 1)
+
+
+def test_what_is_written_reads_back_the_same(tmp_path):
+    config = load_config(write_config(tmp_path, {"weights": None, "stop.max_labels": 7}))
+    text = yaml.safe_dump(config.model_dump(mode="json"))
+    assert CampaignConfig.model_validate(yaml.safe_load(text)) == config

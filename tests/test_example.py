@@ -1,0 +1,120 @@
+"""The silicon example and the README, as a newcomer meets them."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ase_bayesel import (
+    BiasedCalculator,
+    RelativeForceTrigger,
+    fit_surrogate,
+    load_config,
+    run_walker,
+)
+from ase_bayesel.build import build_descriptor, build_guards
+from ase_bayesel.explore import start_exploration, take_turn
+from ase_bayesel.inputs import check_inputs
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples/silicon"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_config(EXAMPLE / "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def surrogate(config):
+    """Fitted to the example's training set and every second frame of its test set."""
+    inputs = check_inputs(config)
+    frames = inputs["train"] + inputs["test"][::2]
+    data = config.data
+    return fit_surrogate(
+        frames, build_descriptor(config), data.energy_key, data.forces_key, e0s=data.e0s
+    )
+
+
+def five_picks(config, surrogate, update, seed):
+    """Picks of the example's walkers, with the covariance updated after each or left stale."""
+    explore = config.explore
+    starts = check_inputs(config)["starts"]
+    calculator = BiasedCalculator(surrogate.calculator(), surrogate, tau=0.5)
+    start_walker = partial(
+        run_walker,
+        calculator=calculator,
+        n_steps=2000,
+        temperature_K=explore.temperature_K,
+        timestep_fs=explore.timestep_fs,
+        friction_per_fs=explore.friction_per_fs,
+        triggers=[RelativeForceTrigger(0.12, eps=0.5)],
+        guards=build_guards(explore),
+        check_interval=5,
+    )
+
+    def walk(atoms, rng, first_step):
+        return start_walker(atoms, rng=rng, first_step=first_step)
+
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+    state = start_exploration(starts, [np.random.default_rng(s) for s in seeds])
+    while len(state.picks) < 5 and state.alive:
+        turn = take_turn(state, calculator, walk)
+        try:
+            while True:
+                next(turn)
+        except StopIteration as end:
+            state = end.value
+        if not update:
+            calculator.surrogate = surrogate
+    assert len(state.picks) == 5
+    return state.picks
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_five_picks_with_the_update_carry_more_information(config, surrogate, seed):
+    gains = []
+    for update in (True, False):
+        picks = five_picks(config, surrogate, update, seed)
+        rows = np.concatenate([surrogate.rows(pick) for pick in picks])
+        gains.append(surrogate.posterior.information_gain(rows))
+    assert gains[0] > gains[1]
+
+
+def test_readme_code_runs(monkeypatch):
+    """All Python blocks of the README, one after the other in one namespace."""
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+    before, after = surrogate_std(namespace["surrogate"], namespace["atoms"])
+    assert after < before
+
+
+def surrogate_std(surrogate, atoms):
+    """sigma_E before and after the structure is taken up."""
+    return surrogate.energy_std(atoms), surrogate.condition(atoms).energy_std(atoms)
+
+
+def test_readme_commands_are_what_ci_runs():
+    text = (ROOT / "README.md").read_text()
+    first = re.search(r"```bash\n(.*?)```", text, re.DOTALL).group(1).strip().splitlines()
+    assert len(first) == 2
+    assert "bayesel run examples/silicon/config.yaml" in first[0]
+    assert first[1].endswith("pytest")
+
+
+def test_config_of_the_real_set_is_valid(monkeypatch, si2018):
+    monkeypatch.setenv("ASE_BAYESEL_SI2018", str(si2018))
+    config = load_config(EXAMPLE / "surface.yaml")
+    counts = {name: len(frames) for name, frames in check_inputs(config).items()}
+    assert counts == {"train": 490, "test": 186, "starts": 1}
+    assert config == reread(config)
+
+
+def reread(config):
+    return type(config).model_validate(config.model_dump(mode="json"))
