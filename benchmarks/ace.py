@@ -3,8 +3,8 @@
     python benchmarks/ace.py [--data-dir data/si2018] [--output FILE] [--json FILE]
 
 Steps are energy + forces of rattled silicon through ASE, in microseconds per atom:
-the surrogate's own calculator, and `BiasedCalculator` on top of it (unbiased and
-bias forces, shared features). Times are CPU seconds of one thread, so that other
+the surrogate's own calculator, and `BiasedCalculator` on top of it at fixed tau (one
+shared pass forward and back). Times are CPU seconds of one thread, so that other
 processes on the machine matter little. Where mace is installed a two-layer MACE of random
 weights (float64) takes its turns in the same run. With --data-dir, which holds
 core.extxyz and surfaces.extxyz (scripts/fetch_si2018.py), the design matrix of all

@@ -179,8 +179,10 @@ CAMPAIGN = {
 
 
 def reference(atoms: Atoms) -> Atoms:
-    """A copy with EMT's energy and forces under the keys of `CAMPAIGN`."""
+    """A copy with EMT's labels under the default keys, and a virial if it is periodic."""
     out, labelled = atoms.copy(), emt_labelled(atoms)
+    if "virial" in labelled.info:
+        out.info["REF_virial"] = labelled.info["virial"]
     out.info["REF_energy"] = labelled.info["energy"]
     out.arrays["REF_forces"] = labelled.arrays["forces"]
     return out

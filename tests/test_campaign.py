@@ -10,7 +10,6 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.emt import EMT
 from ase.io import read, write
 from systems import (
     BAYESEL,
@@ -30,7 +29,7 @@ from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import BayeselError, ConfigError
 from ase_bayesel.store import RoundReport, Store
-from ase_bayesel.structures import read_frames, structure_id
+from ase_bayesel.structures import structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}
 
@@ -349,8 +348,8 @@ def test_a_start_that_fails_does_not_bind_the_directory(tmp_path, finished, mist
     with pytest.raises(BayeselError, match=message):
         ended(path)
     write_config(tmp_path, {})
-    store, _ = ended(path)
-    assert_same_campaign(store, finished)
+    first = next(event for event in campaign(path).run() if isinstance(event, RoundReport))
+    assert first == finished.read_report(0)
 
 
 # labels that fail
@@ -491,19 +490,15 @@ def test_variants(tmp_path, changes):
 
 def test_virials_are_labelled_and_fitted(tmp_path):
     config = write_campaign(tmp_path, {"data.virial_key": "REF_virial", "stop.max_rounds": 1})
-    train = read_frames(tmp_path / "train.extxyz")
-    for atoms in train:
-        bare = atoms.copy()
-        bare.calc = EMT()
-        if bare.pbc.all():
-            atoms.info["REF_virial"] = -bare.get_volume() * bare.get_stress(voigt=False)
-    write(tmp_path / "train.extxyz", train)
     store, _ = ended(config)
     label = store.load_label(pick_ids(store)[0])
-    bare = label.copy()
-    bare.calc = EMT()
-    expected = -bare.get_volume() * bare.get_stress(voigt=False)
+    expected = reference(label).info["REF_virial"]
     np.testing.assert_allclose(np.reshape(label.info["REF_virial"], (3, 3)), expected, atol=1e-6)
+    fitted = final_model(store)
+    assert fitted.properties == ("energy", "forces", "virial")
+    predicted = -label.get_volume() * fitted.calculator().get_stress(label)
+    voigt = expected[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    np.testing.assert_allclose(predicted, voigt, atol=0.05 * np.abs(voigt).max())
 
 
 # labels by hand
@@ -623,7 +618,7 @@ def test_killed_at_every_kind_of_write(tmp_path, monkeypatch, finished):
     assert hashes(store.directory).keys() == hashes(finished.directory).keys()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_left_at_random_events(tmp_path, finished, seed):
     """The generator is dropped after a random number of events, again and again."""
     config = write_campaign(tmp_path)
@@ -724,14 +719,15 @@ def assert_survived(config, undisturbed, kills):
     assert len(repeats) == 6
     assert sum(repeats.values()) - 6 <= kills
     files = {name for name in hashes(store.directory) if "/." not in name}
-    assert files == hashes(undisturbed.directory).keys()
+    assert files == hashes(undisturbed.directory).keys() | {"report.html"}
 
 
-def test_killed_after_a_pick(tmp_path, undisturbed):
+def test_killed_after_a_pick(tmp_path, finished):
+    """Against a campaign that was run in this process."""
     config = counted(tmp_path)
     kills = run_with_kills(config, [("round_0001/picks/[0-9]*", 2, 0.0)])
     assert kills == 1
-    assert_survived(config, undisturbed, kills)
+    assert_survived(config, finished, kills)
 
 
 @pytest.mark.slow

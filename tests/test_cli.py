@@ -463,10 +463,8 @@ def batch_written(tmp_path_factory):
 
 @pytest.fixture
 def waiting(batch_written, tmp_path):
-    """A copy that a test may change, with its report up to date."""
-    path = copy_campaign(batch_written, tmp_path / "waiting")
-    call("report", path)
-    return path
+    """A copy that a test may change."""
+    return copy_campaign(batch_written, tmp_path / "waiting")
 
 
 def labelled(config):
@@ -578,6 +576,11 @@ def test_bad_labels_are_refused_and_nothing_is_changed(waiting, spoil):
     before = hashes(waiting.parent)
     assert_refused(call("run", waiting), *named)
     assert hashes(waiting.parent) == before
+
+
+def test_labels_mended_after_a_refusal(waiting):
+    answers_of_nan(waiting)
+    assert call("run", waiting).exit_code == 2
     put(waiting, labelled(waiting))
     assert call("run", waiting).exit_code == 0
     assert store_of(waiting).read_report(1).n_labels == 3
