@@ -138,7 +138,6 @@ def _existing(config: Path, directory: Path | None):
 
     if directory is None and not config.is_file():
         raise ConfigError(f"{config}: no such file")
-
     store = Store(_directory(config, directory))
     if not store.exists:
         raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")

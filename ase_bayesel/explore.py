@@ -67,7 +67,7 @@ class ExploreState:
 
 
 def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generator]) -> ExploreState:
-    """The state before the first turn: one walker per start structure."""
+    """The state before the first turn: one walker per start; generators as of `default_rng`."""
     return ExploreState(
         tuple(
             WalkerState(atoms.copy(), dict(rng.bit_generator.state))

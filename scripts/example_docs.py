@@ -25,8 +25,8 @@ REQUIRED_GAIN = 2.0
 INTRODUCTION = """# The silicon example
 
 `scripts/example_docs.py` ran `examples/silicon/config.yaml` and wrote this page. The reference is
-GFN1-xTB at the Gamma point in a 16-atom cell: a smooth quantum-mechanical surface that labels a
-structure in half a second, not bulk silicon. The test set (hot and strongly rattled cells) is
+GFN1-xTB at the Gamma point in a 16-atom cell: a smooth quantum-mechanical surface that is quick
+to evaluate, not bulk silicon. The test set (hot and strongly rattled cells) is
 never trained on. Round 0 is the model fitted to the six structures that the example starts from.
 """
 

@@ -2,9 +2,9 @@
 
 The reference is GFN1-xTB at the Gamma point with a high electronic temperature.
 That is not bulk silicon (a 16-atom cell is too small for one k-point); it is a
-smooth, reproducible quantum-mechanical surface that labels a structure in well
-under a second. All structures share one cell, since the error of the single
-k-point depends on the cell and no short-ranged model could learn it. Run once:
+smooth, reproducible quantum-mechanical surface that is quick to evaluate. All
+structures share one cell, since the error of the single k-point depends on the
+cell and no short-ranged model could learn it. Run once:
 
     python make_data.py
 """

@@ -37,9 +37,9 @@ class MACEDescriptor:
     A model file is a Python pickle: loading one runs whatever code it holds, so
     load only files that you trust.
 
-    Exact force and virial rows cost D backward passes (about 0.45 of a plain
-    energy and force step each), or 3 N + 6 forward-mode passes (about 0.9) where
-    that is cheaper; `force_sketch` costs one pass per random projection.
+    Exact force and virial rows cost D backward passes, or 3 N + 6 passes of
+    forward mode where that is cheaper; `force_sketch` costs one pass of forward
+    mode per random projection. benchmarks/mace_step.py measures a biased step.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class MACEDescriptor:
         A PyTorch device such as ``"cuda"``; by default that of the calculator,
         else ``"cpu"``.
     elements
-        Cut the model down to these elements, which makes one with 89 elements
-        about a quarter faster. The smaller model is compared with the full one
+        Cut the model down to these elements, which makes one that knows many
+        faster. The smaller model is compared with the full one
         and refused if it differs.
     model_file
         Where the model of a calculator lies on disk, which `spec` needs.
@@ -274,7 +274,7 @@ class MACEPass:
     ) -> Gradient:
         """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
 
-        The ``last`` one frees the graph as it goes, which saves some 5% of a step.
+        The ``last`` one frees the graph as it goes.
         """
         outputs, cotangents = [], []
         if energy_weight != 0.0:

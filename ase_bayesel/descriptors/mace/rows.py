@@ -1,9 +1,8 @@
 """Derivatives of MACE features: by backward passes, or by forward mode for small structures.
 
 A structure of N atoms has 3 N + 6 derivatives of D features. Backward mode pays
-one vector-Jacobian product per feature, about 0.45 of a plain energy and force
-step each; forward mode one Jacobian-vector product per coordinate, about 0.9
-each where copies of a small structure share a batch.
+one vector-Jacobian product per feature; forward mode one Jacobian-vector product
+per coordinate, each about twice as dear, with copies of a structure in a batch.
 """
 
 from __future__ import annotations

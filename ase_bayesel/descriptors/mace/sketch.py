@@ -45,8 +45,7 @@ def force_sketch(
     row has full weight a sketch of few projections claims more certainty along
     its own directions than the exact rows would, and none across them.
 
-    The price is one pass of forward mode per projection, about 1 to 1.7 plain
-    energy and force steps, instead of min(3 N, D) of them.
+    The price is one pass of forward mode per projection.
 
     Raises
     ------
