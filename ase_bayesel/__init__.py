@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
+    from .fitting import Weights, fit_surrogate
     from .posterior import Posterior
     from .prediction import Prediction
-    from .surrogate import Surrogate, Weights, fit_surrogate
+    from .surrogate import Surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
     from .walkers import WalkerStep, run_walker
 
@@ -35,8 +36,8 @@ _ROOMS = {
     "Surrogate": "surrogate",
     "TauRule": "bias",
     "WalkerStep": "walkers",
-    "Weights": "surrogate",
-    "fit_surrogate": "surrogate",
+    "Weights": "fitting",
+    "fit_surrogate": "fitting",
     "load_config": "config",
     "run_walker": "walkers",
 }

@@ -7,8 +7,9 @@ deviation of their noise they enter a posterior.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -22,6 +23,8 @@ BATCH_ROWS = 512
 
 OnProgress = Callable[[int, int], None]
 """Called with (structures done, structures in all)."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,40 +127,33 @@ class DesignFactors:
     unlabelled: Mapping[str, RowFactor]
 
 
-def iterate_features(
-    frames: Sequence[Atoms], descriptor: Descriptor, on_progress: OnProgress | None = None
-) -> Iterator[Features]:
+def iterate_features(frames: Sequence[Atoms], descriptor: Descriptor) -> Iterator[Features]:
     """Features with derivatives of each structure in turn, computed in batches."""
     batch: list[Atoms] = []
-    done = 0
     for number, atoms in enumerate(frames, start=1):
         batch.append(atoms)
         if sum(map(len, batch)) >= BATCH_ATOMS or number == len(frames):
             yield from descriptor.compute(batch, derivatives=True)
-            done += len(batch)
             batch = []
-            if on_progress is not None:
-                on_progress(done, len(frames))
 
 
-def assemble(
+def assembling(
     frames: Sequence[Atoms],
     descriptor: Descriptor,
     keys: PropertyKeys,
     e0s: Mapping[str, float],
     column_scale: np.ndarray,
-    on_progress: OnProgress | None = None,
-) -> DesignFactors:
+) -> Generator[int, None, DesignFactors]:
     """Stream all structures into triangular factors, a few megabytes whatever their number.
 
     A structure with some labels contributes the rows that are labelled; one
     without any contributes the rows of every property in ``keys`` to the
-    unlabelled factors.
+    unlabelled factors. Yields how many structures are done.
     """
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
     unlabelled = {prop: RowFactor(column_scale) for prop in properties}
-    stream = iterate_features(frames, descriptor, on_progress)
+    stream = iterate_features(frames, descriptor)
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {number}")
         baseline = composition_energy(atoms, e0s)
@@ -171,4 +167,18 @@ def assemble(
             elif not has_labels:
                 rows = property_rows(features, prop) / weight
                 unlabelled[prop].add(rows, np.zeros(len(rows)))
+        yield number + 1
     return DesignFactors(labelled, unlabelled)
+
+
+def finished(
+    steps: Generator[int, None, T], total: int = 0, on_progress: OnProgress | None = None
+) -> T:
+    """Run a generator that yields counts to its end; returns its value."""
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(done, total)

@@ -35,3 +35,15 @@ class StoreError(BayeselError):
 
 class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
+
+
+class CommandError(BayeselError):
+    """An external program cannot be started or has failed."""
+
+
+class TimeLimitError(CommandError):
+    """An external program was stopped because its time was up."""
+
+
+class RefitError(BayeselError):
+    """The potential could not be refitted; the last good model is still in place."""

@@ -20,6 +20,8 @@ ROOMS = [
     "posterior",
     "evidence",
     "surrogate",
+    "fitting",
+    "fitting",
     "bias",
     "prediction",
     "evaluation",
@@ -29,17 +31,23 @@ ROOMS = [
     "triggers",
     "walkers",
     "explore",
+    "processes",
+    "refit",
+    "processes",
+    "refit",
     "labelling",
     "answers",
+    "files",
     "store",
     "config",
     "build",
     "inputs",
+    "models",
     "campaign",
     "report",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "campaign", "cli"}
+CONFIG_READERS = {"build", "inputs", "models", "campaign", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -136,7 +136,7 @@ def test_events(events, finished):
     assert events[-1] == Ended("all 2 rounds are done")
     assert [e for e in events if isinstance(e, RoundReport)] == reports(finished)
     progress = [e for e in events if isinstance(e, Progress)]
-    assert {e.stage for e in progress} == {"explore", "label", "refit"}
+    assert {e.stage for e in progress} == {"explore", "label", "fit"}
     assert all(0 <= e.done <= e.total for e in progress)
     for number in (1, 2):
         labelled = [e.done for e in progress if (e.round_number, e.stage) == (number, "label")]

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
 
@@ -41,9 +42,10 @@ def import_mace() -> SimpleNamespace:
     torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
     try:
         with quiet():
-            from mace import data
+            from mace import calculators, data
             from mace.calculators import foundations_models
             from mace.tools import (
+                arg_parser,
                 finetuning_utils,
                 scripts_utils,
                 torch_geometric,
@@ -55,9 +57,11 @@ def import_mace() -> SimpleNamespace:
             f"MACE features need mace-torch ({error}); install it by pip install ase_bayesel[mace]"
         ) from error
     return SimpleNamespace(
+        calculator=calculators.MACECalculator,
         data=data,
         foundations=foundations_models,
         finetuning=finetuning_utils,
+        parser=arg_parser.build_default_arg_parser,
         scripts=scripts_utils,
         Batch=torch_geometric.Batch,
         default_dtype=torch_tools.default_dtype,
@@ -124,6 +128,15 @@ def load_module(path: Path) -> torch.nn.Module:
         raise DescriptorError(f"{path}: cannot be read as a MACE model ({error})") from error
     check_module(module, str(path))
     return module
+
+
+def mace_calculator(path: Path, head: str | None, dtype: str, device: str) -> Calculator:
+    """mace's own ASE calculator of a model file."""
+    mace = import_mace()
+    module = load_module(path)
+    options = {} if head is None else {"head": head}
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        return mace.calculator(models=module, device=device, default_dtype=dtype, **options)
 
 
 def check_module(module: object, where: str) -> None:
