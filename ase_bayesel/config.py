@@ -122,13 +122,14 @@ class MACERefitConfig(Section):
     kind: Literal["mace"]
     max_epochs: PositiveInt = 100
     checkpoint_epochs: PositiveInt = 25
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 5e-4
+    ema: bool = True
     batch_size: PositiveInt = 5
     valid_fraction: float = Field(0.1, gt=0.0, le=0.5)
     replay: bool = True
-    energy_weight: NonNegativeFloat = 1.0
+    energy_weight: NonNegativeFloat = 10.0
     forces_weight: NonNegativeFloat = 100.0
-    stress_weight: NonNegativeFloat = 1.0
+    stress_weight: NonNegativeFloat = 10.0
     e0s: Literal["data", "model"] = "data"
     time_limit_h: PositiveFloat | None = None
     options: dict[str, str | bool | int | float] = {}

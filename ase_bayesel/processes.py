@@ -59,8 +59,8 @@ def run_command(
         if time_limit_s is not None:
             timer.start()
         tail: deque[str] = deque(maxlen=TAIL_LINES)
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             for line in process.stdout:
                 copy.write(line)
                 copy.flush()
@@ -71,6 +71,7 @@ def run_command(
         finally:
             timer.cancel()
             _kill(process)
+            process.stdout.close()
             process.wait()
     if code == 0:
         return

@@ -20,6 +20,7 @@ def tiny_mace(
     heads=("Default",),
     correlation=2,
     radial=(12, 12),
+    e0=E0,
 ):
     """Two layers, random weights."""
     mace = import_mace()
@@ -41,7 +42,7 @@ def tiny_mace(
             num_elements=len(elements),
             hidden_irreps=o3.Irreps(irreps),
             MLP_irreps=o3.Irreps("8x0e"),
-            atomic_energies=np.full((len(heads), len(elements)), E0),
+            atomic_energies=np.full((len(heads), len(elements)), e0),
             avg_num_neighbors=12.0,
             atomic_numbers=sorted(atomic_numbers[symbol] for symbol in elements),
             correlation=correlation,

@@ -51,6 +51,8 @@ class MACERefitter:
         Epochs in all, and in one segment.
     learning_rate, batch_size
         Of the optimiser.
+    ema
+        Take the running average of the weights, which irons out the optimiser's noise.
     valid_fraction
         Every 1/valid_fraction-th structure is kept for validation, and stays there
         in later rounds.
@@ -73,13 +75,14 @@ class MACERefitter:
 
     max_epochs: int = 100
     checkpoint_epochs: int = 25
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
+    ema: bool = True
     batch_size: int = 5
     valid_fraction: float = 0.1
     replay: bool = True
-    energy_weight: float = 1.0
+    energy_weight: float = 10.0
     forces_weight: float = 100.0
-    stress_weight: float = 1.0
+    stress_weight: float = 10.0
     e0s: str = "data"
     time_limit_h: float | None = None
     head: str | None = None
@@ -172,7 +175,7 @@ class MACERefitter:
         self, task: RefitTask, number: int, n_train: int, has_stress: bool
     ) -> dict[str, str | float | bool]:
         """Options of ``mace_run_train`` for one segment."""
-        e0s = {atomic_numbers[symbol]: energy for symbol, energy in task.e0s.items()}
+        e0s = {atomic_numbers[symbol]: float(energy) for symbol, energy in task.e0s.items()}
         if self.e0s == "model":
             e0s = _model_e0s(task.model, self.head)
         settings: dict[str, str | float | bool] = {
@@ -191,6 +194,7 @@ class MACERefitter:
             "forces_weight": self.forces_weight,
             "stress_weight": self.stress_weight,
             "lr": self.learning_rate,
+            "ema": self.ema,
             "batch_size": min(self.batch_size, n_train),
             "valid_batch_size": min(self.batch_size, n_train),
             "max_num_epochs": min(number * self.checkpoint_epochs, self.max_epochs),

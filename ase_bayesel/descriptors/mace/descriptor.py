@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, Pullback, as_frames
@@ -98,7 +99,7 @@ class MACEDescriptor:
         if model_file is not None and isinstance(model, Calculator):
             check_file(full.module, self.model_file)
         self._full = full
-        self.elements = None if elements is None else tuple(elements)
+        self._cut = None if elements is None else list(elements)
         self.network = full if elements is None else full.cut(numbers_of(elements))
         self._layers = layer_columns(full.module, components)
         self.num_layers = len(self._layers) if num_layers is None else int(num_layers)
@@ -112,6 +113,11 @@ class MACEDescriptor:
     def n_features(self) -> int:
         """Length D of a feature row."""
         return len(self.columns)
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of the elements that it knows, by atomic number."""
+        return [chemical_symbols[z] for z in self.network.numbers]
 
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.
@@ -202,7 +208,7 @@ class MACEDescriptor:
             "head": self.network.head,
             "dtype": dtype_name(self.network.module),
             "device": str(self.network.device),
-            "elements": None if self.elements is None else list(self.elements),
+            "elements": self._cut,
         }
 
     @classmethod
