@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .prediction import Prediction
     from .surrogate import Surrogate, Weights, fit_surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
-    from .walkers import WalkerStep, run_walker
+    from .walkers import WalkerStep, run_walker, run_walkers
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ _ROOMS = {
     "fit_surrogate": "surrogate",
     "load_config": "config",
     "run_walker": "walkers",
+    "run_walkers": "walkers",
 }
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "fit_surrogate",
     "load_config",
     "run_walker",
+    "run_walkers",
 ]
 
 
