@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .prediction import Prediction
     from .surrogate import Surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
-    from .walkers import WalkerStep, run_walker
+    from .walkers import WalkerStep, run_walker, run_walkers
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ _ROOMS = {
     "fit_surrogate": "fitting",
     "load_config": "config",
     "run_walker": "walkers",
+    "run_walkers": "walkers",
 }
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "fit_surrogate",
     "load_config",
     "run_walker",
+    "run_walkers",
 ]
 
 

@@ -83,10 +83,18 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
+        self._history = TauHistory()
+        self.adopt(surrogate)
+
+    def adopt(self, surrogate: Surrogate) -> None:
+        """Go on with another surrogate: results are discarded, the running averages are kept.
+
+        For a trajectory that continues after a pick has made its uncertainties smaller.
+        """
         if surrogate.descriptor is not self._surrogate.descriptor:
             self._evaluator = choose_evaluator(self.mlip, surrogate.descriptor)
         self._surrogate = surrogate
-        self.forget()
+        self.reset()
 
     def forget(self) -> None:
         """Drop cached results and the running averages: a new trajectory begins."""
@@ -117,6 +125,15 @@ class BiasedCalculator(Calculator):
         if self._prediction is None:
             raise RuntimeError("no evaluation yet: ask for an energy or forces first")
         return self._prediction
+
+    @property
+    def gathers(self) -> bool:
+        """Whether evaluations of several such calculators can share one pass."""
+        return self._evaluator.gathers
+
+    def release(self) -> None:
+        """Free the memory of the last pass; results stay, and `prediction` repeats it on demand."""
+        self._evaluation = None
 
     def reset(self) -> None:
         """Forget all results."""

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .surrogate import Uncertainty
+
+
+class once:
+    """A property that is formed when first asked for, as by ``functools.cached_property``.
+
+    That one holds a lock meanwhile in Python 3.11, and walkers in lock-step, which
+    wait for each other in the middle of an evaluation, would wait for ever.
+    """
+
+    def __init__(self, method: Callable[[Any], Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = instance.__dict__[self.method.__name__] = self.method(instance)
+        return value
 
 
 class Response(NamedTuple):
@@ -74,7 +91,7 @@ class Prediction:
         """Forces on the biased surface, ``(n_atoms, 3)`` eV/A; always at hand."""
         return self.forces + self.bias_forces
 
-    @cached_property
+    @once
     def uncertainty(self) -> Uncertainty:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
         return self._uncertainty()
@@ -124,23 +141,23 @@ class JoinedPrediction(Prediction):
     def biased_forces(self) -> np.ndarray:
         return self.__dict__["_biased"].forces
 
-    @cached_property
+    @once
     def _parts(self) -> Parts:
         return self.__dict__["_take_apart"]()
 
-    @cached_property
+    @once
     def forces(self) -> np.ndarray:  # type: ignore[override]
         return self._parts.unbiased.forces
 
-    @cached_property
+    @once
     def stress(self) -> np.ndarray | None:  # type: ignore[override]
         return self._parts.unbiased.stress
 
-    @cached_property
+    @once
     def bias_forces(self) -> np.ndarray:  # type: ignore[override]
         return -self.tau * self._parts.sigma.forces
 
-    @cached_property
+    @once
     def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]
         sigma = self._parts.sigma.stress
         return None if sigma is None else -self.tau * sigma

@@ -1,9 +1,10 @@
-"""Molecular dynamics of one walker, as a generator."""
+"""Molecular dynamics of one walker, or of several in lock-step, as a generator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms, units
@@ -13,6 +14,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from .calculator import BiasedCalculator, Prediction
 from .errors import BayeselError, DescriptorError, StructureError
+from .gathering import Outcome, gathered, outcome_of
 from .triggers import Guards, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
@@ -148,6 +150,64 @@ def run_walker(
         if broken is not None:
             return
         step += 1
+
+
+def run_walkers(
+    walkers: Sequence[Iterator[WalkerStep]], calculators: Sequence[BiasedCalculator]
+) -> Iterator[dict[int, WalkerStep]]:
+    """Walkers in lock-step: one `WalkerStep` of each living walker at a time, by its number.
+
+    Where the calculators' networks are one and the same (`MACEDescriptor` on the
+    MLIP's own model) small structures share each pass through it. The trajectories
+    are those of the single walkers up to rounding, whatever the sizes, lengths and
+    periodicities. A walker that ends, for whatever reason, leaves the others alone.
+
+    A pick by one walker is shared by giving all calculators the new surrogate
+    between two steps, by `BiasedCalculator.adopt`. The iteration can be left at any
+    step. After each step calculators release the memory of their passes, so
+    ``prediction.forces`` and its like are cheapest within a trigger.
+
+    Parameters
+    ----------
+    walkers
+        What `run_walker` returned, each with a calculator and generator of its own.
+    calculators
+        The walkers' calculators, in the same order.
+
+    Raises
+    ------
+    Exception
+        What a walker raises (see `run_walker`), with its number as a note, once
+        the others have made their step.
+    """
+    if len({id(calculator) for calculator in calculators}) < len(calculators):
+        raise ValueError("calculators: each walker needs one of its own")
+    living = dict(enumerate(zip(walkers, calculators, strict=True)))
+    while living:
+        together = {k: partial(_advance, *pair) for k, pair in living.items() if pair[1].gathers}
+        outcomes = gathered(together)
+        for k, pair in living.items():
+            if k not in together:
+                outcomes[k] = outcome_of(partial(_advance, *pair))
+        found = {k: _step_of(k, outcomes[k]) for k in living}
+        steps = {k: step for k, step in found.items() if step is not None}
+        if steps:
+            yield steps
+        living = {k: living[k] for k in steps}
+
+
+def _advance(walker: Iterator[WalkerStep], calculator: BiasedCalculator) -> WalkerStep | None:
+    """The walker's next step, None at its end."""
+    try:
+        return next(walker, None)
+    finally:
+        calculator.release()
+
+
+def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
+    if outcome.error is not None:
+        outcome.error.add_note(f"raised by walker {number}")
+    return outcome.unwrap()
 
 
 def _unevaluated(atoms: Atoms, step: int) -> WalkerStep:

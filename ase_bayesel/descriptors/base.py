@@ -7,7 +7,7 @@ extensive: E = sum_i c . phi_i.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -117,16 +117,66 @@ class EnergyAndFeatures(Protocol):
         ...
 
 
+class Combination(NamedTuple):
+    """The scalar ``energy_weight * energy + cotangent . phi`` of one structure."""
+
+    energy_weight: float
+    cotangent: np.ndarray | None = None
+
+
+class BatchedPass(Protocol):
+    """One forward pass over B structures of a potential that is also a descriptor.
+
+    ``energies (B,)`` in eV and ``phi (B, D)``. It may hold much memory.
+    """
+
+    energies: np.ndarray
+    phi: np.ndarray
+
+    def gradients(
+        self, wanted: Mapping[int, Combination], last: bool = False
+    ) -> dict[int, Gradient]:
+        """Gradient of one combination for each index that is asked for, in one backward pass.
+
+        After the ``last`` one the memory of the pass may be gone.
+        """
+        ...
+
+
+class OnePass:
+    """One structure of a `BatchedPass`, as `EnergyAndFeatures`."""
+
+    def __init__(self, batch: BatchedPass, index: int = 0) -> None:
+        self.batch, self.index = batch, index
+        self.energy = float(batch.energies[index])
+        self.phi = batch.phi[index]
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
+
+        The ``last`` one frees the graph as it goes.
+        """
+        wanted = {self.index: Combination(energy_weight, cotangent)}
+        return self.batch.gradients(wanted, last)[self.index]
+
+
 @runtime_checkable
 class JointDescriptor(Protocol):
     """A descriptor whose features are intermediate values of a potential."""
+
+    @property
+    def batch_atoms(self) -> int:
+        """Atoms in one batch beyond which more structures in it no longer pay."""
+        ...
 
     def serves(self, calculator: Calculator) -> bool:
         """Whether ``calculator`` is that potential, so that `forward` can replace it."""
         ...
 
-    def forward(self, atoms: Atoms) -> EnergyAndFeatures:
-        """Energy and features of a structure from one forward pass."""
+    def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
+        """Energies and features of structures from one forward pass."""
         ...
 
 

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, Pullback, as_frames
+from ..base import Combination, Features, Gradient, OnePass, Pullback, as_frames
 from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
 from .network import Forward
 from .rows import feature_derivatives
@@ -30,6 +30,10 @@ from .source import (
 COMPONENTS = ("invariant", "all")
 CHUNK_ATOMS = {"cpu": 64, "cuda": 512}
 """Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU."""
+
+BATCH_ATOMS = {"cpu": 32, "cuda": 4096}
+"""Atoms in one batch of walkers, with a backward pass. benchmarks/mace_batch.py measures the
+CPU's; that of a GPU is a guess that bounds its memory."""
 
 
 class MACEDescriptor:
@@ -155,9 +159,18 @@ class MACEDescriptor:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
         return self.forward(atoms).gradient(0.0, cotangent, last=True)
 
-    def forward(self, atoms: Atoms) -> MACEPass:
+    @property
+    def batch_atoms(self) -> int:
+        """Atoms in one batch beyond which more structures in it no longer pay."""
+        return BATCH_ATOMS.get(self.network.device.type, 32)
+
+    def forward(self, atoms: Atoms) -> OnePass:
         """Energy and feature row of one structure from one forward pass of the model."""
-        return MACEPass(self.network.forward([atoms]), self.columns)
+        return OnePass(self.forward_batch([atoms]))
+
+    def forward_batch(self, frames: Sequence[Atoms]) -> MACEPass:
+        """Energies and feature rows of structures from one forward pass of the model."""
+        return MACEPass(self.network.forward(frames), self.columns, [len(a) for a in frames])
 
     def serves(self, calculator: Calculator) -> bool:
         """Whether ``calculator`` is a MACECalculator on this very model, so `forward` replaces it.
@@ -264,34 +277,62 @@ class MACEDescriptor:
 
 
 class MACEPass:
-    """One forward pass over a structure: ``energy`` (eV) and feature row ``phi (D,)``.
+    """One forward pass over B structures: ``energies (B,)`` (eV) and feature rows ``phi (B, D)``.
 
     It holds the graph of the pass, so keep it no longer than needed.
     """
 
-    def __init__(self, one: Forward, columns: torch.Tensor) -> None:
+    def __init__(self, one: Forward, columns: torch.Tensor, sizes: Sequence[int]) -> None:
         self._one = one
-        self._phi = one.node_features[:, columns].sum(dim=0)
-        self.energy = float(one.energy.detach())
+        structure = torch.repeat_interleave(torch.tensor(sizes)).to(columns.device)
+        self._phi = structure_sums(one.node_features[:, columns], structure, len(sizes))
+        ends = np.cumsum(sizes)
+        self._atoms = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        self.energies = one.energy.detach().cpu().numpy().astype(float)
         self.phi = self._phi.detach().cpu().numpy().astype(float)
 
-    def gradient(
-        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
-    ) -> Gradient:
-        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
+    def gradients(
+        self, wanted: Mapping[int, Combination], last: bool = False
+    ) -> dict[int, Gradient]:
+        """Gradients of one combination for each index asked for, in one backward pass.
 
         The ``last`` one frees the graph as it goes.
+
+        Raises
+        ------
+        DescriptorError
+            If a cotangent has the wrong shape.
         """
+        weights, slopes = np.zeros_like(self.energies), np.zeros_like(self.phi)
+        for index, (energy_weight, cotangent) in wanted.items():
+            weights[index] = energy_weight
+            if cotangent is not None:
+                slopes[index] = self._checked(cotangent)
         outputs, cotangents = [], []
-        if energy_weight != 0.0:
+        if weights.any():
             outputs.append(self._one.energy)
-            cotangents.append(torch.full_like(self._one.energy, energy_weight))
-        if cotangent is not None:
-            cotangent = np.asarray(cotangent, float)
-            if cotangent.shape != self.phi.shape:
-                raise DescriptorError(
-                    f"cotangent: expected shape {self.phi.shape}, got {cotangent.shape}"
-                )
+            cotangents.append(torch.as_tensor(weights).to(self._one.energy))
+        if any(cotangent is not None for _, cotangent in wanted.values()):
             outputs.append(self._phi)
-            cotangents.append(torch.as_tensor(cotangent).to(self._phi))
-        return self._one.gradient(outputs, cotangents, last)
+            cotangents.append(torch.as_tensor(slopes).to(self._phi))
+        by_position, by_strain = self._one.gradients(outputs, cotangents, last)
+        return {k: Gradient(by_position[self._atoms[k]], by_strain[k]) for k in wanted}
+
+    def _checked(self, cotangent: np.ndarray) -> np.ndarray:
+        cotangent = np.asarray(cotangent, float)
+        if cotangent.shape != self.phi.shape[1:]:
+            raise DescriptorError(
+                f"cotangent: expected shape {self.phi.shape[1:]}, got {cotangent.shape}"
+            )
+        return cotangent
+
+
+def structure_sums(
+    values: torch.Tensor, structure: torch.Tensor, n_structures: int
+) -> torch.Tensor:
+    """Sums ``(B, D)`` of values ``(A, D)`` over the atoms of each structure.
+
+    ``structure (A,)`` is the number of each atom's structure, below ``n_structures``.
+    """
+    zeros = values.new_zeros(n_structures, values.shape[1])
+    return zeros.index_add(0, structure, values)

@@ -74,7 +74,10 @@ class Network:
 
     def forward(self, frames: Sequence[Atoms]) -> Forward:
         """One pass over a batch, ready for backward passes."""
-        data = self.graphs(frames)
+        return self.run(self.graphs(frames))
+
+    def run(self, data: dict[str, torch.Tensor]) -> Forward:
+        """The same for a batch of graphs in the form of `graphs`, which is used up."""
         positions = data["positions"].requires_grad_(True)  # the model replaces the entry
         out = self.module(data, compute_force=False, compute_displacement=True)
         return Forward(out["energy"], out["node_feats"], positions, out["displacement"])
@@ -137,12 +140,21 @@ class Forward:
 
         One backward pass; the graph is kept for more unless it is the ``last``.
         """
-        leaves = [self.positions, self.displacement]
-        found = torch.autograd.grad(
-            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
-        )
+        found = self.gradient_tensors(outputs, cotangents, last)
         by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in found)
         return by_position, voigt6(by_strain)
+
+    def gradient_tensors(
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        last: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same on the device: ``(A, 3)`` and ``(B, 3, 3)``, as they come."""
+        leaves = [self.positions, self.displacement]
+        return torch.autograd.grad(
+            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
+        )
 
     def gradient(
         self,
