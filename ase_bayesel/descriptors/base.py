@@ -116,6 +116,10 @@ class EnergyAndFeatures(Protocol):
         """
         ...
 
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, n_atoms, 3)``."""
+        ...
+
 
 @runtime_checkable
 class JointDescriptor(Protocol):

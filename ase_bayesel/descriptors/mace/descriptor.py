@@ -15,7 +15,7 @@ from ...errors import DescriptorError
 from ..base import Features, Gradient, Pullback, as_frames
 from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
 from .network import Forward
-from .rows import feature_derivatives
+from .rows import FeatureSlopes, feature_derivatives
 from .source import (
     build_network,
     check_file,
@@ -37,9 +37,9 @@ class MACEDescriptor:
     A model file is a Python pickle: loading one runs whatever code it holds, so
     load only files that you trust.
 
-    Exact force and virial rows cost D backward passes, or 3 N + 6 passes of
-    forward mode where that is cheaper; `force_sketch` costs one pass of forward
-    mode per random projection. benchmarks/mace_step.py measures a biased step.
+    Exact force and virial rows cost D backward passes, or 3 N + 6 Jacobian-vector
+    products where that is cheaper; `force_uncertainty` does with fewer.
+    benchmarks/mace_step.py and mace_uncertainty.py measure what that means.
 
     Parameters
     ----------
@@ -264,7 +264,8 @@ class MACEPass:
     """
 
     def __init__(self, one: Forward, columns: torch.Tensor) -> None:
-        self._one = one
+        self._one, self._columns = one, columns
+        self._slopes: FeatureSlopes | None = None
         self._phi = one.node_features[:, columns].sum(dim=0)
         self.energy = float(one.energy.detach())
         self.phi = self._phi.detach().cpu().numpy().astype(float)
@@ -289,3 +290,12 @@ class MACEPass:
             outputs.append(self._phi)
             cotangents.append(torch.as_tensor(cotangent).to(self._phi))
         return self._one.gradient(outputs, cotangents, last)
+
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, N, 3)``, a backward pass each.
+
+        The first call pays two more.
+        """
+        if self._slopes is None:
+            self._slopes = FeatureSlopes(self._one, [len(self._one.positions)], self._columns)
+        return np.concatenate([self._slopes.by_move(move) for move in moves])
