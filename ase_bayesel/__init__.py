@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
+    from .force_uncertainty import ForceSearch
     from .posterior import Posterior
     from .prediction import Prediction
     from .surrogate import Surrogate, Weights, fit_surrogate
@@ -26,6 +27,7 @@ _ROOMS = {
     "Campaign": "campaign",
     "CampaignConfig": "config",
     "EnergyTrigger": "triggers",
+    "ForceSearch": "force_uncertainty",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
     "MACEDescriptor": "descriptors.mace",
@@ -47,6 +49,7 @@ __all__ = [
     "Campaign",
     "CampaignConfig",
     "EnergyTrigger",
+    "ForceSearch",
     "ForceTrigger",
     "Guards",
     "MACEDescriptor",

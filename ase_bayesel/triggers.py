@@ -25,7 +25,9 @@ MEMORY = 3
 class TriggerReport:
     """What a trigger saw: its criterion's ``value`` against the ``threshold``.
 
-    ``atom_index`` is the atom that gave the value, None for a global criterion.
+    ``atom_index`` is the atom that gave the value, None for a global criterion. A force
+    criterion that came from a `ForceSearch` is exact for this atom; another may be larger.
+    A value that is NaN counts as fired, and ends a walker (see `run_walker`).
     """
 
     name: str
@@ -83,7 +85,7 @@ class EnergyTrigger:
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         value = prediction.energy_std / len(atoms)
-        return TriggerReport("energy_per_atom", value, self.threshold, value > self.threshold)
+        return TriggerReport("energy_per_atom", value, self.threshold, not value <= self.threshold)
 
 
 def _leading(
@@ -91,19 +93,19 @@ def _leading(
 ) -> TriggerReport:
     atom, force_std = prediction.leading_force(scales)
     value = force_std / float(scales[atom])
-    return TriggerReport(name, value, threshold, value > threshold, atom)
+    return TriggerReport(name, value, threshold, not value <= threshold, atom)
 
 
 @dataclass(frozen=True)
 class LazyCheck:
     """A trigger that is evaluated only where it may fire, judged by what costs little.
 
-    |grad_i sigma_E| is one component of the force deviation of an atom, at hand
-    with the bias force. An indicator of the criterion follows from it, and from the
-    last evaluations how far the criterion lies above its indicator. Where even
-    `MARGIN` times what this predicts stays below the threshold, the
-    trigger is not evaluated. A prediction that is exact anyway, a trigger without
-    ``scales``, a value that is not finite and the first check are always evaluated.
+    |grad_i sigma_E| is one component of the force deviation of an atom, and comes with
+    the separate bias force. It gives an indicator of the criterion; the last evaluations
+    tell by which factor the criterion exceeds its indicator. Where `MARGIN` times the
+    largest of these factors leaves the criterion below the threshold, the trigger
+    is not evaluated. The first check, exact predictions, triggers without ``scales`` and
+    indicators that are not finite always are.
 
     Attributes
     ----------
@@ -130,7 +132,7 @@ class LazyCheck:
         if self.ratios and MARGIN * max(self.ratios) * indicator < self.trigger.threshold:
             return None, self
         report = self.trigger(prediction, atoms)
-        if not report.value > 0 or not indicator > 0:
+        if not (report.value > 0 and 0 < indicator < np.inf):
             return report, self
         ratios = (*self.ratios, report.value / indicator)[-MEMORY:]
         return report, replace(self, ratios=ratios)

@@ -103,8 +103,8 @@ def run_walker(
         When to report a structure and when to stop.
     lazy
         Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
-        predictions without exact force deviations; what it has learnt lasts as long as
-        the iteration.
+        predictions without exact force deviations; what it has learnt lasts until the
+        iteration ends or the surrogate changes.
     first_step
         Absolute number of the starting frame.
     """
@@ -124,7 +124,7 @@ def run_walker(
         fixcm=False,
         rng=rng,
     ).irun(n_steps - first_step)
-    checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+    surrogate, checks = None, []
     last: WalkerStep | None = None
     step = first_step
     while True:
@@ -140,6 +140,9 @@ def run_walker(
         broken = guards.violated(atoms, prediction)
         reports: tuple[TriggerReport, ...] = ()
         if broken is None and step > first_step and step % check_interval == 0:
+            if calculator.surrogate is not surrogate:
+                surrogate = calculator.surrogate
+                checks = [LazyCheck(trigger, lazy) for trigger in triggers]
             checks, reports, broken = _checked(checks, prediction, atoms)
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
