@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
     from .fitting import Weights, fit_surrogate
+    from .force_uncertainty import ForceSearch
     from .posterior import Posterior
     from .prediction import Prediction
     from .surrogate import Surrogate
@@ -27,6 +28,7 @@ _ROOMS = {
     "Campaign": "campaign",
     "CampaignConfig": "config",
     "EnergyTrigger": "triggers",
+    "ForceSearch": "force_uncertainty",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
     "MACEDescriptor": "descriptors.mace",
@@ -49,6 +51,7 @@ __all__ = [
     "Campaign",
     "CampaignConfig",
     "EnergyTrigger",
+    "ForceSearch",
     "ForceTrigger",
     "Guards",
     "MACEDescriptor",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .force_uncertainty import LeadingForce, leading_force
 from .surrogate import Uncertainty
 
 
@@ -80,6 +81,8 @@ class Prediction:
     energy_std: float
     tau: float
     _uncertainty: Callable[[], Uncertainty]
+    _sigma_forces: np.ndarray | None = None
+    _search: Callable[[np.ndarray], LeadingForce] | None = None
 
     @property
     def separated(self) -> bool:
@@ -102,6 +105,29 @@ class Prediction:
         return self.uncertainty.forces
 
     @property
+    def searched(self) -> bool:
+        """Whether `leading_force` has to search, for want of exact deviations."""
+        return self._search is not None and "uncertainty" not in self.__dict__
+
+    def leading_force(self, scales: np.ndarray) -> LeadingForce:
+        """The atom with the largest ``force_std / scales``, and its exact force deviation.
+
+        Where the calculator has a `ForceSearch` and `uncertainty` is not known yet, it
+        may miss an atom whose ratio is somewhat larger.
+        """
+        if self.searched:
+            assert self._search is not None
+            return self._search(scales)
+        return leading_force(self.force_std, scales)
+
+    @property
+    def force_std_bound(self) -> np.ndarray:
+        """|grad_i sigma_E| ``(n_atoms,)``, eV/A: never above `force_std` (Cauchy-Schwarz)."""
+        if self._sigma_forces is None:
+            raise RuntimeError("this prediction was made without the gradient of sigma_E")
+        return np.linalg.norm(self._sigma_forces, axis=1)
+
+    @property
     def stress_std(self) -> np.ndarray | None:
         """``(6,)`` eV/A^3, None without three periodic directions."""
         return self.uncertainty.stress
@@ -121,6 +147,7 @@ class JoinedPrediction(Prediction):
         biased: Response,
         take_apart: Callable[[], Parts],
         uncertainty: Callable[[], Uncertainty],
+        search: Callable[[np.ndarray], LeadingForce] | None,
     ) -> None:
         known = {
             "energy": energy,
@@ -128,6 +155,7 @@ class JoinedPrediction(Prediction):
             "energy_std": energy_std,
             "tau": tau,
             "_uncertainty": uncertainty,
+            "_search": search,
             "_biased": biased,
             "_take_apart": take_apart,
         }
@@ -156,6 +184,10 @@ class JoinedPrediction(Prediction):
     @once
     def bias_forces(self) -> np.ndarray:  # type: ignore[override]
         return -self.tau * self._parts.sigma.forces
+
+    @once
+    def _sigma_forces(self) -> np.ndarray:  # type: ignore[override]
+        return self._parts.sigma.forces
 
     @once
     def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]

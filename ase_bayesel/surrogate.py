@@ -18,7 +18,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .descriptors import descriptor_from_spec
-from .descriptors.base import Descriptor, Features, as_frames
+from .descriptors.base import Descriptor, Features, JointDescriptor, as_frames
 from .design import (
     Noise,
     iterate_features,
@@ -27,6 +27,7 @@ from .design import (
     weighted_rows,
 )
 from .errors import PosteriorError, StructureError
+from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
 from .structures import composition_energy
 
@@ -77,11 +78,23 @@ class Surrogate:
                 f"{self.descriptor.n_features} features"
             )
 
-    def condition(self, atoms: Atoms | Sequence[Atoms]) -> Surrogate:
+    def condition(self, atoms: Atoms | Sequence[Atoms], force_rows: int | None = None) -> Surrogate:
         """The surrogate as it will be once these structures are labelled; no label is needed.
 
         The covariance takes up the rows of `properties`; the mean stays.
+
+        Parameters
+        ----------
+        atoms
+            One structure or several.
+        force_rows
+            For features of a network: the energy row and only this many leading
+            combinations of the force rows (`leading_force_rows`) of each structure, which
+            costs a fraction and forgets much. No variance is then smaller than with all
+            rows. By default all rows.
         """
+        if force_rows is not None:
+            return self._condition_on_few(as_frames(atoms), force_rows)
         posterior = self.posterior
         for features, frame in self._features(as_frames(atoms)):
             posterior = posterior.condition(self.rows(frame, features))
@@ -92,6 +105,18 @@ class Surrogate:
         if features is None:
             features = self.descriptor.compute([atoms], derivatives=True)[0]
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
+
+    def _condition_on_few(self, frames: Sequence[Atoms], n_rows: int) -> Surrogate:
+        descriptor, posterior = self.descriptor, self.posterior
+        if not isinstance(descriptor, JointDescriptor) or "forces" not in self.properties:
+            raise ValueError("force_rows: needs features of a network and labels with forces")
+        for atoms in frames:
+            rows = leading_force_rows(descriptor, posterior, atoms, n_rows) / self.noise.forces
+            posterior = posterior.condition(rows)
+            if "energy" in self.properties:
+                phi = descriptor.compute([atoms])[0].total
+                posterior = posterior.condition(phi / self.noise.std("energy", len(atoms)))
+        return replace(self, posterior=posterior)
 
     def energy(self, atoms: Atoms) -> float:
         """Mean energy, eV."""

@@ -8,8 +8,8 @@ import torch
 
 from .calculator import SIGMA_FLOOR
 from .descriptors.mace import MACEDescriptor
-from .descriptors.mace.descriptor import structure_sums
 from .descriptors.mace.network import heads_of
+from .descriptors.mace.passes import structure_sums
 from .errors import DescriptorError
 from .surrogate import Surrogate
 

@@ -15,7 +15,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from .calculator import BiasedCalculator, Prediction
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
-from .triggers import Guards, Trigger, TriggerReport
+from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
     BayeselError,
@@ -45,7 +45,7 @@ class WalkerStep:
     temperature_K
         Instantaneous temperature.
     reports
-        What the triggers saw; empty where they were not evaluated.
+        What the triggers saw; nothing of those that were not evaluated.
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
         ``"force"``, ``"temperature"`` or ``"calculator_error"``.
@@ -76,16 +76,17 @@ def run_walker(
     triggers: Sequence[Trigger] = (),
     guards: Guards = Guards(),
     check_interval: int = 1,
+    lazy: bool = True,
     first_step: int = 0,
 ) -> Iterator[WalkerStep]:
     """Langevin dynamics (ASE's) on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
-    unbiased prediction. The starting frame is yielded but never triggers. A
-    broken guard or a failing calculator ends the trajectory with one step whose
-    ``status`` names the reason; only a start that the calculator refuses as such
-    (an unknown element, say) raises. The iteration can be left at any step and taken
-    up again with a copy of that step's ``atoms``, the same ``rng`` and
+    unbiased prediction. The starting frame is yielded but never triggers. A broken
+    guard, a criterion that is not finite or a failing calculator ends the trajectory
+    with one step whose ``status`` names the reason; only a start that the calculator
+    refuses as such (an unknown element, say) raises. The iteration can be left at any
+    step and taken up again with a copy of that step's ``atoms``, the same ``rng`` and
     ``first_step``.
 
     Parameters
@@ -102,6 +103,10 @@ def run_walker(
         Time step (fs) and friction (1/fs).
     triggers, guards, check_interval
         When to report a structure and when to stop.
+    lazy
+        Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
+        predictions without exact force deviations; what it has learnt lasts until the
+        iteration ends or the surrogate changes.
     first_step
         Absolute number of the starting frame.
     """
@@ -121,6 +126,7 @@ def run_walker(
         fixcm=False,
         rng=rng,
     ).irun(n_steps - first_step)
+    surrogate, checks = None, []
     last: WalkerStep | None = None
     step = first_step
     while True:
@@ -134,22 +140,40 @@ def run_walker(
             return
         prediction = calculator.prediction
         broken = guards.violated(atoms, prediction)
+        reports: tuple[TriggerReport, ...] = ()
+        if broken is None and step > first_step and step % check_interval == 0:
+            if calculator.surrogate is not surrogate:
+                surrogate = calculator.surrogate
+                checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+            checks, reports, broken = _checked(checks, prediction, atoms)
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
             return
-        checked = step > first_step and step % check_interval == 0
         last = WalkerStep(
             step,
             _snapshot(atoms),
             prediction,
             float(atoms.get_temperature()),
-            tuple(trigger(prediction, atoms) for trigger in triggers) if checked else (),
+            reports,
             "running" if broken is None else broken,
         )
         yield last
         if broken is not None:
             return
         step += 1
+
+
+def _checked(
+    checks: Sequence[LazyCheck], prediction: Prediction, atoms: Atoms
+) -> tuple[list[LazyCheck], tuple[TriggerReport, ...], str | None]:
+    """The next checks, the reports of those triggers that were evaluated, and what is wrong."""
+    try:
+        pairs = [check(prediction, atoms) for check in checks]
+    except BayeselError:
+        return list(checks), (), "calculator_error"
+    reports = tuple(report for report, _ in pairs if report is not None)
+    sane = all(np.isfinite(report.value) for report in reports)
+    return [check for _, check in pairs], reports, None if sane else "nan"
 
 
 def run_walkers(

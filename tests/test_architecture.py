@@ -19,6 +19,7 @@ ROOMS = [
     "design",
     "posterior",
     "evidence",
+    "force_uncertainty",
     "surrogate",
     "fitting",
     "fitting",

@@ -116,6 +116,10 @@ class EnergyAndFeatures(Protocol):
         """
         ...
 
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, n_atoms, 3)``."""
+        ...
+
 
 class Combination(NamedTuple):
     """The scalar ``energy_weight * energy + cotangent . phi`` of one structure."""
@@ -142,6 +146,10 @@ class BatchedPass(Protocol):
         """
         ...
 
+    def pushforward(self, index: int, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of one structure's phi along displacements ``(T, N, 3)``."""
+        ...
+
 
 class OnePass:
     """One structure of a `BatchedPass`, as `EnergyAndFeatures`."""
@@ -160,6 +168,10 @@ class OnePass:
         """
         wanted = {self.index: Combination(energy_weight, cotangent)}
         return self.batch.gradients(wanted, last)[self.index]
+
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, n_atoms, 3)``."""
+        return self.batch.pushforward(self.index, moves)
 
 
 @runtime_checkable

@@ -13,9 +13,9 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Combination, Features, Gradient, OnePass, Pullback, as_frames
+from ..base import Features, Gradient, OnePass, Pullback, as_frames
 from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
-from .network import Forward
+from .passes import MACEPass
 from .rows import feature_derivatives
 from .source import (
     build_network,
@@ -42,9 +42,9 @@ class MACEDescriptor:
     A model file is a Python pickle: loading one runs whatever code it holds, so
     load only files that you trust.
 
-    Exact force and virial rows cost D backward passes, or 3 N + 6 passes of
-    forward mode where that is cheaper; `force_sketch` costs one pass of forward
-    mode per random projection. benchmarks/mace_step.py measures a biased step.
+    Exact force and virial rows cost D backward passes, or 3 N + 6 Jacobian-vector
+    products where that is cheaper; `force_uncertainty` does with fewer.
+    benchmarks/mace_step.py and mace_uncertainty.py measure what that means.
 
     Parameters
     ----------
@@ -274,65 +274,3 @@ class MACEDescriptor:
             batch.append(atoms)
         if batch:
             yield batch
-
-
-class MACEPass:
-    """One forward pass over B structures: ``energies (B,)`` (eV) and feature rows ``phi (B, D)``.
-
-    It holds the graph of the pass, so keep it no longer than needed.
-    """
-
-    def __init__(self, one: Forward, columns: torch.Tensor, sizes: Sequence[int]) -> None:
-        self._one = one
-        structure = torch.repeat_interleave(torch.tensor(sizes)).to(columns.device)
-        self._phi = structure_sums(one.node_features[:, columns], structure, len(sizes))
-        ends = np.cumsum(sizes)
-        self._atoms = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-        self.energies = one.energy.detach().cpu().numpy().astype(float)
-        self.phi = self._phi.detach().cpu().numpy().astype(float)
-
-    def gradients(
-        self, wanted: Mapping[int, Combination], last: bool = False
-    ) -> dict[int, Gradient]:
-        """Gradients of one combination for each index asked for, in one backward pass.
-
-        The ``last`` one frees the graph as it goes.
-
-        Raises
-        ------
-        DescriptorError
-            If a cotangent has the wrong shape.
-        """
-        weights, slopes = np.zeros_like(self.energies), np.zeros_like(self.phi)
-        for index, (energy_weight, cotangent) in wanted.items():
-            weights[index] = energy_weight
-            if cotangent is not None:
-                slopes[index] = self._checked(cotangent)
-        outputs, cotangents = [], []
-        if weights.any():
-            outputs.append(self._one.energy)
-            cotangents.append(torch.as_tensor(weights).to(self._one.energy))
-        if any(cotangent is not None for _, cotangent in wanted.values()):
-            outputs.append(self._phi)
-            cotangents.append(torch.as_tensor(slopes).to(self._phi))
-        by_position, by_strain = self._one.gradients(outputs, cotangents, last)
-        return {k: Gradient(by_position[self._atoms[k]], by_strain[k]) for k in wanted}
-
-    def _checked(self, cotangent: np.ndarray) -> np.ndarray:
-        cotangent = np.asarray(cotangent, float)
-        if cotangent.shape != self.phi.shape[1:]:
-            raise DescriptorError(
-                f"cotangent: expected shape {self.phi.shape[1:]}, got {cotangent.shape}"
-            )
-        return cotangent
-
-
-def structure_sums(
-    values: torch.Tensor, structure: torch.Tensor, n_structures: int
-) -> torch.Tensor:
-    """Sums ``(B, D)`` of values ``(A, D)`` over the atoms of each structure.
-
-    ``structure (A,)`` is the number of each atom's structure, below ``n_structures``.
-    """
-    zeros = values.new_zeros(n_structures, values.shape[1])
-    return zeros.index_add(0, structure, values)
