@@ -54,7 +54,7 @@ class ForceSearch:
         Atoms whose deviation is formed exactly.
     """
 
-    n_probes: int = 6
+    n_probes: int = 4
     n_candidates: int = 2
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--training", type=int, default=100, help="steps of Adam")
-    parser.add_argument("--md-steps", type=int, default=40, help="MD steps between structures")
+    parser.add_argument("--md-steps", type=int, default=30, help="MD steps for two structures")
     parser.add_argument("--chunks", type=int, default=10, help=f"turns of {CHUNK} MD steps")
     arguments = parser.parse_args()
     use_one_thread()
@@ -133,12 +133,10 @@ def evaluations(setting: Setting, n_atoms: int, arguments) -> Iterator[list[obje
     surrogate = setting.surrogate
     descriptor, posterior = surrogate.descriptor, surrogate.posterior
     errors: dict[str, list[float]] = {"relative force": [], "force": []}
-    n_frames = 0
     for temperature_K, tau_rel in MD:
         for step in walker(setting, n_atoms, temperature_K, tau_rel, n_steps=arguments.md_steps):
             if step.step == 0 or step.step % (arguments.md_steps // 2):
                 continue
-            n_frames += 1
             stored = Stored(descriptor.compute([step.atoms], derivatives=True)[0])
             exact = np.sqrt(posterior.variance(stored.rows).reshape(-1, 3).sum(axis=1))
             relative = np.linalg.norm(step.prediction.forces, axis=1) + 0.2
