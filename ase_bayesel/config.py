@@ -68,6 +68,7 @@ class MACEFeaturesConfig(Section):
     """Node features of a MACE model; see `MACEDescriptor`.
 
     Without a ``model`` they are those of the potential itself, and change with it.
+    ``force_projections`` is that of `fit_surrogate`.
     """
 
     kind: Literal["mace"]
@@ -75,6 +76,7 @@ class MACEFeaturesConfig(Section):
     components: Literal["invariant", "all"] = "invariant"
     num_layers: PositiveInt | None = None
     elements: list[str] | None = Field(None, min_length=1)
+    force_projections: PositiveInt | None = 32
 
 
 def _kind(given: Any) -> Any:

@@ -43,6 +43,7 @@ def fit_surrogate(
     e0s: Mapping[str, float] | str = "isolated",
     weights: Weights | None = Weights(),
     on_progress: OnProgress | None = None,
+    force_projections: int | None = None,
 ) -> Surrogate:
     """Fit a surrogate to labelled structures, its hyperparameters by evidence maximisation.
 
@@ -69,6 +70,11 @@ def fit_surrogate(
         Relative weights, or None.
     on_progress
         Called with (structures done, structures in all).
+    force_projections
+        Use this many random combinations of each structure's force rows (see `Sketch`)
+        where the descriptor can project them and that is cheaper: for a network of
+        many features and structures of many atoms. The least-squares problem is the
+        exact one in expectation. None for exact rows.
 
     Raises
     ------
@@ -80,7 +86,7 @@ def fit_surrogate(
     """
     keys = PropertyKeys(energy_key, forces_key, virial_key)
     frames = as_frames(frames)
-    steps = fitting(frames, descriptor, keys, e0s, weights)
+    steps = fitting(frames, descriptor, keys, e0s, weights, force_projections)
     return finished(steps, len(frames), on_progress)
 
 
@@ -90,13 +96,14 @@ def fitting(
     keys: PropertyKeys,
     e0s: Mapping[str, float] | str = "isolated",
     weights: Weights | None = Weights(),
+    force_projections: int | None = None,
 ) -> Generator[int, None, Surrogate]:
     """`fit_surrogate` step by step: yields how many structures are done."""
     for number, atoms in enumerate(frames):
         check_structure(atoms, f"training frame {number}")
     energies = reference_energies(frames, e0s, keys.energy)
     scale = descriptor.prior_std()
-    factors = yield from assembling(frames, descriptor, keys, energies, scale)
+    factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
     labelled = {p: f for p, f in factors.labelled.items() if f.n_rows}
     if not labelled:
         raise StructureError(

@@ -78,7 +78,14 @@ def make_model(
         yield from _train(config, store, number, frames, n_new, keys, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
-    steps = fitting(frames, descriptor, keys, config.data.e0s, build_weights(config))
+    steps = fitting(
+        frames,
+        descriptor,
+        keys,
+        config.data.e0s,
+        build_weights(config),
+        getattr(config.descriptor, "force_projections", None),
+    )
     surrogate = yield from _counted(steps, number, len(frames))
     store.save_model(number, surrogate)
     return surrogate

@@ -50,6 +50,48 @@ class Features:
         return self.values.sum(axis=0)
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """Descriptor values of one structure, and random projections of its force rows.
+
+    With signs V ``(m, 3 N)`` of +-1, the rows V Phi_F / sqrt(m) have the Gram matrix
+    Phi_F^T Phi_F in expectation (Hutchinson 1990), and with the projected forces they keep
+    the whole least-squares problem in expectation. The Frobenius error of the Gram matrix
+    G of one structure is at most sqrt((tr(G)^2 + |G|_F^2) / m) on average, and averages
+    out over structures.
+
+    Attributes
+    ----------
+    values
+        ``(n_atoms, n_features)``, one row per atom.
+    moves
+        ``(m, n_atoms, 3)`` the signs V.
+    slopes
+        ``(m, n_features)``, derivative of the structure sum along each of them, 1/A.
+    strain
+        ``(n_features, 6)`` as in `Features`, exact.
+    """
+
+    values: np.ndarray
+    moves: np.ndarray
+    slopes: np.ndarray
+    strain: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """The structure's feature row phi, ``(n_features,)``."""
+        return self.values.sum(axis=0)
+
+    @property
+    def force_rows(self) -> np.ndarray:
+        """``(m, n_features)`` in place of the 3 N exact ones."""
+        return -self.slopes / np.sqrt(len(self.slopes))
+
+    def project(self, forces: np.ndarray) -> np.ndarray:
+        """Forces ``(n_atoms, 3)`` as the ``(m,)`` observations that belong to `force_rows`."""
+        return np.einsum("mak,ak->m", self.moves, forces) / np.sqrt(len(self.moves))
+
+
 class Gradient(NamedTuple):
     """Gradient of a scalar function of a structure.
 
@@ -189,6 +231,17 @@ class JointDescriptor(Protocol):
 
     def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
         """Energies and features of structures from one forward pass."""
+        ...
+
+
+@runtime_checkable
+class SketchingDescriptor(Protocol):
+    """A descriptor that projects force rows at less than the price of forming them."""
+
+    def sketch(
+        self, frames: Sequence[Atoms], n_projections: int, rng: np.random.Generator
+    ) -> list[Sketch]:
+        """Values and ``n_projections`` random combinations of the force rows of each structure."""
         ...
 
 

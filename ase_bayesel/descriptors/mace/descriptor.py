@@ -13,10 +13,10 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, OnePass, Pullback, as_frames
+from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
 from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
 from .passes import MACEPass
-from .rows import feature_derivatives
+from .rows import feature_derivatives, sketched_features
 from .source import (
     build_network,
     check_file,
@@ -43,7 +43,7 @@ class MACEDescriptor:
     load only files that you trust.
 
     Exact force and virial rows cost D backward passes, or 3 N + 6 Jacobian-vector
-    products where that is cheaper; `force_uncertainty` does with fewer.
+    products where that is cheaper; `sketch` and `force_uncertainty` do with fewer.
     benchmarks/mace_step.py and mace_uncertainty.py measure what that means.
 
     Parameters
@@ -148,6 +148,26 @@ class MACEDescriptor:
                 found += feature_derivatives(self.network, batch, self.columns)
             else:
                 found += self._values(batch)
+        return found
+
+    def sketch(
+        self, frames: Atoms | Iterable[Atoms], n_projections: int, rng: np.random.Generator
+    ) -> list[Sketch]:
+        """Features with random projections of the force rows, see `Sketch`.
+
+        A batch of structures pays ``n_projections`` + 6 Jacobian-vector products, each
+        about one and a half backward passes.
+
+        Raises
+        ------
+        DescriptorError
+            As `compute`.
+        """
+        if n_projections < 1:
+            raise ValueError(f"n_projections: must be at least 1, got {n_projections}")
+        found: list[Sketch] = []
+        for batch in self._batches(as_frames(frames)):  # type: ignore[arg-type]
+            found += sketched_features(self.network, batch, self.columns, n_projections, rng)
         return found
 
     def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ..base import VOIGT, Features
+from ..base import VOIGT, Features, Sketch
 from .network import Forward, Network
 
 TANGENT_PRICE = 1.5
@@ -59,7 +59,6 @@ def _by_tangents(
     slopes = FeatureSlopes(one, sizes, columns)
     starts = np.cumsum([0, *sizes])
     jacobian = np.empty((len(columns), int(starts[-1]), 3))
-    strain = np.empty((len(columns), len(sizes), 6))
     for atom in range(max(sizes)):
         moved = [k for k, size in enumerate(sizes) if atom < size]
         rows = starts[moved] + atom
@@ -67,12 +66,32 @@ def _by_tangents(
             move = np.zeros((int(starts[-1]), 3))
             move[rows, axis] = 1.0
             jacobian[:, rows, axis] = slopes.by_move(move)[moved].T
-    for component, (a, b) in enumerate(VOIGT):
-        tensor = np.zeros((len(sizes), 3, 3))
-        tensor[:, a, b] += 0.5
-        tensor[:, b, a] += 0.5
-        strain[:, :, component] = slopes.by_strain(tensor).T
-    return jacobian, strain
+    return jacobian, slopes.by_all_strains()
+
+
+def sketched_features(
+    network: Network,
+    frames: Sequence[Atoms],
+    columns: torch.Tensor,
+    n_projections: int,
+    rng: np.random.Generator,
+) -> list[Sketch]:
+    """Values, random projections of the force rows, and strain derivative of each structure.
+
+    A batch pays ``n_projections`` + 6 Jacobian-vector products, whatever its size.
+    """
+    one = network.forward(frames)
+    sizes = [len(atoms) for atoms in frames]
+    ends = np.cumsum(sizes)
+    values = one.node_features.detach()[:, columns].cpu().numpy().astype(float)
+    slopes = FeatureSlopes(one, sizes, columns)
+    moves = rng.choice([-1.0, 1.0], size=(n_projections, int(ends[-1]), 3))
+    by_move = np.array([slopes.by_move(move) for move in moves])
+    strain = slopes.by_all_strains()
+    return [
+        Sketch(values[end - size : end], moves[:, end - size : end], by_move[:, k], strain[:, k])
+        for k, (size, end) in enumerate(zip(sizes, ends, strict=True))
+    ]
 
 
 class FeatureSlopes:
@@ -104,6 +123,14 @@ class FeatureSlopes:
     def by_strain(self, strain: np.ndarray) -> np.ndarray:
         """Derivative ``(B, D)`` along a strain ``(B, 3, 3)`` of the structures."""
         return self._along(self._gradients[1], strain)
+
+    def by_all_strains(self) -> np.ndarray:
+        """Derivatives ``(D, B, 6)`` along the symmetric strains in Voigt order."""
+        tensors = np.zeros((6, len(self._weights), 3, 3))
+        for component, (a, b) in enumerate(VOIGT):
+            tensors[component, :, a, b] += 0.5
+            tensors[component, :, b, a] += 0.5
+        return np.stack([self.by_strain(tensor).T for tensor in tensors], axis=-1)
 
     def _along(self, gradient: torch.Tensor, tangent: np.ndarray) -> np.ndarray:
         if not gradient.requires_grad:  # no atom has a neighbour
