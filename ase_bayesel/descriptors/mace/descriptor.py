@@ -99,7 +99,8 @@ class MACEDescriptor:
             check_file(full.module, self.model_file)
         self._full = full
         self.elements = None if elements is None else tuple(elements)
-        self.network = full if elements is None else full.cut(numbers_of(elements))
+        network = full if elements is None else full.cut(numbers_of(elements))
+        self.network = network.to_lean()
         self._layers = layer_columns(full.module, components)
         self.num_layers = len(self._layers) if num_layers is None else int(num_layers)
         if not 1 <= self.num_layers <= len(self._layers):

@@ -41,6 +41,7 @@ def import_mace() -> SimpleNamespace:
     torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
     try:
         with quiet():
+            from e3nn.o3 import wigner_3j
             from mace import data
             from mace.calculators import foundations_models
             from mace.tools import (
@@ -62,6 +63,7 @@ def import_mace() -> SimpleNamespace:
         Batch=torch_geometric.Batch,
         default_dtype=torch_tools.default_dtype,
         ElementTable=utils.AtomicNumberTable,
+        wigner_3j=wigner_3j,
     )
 
 
