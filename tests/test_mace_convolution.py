@@ -226,6 +226,18 @@ def test_several_elements_and_heads():
     assert_close(-one.gradient(1.0).positions, calculator.get_forces(atoms), 1e-11)
 
 
+def test_model_in_single_precision():
+    single, double = (
+        MACEDescriptor(mace_calculator(tiny_mace()), dtype=d) for d in ("float32", "float64")
+    )
+    assert single.network.lean
+    assert (
+        single.network.module.products[0].symmetric_contractions.coefficients.dtype == torch.float32
+    )
+    ours, theirs = (d.forward(FRAMES[0]).gradient(1.0).positions for d in (single, double))
+    assert_close(ours, theirs, 1e-4)
+
+
 def test_cut_and_lean():
     calculator = mace_calculator(tiny_mace(("Cu", "Au", "Al")))
     cut = MACEDescriptor(calculator, elements=["Cu", "Al"])

@@ -133,7 +133,7 @@ class Convolution(torch.nn.Module):
         """
         n_atoms = len(node_features)
         inputs = [
-            node_features[:, columns].view(n_atoms, mul, dim).transpose(1, 2).flatten(1)
+            node_features[:, columns].reshape(n_atoms, mul, dim).transpose(1, 2).flatten(1)
             for columns, mul, dim in self._inputs
         ]
         blocks = edge_blocks(edge_index[1], n_atoms)

@@ -211,9 +211,10 @@ def frozen(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
-    """A cluster with two of each element in some order, dense enough for every pair to meet."""
+    """Eight atoms or more, two or more of each element, dense enough for every pair to meet."""
     rng = np.random.default_rng(0)
-    numbers = rng.permutation(np.repeat(sorted(numbers), 2))
+    copies = max(2, -(-8 // len(numbers)))
+    numbers = rng.permutation(np.repeat(sorted(numbers), copies))
     side = 0.7 * cutoff
     return Atoms(numbers=numbers, positions=rng.uniform(0.0, side, (len(numbers), 3)))
 
