@@ -362,6 +362,12 @@ def test_a_new_descriptor_changes_the_evaluator(model, surrogate, cu_surrogate):
     assert isinstance(calculator._evaluator, NetworkEvaluator)
 
 
+def test_a_model_with_heads_is_not_cut():
+    model = tiny_mace(["Cu", "Au"], heads=("one", "two"))
+    with pytest.raises(DescriptorError, match="leave elements out"):
+        MACEDescriptor(mace_calculator(model, head="one"), elements=["Cu"])
+
+
 def test_heads():
     model = tiny_mace(heads=("one", "two"))
     calculator = mace_calculator(model, head="two")

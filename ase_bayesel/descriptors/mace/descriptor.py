@@ -42,6 +42,11 @@ class MACEDescriptor:
     A model file is a Python pickle: loading one runs whatever code it holds, so
     load only files that you trust.
 
+    The usual blocks of the model are replaced by faster ones in a copy, after a
+    comparison on a small cluster (relative deviation at most 1e-10 in double,
+    1e-4 in single precision); ``network.lean`` tells whether that was possible.
+    The copy keeps the weights as they were when the descriptor was made.
+
     Exact force and virial rows cost D backward passes, or 3 N + 6 Jacobian-vector
     products where that is cheaper; `sketch` and `force_uncertainty` do with fewer.
     benchmarks/mace_step.py and mace_uncertainty.py measure what that means.
@@ -104,7 +109,8 @@ class MACEDescriptor:
             check_file(full.module, self.model_file)
         self._full = full
         self._cut = None if elements is None else list(elements)
-        self.network = full if elements is None else full.cut(numbers_of(elements))
+        network = full if elements is None else full.cut(numbers_of(elements))
+        self.network = network.to_lean()
         self._layers = layer_columns(full.module, components)
         self.num_layers = len(self._layers) if num_layers is None else int(num_layers)
         if not 1 <= self.num_layers <= len(self._layers):

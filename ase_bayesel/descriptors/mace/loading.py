@@ -24,7 +24,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what TorchScript, e3nn and mace warn about on import, loading and forward mode."""
+    """Silence what TorchScript, e3nn and mace warn about on import and loading."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(torch\.jit|e3nn|mace)\.")
         warnings.filterwarnings("ignore", message="The TorchScript type system")
@@ -42,6 +42,7 @@ def import_mace() -> SimpleNamespace:
     torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
     try:
         with quiet():
+            from e3nn.o3 import wigner_3j
             from mace import calculators, data
             from mace.calculators import foundations_models
             from mace.tools import (
@@ -66,6 +67,7 @@ def import_mace() -> SimpleNamespace:
         Batch=torch_geometric.Batch,
         default_dtype=torch_tools.default_dtype,
         ElementTable=utils.AtomicNumberTable,
+        wigner_3j=wigner_3j,
     )
 
 
