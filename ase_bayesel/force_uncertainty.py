@@ -44,14 +44,14 @@ class ForceSearch:
     measures by how much.
 
     The random directions follow from the structure: the same one gives the same answer.
-    In a structure so small that it costs no more, every atom is a candidate.
 
     Attributes
     ----------
     n_probes
         Random directions.
     n_candidates
-        Atoms whose deviation is formed exactly.
+        Atoms whose deviation is formed exactly. In a structure of at most twice as many,
+        all are.
     """
 
     n_probes: int = 4
@@ -67,7 +67,7 @@ class ForceSearch:
         """The leading atom of ``force_std / scales``; ``scales (n_atoms,)``."""
         one = descriptor.forward(atoms)
         candidates = np.arange(len(atoms))
-        if 3 * len(atoms) > 1 + self.n_probes + 3 * self.n_candidates:
+        if len(atoms) > 2 * self.n_candidates:
             estimate = self.estimate(one, posterior, _generator(atoms))
             candidates = np.argsort(estimate / scales)[::-1][: self.n_candidates]
         moves = np.eye(3 * len(atoms)).reshape(len(atoms), 3, len(atoms), 3)[candidates]
