@@ -22,6 +22,7 @@ from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
+from .force_uncertainty import ForceSearch
 from .inputs import check_inputs
 from .labelling import label_structure
 from .models import Progress, load_model, make_model
@@ -115,7 +116,11 @@ class Campaign:
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
         surrogate, potential = load_model(self.config, self.store, number - 1)
         calculator = BiasedCalculator(
-            potential, surrogate, tau=explore.tau, tau_rel=build_tau_rule(explore)
+            potential,
+            surrogate,
+            tau=explore.tau,
+            tau_rel=build_tau_rule(explore),
+            force_search=None if explore.trigger.exact else ForceSearch(),
         )
         saved = self.store.load_exploration(number, starts)
         if saved is None:

@@ -171,11 +171,16 @@ class WeightsConfig(Section):
 
 
 class TriggerConfig(Section):
-    """The criterion for a pick; units by kind: none, eV/A, eV/atom."""
+    """The criterion for a pick; units by kind: none, eV/A, eV/atom.
+
+    ``exact`` forms the force deviations of all atoms also for features of a network,
+    where a `ForceSearch` would do.
+    """
 
     kind: Literal["relative_force", "force", "energy_per_atom"] = "relative_force"
     threshold: PositiveFloat
     eps: PositiveFloat = 0.2
+    exact: bool = False
 
     @model_validator(mode="after")
     def _eps_only_where_used(self) -> TriggerConfig:

@@ -54,8 +54,8 @@ class ForceSearch:
         all are.
     """
 
-    n_probes: int = 4
-    n_candidates: int = 2
+    n_probes: int = 10
+    n_candidates: int = 4
 
     def __post_init__(self) -> None:
         if self.n_probes < 1 or self.n_candidates < 1:
