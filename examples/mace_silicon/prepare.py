@@ -27,7 +27,7 @@ from ase_bayesel.structures import PropertyKeys, canonical, read_frames, write_f
 HERE = Path(__file__).parent
 KEYS = PropertyKeys("REF_energy", "REF_forces")
 N_TRAIN, N_TEST, N_STARTS = 40, 20, 3
-EPOCHS = 60
+EPOCHS = 40
 
 
 def main() -> None:
