@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
+    from .feature_store import FeatureStore
+    from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
     from .surrogate import Surrogate, Weights, fit_surrogate
@@ -26,6 +28,7 @@ _ROOMS = {
     "Campaign": "campaign",
     "CampaignConfig": "config",
     "EnergyTrigger": "triggers",
+    "FeatureStore": "feature_store",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
     "MACEDescriptor": "descriptors.mace",
@@ -39,6 +42,7 @@ _ROOMS = {
     "fit_surrogate": "surrogate",
     "load_config": "config",
     "run_walker": "walkers",
+    "select": "pool",
 }
 
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "Campaign",
     "CampaignConfig",
     "EnergyTrigger",
+    "FeatureStore",
     "ForceTrigger",
     "Guards",
     "MACEDescriptor",
@@ -60,6 +65,7 @@ __all__ = [
     "fit_surrogate",
     "load_config",
     "run_walker",
+    "select",
 ]
 
 

@@ -35,3 +35,7 @@ class StoreError(BayeselError):
 
 class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
+
+
+class SelectionError(BayeselError):
+    """A selection from a pool is asked for what it cannot give."""

@@ -20,6 +20,10 @@ ROOMS = [
     "posterior",
     "evidence",
     "surrogate",
+    "selection",
+    "feature_store",
+    "candidates",
+    "pool",
     "bias",
     "prediction",
     "evaluation",
@@ -100,7 +104,9 @@ def test_importing_the_package_is_light():
     assert loaded_after("import ase_bayesel", HEAVY) == []
 
 
-@pytest.mark.parametrize("room", ["posterior", "bias", "evidence", "triangular", "errors"])
+@pytest.mark.parametrize(
+    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection"]
+)
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
 
