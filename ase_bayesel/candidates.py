@@ -155,25 +155,36 @@ def select_by_features(
         atoms, core_atoms = _standard_atoms(pool, core)
         return selection.entropy(atoms, n, core_atoms)
     fresh = _not_near(features, core_features)
-    chosen, n_fresh = pool.take(fresh), min(n, len(fresh))
-    if method == "random":
-        if rng is None:
-            raise SelectionError("random: give rng, a numpy Generator")
-        found = selection.simple_random(len(fresh), n_fresh, rng)
-    elif method == "atomic_cur":
-        found = selection.atomic_cur(_standard_atoms(chosen, core)[0], n_fresh)
-    else:
-        by_features = {
-            "k_medoids": selection.k_medoids,
-            "cur": selection.cur,
-            "direct": selection.direct,
-        }
-        found = by_features[method](features[fresh], n_fresh)
-    rest = np.setdiff1d(np.arange(len(features)), fresh)[: n - n_fresh]
+    rest = np.setdiff1d(np.arange(len(features)), fresh)[: max(n - len(fresh), 0)]
+    first = Selection(np.empty(0, int), np.empty(0))
+    if len(fresh):
+        atoms = _standard_atoms(pool.take(fresh), core)[0] if method == "atomic_cur" else ()
+        first = _blind(features[fresh], atoms, n - len(rest), method, rng)
     return Selection(
-        np.concatenate([fresh[found.indices], rest]),
-        np.concatenate([found.scores, np.full(len(rest), np.nan)]),
+        np.concatenate([fresh[first.indices], rest]),
+        np.concatenate([first.scores, np.full(len(rest), np.nan)]),
     )
+
+
+def _blind(
+    features: np.ndarray,
+    atoms: Sequence[np.ndarray],
+    n: int,
+    method: str,
+    rng: np.random.Generator | None,
+) -> Selection:
+    """A method that does not look at the core."""
+    if method == "atomic_cur":
+        return selection.atomic_cur(atoms, n)
+    if method == "k_medoids":
+        return selection.k_medoids(features, n)
+    if method == "cur":
+        return selection.cur(features, n)
+    if method == "direct":
+        return selection.direct(features, n)
+    if rng is None:
+        raise SelectionError("random: give rng, a numpy Generator")
+    return selection.simple_random(len(features), n, rng)
 
 
 def _not_near(features: np.ndarray, core: np.ndarray) -> np.ndarray:
@@ -221,7 +232,7 @@ class _OnDemand(Sequence):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if not 0 <= index < self._count:
             raise IndexError(index)
         if index in self._kept:

@@ -12,18 +12,25 @@ import numpy as np
 from ase import Atoms
 
 from .candidates import Aim, Candidates, select_bayesian, select_by_features
-from .descriptors.base import Descriptor, as_frames
+from .descriptors.base import Descriptor
 from .errors import SelectionError
 from .feature_store import FeatureStore, Frames, pool_features
 from .selection import Selection
 from .selection.result import check_vector
-from .structures import PROPERTIES, PropertyKeys, iterate_frames
+from .structures import PROPERTIES, PropertyKeys, check_structure, iterate_frames, structure_id
 from .surrogate import Surrogate, fit_surrogate
 
 TARGETED = ("i_optimal", "c_optimal")
 BAYESIAN = ("energy_variance", "force_variance", "information_gain", "weighted_sum", *TARGETED)
 BY_FEATURES = ("fps", "max_volume", "entropy", "k_medoids", "cur", "atomic_cur", "direct", "random")
 METHODS = (*BAYESIAN, *BY_FEATURES)
+NEEDED = {
+    "weights": ("weighted_sum",),
+    "targets": ("c_optimal",),
+    "coefficients": ("c_optimal",),
+}
+USERS = NEEDED | {"targets": TARGETED, "costs": BAYESIAN, "budget": BAYESIAN}
+"""Which methods need, and which use, the arguments that not all of them share."""
 
 
 def select(
@@ -95,9 +102,9 @@ def select(
     descriptor
         Not needed where ``core`` is a surrogate.
     core
-        What is labelled already: structures, or a surrogate fitted to them. Bayesian methods
-        fit structures by `fit_surrogate` with its defaults under ``keys``; for an unlabelled
-        core give a surrogate made of a prior and a noise, conditioned on it.
+        What is labelled already: structures, or for Bayesian methods a surrogate fitted to
+        them. Structures are fitted by `fit_surrogate` with its defaults under ``keys``; for an
+        unlabelled core give a surrogate made of a prior and a noise, conditioned on it.
     rng
         For random.
     keys
@@ -132,25 +139,35 @@ def select(
     StructureError
         Naming a structure of the pool, core or targets that cannot be used.
     """
-    _check_arguments(method, weights, targets, coefficients, costs, budget)
-    surrogate = _surrogate(core, descriptor, keys, properties) if method in BAYESIAN else None
+    _check_arguments(
+        method,
+        weights=weights,
+        targets=targets,
+        coefficients=coefficients,
+        costs=costs,
+        budget=budget,
+    )
     if descriptor is None and isinstance(core, Surrogate):
         descriptor = core.descriptor
     if descriptor is None:
         raise SelectionError("descriptor: give one, or a surrogate as core")
+    if method in BY_FEATURES and isinstance(core, Surrogate):
+        raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
+    surrogate = _surrogate(core, descriptor, keys, properties) if method in BAYESIAN else None
     if isinstance(frames, str | PathLike) and _needs_frames(method, surrogate, costs):
         frames = list(iterate_frames(frames))
 
     compute = partial(_candidates, descriptor, store, processes)
     pool, names = compute(frames, "pool", on_progress)
-    known, core_names = None, ()
-    if core is not None and not isinstance(core, Surrogate) and len(core) > 0:
-        known, core_names = compute(core, "core")
-    chosen = _distinct(names, core_names)
+    core_frames = () if core is None or isinstance(core, Surrogate) else core
+    for number, atoms in enumerate(core_frames):
+        check_structure(atoms, f"core frame {number}")
+    chosen = _distinct(names, [structure_id(atoms) for atoms in core_frames])
     _check_number(n, len(chosen), len(names))
+    goals = None if targets is None else compute(targets, "targets")[0]
     aim = Aim(
         weights,
-        _target_rows(method, pool, coefficients, targets and compute(targets, "targets")[0]),
+        _target_rows(method, pool, coefficients, goals),
         _costs(costs, budget, pool),
         budget,
     )
@@ -159,40 +176,32 @@ def select(
     if surrogate is not None:
         found = select_bayesian(pool, n, method, surrogate, aim)
     else:
+        known = compute(core_frames, "core")[0] if core_frames else None
         found = select_by_features(pool, n, method, known, rng)
     return Selection(chosen[found.indices], found.scores)
 
 
-def _check_arguments(method: str, weights, targets, coefficients, costs, budget) -> None:
+def _check_arguments(method: str, **given: Any) -> None:
     if method not in METHODS:
         raise SelectionError(f"method: unknown {method!r}; known: {', '.join(METHODS)}")
-    used = {
-        "weights": (weights, ("weighted_sum",), True),
-        "targets": (targets, TARGETED, method == "c_optimal"),
-        "coefficients": (coefficients, ("c_optimal",), True),
-        "costs": (costs, BAYESIAN, False),
-        "budget": (budget, BAYESIAN, False),
-    }
-    for name, (value, users, required) in used.items():
-        if value is not None and method not in users:
+    for name, value in given.items():
+        if value is not None and method not in USERS[name]:
             raise SelectionError(f"{name}: not used by {method}")
-        if value is None and method in users and required:
+        if value is None and method in NEEDED.get(name, ()):
             raise SelectionError(f"{name}: {method} needs it")
 
 
 def _surrogate(
     core: Surrogate | Sequence[Atoms] | None,
-    descriptor: Descriptor | None,
+    descriptor: Descriptor,
     keys: PropertyKeys,
     properties: Sequence[str] | None,
 ) -> Surrogate:
     if core is None:
         raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
     if not isinstance(core, Surrogate):
-        if descriptor is None:
-            raise SelectionError("descriptor: give one, or a surrogate as core")
         core = fit_surrogate(core, descriptor, keys.energy, keys.forces, keys.virial)
-    elif descriptor is not None and descriptor.spec() != core.descriptor.spec():
+    elif descriptor.spec() != core.descriptor.spec():
         raise SelectionError("descriptor: differs from that of the surrogate; leave it out")
     if properties is None:
         return core
@@ -218,7 +227,7 @@ def _candidates(
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Candidates, tuple[str, ...]]:
     """Structures with their feature rows, and their ids; a file's structures are not kept."""
-    kept = None if isinstance(source, str | PathLike) else as_frames(source)
+    kept = None if isinstance(source, str | PathLike) else list(source)
     found = pool_features(
         source if kept is None else kept, descriptor, store, processes, on_progress, where
     )

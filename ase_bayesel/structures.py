@@ -58,11 +58,7 @@ def read_frames(path: str | PathLike) -> list[Atoms]:
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise StructureError(f"{path}: the file is empty")
+    path = _existing(path)
     try:
         frames = read(path, index=":")
     except Exception as error:  # ASE's readers raise anything from KeyError to their own
@@ -82,9 +78,7 @@ def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    path, number = Path(path), 0
-    if not path.is_file():
-        raise StructureError(f"{path}: no such file")
+    path, number = _existing(path), 0
     stream = iread(path, index=":")
     while True:
         try:
@@ -96,6 +90,15 @@ def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
         check_structure(atoms, f"{path}, frame {number}")
         yield atoms
         number += 1
+
+
+def _existing(path: str | PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise StructureError(f"{path}: the file is empty")
+    return path
 
 
 def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:

@@ -63,8 +63,13 @@ def farthest_points(features: np.ndarray, n: int, core: np.ndarray | None = None
         best = int(np.argmax(distance))
         picks.append(best)
         scores.append(float(distance[best]))
-        to_pick = np.linalg.norm(features - features[best], axis=1)
+        to_pick = _distance(features, features[best])
         first_of_all = len(picks) == 1 and start is not core
         distance = to_pick if first_of_all else np.minimum(distance, to_pick)
         distance[picks] = -np.inf
     return selection(picks, scores)
+
+
+def _distance(features: np.ndarray, point: np.ndarray) -> np.ndarray:
+    blocks = row_blocks(len(features))
+    return np.concatenate([np.linalg.norm(features[b] - point, axis=1) for b in blocks])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..posterior import Posterior
+from ..triangular import append_rows
 from .greedy import greedy
 from .result import Selection, check_number
 from .scores import information_gain
@@ -46,9 +47,11 @@ def entropy(
     Scores are gains of entropy, nats.
     """
     check_number(n, len(atoms))
-    known = Posterior.isotropic(atoms[0].shape[1], 1.0 / np.sqrt(ridge * (1 + len(core))))
+    width = atoms[0].shape[1]
+    factor = np.sqrt(ridge * (1 + len(core))) * np.eye(width)
     for values in core:
-        known = known.condition(_rows(values))
+        factor = append_rows(factor, _rows(values))
+    known = Posterior(factor, np.zeros(width))
 
     def rows(index: int) -> np.ndarray:
         return _rows(atoms[index])

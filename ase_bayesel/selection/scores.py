@@ -5,7 +5,7 @@ All of them but `target_reduction` shrink, or stay, as the posterior learns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def weighted_sum(
     return score
 
 
-def _each(one) -> Score:
+def _each(one: Callable[[Posterior, int], float]) -> Score:
     def score(posterior: Posterior, indices: np.ndarray) -> np.ndarray:
         return np.array([one(posterior, int(index)) for index in indices])
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.linalg import qr, solve
 
 from .result import Selection, check_matrix, check_number, selection
+from .whitened import row_blocks
 
 TOLERANCE = 1.001
 """A row enters the active set if it makes the volume at least this many times larger."""
@@ -83,4 +84,6 @@ def _swap(swaps: np.ndarray, row: int, place: int) -> None:
     """Bring B = X A^-1 up to date, in place, after row ``row`` of X has entered A at ``place``."""
     step = swaps[row].copy()
     step[place] -= 1.0
-    swaps -= np.outer(swaps[:, place] / swaps[row, place], step)
+    factors = swaps[:, place] / swaps[row, place]
+    for block in row_blocks(len(swaps)):
+        swaps[block] -= np.outer(factors[block], step)
