@@ -19,7 +19,7 @@ def cur(features: np.ndarray, n: int) -> Selection:
 
     Each pick has the largest component of the leading left singular vector; all rows are then
     made orthogonal to it (``CUR`` of scikit-matter with k = 1). Greedy, so that fewer picks
-    are a prefix of more. Past the numerical rank of the features, where no row has anything
+    are a prefix of more. From the numerical rank of the features on, where rows have nothing
     left, the others follow in the order of the pool.
 
     Parameters
@@ -34,7 +34,8 @@ def cur(features: np.ndarray, n: int) -> Selection:
     No scores.
     """
     check_number(n, len(check_matrix("features", features)))
-    rank = int(np.linalg.matrix_rank(features, rtol=RANK_TOLERANCE)) if features.size else 0
+    spread = np.linalg.svd(features, compute_uv=False) if features.size else np.zeros(1)
+    rank = int(np.sum(spread > RANK_TOLERANCE * spread[0]))
     picks: list[int] = []
     if rank > 1:
         model = optional("skmatter.sample_selection", "scikit-matter").CUR(
