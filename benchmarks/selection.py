@@ -2,10 +2,10 @@
 
     python benchmarks/selection.py [--sizes 10000 100000] [--output FILE]
 
-Rows of D = 668 random features whose spectrum decays by five decades, as that of linear ACE
-on silicon does, with lengths that vary from structure to structure or, harder for a lazy
-method, are all equal. The core posterior has the prior and 200 such rows. Compared are, with
-energy rows and the variance of the energy as the score,
+Rows of D = 668 random features whose spectrum decays by five decades, with lengths that vary
+from structure to structure or, harder for a lazy method, are all equal. The core posterior has
+the prior and 200 such rows. Compared are, with energy rows and the variance of the energy as
+the score,
 
 * `ase_bayesel.selection.energy_variance`, whole runs;
 * a BLAS refactorisation per pick: Cholesky factor of the precision, one triangular solve with
