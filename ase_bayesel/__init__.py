@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
     from .feature_store import FeatureStore
+    from .fitting import Weights, fit_surrogate
+    from .force_uncertainty import ForceSearch
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
-    from .surrogate import Surrogate, Weights, fit_surrogate
+    from .surrogate import Surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
-    from .walkers import WalkerStep, run_walker
+    from .walkers import WalkerStep, run_walker, run_walkers
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,7 @@ _ROOMS = {
     "CampaignConfig": "config",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
+    "ForceSearch": "force_uncertainty",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
     "MACEDescriptor": "descriptors.mace",
@@ -38,11 +41,12 @@ _ROOMS = {
     "Surrogate": "surrogate",
     "TauRule": "bias",
     "WalkerStep": "walkers",
-    "Weights": "surrogate",
-    "fit_surrogate": "surrogate",
+    "Weights": "fitting",
+    "fit_surrogate": "fitting",
     "load_config": "config",
     "run_walker": "walkers",
     "select": "pool",
+    "run_walkers": "walkers",
 }
 
 __all__ = [
@@ -52,6 +56,7 @@ __all__ = [
     "CampaignConfig",
     "EnergyTrigger",
     "FeatureStore",
+    "ForceSearch",
     "ForceTrigger",
     "Guards",
     "MACEDescriptor",
@@ -65,6 +70,7 @@ __all__ = [
     "fit_surrogate",
     "load_config",
     "run_walker",
+    "run_walkers",
     "select",
 ]
 

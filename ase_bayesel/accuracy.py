@@ -1,4 +1,4 @@
-"""Errors of a fitted surrogate on structures that carry labels."""
+"""Errors of a potential on structures that carry labels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from .structures import PropertyKeys, targets
 from .surrogate import Surrogate
@@ -36,19 +37,28 @@ class Parity:
         return _rmse(self.forces_predicted - self.forces)
 
 
-def compare(surrogate: Surrogate, frames: Sequence[Atoms], keys: PropertyKeys) -> Parity:
-    """Predictions of the mean against the labels that the structures carry under ``keys``."""
+def compare(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    potential: Calculator | None = None,
+) -> Parity:
+    """Predictions against the labels that the structures carry under ``keys``.
+
+    They are those of the ``potential``, by default the surrogate's mean; the
+    surrogate gives the standard deviations.
+    """
     columns: dict[str, list[float]] = {name: [] for name in Parity.__dataclass_fields__}
-    calculator = surrogate.calculator()
+    potential = surrogate.calculator() if potential is None else potential
     for k, atoms in enumerate(frames):
         found = targets(atoms, keys, f"test frame {k}")
         if found.energy is not None:
             columns["energy"].append(found.energy / len(atoms))
-            columns["energy_predicted"].append(calculator.get_potential_energy(atoms) / len(atoms))
+            columns["energy_predicted"].append(potential.get_potential_energy(atoms) / len(atoms))
             columns["energy_std"].append(surrogate.energy_std(atoms) / len(atoms))
         if found.forces is not None:
             columns["forces"].extend(found.forces.ravel())
-            columns["forces_predicted"].extend(calculator.get_forces(atoms).ravel())
+            columns["forces_predicted"].extend(potential.get_forces(atoms).ravel())
     return Parity(**{name: np.array(values, float) for name, values in columns.items()})
 
 

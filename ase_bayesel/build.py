@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
 from .bias import TauRule
-from .config import CampaignConfig, EngineConfig, ExploreConfig
+from .config import (
+    ACEConfig,
+    CampaignConfig,
+    EngineConfig,
+    ExploreConfig,
+    MACEPotentialConfig,
+    MACERefitConfig,
+)
 from .descriptors import Descriptor
+from .errors import ConfigError
+from .fitting import Weights
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
-from .surrogate import Weights
+from .refit import CommandRefitter, MACERefitter, Refitter
+from .surrogate import Surrogate
 from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger, Trigger
 
 
@@ -29,12 +41,78 @@ def cpu_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def build_descriptor(config: CampaignConfig) -> Descriptor:
-    """The descriptor of the campaign."""
-    from .descriptors.ace import ACEDescriptor
+def initial_potential(config: CampaignConfig) -> Path | None:
+    """The file of the potential that the campaign starts from, if it has one.
 
-    ace = config.descriptor
-    return ACEDescriptor(ace.elements, ace.order, ace.totaldegree, ace.cutoff)
+    Raises
+    ------
+    DescriptorError
+        If a MACE model is neither there nor reachable by its name.
+    ConfigError
+        If another model file is missing.
+    """
+    potential = config.potential
+    if isinstance(potential, MACEPotentialConfig):
+        from .descriptors.mace.loading import locate
+
+        return locate(potential.model)
+    model = None if potential is None else potential.model
+    if model is not None and not model.is_file():
+        raise ConfigError(f"{model}: no such file (potential.model)")
+    return model
+
+
+def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descriptor:
+    """The descriptor of a round; ``potential`` is the file of the round's potential."""
+    features = config.descriptor
+    if isinstance(features, ACEConfig):
+        from .descriptors.ace import ACEDescriptor
+
+        return ACEDescriptor(
+            features.elements, features.order, features.totaldegree, features.cutoff
+        )
+    from .descriptors.mace import MACEDescriptor
+
+    own = isinstance(config.potential, MACEPotentialConfig) and features.model is None
+    options = {}
+    if own:
+        options = {key: getattr(config.potential, key) for key in ("head", "dtype", "device")}
+    return MACEDescriptor(
+        potential if own else features.model,
+        components=features.components,
+        num_layers=features.num_layers,
+        elements=features.elements,
+        **options,
+    )
+
+
+def build_potential(config: CampaignConfig, model: Path | None, surrogate: Surrogate) -> Calculator:
+    """The potential of a round: from its file, or the mean of the surrogate."""
+    potential = config.potential
+    if potential is None:
+        return surrogate.calculator()
+    if isinstance(potential, MACEPotentialConfig):
+        from .descriptors.mace.loading import mace_calculator
+
+        return mace_calculator(model, potential.head, potential.dtype, potential.device)
+    own = {} if model is None else {"model": str(model)}
+    return imported_factory(potential.factory, "potential.factory", **own, **potential.parameters)()
+
+
+def build_refitter(config: CampaignConfig) -> Refitter | None:
+    """How the potential is trained on new labels; None where it is not."""
+    refit = config.refit
+    if refit is None:
+        return None
+    options = refit.model_dump(exclude={"kind"})
+    if not isinstance(refit, MACERefitConfig):
+        return CommandRefitter(**options)
+    return MACERefitter(
+        head=config.potential.head,
+        dtype=config.potential.dtype,
+        device=config.potential.device,
+        **options,
+    )
 
 
 def build_weights(config: CampaignConfig) -> Weights | None:
@@ -70,11 +148,14 @@ def build_engine(labelling: EngineConfig | str) -> CalculatorFactory | None:
         return None
     if labelling.kind == "tblite":
         return tblite_factory(labelling.method, **labelling.parameters)
-    return imported_factory(labelling.factory, **labelling.parameters)
+    if labelling.kind == "surrogate":
+        return Surrogate.load(labelling.model).calculator
+    return imported_factory(labelling.factory, "labelling.factory", **labelling.parameters)
 
 
 def engine_name(labelling: EngineConfig | str) -> str:
     """What a label says of its origin."""
     if isinstance(labelling, str):
         return "by hand"
-    return labelling.method if labelling.kind == "tblite" else labelling.factory
+    names = {"tblite": "method", "import": "factory", "surrogate": "model"}
+    return str(getattr(labelling, names[labelling.kind]))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .bias import TauHistory, TauRule
+from .descriptors.base import JointDescriptor
 from .evaluation import Evaluation, choose_evaluator
+from .force_uncertainty import ForceSearch, LeadingForce
 from .prediction import JoinedPrediction, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
@@ -46,6 +49,10 @@ class BiasedCalculator(Calculator):
         Evaluate unbiased and bias forces separately every time, also where one
         backward pass would do for their sum.
 
+    force_search
+        How triggers find the largest force uncertainty where the features belong to a
+        network, so that the full Jacobian is dear. None forms it all the same.
+
     ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
     or `tau` discards cached results; a new surrogate also clears the history of
     `tau_rel`.
@@ -60,6 +67,7 @@ class BiasedCalculator(Calculator):
         tau: float | None = None,
         tau_rel: float | TauRule | None = None,
         separate: bool = False,
+        force_search: ForceSearch | None = ForceSearch(),
     ) -> None:
         super().__init__()
         if (tau is None) == (tau_rel is None):
@@ -71,6 +79,7 @@ class BiasedCalculator(Calculator):
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
         self._history = TauHistory()
         self.separate = separate
+        self.force_search = force_search
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
         self._evaluation: Evaluation | None = None
@@ -83,10 +92,18 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
+        self._history = TauHistory()
+        self.adopt(surrogate)
+
+    def adopt(self, surrogate: Surrogate) -> None:
+        """Go on with another surrogate: results are discarded, the running averages are kept.
+
+        For a trajectory that continues after a pick has made its uncertainties smaller.
+        """
         if surrogate.descriptor is not self._surrogate.descriptor:
             self._evaluator = choose_evaluator(self.mlip, surrogate.descriptor)
         self._surrogate = surrogate
-        self.forget()
+        self.reset()
 
     def forget(self) -> None:
         """Drop cached results and the running averages: a new trajectory begins."""
@@ -117,6 +134,15 @@ class BiasedCalculator(Calculator):
         if self._prediction is None:
             raise RuntimeError("no evaluation yet: ask for an energy or forces first")
         return self._prediction
+
+    @property
+    def gathers(self) -> bool:
+        """Whether evaluations of several such calculators can share one pass."""
+        return self._evaluator.gathers
+
+    def release(self) -> None:
+        """Free the memory of the last pass; results stay, and `prediction` repeats it on demand."""
+        self._evaluation = None
 
     def reset(self) -> None:
         """Forget all results."""
@@ -183,6 +209,8 @@ class BiasedCalculator(Calculator):
             energy_std=sigma,
             tau=tau,
             _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
+            _sigma_forces=parts.sigma.forces,
+            _search=self._search(self.atoms.copy()),
         )
 
     def _joined(
@@ -199,7 +227,15 @@ class BiasedCalculator(Calculator):
             return Parts(biased.plus(tau, of_sigma), of_sigma)
 
         uncertainty = _deferred(self._surrogate, atoms)
-        return JoinedPrediction(found.energy, sigma, tau, biased, take_apart, uncertainty)
+        return JoinedPrediction(
+            found.energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+        )
+
+    def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:
+        descriptor, posterior = self._surrogate.descriptor, self._surrogate.posterior
+        if self.force_search is None or not isinstance(descriptor, JointDescriptor):
+            return None
+        return partial(self.force_search, descriptor, posterior, atoms)
 
 
 def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:

@@ -17,39 +17,20 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import (
-    build_descriptor,
-    build_engine,
-    build_guards,
-    build_tau_rule,
-    build_trigger,
-    build_weights,
-    engine_name,
-)
+from .build import build_engine, build_guards, build_tau_rule, build_trigger, engine_name
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
 from .inputs import check_inputs
 from .labelling import label_structure
+from .models import Progress, load_model, make_model
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
-from .surrogate import Surrogate, fit_surrogate
 from .walkers import WalkerStep, run_walker
 
-MAY_CHANGE = ("stop.", "threads")
+MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h")
 """Fields of the config that a campaign may change on its way."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Something moved: ``done`` of ``total`` units of a stage of a round."""
-
-    round_number: int
-    stage: str
-    done: int
-    total: int
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +53,7 @@ class Campaign:
         A validated config with absolute paths (`load_config`).
     directory
         Where everything is kept. If it holds a campaign already, that one is
-        continued; of the config only ``stop`` and ``threads`` may have changed.
+        continued; of the config only `MAY_CHANGE` may have changed.
 
     Raises
     ------
@@ -88,7 +69,6 @@ class Campaign:
         self._keys = PropertyKeys(
             config.data.energy_key, config.data.forces_key, config.data.virial_key
         )
-        self._descriptor = build_descriptor(config)
         self._factory = build_engine(config.labelling)
         if self.store.exists:
             self._check_same_config()
@@ -133,9 +113,9 @@ class Campaign:
         explore = self.config.explore
         first = (number - 1) * explore.walkers
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
-        surrogate = Surrogate.load(self.store.model_path(number - 1))
+        surrogate, potential = load_model(self.config, self.store, number - 1)
         calculator = BiasedCalculator(
-            surrogate.calculator(), surrogate, tau=explore.tau, tau_rel=build_tau_rule(explore)
+            potential, surrogate, tau=explore.tau, tau_rel=build_tau_rule(explore)
         )
         saved = self.store.load_exploration(number, starts)
         if saved is None:
@@ -210,21 +190,16 @@ class Campaign:
         return 0
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
-        frames = self._train + self._labelled(number)
-        yield Progress(number, "refit", 0, len(frames))
-        data = self.config.data
-        surrogate = fit_surrogate(
-            frames,
-            self._descriptor,
-            data.energy_key,
-            data.forces_key,
-            data.virial_key,
-            data.e0s,
-            build_weights(self.config),
+        labelled = self._labelled(number)
+        frames = self._train + labelled
+        known = len(self._labelled(number - 1))
+        surrogate = yield from make_model(
+            self.config, self.store, number, frames, len(self._train), len(labelled) - known
         )
-        self.store.save_model(number, surrogate)
-        yield Progress(number, "refit", len(frames), len(frames))
-        parity = compare(surrogate, self._test, self._keys) if self._test else None
+        parity = None
+        if self._test:
+            _, potential = load_model(self.config, self.store, number)
+            parity = compare(surrogate, self._test, self._keys, potential)
         failed = sum(self.store.label_failed(structure_id(pick)) for pick in state.picks)
         report = RoundReport(
             round_number=number,

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
 from .errors import ConfigError
+
+MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
+
+
+def _absolute(given: Path, info: ValidationInfo) -> Path:
+    """Environment variables expanded; relative to the config file where that is known."""
+    expanded = os.path.expandvars(given)
+    if "$" in expanded:
+        raise ValueError(f"{given}: set the environment variable that it names")
+    return Path(expanded) if info.context is None else info.context["folder"] / expanded
+
+
+def _located(given: str, info: ValidationInfo) -> str:
+    """The same for a model, unless it is given by name."""
+    return given if MODEL_NAME.fullmatch(given) else str(_absolute(Path(given), info))
+
+
+InputPath = Annotated[Path, AfterValidator(_absolute)]
+ModelFile = Annotated[str, AfterValidator(_located)]
+KINDS = ("ace", "mace", "import", "command", "tblite", "surrogate")
+Dtype = Literal["float32", "float64"]
+FACTORY = r"^[\w.]+:\w+$"
 
 
 class Section(BaseModel):
@@ -37,14 +64,98 @@ class ACEConfig(Section):
     cutoff: PositiveFloat = 5.0
 
 
+class MACEFeaturesConfig(Section):
+    """Node features of a MACE model; see `MACEDescriptor`.
+
+    Without a ``model`` they are those of the potential itself, and change with it.
+    ``force_projections`` is that of `fit_surrogate`.
+    """
+
+    kind: Literal["mace"]
+    model: ModelFile | None = None
+    components: Literal["invariant", "all"] = "invariant"
+    num_layers: PositiveInt | None = None
+    elements: list[str] | None = Field(None, min_length=1)
+    force_projections: PositiveInt | None = 32
+
+
+def _kind(given: Any) -> Any:
+    """Kind of a descriptor; linear ACE where none is named."""
+    return given.get("kind", "ace") if isinstance(given, dict) else getattr(given, "kind", None)
+
+
+DescriptorConfig = Annotated[
+    Annotated[ACEConfig, Tag("ace")] | Annotated[MACEFeaturesConfig, Tag("mace")],
+    Discriminator(_kind),
+]
+
+
+class MACEPotentialConfig(Section):
+    """A MACE model as the potential: a file, or a name such as ``mace_mp:medium``."""
+
+    kind: Literal["mace"]
+    model: ModelFile
+    head: str | None = None
+    dtype: Dtype = "float64"
+    device: str = "cpu"
+
+
+class ImportedPotentialConfig(Section):
+    """Any importable callable that returns an ASE calculator.
+
+    With a ``model`` it is called with ``model=<path>`` and these parameters, and
+    again after each refit with the path of the new model.
+    """
+
+    kind: Literal["import"]
+    factory: str = Field(pattern=FACTORY)
+    parameters: dict[str, Any] = {}
+    model: InputPath | None = None
+
+
+PotentialConfig = Annotated[
+    MACEPotentialConfig | ImportedPotentialConfig, Field(discriminator="kind")
+]
+
+
+class MACERefitConfig(Section):
+    """Fine-tuning by ``mace_run_train``; see `refit.MACERefitter`."""
+
+    kind: Literal["mace"]
+    max_epochs: PositiveInt = 100
+    checkpoint_epochs: PositiveInt = 25
+    learning_rate: PositiveFloat = 5e-4
+    ema: bool = True
+    batch_size: PositiveInt = 5
+    valid_fraction: float = Field(0.1, gt=0.0, le=0.5)
+    replay: bool = True
+    energy_weight: NonNegativeFloat = 10.0
+    forces_weight: NonNegativeFloat = 100.0
+    stress_weight: NonNegativeFloat = 10.0
+    e0s: Literal["data", "model"] = "data"
+    time_limit_h: PositiveFloat | None = None
+    options: dict[str, str | bool | int | float] = {}
+
+
+class CommandRefitConfig(Section):
+    """Refit by a command of the user's own; see `refit.CommandRefitter`."""
+
+    kind: Literal["command"]
+    command: list[str] = Field(min_length=1)
+    time_limit_h: PositiveFloat | None = None
+
+
+RefitConfig = Annotated[MACERefitConfig | CommandRefitConfig, Field(discriminator="kind")]
+
+
 class DataConfig(Section):
     """Where structures and labels come from.
 
     Paths are relative to the config file; environment variables are expanded.
     """
 
-    train: Path
-    test: Path | None = None
+    train: InputPath
+    test: InputPath | None = None
     energy_key: str = "REF_energy"
     forces_key: str | None = "REF_forces"
     virial_key: str | None = None
@@ -84,7 +195,7 @@ class GuardsConfig(Section):
 class ExploreConfig(Section):
     """Biased MD of one round."""
 
-    starts: Path
+    starts: InputPath
     walkers: PositiveInt = 4
     steps: PositiveInt = 2000
     picks: PositiveInt = 5
@@ -118,11 +229,20 @@ class ImportedConfig(Section):
     """Any importable callable that returns an ASE calculator."""
 
     kind: Literal["import"]
-    factory: str = Field(pattern=r"^[\w.]+:\w+$")
+    factory: str = Field(pattern=FACTORY)
     parameters: dict[str, Any] = {}
 
 
-EngineConfig = Annotated[TBLiteConfig | ImportedConfig, Field(discriminator="kind")]
+class SurrogateConfig(Section):
+    """A saved surrogate as the teacher."""
+
+    kind: Literal["surrogate"]
+    model: InputPath
+
+
+EngineConfig = Annotated[
+    TBLiteConfig | ImportedConfig | SurrogateConfig, Field(discriminator="kind")
+]
 
 
 class StopConfig(Section):
@@ -135,22 +255,38 @@ class StopConfig(Section):
 class CampaignConfig(Section):
     """Everything a campaign needs to know.
 
-    ``threads`` limits torch and BLAS: structures of a few hundred atoms are
-    fastest on one.
+    Without a ``potential`` the linear surrogate itself is the potential and is
+    fitted in each round. With one, ``refit`` says how it is trained on the new
+    labels; without ``refit`` it stays as it is. ``threads`` limits torch and BLAS:
+    structures of a few hundred atoms are fastest on one.
     """
 
     seed: int = Field(0, ge=0)
     threads: PositiveInt = 1
-    descriptor: ACEConfig
+    potential: PotentialConfig | None = None
+    descriptor: DescriptorConfig
+    refit: RefitConfig | None = None
     data: DataConfig
     weights: WeightsConfig | None = WeightsConfig()
     explore: ExploreConfig
     labelling: EngineConfig | Literal["none"]
     stop: StopConfig = StopConfig()
 
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> CampaignConfig:
+        mace = isinstance(self.potential, MACEPotentialConfig)
+        features = self.descriptor
+        if isinstance(features, MACEFeaturesConfig) and features.model is None and not mace:
+            raise ValueError("descriptor.model is missing: the potential is no MACE model")
+        if isinstance(self.refit, MACERefitConfig) and not mace:
+            raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
+        if self.refit is not None and getattr(self.potential, "model", None) is None:
+            raise ValueError("refit: needs a potential with a model file to start from")
+        return self
+
 
 def load_config(path: str | Path) -> CampaignConfig:
-    """Read and validate a YAML config; its relative paths are made absolute.
+    """Read and validate a YAML config; its relative paths become absolute.
 
     Raises
     ------
@@ -166,37 +302,28 @@ def load_config(path: str | Path) -> CampaignConfig:
         raise ConfigError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
-    config = validate_config(raw, str(path))
-    base = path.resolve().parent
-
-    def absolute(given: Path) -> Path:
-        expanded = os.path.expandvars(given)
-        if "$" in expanded:
-            raise ConfigError(f"{path}: {given}: set the environment variable that it names")
-        return base / expanded
-
-    test = config.data.test
-    data = config.data.model_copy(
-        update={
-            "train": absolute(config.data.train),
-            "test": None if test is None else absolute(test),
-        }
-    )
-    explore = config.explore.model_copy(update={"starts": absolute(config.explore.starts)})
-    return config.model_copy(update={"data": data, "explore": explore})
+    return validate_config(raw, str(path), path.resolve().parent)
 
 
-def validate_config(raw: dict[str, Any], where: str) -> CampaignConfig:
-    """The config in a mapping; a `ConfigError` lists every field that is wrong."""
+def validate_config(raw: dict[str, Any], where: str, folder: Path | None = None) -> CampaignConfig:
+    """The config in a mapping; a `ConfigError` lists every field that is wrong.
+
+    Relative paths are taken from ``folder``.
+    """
+    context = None if folder is None else {"folder": folder}
     try:
-        return CampaignConfig.model_validate(raw)
+        return CampaignConfig.model_validate(raw, context=context)
     except ValidationError as error:
         lines = [f"  {_field(entry)}: {entry['msg']}" for entry in error.errors()]
         raise ConfigError(f"{where}: invalid config\n" + "\n".join(lines)) from error
 
 
 def _field(entry: Any) -> str:
-    return ".".join(str(part) for part in entry["loc"]) or "(top level)"
+    """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
+    section, *rest = [*map(str, entry["loc"])] or ["(top level)"]
+    if section in ("descriptor", "potential", "refit", "labelling"):
+        rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
+    return ".".join([section, *rest])
 
 
 def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

@@ -7,13 +7,14 @@ deviation of their noise they enter a posterior.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
 
-from .descriptors.base import Descriptor, Features
+from .descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from .structures import PROPERTIES, PropertyKeys, Targets, composition_energy, targets
 from .triangular import append_rows
 
@@ -22,6 +23,8 @@ BATCH_ROWS = 512
 
 OnProgress = Callable[[int, int], None]
 """Called with (structures done, structures in all)."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,15 @@ def usable_properties(atoms: Atoms, properties: Sequence[str]) -> tuple[str, ...
     return tuple(p for p in properties if p != "virial" or bool(atoms.pbc.all()))
 
 
-def property_rows(features: Features, prop: str) -> np.ndarray:
-    """Unweighted rows: energy ``(1, D)``, forces ``(3 n, D)`` or virial ``(6, D)``."""
+def property_rows(features: Features | Sketch, prop: str) -> np.ndarray:
+    """Unweighted rows: energy ``(1, D)``, forces ``(3 n, D)`` or virial ``(6, D)``.
+
+    A sketch has its projections in place of the force rows.
+    """
     if prop == "energy":
         return features.total[None]
+    if isinstance(features, Sketch):
+        return features.force_rows if prop == "forces" else -features.strain.T
     if features.jacobian is None or features.strain is None:
         raise ValueError(f"{prop} rows need features with derivatives")
     if prop == "forces":
@@ -90,10 +98,13 @@ class RowFactor:
     _waiting: list[np.ndarray] = field(default_factory=list)
     _triangle: np.ndarray | None = None
 
-    def add(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Append rows ``(k, D)`` and their targets ``(k,)``."""
+    def add(self, rows: np.ndarray, values: np.ndarray, n_rows: int | None = None) -> None:
+        """Append rows ``(k, D)`` and their targets ``(k,)``.
+
+        ``n_rows`` is how many observations they stand for, k by default.
+        """
         self._waiting.append(np.column_stack([rows * self.column_scale, values]))
-        self.n_rows += len(rows)
+        self.n_rows += len(rows) if n_rows is None else n_rows
         if sum(len(block) for block in self._waiting) >= BATCH_ROWS:
             self._flush()
 
@@ -124,40 +135,61 @@ class DesignFactors:
     unlabelled: Mapping[str, RowFactor]
 
 
-def iterate_features(
-    frames: Sequence[Atoms], descriptor: Descriptor, on_progress: OnProgress | None = None
-) -> Iterator[Features]:
+def iterate_features(frames: Sequence[Atoms], descriptor: Descriptor) -> Iterator[Features]:
     """Features with derivatives of each structure in turn, computed in batches."""
+    for batch in _batches(frames):
+        yield from descriptor.compute(batch, derivatives=True)
+
+
+def iterate_sketches(
+    frames: Sequence[Atoms], descriptor: Descriptor, n_projections: int
+) -> Iterator[Features | Sketch]:
+    """Sketches of each structure in turn; features where those are no dearer.
+
+    The random numbers are the same in every call.
+    """
+    if not isinstance(descriptor, SketchingDescriptor) or descriptor.n_features <= n_projections:
+        yield from iterate_features(frames, descriptor)
+        return
+    rng = np.random.default_rng(0)
+    for batch in _batches(frames):
+        small = [atoms for atoms in batch if 3 * len(atoms) <= n_projections]
+        large = [atoms for atoms in batch if 3 * len(atoms) > n_projections]
+        exact: Iterator[Features | Sketch] = iter(descriptor.compute(small, derivatives=True))
+        sketched: Iterator[Features | Sketch] = iter(descriptor.sketch(large, n_projections, rng))
+        yield from (next(exact if 3 * len(a) <= n_projections else sketched) for a in batch)
+
+
+def _batches(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
     batch: list[Atoms] = []
-    done = 0
     for number, atoms in enumerate(frames, start=1):
         batch.append(atoms)
         if sum(map(len, batch)) >= BATCH_ATOMS or number == len(frames):
-            yield from descriptor.compute(batch, derivatives=True)
-            done += len(batch)
+            yield batch
             batch = []
-            if on_progress is not None:
-                on_progress(done, len(frames))
 
 
-def assemble(
+def assembling(
     frames: Sequence[Atoms],
     descriptor: Descriptor,
     keys: PropertyKeys,
     e0s: Mapping[str, float],
     column_scale: np.ndarray,
-    on_progress: OnProgress | None = None,
-) -> DesignFactors:
+    force_projections: int | None = None,
+) -> Generator[int, None, DesignFactors]:
     """Stream all structures into triangular factors, a few megabytes whatever their number.
 
     A structure with some labels contributes the rows that are labelled; one
     without any contributes the rows of every property in ``keys`` to the
-    unlabelled factors.
+    unlabelled factors. With ``force_projections`` the force rows are sketched (see
+    `iterate_sketches`). Yields how many structures are done.
     """
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
     unlabelled = {prop: RowFactor(column_scale) for prop in properties}
-    stream = iterate_features(frames, descriptor, on_progress)
+    stream: Iterator[Features | Sketch] = iterate_features(frames, descriptor)
+    if force_projections is not None:
+        stream = iterate_sketches(frames, descriptor, force_projections)
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {number}")
         baseline = composition_energy(atoms, e0s)
@@ -166,9 +198,28 @@ def assemble(
         for prop in usable_properties(atoms, properties):
             weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms))
             values = observed[prop]
-            if values is not None:
-                labelled[prop].add(property_rows(features, prop) / weight, values / weight)
-            elif not has_labels:
-                rows = property_rows(features, prop) / weight
+            if values is None and has_labels:
+                continue
+            rows = property_rows(features, prop) / weight
+            if values is None:
                 unlabelled[prop].add(rows, np.zeros(len(rows)))
+                continue
+            n_rows = len(values)
+            if prop == "forces" and isinstance(features, Sketch):
+                values = features.project(values.reshape(-1, 3))
+            labelled[prop].add(rows, values / weight, n_rows)
+        yield number + 1
     return DesignFactors(labelled, unlabelled)
+
+
+def finished(
+    steps: Generator[int, None, T], total: int = 0, on_progress: OnProgress | None = None
+) -> T:
+    """Run a generator that yields counts to its end; returns its value."""
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_progress is not None:
+            on_progress(done, total)

@@ -39,3 +39,15 @@ class LabellingError(BayeselError):
 
 class SelectionError(BayeselError):
     """A selection from a pool is asked for what it cannot give."""
+
+
+class CommandError(BayeselError):
+    """An external program cannot be started or has failed."""
+
+
+class TimeLimitError(CommandError):
+    """An external program was stopped because its time was up."""
+
+
+class RefitError(BayeselError):
+    """The potential could not be refitted; the last good model is still in place."""

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
+from . import gathering
 from .descriptors.base import (
     Descriptor,
     EnergyAndFeatures,
@@ -51,11 +52,13 @@ class Evaluator(Protocol):
 
     ``joined`` tells that `Evaluation.combined` is cheaper than its two parts;
     ``tau_interval`` is how often the parts are worth their price where only the
-    running averages of tau need them (see `TauRule`).
+    running averages of tau need them (see `TauRule`); ``gathers`` whether passes
+    of several walkers can become one (see `gathering`).
     """
 
     joined: bool
     tau_interval: int
+    gathers: bool
 
     def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
         """One forward pass.
@@ -91,6 +94,7 @@ class LinearEvaluator:
     descriptor: Descriptor
     joined: bool = True
     tau_interval: int = 1
+    gathers: bool = False
 
     def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
         """One forward pass of the descriptor."""
@@ -107,11 +111,12 @@ class NetworkEvaluator:
     descriptor: JointDescriptor
     joined: bool = True
     tau_interval: int = 10
+    gathers: bool = True
 
     def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
-        """One forward pass of the network."""
+        """One forward pass of the network, shared where walkers are gathered."""
         volume = _volume(atoms, want_stress)
-        return _JointEvaluation(self.descriptor.forward(atoms), volume)
+        return _JointEvaluation(gathering.forward(self.descriptor, atoms), volume)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class SeparateEvaluator:
     descriptor: Descriptor
     joined: bool = False
     tau_interval: int = 1
+    gathers: bool = False
 
     def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
         """Energy, forces and, where wanted or already there, stress; and the features."""

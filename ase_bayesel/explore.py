@@ -141,7 +141,8 @@ def _picked(step: WalkerStep, walker: int) -> Atoms:
     )
     if report.atom_index is not None:
         pick.info["bayesel_atom"] = report.atom_index
-    pick.arrays["bayesel_force_std"] = step.prediction.force_std.copy()
+    if not step.prediction.searched:
+        pick.arrays["bayesel_force_std"] = step.prediction.force_std.copy()
     return pick
 
 

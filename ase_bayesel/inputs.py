@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ase import Atoms
 
-from .build import build_descriptor, build_engine
+from .build import build_descriptor, build_engine, build_refitter, initial_potential
 from .config import CampaignConfig
 from .errors import ConfigError, StructureError
+from .refit import MACERefitter
 from .structures import PROPERTIES, PropertyKeys, read_frames, reference_energies, targets
 
 
@@ -25,7 +26,10 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     BayeselError
         Naming the file and the frame, or the field of the config.
     """
-    build_descriptor(config)
+    descriptor = build_descriptor(config, initial_potential(config))
+    refitter = build_refitter(config)
+    if isinstance(refitter, MACERefitter):
+        refitter.check()
     build_engine(config.labelling)
     data = config.data
     keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
@@ -34,7 +38,7 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         paths["test"] = data.test
     frames = {name: read_frames(path) for name, path in paths.items()}
     for name, path in paths.items():
-        _check_elements(frames[name], path, config.descriptor.elements)
+        _check_elements(frames[name], path, descriptor.elements)
     _check_training_labels(frames["train"], data.train, keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -51,7 +55,7 @@ def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]
         if unknown:
             raise ConfigError(
                 f"{path}, frame {k}: element {', '.join(unknown)} is not among "
-                f"descriptor.elements {list(elements)}"
+                f"the descriptor's elements {list(elements)}"
             )
 
 

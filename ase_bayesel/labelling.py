@@ -87,14 +87,16 @@ def tblite_factory(method: str, **parameters: Any) -> CalculatorFactory:
     return lambda: TBLite(method=method, verbosity=0, **parameters)
 
 
-def imported_factory(target: str, **parameters: Any) -> CalculatorFactory:
-    """Calculators made by any importable callable, ``package.module:callable``."""
+def imported_factory(target: str, field: str, **parameters: Any) -> CalculatorFactory:
+    """Calculators made by any importable callable, ``package.module:callable``.
+
+    ``field`` is the config's name for the target, for the error.
+    """
     module, _, name = target.partition(":")
     try:
         maker = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"labelling.factory: cannot import {target!r} ({error}); "
-            "write it as package.module:callable"
+            f"{field}: cannot import {target!r} ({error}); write it as package.module:callable"
         ) from error
     return lambda: maker(**parameters)

@@ -15,10 +15,11 @@ from .candidates import Aim, Candidates, select_bayesian, select_by_features
 from .descriptors.base import Descriptor
 from .errors import SelectionError
 from .feature_store import FeatureStore, Frames, pool_features
+from .fitting import fit_surrogate
 from .selection import Selection
 from .selection.result import check_vector
 from .structures import PROPERTIES, PropertyKeys, check_structure, iterate_frames, structure_id
-from .surrogate import Surrogate, fit_surrogate
+from .surrogate import Surrogate
 
 TARGETED = ("i_optimal", "c_optimal")
 BAYESIAN = ("energy_variance", "force_variance", "information_gain", "weighted_sum", *TARGETED)

@@ -125,6 +125,10 @@ class Posterior:
         """``(D, k)`` columns R^-T phi; their squared lengths are the variances."""
         return solve_triangular(self.precision_factor, self._checked(rows).T, trans="T")
 
+    def unwhiten(self, white: np.ndarray) -> np.ndarray:
+        """R^-1 z of the columns of ``(D, k)``: Sigma is the sum over an orthonormal basis."""
+        return solve_triangular(self.precision_factor, white)
+
     def variance(self, rows: np.ndarray) -> np.ndarray:
         """phi^T Sigma phi of each row, ``(k,)``; a single row ``(D,)`` gives a scalar array."""
         variances = np.sum(self.whiten(rows) ** 2, axis=0)
@@ -144,7 +148,7 @@ class Posterior:
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``(n, D)`` coefficient vectors drawn from the posterior."""
         normal = rng.standard_normal((self.n_features, n))
-        return self.mean + solve_triangular(self.precision_factor, normal).T
+        return self.mean + self.unwhiten(normal).T
 
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write an npz (no pickle) that `load` reads back bit for bit."""

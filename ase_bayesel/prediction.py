@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .force_uncertainty import LeadingForce, leading_force
 from .surrogate import Uncertainty
+
+
+class once:
+    """A property that is formed when first asked for, as by ``functools.cached_property``.
+
+    That one holds a lock meanwhile in Python 3.11, and walkers in lock-step, which
+    wait for each other in the middle of an evaluation, would wait for ever.
+    """
+
+    def __init__(self, method: Callable[[Any], Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        value = instance.__dict__[self.method.__name__] = self.method(instance)
+        return value
 
 
 class Response(NamedTuple):
@@ -63,6 +81,8 @@ class Prediction:
     energy_std: float
     tau: float
     _uncertainty: Callable[[], Uncertainty]
+    _sigma_forces: np.ndarray | None = None
+    _search: Callable[[np.ndarray], LeadingForce] | None = None
 
     @property
     def separated(self) -> bool:
@@ -74,7 +94,7 @@ class Prediction:
         """Forces on the biased surface, ``(n_atoms, 3)`` eV/A; always at hand."""
         return self.forces + self.bias_forces
 
-    @cached_property
+    @once
     def uncertainty(self) -> Uncertainty:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
         return self._uncertainty()
@@ -83,6 +103,29 @@ class Prediction:
     def force_std(self) -> np.ndarray:
         """``(n_atoms,)`` length of each atom's force deviation, eV/A."""
         return self.uncertainty.forces
+
+    @property
+    def searched(self) -> bool:
+        """Whether `leading_force` has to search, for want of exact deviations."""
+        return self._search is not None and "uncertainty" not in self.__dict__
+
+    def leading_force(self, scales: np.ndarray) -> LeadingForce:
+        """The atom with the largest ``force_std / scales``, and its exact force deviation.
+
+        Where the calculator has a `ForceSearch` and `uncertainty` is not known yet, it
+        may miss an atom whose ratio is somewhat larger.
+        """
+        if self.searched:
+            assert self._search is not None
+            return self._search(scales)
+        return leading_force(self.force_std, scales)
+
+    @property
+    def force_std_bound(self) -> np.ndarray:
+        """|grad_i sigma_E| ``(n_atoms,)``, eV/A: never above `force_std` (Cauchy-Schwarz)."""
+        if self._sigma_forces is None:
+            raise RuntimeError("this prediction was made without the gradient of sigma_E")
+        return np.linalg.norm(self._sigma_forces, axis=1)
 
     @property
     def stress_std(self) -> np.ndarray | None:
@@ -104,6 +147,7 @@ class JoinedPrediction(Prediction):
         biased: Response,
         take_apart: Callable[[], Parts],
         uncertainty: Callable[[], Uncertainty],
+        search: Callable[[np.ndarray], LeadingForce] | None,
     ) -> None:
         known = {
             "energy": energy,
@@ -111,6 +155,7 @@ class JoinedPrediction(Prediction):
             "energy_std": energy_std,
             "tau": tau,
             "_uncertainty": uncertainty,
+            "_search": search,
             "_biased": biased,
             "_take_apart": take_apart,
         }
@@ -124,23 +169,27 @@ class JoinedPrediction(Prediction):
     def biased_forces(self) -> np.ndarray:
         return self.__dict__["_biased"].forces
 
-    @cached_property
+    @once
     def _parts(self) -> Parts:
         return self.__dict__["_take_apart"]()
 
-    @cached_property
+    @once
     def forces(self) -> np.ndarray:  # type: ignore[override]
         return self._parts.unbiased.forces
 
-    @cached_property
+    @once
     def stress(self) -> np.ndarray | None:  # type: ignore[override]
         return self._parts.unbiased.stress
 
-    @cached_property
+    @once
     def bias_forces(self) -> np.ndarray:  # type: ignore[override]
         return -self.tau * self._parts.sigma.forces
 
-    @cached_property
+    @once
+    def _sigma_forces(self) -> np.ndarray:  # type: ignore[override]
+        return self._parts.sigma.forces
+
+    @once
     def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]
         sigma = self._parts.sigma.stress
         return None if sigma is None else -self.tau * sigma

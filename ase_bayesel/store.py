@@ -1,4 +1,4 @@
-"""The campaign directory: the only room that writes it.
+"""The campaign directory: the only room that writes it, but for a refit's own folder.
 
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
@@ -7,6 +7,8 @@
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
     round_0001/picks/           picked structures, in order
     round_0001/to_label.extxyz  the batch, when the exploration has ended
+    round_0001/refit/           what the refit of the potential left: logs, training data
+    round_0001/potential.*      the potential after the round's refit, if it has a file
     round_0001/model.npz        the surrogate after the round's refit
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
@@ -19,11 +21,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,28 +29,15 @@ from typing import Any
 import numpy as np
 import yaml
 from ase import Atoms
-from ase.io import write
 
 from .accuracy import Parity
-from .errors import BayeselError, StoreError
+from .errors import StoreError
 from .explore import ExploreState, WalkerState
+from .files import extxyz_bytes, npz_bytes, reading, write_atomically
 from .labelling import Label
 from .posterior import Posterior
 from .structures import read_frames
 from .surrogate import Surrogate
-
-DAMAGE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    BayeselError,
-)
-"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +94,11 @@ class Store:
         for stale in (self.directory / "inputs").glob("*.extxyz"):
             stale.unlink()
         for name, frames in inputs.items():
-            _write(self.directory / "inputs" / f"{name}.extxyz", _extxyz(frames))
+            write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
         self.write_config(config)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        _write(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
+        write_atomically(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def read_config(self) -> dict[str, Any]:
         try:
@@ -144,7 +129,7 @@ class Store:
         for k, pick in enumerate(state.picks):
             path = self._pick_path(number, k, pick.info["bayesel_id"])
             if not path.exists():
-                _write(path, _extxyz([pick]))
+                write_atomically(path, extxyz_bytes([pick]))
         buffer = io.BytesIO()
         posterior.save(buffer)
         arrays: dict[str, Any] = {
@@ -165,7 +150,7 @@ class Store:
             arrays[f"positions_{k}"] = walker.atoms.positions
             arrays[f"momenta_{k}"] = walker.atoms.get_momenta()
             arrays[f"cell_{k}"] = walker.atoms.cell.array
-        _write(directory / "explore.npz", _npz(arrays))
+        write_atomically(directory / "explore.npz", npz_bytes(arrays))
 
     def load_exploration(
         self, number: int, starts: Sequence[Atoms]
@@ -177,7 +162,7 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return None
-        with _reading(path) as data:
+        with reading(path) as data:
             meta = json.loads(str(data["meta"]))
             walkers = []
             for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
@@ -202,7 +187,7 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return 0
-        with _reading(path) as data:
+        with reading(path) as data:
             return len(json.loads(str(data["meta"]))["picks"])
 
     def read_trace(self, number: int) -> np.ndarray:
@@ -210,7 +195,7 @@ class Store:
         path = self.round_directory(number) / "explore.npz"
         if not path.exists():
             return ExploreState(()).trace
-        with _reading(path) as data:
+        with reading(path) as data:
             return data["trace"]
 
     def batch_path(self, number: int) -> Path:
@@ -222,7 +207,7 @@ class Store:
 
     def write_batch(self, number: int, picks: Sequence[Atoms]) -> None:
         if not self.batch_path(number).exists():
-            _write(self.batch_path(number), _extxyz(picks))
+            write_atomically(self.batch_path(number), extxyz_bytes(picks))
 
     def read_batch(self, number: int) -> list[Atoms]:
         """The picks of a round in order; empty if nothing was picked."""
@@ -240,10 +225,10 @@ class Store:
         if label.status == "ok":
             atoms = label.atoms.copy()
             atoms.info.update({f"bayesel_{key}": value for key, value in facts.items()})
-            _write(good, _extxyz([atoms]))
+            write_atomically(good, extxyz_bytes([atoms]))
         else:
             record = {**facts, "status": label.status, "reason": label.reason}
-            _write(bad, json.dumps(record, indent=2).encode())
+            write_atomically(bad, json.dumps(record, indent=2).encode())
 
     def load_label(self, identity: str) -> Atoms | None:
         """The labelled structure, or None."""
@@ -263,7 +248,26 @@ class Store:
     def save_model(self, number: int, surrogate: Surrogate) -> None:
         buffer = io.BytesIO()
         surrogate.save(buffer)
-        _write(self.model_path(number), buffer.getvalue())
+        write_atomically(self.model_path(number), buffer.getvalue())
+
+    def refit_directory(self, number: int) -> Path:
+        """Belongs to the refit of a round, which writes there itself."""
+        return self.round_directory(number) / "refit"
+
+    def save_potential(self, number: int, file: Path) -> None:
+        """Keep a copy of the potential of a round."""
+        path = self.round_directory(number) / f"potential{file.suffix}"
+        write_atomically(path, file.read_bytes())
+
+    def potential_path(self, number: int) -> Path | None:
+        """The file of the potential that a round ended with, None if it has none.
+
+        A potential that was not refitted lies with the round that brought it.
+        """
+        for k in range(number, -1, -1):
+            for path in self.round_directory(k).glob("potential*"):
+                return path
+        return None
 
     def model_path(self, number: int) -> Path:
         return self.round_directory(number) / "model.npz"
@@ -272,9 +276,9 @@ class Store:
         """Write the report and, last of all, DONE."""
         directory = self.round_directory(report.round_number)
         if parity is not None:
-            _write(directory / "parity.npz", _npz(asdict(parity)))
-        _write(directory / "report.json", json.dumps(asdict(report), indent=2).encode())
-        _write(directory / "DONE", b"")
+            write_atomically(directory / "parity.npz", npz_bytes(asdict(parity)))
+        write_atomically(directory / "report.json", json.dumps(asdict(report), indent=2).encode())
+        write_atomically(directory / "DONE", b"")
 
     def read_report(self, number: int) -> RoundReport:
         path = self.round_directory(number) / "report.json"
@@ -288,53 +292,10 @@ class Store:
         path = self.round_directory(number) / "parity.npz"
         if not path.exists():
             return None
-        with _reading(path) as data:
+        with reading(path) as data:
             return Parity(**{key: data[key] for key in data.files})
 
     def write_page(self, name: str, page: str) -> Path:
         """Write a page of the report; returns its path."""
-        _write(self.directory / name, page.encode())
+        write_atomically(self.directory / name, page.encode())
         return self.directory / name
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
-            yield data
-    except DAMAGE as error:
-        raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
-
-
-def _extxyz(frames: Sequence[Atoms]) -> bytes:
-    if not frames:
-        return b""
-    text = io.StringIO()
-    write(text, list(frames), format="extxyz")
-    return text.getvalue().encode()
-
-
-def _npz(arrays: Mapping[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file's content in one step, durable once it returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

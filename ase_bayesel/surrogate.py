@@ -18,45 +18,20 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .descriptors import descriptor_from_spec
-from .descriptors.base import Descriptor, Features, as_frames
+from .descriptors.base import Descriptor, Features, JointDescriptor, as_frames
 from .design import (
-    DesignFactors,
     Noise,
-    OnProgress,
-    assemble,
     iterate_features,
     property_rows,
     usable_properties,
     weighted_rows,
 )
 from .errors import PosteriorError, StructureError
-from .evidence import maximise_evidence, stacked_triangle
+from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
-from .structures import (
-    PROPERTIES,
-    PropertyKeys,
-    check_structure,
-    composition_energy,
-    reference_energies,
-)
-from .triangular import merge
+from .structures import composition_energy
 
 FORMAT = "ase_bayesel.surrogate/1"
-NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
-FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
-
-    The default is ACEpotentials'. The noise of a property is a common scale
-    divided by its weight; the scale comes from the evidence.
-    """
-
-    energy: float = 30.0
-    forces: float = 1.0
-    virial: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -103,11 +78,23 @@ class Surrogate:
                 f"{self.descriptor.n_features} features"
             )
 
-    def condition(self, atoms: Atoms | Sequence[Atoms]) -> Surrogate:
+    def condition(self, atoms: Atoms | Sequence[Atoms], force_rows: int | None = None) -> Surrogate:
         """The surrogate as it will be once these structures are labelled; no label is needed.
 
         The covariance takes up the rows of `properties`; the mean stays.
+
+        Parameters
+        ----------
+        atoms
+            One structure or several.
+        force_rows
+            For features of a network: the energy row and only this many leading
+            combinations of the force rows (`leading_force_rows`) of each structure, which
+            costs a fraction and forgets much. No variance is then smaller than with all
+            rows. By default all rows.
         """
+        if force_rows is not None:
+            return self._condition_on_few(as_frames(atoms), force_rows)
         posterior = self.posterior
         for features, frame in self._features(as_frames(atoms)):
             posterior = posterior.condition(self.rows(frame, features))
@@ -118,6 +105,18 @@ class Surrogate:
         if features is None:
             features = self.descriptor.compute([atoms], derivatives=True)[0]
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
+
+    def _condition_on_few(self, frames: Sequence[Atoms], n_rows: int) -> Surrogate:
+        descriptor, posterior = self.descriptor, self.posterior
+        if not isinstance(descriptor, JointDescriptor) or "forces" not in self.properties:
+            raise ValueError("force_rows: needs features of a network and labels with forces")
+        for atoms in frames:
+            rows = leading_force_rows(descriptor, posterior, atoms, n_rows) / self.noise.forces
+            posterior = posterior.condition(rows)
+            if "energy" in self.properties:
+                phi = descriptor.compute([atoms])[0].total
+                posterior = posterior.condition(phi / self.noise.std("energy", len(atoms)))
+        return replace(self, posterior=posterior)
 
     def energy(self, atoms: Atoms) -> float:
         """Mean energy, eV."""
@@ -170,13 +169,21 @@ class Surrogate:
             np.savez(handle, meta=json.dumps(meta), posterior=posterior)
 
     @classmethod
-    def load(cls, path: str | PathLike) -> Surrogate:
+    def load(cls, path: str | PathLike, descriptor: Descriptor | None = None) -> Surrogate:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        descriptor
+            Used instead of the one that the file describes, whose model may have
+            moved; everything but the place of the model must agree.
 
         Raises
         ------
         PosteriorError
-            If the file is missing, torn, or not a saved surrogate.
+            If the file is missing, torn, not a saved surrogate, or of another descriptor.
         """
         try:
             with opened(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
@@ -184,8 +191,12 @@ class Surrogate:
                 posterior = data["posterior"].tobytes()
             if meta["format"] != FORMAT:
                 raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
+            if descriptor is None:
+                descriptor = descriptor_from_spec(meta["descriptor"])
+            elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
+                raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
             return cls(
-                descriptor_from_spec(meta["descriptor"]),
+                descriptor,
                 Posterior.load(io.BytesIO(posterior)),
                 meta["e0s"],
                 Noise(**meta["noise"]),
@@ -197,6 +208,11 @@ class Surrogate:
             raise PosteriorError(
                 f"{path}: cannot be read as a saved surrogate ({error})"
             ) from error
+
+
+def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A descriptor's spec without what differs between two places of the same model."""
+    return {key: value for key, value in spec.items() if key not in ("model", "device")}
 
 
 class SurrogateCalculator(Calculator):
@@ -218,105 +234,3 @@ class SurrogateCalculator(Calculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
         if self.atoms.pbc.all():
             self.results["stress"] = gradient.strain / self.atoms.get_volume()
-
-
-def fit_surrogate(
-    frames: Sequence[Atoms],
-    descriptor: Descriptor,
-    energy_key: str | None = "energy",
-    forces_key: str | None = "forces",
-    virial_key: str | None = None,
-    e0s: Mapping[str, float] | str = "isolated",
-    weights: Weights | None = Weights(),
-    on_progress: OnProgress | None = None,
-) -> Surrogate:
-    """Fit a surrogate to labelled structures, its hyperparameters by evidence maximisation.
-
-    The columns are scaled by the descriptor's ``prior_std`` (for ACE the
-    smoothness prior), in which the prior is isotropic with variance s^2. With
-    ``weights`` the noises keep these ratios and one scale is fitted with s;
-    with ``weights=None`` the noise of each property is fitted on its own, which
-    maximises the evidence but trades energy accuracy for forces where the basis
-    cannot fit everything.
-
-    Parameters
-    ----------
-    frames
-        Training structures. One without any label still enters the covariance.
-    descriptor
-        Features of D columns.
-    energy_key, forces_key, virial_key
-        Where labels are found (see `structures.PropertyKeys`); None leaves a
-        property out. They also decide which rows `Surrogate.condition` adds.
-    e0s
-        Reference energies, ``"isolated"`` or ``"average"`` (see
-        `structures.reference_energies`).
-    weights
-        Relative weights, or None.
-    on_progress
-        Called with (structures done, structures in all).
-
-    Raises
-    ------
-    StructureError
-        For a structure that cannot be used, naming its number, or where no
-        structure carries a label under the keys.
-    SingularPrecisionError
-        If the precision is numerically singular.
-    """
-    frames = as_frames(frames)
-    for number, atoms in enumerate(frames):
-        check_structure(atoms, f"training frame {number}")
-    keys = PropertyKeys(energy_key, forces_key, virial_key)
-    energies = reference_energies(frames, e0s, energy_key)
-    scale = descriptor.prior_std()
-    factors = assemble(frames, descriptor, keys, energies, scale, on_progress)
-    labelled = {p: f for p, f in factors.labelled.items() if f.n_rows}
-    if not labelled:
-        raise StructureError(
-            f"no training frame has a label under the keys {energy_key!r}, {forces_key!r}, "
-            f"{virial_key!r}; check the key names"
-        )
-    prior_std, noise = _hyperparameters(factors, weights)
-    return Surrogate(
-        descriptor,
-        _posterior(factors, noise, prior_std, scale),
-        energies,
-        noise,
-        tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
-    )
-
-
-def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[float, Noise]:
-    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
-    counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
-    if weights is None:
-        found = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
-        return found.prior_std, Noise(**{**FIRST_NOISE, **found.noise})
-    relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
-    together: np.ndarray | None = None
-    for prop, triangle in triangles.items():
-        weighted = triangle * relative[prop]
-        together = weighted if together is None else merge(together, weighted)
-    assert together is not None
-    found = maximise_evidence(
-        {"all": together},
-        {"all": sum(counts.values())},
-        {"all": FIRST_NOISE["forces"]},
-        {"all": NOISE_BOUNDS["forces"]},
-    )
-    noise = {prop: found.noise["all"] / relative[prop] for prop in PROPERTIES}
-    return found.prior_std, Noise(**noise)
-
-
-def _posterior(
-    factors: DesignFactors, noise: Noise, prior_std: float, scale: np.ndarray
-) -> Posterior:
-    """Posterior of the unscaled coefficients c = scale * theta."""
-    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
-    fitted = Posterior.from_triangle(stacked_triangle(triangles, vars(noise), prior_std))
-    factor = fitted.precision_factor
-    for prop, rows in factors.unlabelled.items():
-        if rows.n_rows:
-            factor = merge(factor, rows.triangle[:-1, :-1] / getattr(noise, prop))
-    return Posterior(factor / scale, fitted.mean * scale)

@@ -6,7 +6,7 @@ the atoms. Neither changes anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,12 +16,18 @@ from ase.data import covalent_radii
 from .prediction import Prediction
 from .structures import neighbour_pairs
 
+MARGIN = 1.5
+MEMORY = 3
+"""See `LazyCheck`."""
+
 
 @dataclass(frozen=True)
 class TriggerReport:
     """What a trigger saw: its criterion's ``value`` against the ``threshold``.
 
-    ``atom_index`` is the atom that gave the value, None for a global criterion.
+    ``atom_index`` is the atom that gave the value, None for a global criterion. A force
+    criterion that came from a `ForceSearch` is exact for this atom; another may be larger.
+    A value that is NaN counts as fired, and ends a walker (see `run_walker`).
     """
 
     name: str
@@ -50,8 +56,11 @@ class RelativeForceTrigger:
     eps: float = 0.2
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        ratio = prediction.force_std / (np.linalg.norm(prediction.forces, axis=1) + self.eps)
-        return _largest("relative_force", ratio, self.threshold)
+        return _leading("relative_force", self.threshold, prediction, self.scales(prediction))
+
+    def scales(self, prediction: Prediction) -> np.ndarray:
+        """What each atom's sigma_F,i is divided by, ``(n_atoms,)``."""
+        return np.linalg.norm(prediction.forces, axis=1) + self.eps
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,11 @@ class ForceTrigger:
     threshold: float
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return _largest("force", prediction.force_std, self.threshold)
+        return _leading("force", self.threshold, prediction, self.scales(prediction))
+
+    def scales(self, prediction: Prediction) -> np.ndarray:
+        """Ones, ``(n_atoms,)``."""
+        return np.ones(len(prediction.biased_forces))
 
 
 @dataclass(frozen=True)
@@ -72,13 +85,65 @@ class EnergyTrigger:
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         value = prediction.energy_std / len(atoms)
-        return TriggerReport("energy_per_atom", value, self.threshold, value > self.threshold)
+        return TriggerReport("energy_per_atom", value, self.threshold, not value <= self.threshold)
 
 
-def _largest(name: str, values: np.ndarray, threshold: float) -> TriggerReport:
-    atom = int(np.argmax(values))
-    value = float(values[atom])
-    return TriggerReport(name, value, threshold, value > threshold, atom)
+def _leading(
+    name: str, threshold: float, prediction: Prediction, scales: np.ndarray
+) -> TriggerReport:
+    atom, force_std = prediction.leading_force(scales)
+    value = force_std / float(scales[atom])
+    return TriggerReport(name, value, threshold, not value <= threshold, atom)
+
+
+@dataclass(frozen=True)
+class LazyCheck:
+    """A trigger that is evaluated only where it may fire, judged by what costs little.
+
+    |grad_i sigma_E| is one component of the force deviation of an atom, and comes with
+    the separate bias force. It gives an indicator of the criterion; the last evaluations
+    tell by which factor the criterion exceeds its indicator. Where `MARGIN` times the
+    largest of these factors leaves the criterion below the threshold, the trigger
+    is not evaluated. The first check, exact predictions, triggers without ``scales`` and
+    indicators that are not finite always are.
+
+    Attributes
+    ----------
+    trigger
+        What is checked.
+    lazy
+        False to evaluate it every time.
+    ratios
+        Criterion over indicator in the last `MEMORY` evaluations.
+    """
+
+    trigger: Trigger
+    lazy: bool = True
+    ratios: tuple[float, ...] = ()
+
+    def __call__(
+        self, prediction: Prediction, atoms: Atoms
+    ) -> tuple[TriggerReport | None, LazyCheck]:
+        """The trigger's report, None where it was not evaluated, and the next check."""
+        scales = getattr(self.trigger, "scales", None)
+        if not self.lazy or scales is None or not prediction.searched:
+            return self.trigger(prediction, atoms), self
+        indicator = _indicator(prediction.force_std_bound, scales(prediction))
+        if self.ratios and MARGIN * max(self.ratios) * indicator < self.trigger.threshold:
+            return None, self
+        report = self.trigger(prediction, atoms)
+        if not (report.value > 0 and 0 < indicator < np.inf):
+            return report, self
+        ratios = (*self.ratios, report.value / indicator)[-MEMORY:]
+        return report, replace(self, ratios=ratios)
+
+
+def _indicator(bound: np.ndarray, scales: np.ndarray) -> float:
+    """Largest |grad_i sigma_E| / scale, with twice the mean square of all atoms added in.
+
+    One component of an atom's deviation may vanish by chance where the others do not.
+    """
+    return float(np.max(np.sqrt(bound**2 + 2.0 * np.mean(bound**2)) / scales))
 
 
 @dataclass(frozen=True)

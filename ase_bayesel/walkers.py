@@ -1,9 +1,10 @@
-"""Molecular dynamics of one walker, as a generator."""
+"""Molecular dynamics of one walker, or of several in lock-step, as a generator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms, units
@@ -13,7 +14,8 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from .calculator import BiasedCalculator, Prediction
 from .errors import BayeselError, DescriptorError, StructureError
-from .triggers import Guards, Trigger, TriggerReport
+from .gathering import Outcome, gathered, outcome_of
+from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
     BayeselError,
@@ -43,7 +45,7 @@ class WalkerStep:
     temperature_K
         Instantaneous temperature.
     reports
-        What the triggers saw; empty where they were not evaluated.
+        What the triggers saw; nothing of those that were not evaluated.
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
         ``"force"``, ``"temperature"`` or ``"calculator_error"``.
@@ -74,16 +76,17 @@ def run_walker(
     triggers: Sequence[Trigger] = (),
     guards: Guards = Guards(),
     check_interval: int = 1,
+    lazy: bool = True,
     first_step: int = 0,
 ) -> Iterator[WalkerStep]:
     """Langevin dynamics (ASE's) on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
-    unbiased prediction. The starting frame is yielded but never triggers. A
-    broken guard or a failing calculator ends the trajectory with one step whose
-    ``status`` names the reason; only a start that the calculator refuses as such
-    (an unknown element, say) raises. The iteration can be left at any step and taken
-    up again with a copy of that step's ``atoms``, the same ``rng`` and
+    unbiased prediction. The starting frame is yielded but never triggers. A broken
+    guard, a criterion that is not finite or a failing calculator ends the trajectory
+    with one step whose ``status`` names the reason; only a start that the calculator
+    refuses as such (an unknown element, say) raises. The iteration can be left at any
+    step and taken up again with a copy of that step's ``atoms``, the same ``rng`` and
     ``first_step``.
 
     Parameters
@@ -100,6 +103,10 @@ def run_walker(
         Time step (fs) and friction (1/fs).
     triggers, guards, check_interval
         When to report a structure and when to stop.
+    lazy
+        Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
+        predictions without exact force deviations; what it has learnt lasts until the
+        iteration ends or the surrogate changes.
     first_step
         Absolute number of the starting frame.
     """
@@ -119,6 +126,7 @@ def run_walker(
         fixcm=False,
         rng=rng,
     ).irun(n_steps - first_step)
+    surrogate, checks = None, []
     last: WalkerStep | None = None
     step = first_step
     while True:
@@ -132,22 +140,98 @@ def run_walker(
             return
         prediction = calculator.prediction
         broken = guards.violated(atoms, prediction)
+        reports: tuple[TriggerReport, ...] = ()
+        if broken is None and step > first_step and step % check_interval == 0:
+            if calculator.surrogate is not surrogate:
+                surrogate = calculator.surrogate
+                checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+            checks, reports, broken = _checked(checks, prediction, atoms)
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
             return
-        checked = step > first_step and step % check_interval == 0
         last = WalkerStep(
             step,
             _snapshot(atoms),
             prediction,
             float(atoms.get_temperature()),
-            tuple(trigger(prediction, atoms) for trigger in triggers) if checked else (),
+            reports,
             "running" if broken is None else broken,
         )
         yield last
         if broken is not None:
             return
         step += 1
+
+
+def _checked(
+    checks: Sequence[LazyCheck], prediction: Prediction, atoms: Atoms
+) -> tuple[list[LazyCheck], tuple[TriggerReport, ...], str | None]:
+    """The next checks, the reports of those triggers that were evaluated, and what is wrong."""
+    try:
+        pairs = [check(prediction, atoms) for check in checks]
+    except BayeselError:
+        return list(checks), (), "calculator_error"
+    reports = tuple(report for report, _ in pairs if report is not None)
+    sane = all(np.isfinite(report.value) for report in reports)
+    return [check for _, check in pairs], reports, None if sane else "nan"
+
+
+def run_walkers(
+    walkers: Sequence[Iterator[WalkerStep]], calculators: Sequence[BiasedCalculator]
+) -> Iterator[dict[int, WalkerStep]]:
+    """Walkers in lock-step: one `WalkerStep` of each living walker at a time, by its number.
+
+    Where the calculators' networks are one and the same (`MACEDescriptor` on the
+    MLIP's own model) small structures share each pass through it. The trajectories
+    are those of the single walkers up to rounding, whatever the sizes, lengths and
+    periodicities. A walker that ends, for whatever reason, leaves the others alone.
+
+    A pick by one walker is shared by giving all calculators the new surrogate
+    between two steps, by `BiasedCalculator.adopt`. The iteration can be left at any
+    step. After each step calculators release the memory of their passes, so
+    ``prediction.forces`` and its like are cheapest within a trigger.
+
+    Parameters
+    ----------
+    walkers
+        What `run_walker` returned, each with a calculator and generator of its own.
+    calculators
+        The walkers' calculators, in the same order.
+
+    Raises
+    ------
+    Exception
+        What a walker raises (see `run_walker`), with its number as a note, once
+        the others have made their step.
+    """
+    if len({id(calculator) for calculator in calculators}) < len(calculators):
+        raise ValueError("calculators: each walker needs one of its own")
+    living = dict(enumerate(zip(walkers, calculators, strict=True)))
+    while living:
+        together = {k: partial(_advance, *pair) for k, pair in living.items() if pair[1].gathers}
+        outcomes = gathered(together)
+        for k, pair in living.items():
+            if k not in together:
+                outcomes[k] = outcome_of(partial(_advance, *pair))
+        found = {k: _step_of(k, outcomes[k]) for k in living}
+        steps = {k: step for k, step in found.items() if step is not None}
+        if steps:
+            yield steps
+        living = {k: living[k] for k in steps}
+
+
+def _advance(walker: Iterator[WalkerStep], calculator: BiasedCalculator) -> WalkerStep | None:
+    """The walker's next step, None at its end."""
+    try:
+        return next(walker, None)
+    finally:
+        calculator.release()
+
+
+def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
+    if outcome.error is not None:
+        outcome.error.add_note(f"raised by walker {number}")
+    return outcome.unwrap()
 
 
 def _unevaluated(atoms: Atoms, step: int) -> WalkerStep:

@@ -138,7 +138,7 @@ def time_steps(
 def time_assembly(data_dir: Path, totaldegree: int) -> dict[str, Any]:
     """Seconds to reduce the design matrix of all structures to its triangular factors."""
     from ase_bayesel.descriptors.ace import ACEDescriptor
-    from ase_bayesel.design import assemble
+    from ase_bayesel.design import assembling, finished
     from ase_bayesel.structures import PropertyKeys, read_frames, reference_energies
 
     frames = [atoms for name in DATA_FILES for atoms in read_frames(data_dir / name)]
@@ -146,7 +146,7 @@ def time_assembly(data_dir: Path, totaldegree: int) -> dict[str, Any]:
     descriptor = ACEDescriptor(["Si"], order=3, totaldegree=totaldegree)
     e0s = reference_energies(frames, "isolated", keys.energy)
     start, start_wall = time.process_time(), time.perf_counter()
-    factors = assemble(frames, descriptor, keys, e0s, descriptor.prior_std())
+    factors = finished(assembling(frames, descriptor, keys, e0s, descriptor.prior_std()))
     rows = sum(factor.n_rows for factor in factors.labelled.values())
     seconds, wall = time.process_time() - start, time.perf_counter() - start_wall
     return {

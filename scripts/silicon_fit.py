@@ -35,8 +35,9 @@ from scipy.optimize import brentq
 
 from ase_bayesel.accuracy import compare
 from ase_bayesel.descriptors.ace import ACEDescriptor
+from ase_bayesel.fitting import fit_surrogate
 from ase_bayesel.structures import PropertyKeys, read_frames
-from ase_bayesel.surrogate import Surrogate, fit_surrogate
+from ase_bayesel.surrogate import Surrogate
 
 KEYS = PropertyKeys("dft_energy", "dft_force", "dft_virial")
 FILES = ("core.extxyz", "surfaces.extxyz")

@@ -20,6 +20,11 @@ def tiny_mace(
     heads=("Default",),
     correlation=2,
     radial=(12, 12),
+    e0=E0,
+    first="RealAgnosticResidualInteractionBlock",
+    second="RealAgnosticResidualInteractionBlock",
+    max_ell=2,
+    kind="ScaleShiftMACE",
 ):
     """Two layers, random weights."""
     mace = import_mace()
@@ -29,27 +34,27 @@ def tiny_mace(
     torch_state = torch.get_rng_state()
     torch.manual_seed(seed)
     blocks = modules.interaction_classes
+    shift = {"atomic_inter_scale": [0.8] * len(heads), "atomic_inter_shift": [0.1] * len(heads)}
     with quiet(), mace.default_dtype(dtype):
-        model = modules.ScaleShiftMACE(
+        model = getattr(modules, kind)(
             r_max=cutoff,
             num_bessel=5,
             num_polynomial_cutoff=5,
-            max_ell=2,
-            interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
-            interaction_cls_first=blocks["RealAgnosticResidualInteractionBlock"],
+            max_ell=max_ell,
+            interaction_cls=blocks[second],
+            interaction_cls_first=blocks[first],
             num_interactions=2,
             num_elements=len(elements),
             hidden_irreps=o3.Irreps(irreps),
             MLP_irreps=o3.Irreps("8x0e"),
-            atomic_energies=np.full((len(heads), len(elements)), E0),
+            atomic_energies=np.full((len(heads), len(elements)), e0),
             avg_num_neighbors=12.0,
             atomic_numbers=sorted(atomic_numbers[symbol] for symbol in elements),
             correlation=correlation,
             gate=torch.nn.functional.silu,
             radial_MLP=list(radial),
-            atomic_inter_scale=[0.8] * len(heads),
-            atomic_inter_shift=[0.1] * len(heads),
             heads=list(heads),
+            **(shift if kind == "ScaleShiftMACE" else {}),
         )
     torch.set_rng_state(torch_state)
     return model

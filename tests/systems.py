@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 import time
@@ -279,3 +280,33 @@ def bayesel(*arguments) -> subprocess.CompletedProcess:
     """Run the command ``bayesel`` to its end."""
     command = [BAYESEL, *map(str, arguments)]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def start(config):
+    """``bayesel run`` in a process of its own."""
+    return subprocess.Popen(
+        [BAYESEL, "run", str(config)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def kill_when(process, directory, pattern, count, delay_s):
+    """SIGKILL ``delay_s`` after so many files match; False if it ended before that."""
+    while len(list(directory.glob(pattern))) < count:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.002)
+    time.sleep(delay_s)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return alive

@@ -15,7 +15,7 @@ from ase_bayesel.build import (
 )
 from ase_bayesel.config import validate_config
 from ase_bayesel.errors import ConfigError
-from ase_bayesel.surrogate import Weights
+from ase_bayesel.fitting import Weights
 from ase_bayesel.triggers import Guards
 
 
@@ -24,11 +24,11 @@ def config(changes=None):
 
 
 def test_descriptor():
-    found = build_descriptor(config())
+    found = build_descriptor(config(), None)
     spec = found.spec()
     assert spec["elements"] == ["Al", "Cu"] or spec["elements"] == ["Cu", "Al"]
     assert {spec["order"], spec["totaldegree"], spec["cutoff"]} == {2, 6, 4.5}
-    smaller = build_descriptor(config({"descriptor.totaldegree": 4}))
+    smaller = build_descriptor(config({"descriptor.totaldegree": 4}), None)
     assert 0 < smaller.n_features < found.n_features
 
 

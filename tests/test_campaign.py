@@ -1,9 +1,6 @@
 """The campaign as a library; killed and resumed ones are in the second half."""
 
 import os
-import signal
-import subprocess
-import time
 from collections import Counter
 from itertools import islice
 
@@ -12,14 +9,15 @@ import pytest
 from ase import Atoms
 from ase.io import read, write
 from systems import (
-    BAYESEL,
-    ENVIRONMENT,
     alloy_cells,
     bayesel,
     copper,
     copy_campaign,
+    finish,
     hashes,
+    kill_when,
     reference,
+    start,
     write_campaign,
     write_config,
 )
@@ -136,7 +134,7 @@ def test_events(events, finished):
     assert events[-1] == Ended("all 2 rounds are done")
     assert [e for e in events if isinstance(e, RoundReport)] == reports(finished)
     progress = [e for e in events if isinstance(e, Progress)]
-    assert {e.stage for e in progress} == {"explore", "label", "refit"}
+    assert {e.stage for e in progress} == {"explore", "label", "fit"}
     assert all(0 <= e.done <= e.total for e in progress)
     for number in (1, 2):
         labelled = [e.done for e in progress if (e.round_number, e.stage) == (number, "label")]
@@ -630,36 +628,6 @@ def test_left_at_random_events(tmp_path, finished, seed):
         running.close()
         last = seen[-1]
     assert_same_campaign(campaign(config).store, finished)
-
-
-def start(config):
-    """``bayesel run`` in a process of its own."""
-    return subprocess.Popen(
-        [BAYESEL, "run", str(config)],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "Traceback" not in errors
-
-
-def kill_when(process, directory, pattern, count, delay_s):
-    """SIGKILL ``delay_s`` after so many files match; False if it ended before that."""
-    while len(list(directory.glob(pattern))) < count:
-        if process.poll() is not None:
-            return False
-        time.sleep(0.002)
-    time.sleep(delay_s)
-    alive = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return alive
 
 
 def counted(folder):

@@ -7,7 +7,8 @@ from ase_bayesel.descriptors.base import Features
 from ase_bayesel.design import (
     Noise,
     RowFactor,
-    assemble,
+    assembling,
+    finished,
     iterate_features,
     property_rows,
     property_targets,
@@ -88,18 +89,14 @@ def test_row_factor_in_many_parts_equals_one():
 
 def test_features_in_order_across_batches(cu_ace):
     frames = [copper(0, repeat=(3, 4, 4)), copper(1), copper(2, repeat=(5, 5, 4)), Atoms("Cu")] * 2
-    seen = []
-    stream = iterate_features(frames, cu_ace, lambda done, of: seen.append((done, of)))
-    lengths = [len(features.values) for features in stream]
+    lengths = [len(features.values) for features in iterate_features(frames, cu_ace)]
     assert lengths == [len(atoms) for atoms in frames]
-    assert seen[-1] == (8, 8)
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
 def test_assembled_factor_against_the_dense_matrix(cu_ace):
     frames = copper_training()
     scale = cu_ace.prior_std()
-    factors = assemble(frames, cu_ace, KEYS, E0S, scale)
+    factors = finished(assembling(frames, cu_ace, KEYS, E0S, scale))
     for prop, n_rows in (("energy", 10), ("forces", 3 + 9 * 12), ("virial", 9 * 6)):
         assert factors.labelled[prop].n_rows == n_rows
         rows, values = [], []
@@ -120,7 +117,7 @@ def test_frames_with_no_or_some_labels(cu_ace):
     del partly.arrays["forces"], partly.info["virial"]
     bare = Atoms(bare.numbers, bare.positions, cell=bare.cell, pbc=True)
     frames = [labelled, partly, bare, Atoms("Cu")]
-    factors = assemble(frames, cu_ace, KEYS, E0S, cu_ace.prior_std())
+    factors = finished(assembling(frames, cu_ace, KEYS, E0S, cu_ace.prior_std()))
     counts = [
         {prop: factor.n_rows for prop, factor in kind.items()}
         for kind in (factors.labelled, factors.unlabelled)
@@ -131,5 +128,5 @@ def test_frames_with_no_or_some_labels(cu_ace):
 
 def test_unused_properties_are_left_out(cu_ace):
     keys = PropertyKeys("energy", None, None)
-    factors = assemble(copper_training(), cu_ace, keys, E0S, cu_ace.prior_std())
+    factors = finished(assembling(copper_training(), cu_ace, keys, E0S, cu_ace.prior_std()))
     assert set(factors.labelled) == {"energy"}

@@ -34,7 +34,7 @@ def surrogate(config):
     frames = inputs["train"] + inputs["test"][::2]
     data = config.data
     return fit_surrogate(
-        frames, build_descriptor(config), data.energy_key, data.forces_key, e0s=data.e0s
+        frames, build_descriptor(config, None), data.energy_key, data.forces_key, e0s=data.e0s
     )
 
 

@@ -134,7 +134,7 @@ def test_each_label_has_its_own_calculator():
 
 
 def test_imported_factory():
-    factory = imported_factory("ase.calculators.emt:EMT", asap_cutoff=True)
+    factory = imported_factory("ase.calculators.emt:EMT", "labelling.factory", asap_cutoff=True)
     assert isinstance(factory(), EMT)
     assert factory().parameters["asap_cutoff"] is True
     assert label(copper(), factory).status == "ok"
@@ -146,7 +146,7 @@ def test_imported_factory():
 )
 def test_factory_that_cannot_be_imported(target):
     with pytest.raises(ConfigError, match=r"labelling\.factory: .*package\.module:callable"):
-        imported_factory(target)
+        imported_factory(target, "labelling.factory")
 
 
 def test_tblite_virial_sign():

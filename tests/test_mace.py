@@ -28,8 +28,8 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.descriptors import descriptor_from_spec
-from ase_bayesel.descriptors.mace import force_sketch, loading, network, rows
-from ase_bayesel.design import Noise, property_rows
+from ase_bayesel.descriptors.mace import loading, network, rows
+from ase_bayesel.design import Noise
 from ase_bayesel.errors import DescriptorError
 from ase_bayesel.evaluation import NetworkEvaluator, SeparateEvaluator
 from ase_bayesel.testing import check_calculator, check_descriptor
@@ -186,61 +186,26 @@ def test_cuda(model_file, descriptor):
 
 
 @STRUCTURES
-@pytest.mark.parametrize("price", [0.01, 1e3], ids=["forward mode", "backward mode"])
+@pytest.mark.parametrize("price", [0.01, 1e3], ids=["tangents", "cotangents"])
 def test_rows_against_differences(monkeypatch, descriptor, atoms, price):
-    monkeypatch.setattr(rows, "FORWARD_PRICE", price)
+    monkeypatch.setattr(rows, "TANGENT_PRICE", price)
     features = descriptor.compute([atoms], derivatives=True)[0]
     jacobian = features.jacobian.transpose(1, 2, 0)
     assert_close(jacobian, position_differences(total(descriptor), atoms), 1e-6)
     assert_close(features.strain.T, strain_differences(total(descriptor), atoms), 1e-6)
 
 
-def test_both_modes_agree_on_unequal_structures(monkeypatch, ternary_model):
+def test_tangents_and_cotangents_agree_on_unequal_structures(monkeypatch, ternary_model):
     descriptor = MACEDescriptor(mace_calculator(ternary_model), components="all")
     frames = [cluster("Cu2AuAl", 5), Atoms("Al"), copper(3, 0.2)]
-    monkeypatch.setattr(rows, "FORWARD_PRICE", 1e3)
-    backward = descriptor.compute(frames, derivatives=True)
-    monkeypatch.setattr(rows, "FORWARD_PRICE", 0.01)
-    for copies in (1, 50, 32):
-        monkeypatch.setitem(rows.COPIES_ATOMS, "cpu", copies)
-        forward = descriptor.compute(frames, derivatives=True)
-        for one, two in zip(forward, backward, strict=True):
-            assert_close(one.jacobian, two.jacobian, 1e-12)
-            assert_close(one.strain, two.strain, 1e-12)
-            np.testing.assert_array_equal(one.values, two.values)
-
-
-def test_wrong_forward_mode_is_noticed(monkeypatch, descriptor):
-    expected = descriptor.compute([BULK], derivatives=True)[0]
-    monkeypatch.setattr(rows, "FORWARD_PRICE", 0.01)
-    right = rows.pushforward
-
-    def wrong(*arguments):
-        slopes = right(*arguments)
-        slopes[3] *= 1.001
-        return slopes
-
-    monkeypatch.setattr(rows, "pushforward", wrong)
-    features = descriptor.compute([BULK], derivatives=True)[0]
-    assert_close(features.jacobian, expected.jacobian, 1e-14)
-    with pytest.raises(DescriptorError, match="forward-mode"):
-        force_sketch(descriptor, BULK, 5, np.random.default_rng(0))
-
-
-def test_sketch_is_unbiased(monkeypatch, descriptor):
-    monkeypatch.setitem(rows.COPIES_ATOMS, "cpu", 400)
-    exact = property_rows(descriptor.compute([BULK], derivatives=True)[0], "forces")
-    gram = exact.T @ exact
-    sketch = force_sketch(descriptor, BULK, 2000, np.random.default_rng(1))
-    assert sketch.n_projections == 2000
-    bound = np.sqrt((np.trace(gram) ** 2 + np.linalg.norm(gram) ** 2) / 2000)
-    assert np.linalg.norm(sketch.gram - gram) < 2 * bound
-    assert np.linalg.norm(sketch.gram - gram) > 1e-6 * np.linalg.norm(gram)
-    small = [force_sketch(descriptor, BULK, 3, np.random.default_rng(k)) for k in range(3)]
-    assert small[0].rows.shape == (3, 12)
-    assert not np.allclose(small[0].rows, small[1].rows)
-    with pytest.raises(ValueError, match="n_projections"):
-        force_sketch(descriptor, BULK, 0, np.random.default_rng(0))
+    found = []
+    for price in (1e3, 0.01):
+        monkeypatch.setattr(rows, "TANGENT_PRICE", price)
+        found.append(descriptor.compute(frames, derivatives=True))
+    for one, two in zip(*found, strict=True):
+        assert_close(one.jacobian, two.jacobian, 1e-12)
+        assert_close(one.strain, two.strain, 1e-12)
+        np.testing.assert_array_equal(one.values, two.values)
 
 
 # the fused path
@@ -395,6 +360,12 @@ def test_a_new_descriptor_changes_the_evaluator(model, surrogate, cu_surrogate):
     assert isinstance(calculator._evaluator, SeparateEvaluator)
     calculator.surrogate = surrogate.condition(BULK)
     assert isinstance(calculator._evaluator, NetworkEvaluator)
+
+
+def test_a_model_with_heads_is_not_cut():
+    model = tiny_mace(["Cu", "Au"], heads=("one", "two"))
+    with pytest.raises(DescriptorError, match="leave elements out"):
+        MACEDescriptor(mace_calculator(model, head="one"), elements=["Cu"])
 
 
 def test_heads():

@@ -7,7 +7,7 @@ extensive: E = sum_i c . phi_i.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -48,6 +48,48 @@ class Features:
     def total(self) -> np.ndarray:
         """The structure's feature row phi, ``(n_features,)``."""
         return self.values.sum(axis=0)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Descriptor values of one structure, and random projections of its force rows.
+
+    With signs V ``(m, 3 N)`` of +-1, the rows V Phi_F / sqrt(m) have the Gram matrix
+    Phi_F^T Phi_F in expectation (Hutchinson 1990), and with the projected forces they keep
+    the whole least-squares problem in expectation. The Frobenius error of the Gram matrix
+    G of one structure is at most sqrt((tr(G)^2 + |G|_F^2) / m) on average, and averages
+    out over structures.
+
+    Attributes
+    ----------
+    values
+        ``(n_atoms, n_features)``, one row per atom.
+    moves
+        ``(m, n_atoms, 3)`` the signs V.
+    slopes
+        ``(m, n_features)``, derivative of the structure sum along each of them, 1/A.
+    strain
+        ``(n_features, 6)`` as in `Features`, exact.
+    """
+
+    values: np.ndarray
+    moves: np.ndarray
+    slopes: np.ndarray
+    strain: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """The structure's feature row phi, ``(n_features,)``."""
+        return self.values.sum(axis=0)
+
+    @property
+    def force_rows(self) -> np.ndarray:
+        """``(m, n_features)`` in place of the 3 N exact ones."""
+        return -self.slopes / np.sqrt(len(self.slopes))
+
+    def project(self, forces: np.ndarray) -> np.ndarray:
+        """Forces ``(n_atoms, 3)`` as the ``(m,)`` observations that belong to `force_rows`."""
+        return np.einsum("mak,ak->m", self.moves, forces) / np.sqrt(len(self.moves))
 
 
 class Gradient(NamedTuple):
@@ -116,17 +158,90 @@ class EnergyAndFeatures(Protocol):
         """
         ...
 
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, n_atoms, 3)``."""
+        ...
+
+
+class Combination(NamedTuple):
+    """The scalar ``energy_weight * energy + cotangent . phi`` of one structure."""
+
+    energy_weight: float
+    cotangent: np.ndarray | None = None
+
+
+class BatchedPass(Protocol):
+    """One forward pass over B structures of a potential that is also a descriptor.
+
+    ``energies (B,)`` in eV and ``phi (B, D)``. It may hold much memory.
+    """
+
+    energies: np.ndarray
+    phi: np.ndarray
+
+    def gradients(
+        self, wanted: Mapping[int, Combination], last: bool = False
+    ) -> dict[int, Gradient]:
+        """Gradient of one combination for each index that is asked for, in one backward pass.
+
+        After the ``last`` one the memory of the pass may be gone.
+        """
+        ...
+
+    def pushforward(self, index: int, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of one structure's phi along displacements ``(T, N, 3)``."""
+        ...
+
+
+class OnePass:
+    """One structure of a `BatchedPass`, as `EnergyAndFeatures`."""
+
+    def __init__(self, batch: BatchedPass, index: int = 0) -> None:
+        self.batch, self.index = batch, index
+        self.energy = float(batch.energies[index])
+        self.phi = batch.phi[index]
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
+
+        The ``last`` one frees the graph as it goes.
+        """
+        wanted = {self.index: Combination(energy_weight, cotangent)}
+        return self.batch.gradients(wanted, last)[self.index]
+
+    def pushforward(self, moves: np.ndarray) -> np.ndarray:
+        """Derivatives ``(T, D)`` of phi along displacements ``(T, n_atoms, 3)``."""
+        return self.batch.pushforward(self.index, moves)
+
 
 @runtime_checkable
 class JointDescriptor(Protocol):
     """A descriptor whose features are intermediate values of a potential."""
 
+    @property
+    def batch_atoms(self) -> int:
+        """Atoms in one batch beyond which more structures in it no longer pay."""
+        ...
+
     def serves(self, calculator: Calculator) -> bool:
         """Whether ``calculator`` is that potential, so that `forward` can replace it."""
         ...
 
-    def forward(self, atoms: Atoms) -> EnergyAndFeatures:
-        """Energy and features of a structure from one forward pass."""
+    def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
+        """Energies and features of structures from one forward pass."""
+        ...
+
+
+@runtime_checkable
+class SketchingDescriptor(Protocol):
+    """A descriptor that projects force rows at less than the price of forming them."""
+
+    def sketch(
+        self, frames: Sequence[Atoms], n_projections: int, rng: np.random.Generator
+    ) -> list[Sketch]:
+        """Values and ``n_projections`` random combinations of the force rows of each structure."""
         ...
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, Pullback, as_frames
+from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
 from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
-from .network import Forward
-from .rows import feature_derivatives
+from .passes import MACEPass
+from .rows import feature_derivatives, sketched_features
 from .source import (
     build_network,
     check_file,
@@ -30,6 +31,10 @@ COMPONENTS = ("invariant", "all")
 CHUNK_ATOMS = {"cpu": 64, "cuda": 512}
 """Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU."""
 
+BATCH_ATOMS = {"cpu": 32, "cuda": 4096}
+"""Atoms in one batch of walkers, with a backward pass. benchmarks/mace_batch.py measures the
+CPU's; that of a GPU is a guess that bounds its memory."""
+
 
 class MACEDescriptor:
     """Node features of a MACE model (Batatia et al., NeurIPS 2022).
@@ -37,9 +42,14 @@ class MACEDescriptor:
     A model file is a Python pickle: loading one runs whatever code it holds, so
     load only files that you trust.
 
-    Exact force and virial rows cost D backward passes, or 3 N + 6 passes of
-    forward mode where that is cheaper; `force_sketch` costs one pass of forward
-    mode per random projection. benchmarks/mace_step.py measures a biased step.
+    The usual blocks of the model are replaced by faster ones in a copy, after a
+    comparison on a small cluster (relative deviation at most 1e-10 in double,
+    1e-4 in single precision); ``network.lean`` tells whether that was possible.
+    The copy keeps the weights as they were when the descriptor was made.
+
+    Exact force and virial rows cost D backward passes, or 3 N + 6 Jacobian-vector
+    products where that is cheaper; `sketch` and `force_uncertainty` do with fewer.
+    benchmarks/mace_step.py and mace_uncertainty.py measure what that means.
 
     Parameters
     ----------
@@ -98,8 +108,9 @@ class MACEDescriptor:
         if model_file is not None and isinstance(model, Calculator):
             check_file(full.module, self.model_file)
         self._full = full
-        self.elements = None if elements is None else tuple(elements)
-        self.network = full if elements is None else full.cut(numbers_of(elements))
+        self._cut = None if elements is None else list(elements)
+        network = full if elements is None else full.cut(numbers_of(elements))
+        self.network = network.to_lean()
         self._layers = layer_columns(full.module, components)
         self.num_layers = len(self._layers) if num_layers is None else int(num_layers)
         if not 1 <= self.num_layers <= len(self._layers):
@@ -112,6 +123,11 @@ class MACEDescriptor:
     def n_features(self) -> int:
         """Length D of a feature row."""
         return len(self.columns)
+
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of the elements that it knows, by atomic number."""
+        return [chemical_symbols[z] for z in self.network.numbers]
 
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.
@@ -140,6 +156,26 @@ class MACEDescriptor:
                 found += self._values(batch)
         return found
 
+    def sketch(
+        self, frames: Atoms | Iterable[Atoms], n_projections: int, rng: np.random.Generator
+    ) -> list[Sketch]:
+        """Features with random projections of the force rows, see `Sketch`.
+
+        A batch of structures pays ``n_projections`` + 6 Jacobian-vector products, each
+        about one and a half backward passes.
+
+        Raises
+        ------
+        DescriptorError
+            As `compute`.
+        """
+        if n_projections < 1:
+            raise ValueError(f"n_projections: must be at least 1, got {n_projections}")
+        found: list[Sketch] = []
+        for batch in self._batches(as_frames(frames)):  # type: ignore[arg-type]
+            found += sketched_features(self.network, batch, self.columns, n_projections, rng)
+        return found
+
     def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
         """The feature row ``(D,)`` and a function from cotangents to gradients."""
         one = self.forward(atoms)
@@ -149,9 +185,18 @@ class MACEDescriptor:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
         return self.forward(atoms).gradient(0.0, cotangent, last=True)
 
-    def forward(self, atoms: Atoms) -> MACEPass:
+    @property
+    def batch_atoms(self) -> int:
+        """Atoms in one batch beyond which more structures in it no longer pay."""
+        return BATCH_ATOMS.get(self.network.device.type, 32)
+
+    def forward(self, atoms: Atoms) -> OnePass:
         """Energy and feature row of one structure from one forward pass of the model."""
-        return MACEPass(self.network.forward([atoms]), self.columns)
+        return OnePass(self.forward_batch([atoms]))
+
+    def forward_batch(self, frames: Sequence[Atoms]) -> MACEPass:
+        """Energies and feature rows of structures from one forward pass of the model."""
+        return MACEPass(self.network.forward(frames), self.columns, [len(a) for a in frames])
 
     def serves(self, calculator: Calculator) -> bool:
         """Whether ``calculator`` is a MACECalculator on this very model, so `forward` replaces it.
@@ -202,7 +247,7 @@ class MACEDescriptor:
             "head": self.network.head,
             "dtype": dtype_name(self.network.module),
             "device": str(self.network.device),
-            "elements": None if self.elements is None else list(self.elements),
+            "elements": self._cut,
         }
 
     @classmethod
@@ -255,37 +300,3 @@ class MACEDescriptor:
             batch.append(atoms)
         if batch:
             yield batch
-
-
-class MACEPass:
-    """One forward pass over a structure: ``energy`` (eV) and feature row ``phi (D,)``.
-
-    It holds the graph of the pass, so keep it no longer than needed.
-    """
-
-    def __init__(self, one: Forward, columns: torch.Tensor) -> None:
-        self._one = one
-        self._phi = one.node_features[:, columns].sum(dim=0)
-        self.energy = float(one.energy.detach())
-        self.phi = self._phi.detach().cpu().numpy().astype(float)
-
-    def gradient(
-        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
-    ) -> Gradient:
-        """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
-
-        The ``last`` one frees the graph as it goes.
-        """
-        outputs, cotangents = [], []
-        if energy_weight != 0.0:
-            outputs.append(self._one.energy)
-            cotangents.append(torch.full_like(self._one.energy, energy_weight))
-        if cotangent is not None:
-            cotangent = np.asarray(cotangent, float)
-            if cotangent.shape != self.phi.shape:
-                raise DescriptorError(
-                    f"cotangent: expected shape {self.phi.shape}, got {cotangent.shape}"
-                )
-            outputs.append(self._phi)
-            cotangents.append(torch.as_tensor(cotangent).to(self._phi))
-        return self._one.gradient(outputs, cotangents, last)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
 
@@ -23,7 +24,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what TorchScript, e3nn and mace warn about on import, loading and forward mode."""
+    """Silence what TorchScript, e3nn and mace warn about on import and loading."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(torch\.jit|e3nn|mace)\.")
         warnings.filterwarnings("ignore", message="The TorchScript type system")
@@ -41,9 +42,11 @@ def import_mace() -> SimpleNamespace:
     torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
     try:
         with quiet():
-            from mace import data
+            from e3nn.o3 import wigner_3j
+            from mace import calculators, data
             from mace.calculators import foundations_models
             from mace.tools import (
+                arg_parser,
                 finetuning_utils,
                 scripts_utils,
                 torch_geometric,
@@ -55,13 +58,16 @@ def import_mace() -> SimpleNamespace:
             f"MACE features need mace-torch ({error}); install it by pip install ase_bayesel[mace]"
         ) from error
     return SimpleNamespace(
+        calculator=calculators.MACECalculator,
         data=data,
         foundations=foundations_models,
         finetuning=finetuning_utils,
+        parser=arg_parser.build_default_arg_parser,
         scripts=scripts_utils,
         Batch=torch_geometric.Batch,
         default_dtype=torch_tools.default_dtype,
         ElementTable=utils.AtomicNumberTable,
+        wigner_3j=wigner_3j,
     )
 
 
@@ -124,6 +130,15 @@ def load_module(path: Path) -> torch.nn.Module:
         raise DescriptorError(f"{path}: cannot be read as a MACE model ({error})") from error
     check_module(module, str(path))
     return module
+
+
+def mace_calculator(path: Path, head: str | None, dtype: str, device: str) -> Calculator:
+    """mace's own ASE calculator of a model file."""
+    mace = import_mace()
+    module = load_module(path)
+    options = {} if head is None else {"head": head}
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        return mace.calculator(models=module, device=device, default_dtype=dtype, **options)
 
 
 def check_module(module: object, where: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +13,16 @@ from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Gradient, voigt6
+from .lean import lean_copy
 from .loading import DTYPES, cut_to_elements, dtype_name
 
 INFO_KEYS = {"total_spin": "spin", "total_charge": "charge", "external_field": "external_field"}
 ARRAYS_KEYS = {"Qs": "charges"}
-CUT_TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-"""Largest relative deviation of a model cut to some elements from the full one."""
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+"""Largest relative deviation of a cut or lean model from the one it stands for."""
+
+PROBED_ELEMENTS = 8
+"""A lean model is compared on a cluster of at most this many of its elements."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Network:
 
     ``info_keys`` and ``arrays_keys`` say where in ``atoms.info`` and
     ``atoms.arrays`` models with further inputs (total charge, spin) find them,
-    in the same way as MACECalculator's.
+    in the same way as MACECalculator's. ``lean`` tells that costly blocks of the
+    model are replaced by cheaper ones.
     """
 
     module: torch.nn.Module
@@ -36,6 +41,7 @@ class Network:
     device: torch.device
     info_keys: Mapping[str, str]
     arrays_keys: Mapping[str, str]
+    lean: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,7 +80,10 @@ class Network:
 
     def forward(self, frames: Sequence[Atoms]) -> Forward:
         """One pass over a batch, ready for backward passes."""
-        data = self.graphs(frames)
+        return self.run(self.graphs(frames))
+
+    def run(self, data: dict[str, torch.Tensor]) -> Forward:
+        """The same for a batch of graphs in the form of `graphs`, which is used up."""
         positions = data["positions"].requires_grad_(True)  # the model replaces the entry
         out = self.module(data, compute_force=False, compute_displacement=True)
         return Forward(out["energy"], out["node_feats"], positions, out["displacement"])
@@ -88,19 +97,43 @@ class Network:
             If the smaller model cannot be built or does not give the same numbers.
         """
         module = frozen(cut_to_elements(self.module, numbers).to(self.device))
-        smaller = Network(
-            module, self.mace, self.head, self.device, self.info_keys, self.arrays_keys
-        )
-        probe = _probe(numbers, float(self.module.r_max))
-        tolerance = CUT_TOLERANCE[dtype_name(module)]
-        for ours, theirs in zip(_outputs(smaller, probe), _outputs(self, probe), strict=True):
-            deviation = np.abs(ours - theirs).max() / (np.abs(theirs).max() + 1e-12)
-            if not deviation <= tolerance:
-                raise DescriptorError(
-                    f"elements: cut to {sorted(numbers)} this model is off by {deviation:.1e} "
-                    f"(relative, allowed {tolerance}); leave elements out"
-                )
+        smaller = replace(self, module=module)
+        allowed = TOLERANCE[dtype_name(module)]
+        try:
+            deviation = self._deviation(smaller, numbers)
+        except RuntimeError as error:
+            raise DescriptorError(
+                f"elements: cut to {sorted(numbers)} this model does not run "
+                f"({str(error).strip().splitlines()[-1]}); leave elements out"
+            ) from error
+        if not deviation <= allowed:
+            raise DescriptorError(
+                f"elements: cut to {sorted(numbers)} this model is off by {deviation:.1e} "
+                f"(relative, allowed {allowed}); leave elements out"
+            )
         return smaller
+
+    def to_lean(self) -> Network:
+        """The same network on `lean_copy` of its model, or itself.
+
+        It stays itself where no block can be replaced, or the numbers differ.
+        """
+        module = lean_copy(self.module, self.mace.wigner_3j)
+        if module is None:
+            return self
+        twin = replace(self, module=module, lean=True)
+        probed = self.numbers[:: -(-len(self.numbers) // PROBED_ELEMENTS)]
+        same = self._deviation(twin, probed) <= TOLERANCE[dtype_name(module)]
+        return twin if same else self
+
+    def _deviation(self, other: Network, numbers: Sequence[int]) -> float:
+        """Largest relative deviation of another network's outputs on a cluster of elements."""
+        probe = _probe(numbers, float(self.module.r_max))
+        deviations = [
+            np.abs(theirs - ours).max() / (np.abs(ours).max() + 1e-12)
+            for ours, theirs in zip(_outputs(self, probe), _outputs(other, probe), strict=True)
+        ]
+        return float(np.max(deviations))
 
     def _check(self, atoms: Atoms) -> None:
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
@@ -137,12 +170,21 @@ class Forward:
 
         One backward pass; the graph is kept for more unless it is the ``last``.
         """
-        leaves = [self.positions, self.displacement]
-        found = torch.autograd.grad(
-            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
-        )
+        found = self.gradient_tensors(outputs, cotangents, last)
         by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in found)
         return by_position, voigt6(by_strain)
+
+    def gradient_tensors(
+        self,
+        outputs: Sequence[torch.Tensor],
+        cotangents: Sequence[torch.Tensor],
+        last: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same on the device: ``(A, 3)`` and ``(B, 3, 3)``, as they come."""
+        leaves = [self.positions, self.displacement]
+        return torch.autograd.grad(
+            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
+        )
 
     def gradient(
         self,
@@ -188,9 +230,10 @@ def frozen(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
-    """A cluster with two of each element in some order, dense enough for every pair to meet."""
+    """Eight atoms or more, two or more of each element, dense enough for every pair to meet."""
     rng = np.random.default_rng(0)
-    numbers = rng.permutation(np.repeat(sorted(numbers), 2))
+    copies = max(2, -(-8 // len(numbers)))
+    numbers = rng.permutation(np.repeat(sorted(numbers), copies))
     side = 0.7 * cutoff
     return Atoms(numbers=numbers, positions=rng.uniform(0.0, side, (len(numbers), 3)))
 

@@ -1,8 +1,9 @@
-"""Derivatives of MACE features: by backward passes, or by forward mode for small structures.
+"""Derivatives of MACE features: by vector-Jacobian or by Jacobian-vector products.
 
-A structure of N atoms has 3 N + 6 derivatives of D features. Backward mode pays
-one vector-Jacobian product per feature; forward mode one Jacobian-vector product
-per coordinate, each about twice as dear, with copies of a structure in a batch.
+A structure of N atoms has 3 N + 6 derivatives of D features. A backward pass gives
+the derivatives of one combination of the features. That gradient is linear in the
+combination's weights, so a second backward pass, through the first one, gives the
+derivative of all features along one displacement (double backward).
 """
 
 from __future__ import annotations
@@ -12,21 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from ase import Atoms
-from torch.autograd import forward_ad
 
-from ...errors import DescriptorError
-from ..base import VOIGT, Features
-from .loading import quiet
+from ..base import VOIGT, Features, Sketch
 from .network import Forward, Network
 
-FORWARD_PRICE = 2.0
+TANGENT_PRICE = 1.5
 """Cost of a Jacobian-vector product over that of a vector-Jacobian product."""
-
-COPIES_ATOMS = {"cpu": 32, "cuda": 512}
-"""Copies of the structures fill a forward-mode batch up to this many atoms."""
-
-AGREEMENT = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""Largest relative disagreement of forward and backward mode."""
 
 
 def feature_derivatives(
@@ -37,20 +29,20 @@ def feature_derivatives(
     ``columns (D,)`` are the components of the node features that are kept.
     """
     one = network.forward(frames)
-    ends = np.cumsum([len(atoms) for atoms in frames])
+    sizes = [len(atoms) for atoms in frames]
+    ends = np.cumsum(sizes)
     values = one.node_features.detach()[:, columns].cpu().numpy().astype(float)
-    n_tangents = 3 * max(map(len, frames)) + 6
-    found = None
-    if FORWARD_PRICE * n_tangents < len(columns):
-        found = _by_forward_mode(network, frames, columns, one)
-    jacobian, strain = _by_backward_mode(one, columns) if found is None else found
+    if TANGENT_PRICE * (3 * max(sizes) + 6) < len(columns):
+        jacobian, strain = _by_tangents(one, sizes, columns)
+    else:
+        jacobian, strain = _by_cotangents(one, columns)
     return [
-        Features(values[end - len(atoms) : end], jacobian[:, end - len(atoms) : end], strain[:, k])
-        for k, (atoms, end) in enumerate(zip(frames, ends, strict=True))
+        Features(values[end - size : end], jacobian[:, end - size : end], strain[:, k])
+        for k, (size, end) in enumerate(zip(sizes, ends, strict=True))
     ]
 
 
-def _by_backward_mode(one: Forward, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _by_cotangents(one: Forward, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """``(D, A, 3)`` and ``(D, B, 6)``: one backward pass per feature serves all structures."""
     totals = one.node_features[:, columns].sum(dim=0)
     jacobian = np.empty((len(columns), len(one.positions), 3))
@@ -60,105 +52,94 @@ def _by_backward_mode(one: Forward, columns: torch.Tensor) -> tuple[np.ndarray, 
     return jacobian, strain
 
 
-def _by_forward_mode(
-    network: Network, frames: Sequence[Atoms], columns: torch.Tensor, one: Forward
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The same from 3 max(N) + 6 tangents, or None where the two modes disagree."""
-    starts = np.cumsum([0, *map(len, frames)])
-    largest = max(map(len, frames))
-    n_atoms, n_tangents = int(starts[-1]), 3 * largest + 6
-    moves = np.zeros((n_tangents, n_atoms, 3))
-    strains = np.zeros((n_tangents, len(frames), 3, 3))
-    for start, atoms in zip(starts, frames, strict=False):
-        for number in range(3 * len(atoms)):
-            moves[number, start + number // 3, number % 3] = 1.0
-    for component, (a, b) in enumerate(VOIGT):
-        strains[3 * largest + component, :, a, b] += 0.5
-        strains[3 * largest + component, :, b, a] += 0.5
-    slopes = pushforward(network, frames, columns, moves, strains)
-    if not _modes_agree(one, columns, moves, strains, slopes):
-        return None
-    jacobian = np.empty((len(columns), n_atoms, 3))
-    for k, (start, atoms) in enumerate(zip(starts, frames, strict=False)):
-        by_atom = slopes[: 3 * len(atoms), k].reshape(len(atoms), 3, -1)
-        jacobian[:, start : start + len(atoms)] = by_atom.transpose(2, 0, 1)
-    return jacobian, slopes[3 * largest :].transpose(2, 1, 0)
+def _by_tangents(
+    one: Forward, sizes: Sequence[int], columns: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same from 3 max(N) + 6 tangents, each of which serves all structures."""
+    slopes = FeatureSlopes(one, sizes, columns)
+    starts = np.cumsum([0, *sizes])
+    jacobian = np.empty((len(columns), int(starts[-1]), 3))
+    for atom in range(max(sizes)):
+        moved = [k for k, size in enumerate(sizes) if atom < size]
+        rows = starts[moved] + atom
+        for axis in range(3):
+            move = np.zeros((int(starts[-1]), 3))
+            move[rows, axis] = 1.0
+            jacobian[:, rows, axis] = slopes.by_move(move)[moved].T
+    return jacobian, slopes.by_all_strains()
 
 
-def pushforward(
+def sketched_features(
     network: Network,
     frames: Sequence[Atoms],
     columns: torch.Tensor,
-    moves: np.ndarray,
-    strains: np.ndarray,
-) -> np.ndarray:
-    """Derivative of each structure's feature row along T tangents, ``(T, B, D)``.
+    n_projections: int,
+    rng: np.random.Generator,
+) -> list[Sketch]:
+    """Values, random projections of the force rows, and strain derivative of each structure.
 
-    ``moves (T, A, 3)`` displaces the atoms, ``strains (T, B, 3, 3)`` the structures.
-    Copies of small structures share a batch. Forward mode is only right without
-    a backward graph, hence ``no_grad``; callers compare it with backward mode.
+    A batch pays ``n_projections`` + 6 Jacobian-vector products, whatever its size.
     """
-    n_tangents, n_atoms, _ = moves.shape
-    n_copies = max(1, COPIES_ATOMS.get(network.device.type, 32) // n_atoms)
-    slopes = np.empty((n_tangents, len(frames), len(columns)))
-    for start in range(0, n_tangents, n_copies):
-        part = slice(start, min(start + n_copies, n_tangents))
-        copies = part.stop - part.start
-        if start == 0 or copies < n_copies:
-            data = network.graphs([*frames] * copies)
-            positions = data["positions"]
-            graph = data["batch"]
-        move = torch.as_tensor(moves[part].reshape(-1, 3)).to(positions)
-        strain = torch.as_tensor(strains[part].reshape(-1, 3, 3)).to(positions)
-        with quiet(), torch.no_grad(), forward_ad.dual_level():
-            inputs = dict(data)
-            inputs["positions"] = forward_ad.make_dual(positions.clone(), move)
-            inputs["displacement"] = forward_ad.make_dual(torch.zeros_like(strain), strain)
-            out = network.module(inputs, compute_force=False, compute_displacement=True)
-            features = out["node_feats"][:, columns]
-            slope = forward_ad.unpack_dual(features).tangent
-            if slope is None:
-                slope = torch.zeros_like(features)
-            total = torch.zeros((len(strain), len(columns)), dtype=slope.dtype, device=slope.device)
-            total.index_add_(0, graph, slope)
-        slopes[part] = total.cpu().numpy().reshape(copies, len(frames), -1)
-    return slopes
+    one = network.forward(frames)
+    sizes = [len(atoms) for atoms in frames]
+    ends = np.cumsum(sizes)
+    values = one.node_features.detach()[:, columns].cpu().numpy().astype(float)
+    slopes = FeatureSlopes(one, sizes, columns)
+    moves = rng.choice([-1.0, 1.0], size=(n_projections, int(ends[-1]), 3))
+    by_move = np.array([slopes.by_move(move) for move in moves])
+    strain = slopes.by_all_strains()
+    return [
+        Sketch(values[end - size : end], moves[:, end - size : end], by_move[:, k], strain[:, k])
+        for k, (size, end) in enumerate(zip(sizes, ends, strict=True))
+    ]
 
 
-def _modes_agree(
-    one: Forward,
-    columns: torch.Tensor,
-    moves: np.ndarray,
-    strains: np.ndarray,
-    slopes: np.ndarray,
-) -> bool:
-    """Compare all tangents with one backward pass for a random combination of the features."""
-    weights = np.random.default_rng(0).standard_normal(len(columns))
-    features = one.node_features[:, columns]
-    cotangent = torch.as_tensor(weights).to(features).expand_as(features)
-    by_position, by_strain = one.gradients([features], [cotangent])
-    tensor = np.zeros((len(by_strain), 3, 3))
-    for component, (a, b) in enumerate(VOIGT):
-        tensor[:, a, b] = tensor[:, b, a] = by_strain[:, component]
-    backward = np.einsum("tak,ak->t", moves, by_position)
-    backward += np.einsum("tbij,bij->t", strains, tensor)
-    forward = slopes.sum(axis=1) @ weights
-    scale = np.abs(backward).max() + np.linalg.norm(slopes)
-    return bool(np.abs(forward - backward).max() <= AGREEMENT[features.dtype] * scale)
+class FeatureSlopes:
+    """Jacobian-vector products of the feature rows of a pass over B structures.
 
-
-def checked_pushforward(
-    network: Network, atoms: Atoms, columns: torch.Tensor, moves: np.ndarray
-) -> np.ndarray:
-    """Derivatives ``(T, D)`` of one structure's feature row along displacements ``(T, N, 3)``.
-
-    Raises
-    ------
-    DescriptorError
-        If forward and backward mode disagree for this model.
+    The gradient of ``sum_b weights_b . phi_b`` is formed once, with its graph; its
+    gradient by the weights is the derivative of phi. It holds that graph.
     """
-    strains = np.zeros((len(moves), 1, 3, 3))
-    slopes = pushforward(network, [atoms], columns, moves, strains)
-    if not _modes_agree(network.forward([atoms]), columns, moves, strains, slopes):
-        raise DescriptorError("forward-mode derivatives of this model are wrong; use exact rows")
-    return slopes[:, 0]
+
+    def __init__(self, one: Forward, sizes: Sequence[int], columns: torch.Tensor) -> None:
+        features = one.node_features[:, columns]
+        shape = (len(sizes), len(columns))
+        self._weights = torch.zeros(
+            shape, dtype=features.dtype, device=features.device, requires_grad=True
+        )
+        counts = torch.tensor(sizes, device=features.device)
+        self._gradients = torch.autograd.grad(
+            [features],
+            [one.positions, one.displacement],
+            [self._weights.repeat_interleave(counts, dim=0)],
+            create_graph=True,
+            materialize_grads=True,
+        )
+
+    def by_move(self, move: np.ndarray) -> np.ndarray:
+        """Derivative ``(B, D)`` along a displacement ``(A, 3)`` of the atoms."""
+        return self._along(self._gradients[0], move)
+
+    def by_strain(self, strain: np.ndarray) -> np.ndarray:
+        """Derivative ``(B, D)`` along a strain ``(B, 3, 3)`` of the structures."""
+        return self._along(self._gradients[1], strain)
+
+    def by_all_strains(self) -> np.ndarray:
+        """Derivatives ``(D, B, 6)`` along the symmetric strains in Voigt order."""
+        tensors = np.zeros((6, len(self._weights), 3, 3))
+        for component, (a, b) in enumerate(VOIGT):
+            tensors[component, :, a, b] += 0.5
+            tensors[component, :, b, a] += 0.5
+        return np.stack([self.by_strain(tensor).T for tensor in tensors], axis=-1)
+
+    def _along(self, gradient: torch.Tensor, tangent: np.ndarray) -> np.ndarray:
+        if not gradient.requires_grad:  # no atom has a neighbour
+            return np.zeros(self._weights.shape)
+        (slope,) = torch.autograd.grad(
+            [gradient],
+            [self._weights],
+            [torch.as_tensor(tangent).to(gradient)],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        return slope.cpu().numpy().astype(float)

@@ -1,0 +1,76 @@
+"""Files that are either whole or not there, and errors that name a damaged one."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+
+from .errors import BayeselError, StoreError
+
+DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    BayeselError,
+)
+"""What reading a damaged file may raise."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
+    try:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            yield data
+    except DAMAGE as error:
+        raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
+
+
+def extxyz_bytes(frames: Sequence[Atoms]) -> bytes:
+    """Structures as extended XYZ; nothing for none."""
+    if not frames:
+        return b""
+    text = io.StringIO()
+    write(text, list(frames), format="extxyz")
+    return text.getvalue().encode()
+
+
+def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as an npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step, durable once it returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,137 @@
+"""The model of each round: a potential and the surrogate that knows its training set."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from .build import (
+    build_descriptor,
+    build_potential,
+    build_refitter,
+    build_weights,
+    initial_potential,
+)
+from .config import CampaignConfig
+from .errors import RefitError
+from .fitting import fitting
+from .refit import RefitTask
+from .store import Store
+from .structures import PropertyKeys, reference_energies
+from .surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something moved: ``done`` of ``total`` units of a stage of a round."""
+
+    round_number: int
+    stage: str
+    done: int
+    total: int
+    detail: str = ""
+
+
+def load_model(config: CampaignConfig, store: Store, number: int) -> tuple[Surrogate, Calculator]:
+    """The surrogate and the potential that a round ended with."""
+    file = store.potential_path(number)
+    surrogate = Surrogate.load(store.model_path(number), build_descriptor(config, file))
+    return surrogate, build_potential(config, file, surrogate)
+
+
+def make_model(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    n_initial: int,
+    n_new: int,
+) -> Generator[Progress, None, Surrogate]:
+    """Train the potential on the new labels, then fit the surrogate to all structures.
+
+    The features of a refitted network are new ones, so the posterior is rebuilt from
+    the whole training set. What is done already is not done again.
+
+    Parameters
+    ----------
+    config, store, number
+        The campaign and its round; round 0 takes the potential as it is given.
+    frames
+        The labelled training set: ``n_initial`` given ones first, ``n_new`` of this
+        round last.
+
+    Raises
+    ------
+    RefitError
+        If the potential cannot be trained; that of the round before stays in use.
+    """
+    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    if number == 0:
+        _take_given_potential(config, store)
+    elif n_new:
+        e0s = reference_energies(frames[:n_initial], config.data.e0s, keys.energy)
+        yield from _train(config, store, number, frames, n_new, keys, e0s)
+    descriptor = build_descriptor(config, store.potential_path(number))
+    yield Progress(number, "fit", 0, len(frames))
+    steps = fitting(
+        frames,
+        descriptor,
+        keys,
+        config.data.e0s,
+        build_weights(config),
+        getattr(config.descriptor, "force_projections", None),
+    )
+    surrogate = yield from _counted(steps, number, len(frames))
+    store.save_model(number, surrogate)
+    return surrogate
+
+
+def _take_given_potential(config: CampaignConfig, store: Store) -> None:
+    given = initial_potential(config)
+    if given is not None and store.potential_path(0) is None:
+        store.save_potential(0, given)
+
+
+def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress]:
+    """Refit the potential of the round before, unless that is done."""
+    refitter, last = build_refitter(config), store.potential_path(number)
+    if refitter is None or last.parent == store.round_directory(number):
+        return
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
+    directory = store.refit_directory(number).resolve()
+    task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
+    steps = refitter.refit(task)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            file: Path = end.value
+            break
+        yield Progress(number, "refit", *step)
+    _check_sane(build_potential(config, file, None), file, frames[-1], last)
+    store.save_potential(number, file)
+
+
+def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> None:
+    energy, forces = potential.get_potential_energy(atoms), potential.get_forces(atoms)
+    if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        raise RefitError(
+            f"refit failed: {file} gives values that are not finite for the newest structure. "
+            f"The last good model is {last}"
+        )
+
+
+def _counted(
+    steps: Generator[int, None, Surrogate], number: int, total: int
+) -> Generator[Progress, None, Surrogate]:
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Progress(number, "fit", done, total)

@@ -1,0 +1,7 @@
+"""Training a potential on the grown training set."""
+
+from .base import RefitProgress, RefitTask, Refitter
+from .command import CommandRefitter
+from .mace import MACERefitter
+
+__all__ = ["CommandRefitter", "MACERefitter", "RefitProgress", "RefitTask", "Refitter"]

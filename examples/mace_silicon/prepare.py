@@ -1,0 +1,139 @@
+"""Training data and a small MACE model to start the campaigns of this folder from.
+
+    python prepare.py                 # xTB labels its own structures, for config.yaml
+    python prepare.py --data DIR      # the real silicon set of 2018, for si2018.yaml
+
+With --data a linear ACE is fitted to all structures of the set and serves as the
+teacher: it relabels the structures that are used here, and labels the picks. Two
+to three minutes on one core, most of it the training of the MACE model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from rich.progress import Progress
+
+from ase_bayesel import ACEDescriptor, fit_surrogate
+from ase_bayesel.labelling import CalculatorFactory, label_structure, tblite_factory
+from ase_bayesel.processes import run_command
+from ase_bayesel.structures import PropertyKeys, canonical, read_frames, write_frames
+
+HERE = Path(__file__).parent
+KEYS = PropertyKeys("REF_energy", "REF_forces")
+N_TRAIN, N_TEST, N_STARTS = 40, 20, 3
+EPOCHS = 60
+
+
+def main() -> None:
+    """Write train, test, starts (.extxyz), start.model and, with --data, teacher.npz."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of core.extxyz and surfaces.extxyz")
+    parser.add_argument("--out", type=Path, help="folder to write to")
+    arguments = parser.parse_args()
+    real = arguments.data is not None
+    out = arguments.out or HERE / ("si2018" if real else "xtb")
+    out.mkdir(parents=True, exist_ok=True)
+    if real:
+        frames, starts, factory = from_silicon_set(arguments.data, out)
+    else:
+        frames, starts, factory = from_xtb()
+    isolated = Atoms("Si", cell=[12.0] * 3)
+    frames = labelled([isolated, *frames], factory)
+    write_frames(out / "train.extxyz", frames[: 1 + N_TRAIN])
+    write_frames(out / "test.extxyz", frames[1 + N_TRAIN :])
+    write_frames(out / "starts.extxyz", starts)
+    train_mace(frames[1 : 1 + N_TRAIN], frames[0].info["REF_energy"], out)
+
+
+def from_xtb() -> tuple[list[Atoms], list[Atoms], CalculatorFactory]:
+    """Rattled cells of 16 atoms, those for the test more strongly."""
+    rng = np.random.default_rng(2025)
+    amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.06, 0.14, N_TEST)]
+    frames = [rattled(amplitude, rng) for amplitude in amplitudes]
+    starts = [rattled(0.01, rng) for _ in range(N_STARTS)]
+    return frames, starts, tblite_factory("GFN1-xTB", electronic_temperature=8000.0)
+
+
+def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
+    """A diamond cell with Gaussian displacements (A)."""
+    atoms = bulk("Si", a=5.6) * (2, 2, 2)
+    atoms.rattle(amplitude, rng=rng)
+    return canonical(atoms)
+
+
+def from_silicon_set(data: Path, out: Path) -> tuple[list[Atoms], list[Atoms], CalculatorFactory]:
+    """Cells of up to 16 atoms from the core set, and a teacher fitted to the whole set."""
+    core = read_frames(data / "core.extxyz")
+    everything = [*core, *read_frames(data / "surfaces.extxyz")]
+    with Progress() as bar:
+        task = bar.add_task("teacher", total=len(everything))
+        teacher = fit_surrogate(
+            everything,
+            ACEDescriptor(["Si"], order=3, totaldegree=12),
+            "dft_energy",
+            "dft_force",
+            on_progress=lambda done, _: bar.update(task, completed=done),
+        )
+    teacher.save(out / "teacher.npz")
+    small = [canonical(atoms) for atoms in core if 2 <= len(atoms) <= 16]
+    order = np.random.default_rng(2025).permutation(len(small))
+    chosen = [small[k] for k in order if len(small[k]) == 16][: N_TRAIN + N_TEST + N_STARTS]
+    return chosen[N_STARTS:], chosen[:N_STARTS], teacher.calculator
+
+
+def labelled(frames: list[Atoms], factory: CalculatorFactory) -> list[Atoms]:
+    """The structures with energies and forces of the reference."""
+    labels = [label_structure(atoms, factory, KEYS, "reference") for atoms in frames]
+    for label in labels:
+        if label.status != "ok":
+            raise RuntimeError(label.reason)
+    return [label.atoms for label in labels]
+
+
+def train_mace(frames: list[Atoms], e0: float, out: Path) -> None:
+    """A small MACE model by mace's own training command; its output is in training.log."""
+    write_frames(out / "mace_train.extxyz", frames)
+    options = {
+        "name": "start",
+        "work_dir": out / "training",
+        "model_dir": out / "training",
+        "train_file": out / "mace_train.extxyz",
+        "valid_fraction": 0.1,
+        "energy_key": KEYS.energy,
+        "forces_key": KEYS.forces,
+        "E0s": {14: e0},
+        "r_max": 5.0,
+        "num_channels": 16,
+        "max_L": 1,
+        "max_ell": 2,
+        "correlation": 2,
+        "batch_size": 4,
+        "valid_batch_size": 4,
+        "max_num_epochs": EPOCHS,
+        "lr": 0.01,
+        "energy_weight": 10,
+        "forces_weight": 100,
+        "default_dtype": "float64",
+        "device": "cpu",
+        "plot": False,
+        "seed": 1,
+    }
+    command = [sys.executable, "-m", "mace.cli.run_train"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    environment = {"PYTHONWARNINGS": "ignore", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    with Progress() as bar:
+        task = bar.add_task("training MACE", total=EPOCHS)
+        for line in run_command(command, out / "training.log", environment=environment):
+            if "Epoch" in line:
+                bar.advance(task)
+    (out / "training" / "start.model").replace(out / "start.model")
+
+
+if __name__ == "__main__":
+    main()
