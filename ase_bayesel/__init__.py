@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
+    from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
     from .surrogate import Surrogate
@@ -28,6 +30,7 @@ _ROOMS = {
     "Campaign": "campaign",
     "CampaignConfig": "config",
     "EnergyTrigger": "triggers",
+    "FeatureStore": "feature_store",
     "ForceSearch": "force_uncertainty",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
@@ -42,6 +45,7 @@ _ROOMS = {
     "fit_surrogate": "fitting",
     "load_config": "config",
     "run_walker": "walkers",
+    "select": "pool",
     "run_walkers": "walkers",
 }
 
@@ -51,6 +55,7 @@ __all__ = [
     "Campaign",
     "CampaignConfig",
     "EnergyTrigger",
+    "FeatureStore",
     "ForceSearch",
     "ForceTrigger",
     "Guards",
@@ -66,6 +71,7 @@ __all__ = [
     "load_config",
     "run_walker",
     "run_walkers",
+    "select",
 ]
 
 

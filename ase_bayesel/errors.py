@@ -37,6 +37,10 @@ class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
 
 
+class SelectionError(BayeselError):
+    """A selection from a pool is asked for what it cannot give."""
+
+
 class CommandError(BayeselError):
     """An external program cannot be started or has failed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import read, write
+from ase.io import iread, read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 from matscipy.neighbours import neighbour_list
 from scipy.spatial import cKDTree
@@ -58,11 +58,7 @@ def read_frames(path: str | PathLike) -> list[Atoms]:
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise StructureError(f"{path}: the file is empty")
+    path = _existing(path)
     try:
         frames = read(path, index=":")
     except Exception as error:  # ASE's readers raise anything from KeyError to their own
@@ -72,6 +68,37 @@ def read_frames(path: str | PathLike) -> list[Atoms]:
     for number, atoms in enumerate(frames):
         check_structure(atoms, f"{path}, frame {number}")
     return list(frames)
+
+
+def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
+    """The structures of a file one by one, each checked; the file is never held as a whole.
+
+    Raises
+    ------
+    StructureError
+        Naming the file, and the frame where one is at fault.
+    """
+    path, number = _existing(path), 0
+    stream = iread(path, index=":")
+    while True:
+        try:
+            atoms = next(stream)
+        except StopIteration:
+            return
+        except Exception as error:  # ASE's readers raise anything from KeyError to their own
+            raise StructureError(f"{path}, frame {number}: cannot be read ({error})") from error
+        check_structure(atoms, f"{path}, frame {number}")
+        yield atoms
+        number += 1
+
+
+def _existing(path: str | PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise StructureError(f"{path}: the file is empty")
+    return path
 
 
 def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:

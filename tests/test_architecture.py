@@ -22,6 +22,10 @@ ROOMS = [
     "force_uncertainty",
     "surrogate",
     "fitting",
+    "selection",
+    "feature_store",
+    "candidates",
+    "pool",
     "bias",
     "prediction",
     "gathering",
@@ -108,7 +112,9 @@ def test_importing_the_package_is_light():
     assert loaded_after("import ase_bayesel", HEAVY) == []
 
 
-@pytest.mark.parametrize("room", ["posterior", "bias", "evidence", "triangular", "errors"])
+@pytest.mark.parametrize(
+    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection"]
+)
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
 

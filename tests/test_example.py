@@ -87,7 +87,7 @@ def test_readme_code_runs(monkeypatch):
     """All Python blocks of the README, one after the other in one namespace."""
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)

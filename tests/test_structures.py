@@ -17,6 +17,7 @@ from ase_bayesel.structures import (
     canonical,
     check_structure,
     composition_energy,
+    iterate_frames,
     neighbour_pairs,
     read_frames,
     reference_energies,
@@ -43,10 +44,20 @@ def folder(tmp_path_factory):
 # reading
 
 
-def test_reads_what_it_wrote(tmp_path):
+def streamed(path):
+    return list(iterate_frames(path))
+
+
+@pytest.fixture(params=[read_frames, streamed])
+def reading(request):
+    """The two ways to read a file."""
+    return request.param
+
+
+def test_reads_what_it_wrote(tmp_path, reading):
     frames = [emt_labelled(copper(k)) for k in range(3)] + [molecule("H2O")]
     write_frames(tmp_path / "frames.extxyz", frames)
-    again = read_frames(tmp_path / "frames.extxyz")
+    again = reading(tmp_path / "frames.extxyz")
     assert [len(a) for a in again] == [4, 4, 4, 3]
     for before, after in zip(frames, again, strict=True):
         np.testing.assert_allclose(after.positions, before.positions, atol=1e-8)
@@ -58,43 +69,43 @@ def test_reads_what_it_wrote(tmp_path):
         np.testing.assert_allclose(found.virial, expected.virial, atol=1e-8)
 
 
-def test_missing_and_empty_file(tmp_path):
+def test_missing_and_empty_file(tmp_path, reading):
     with pytest.raises(StructureError, match=r"nowhere\.xyz: no such file"):
-        read_frames(tmp_path / "nowhere.xyz")
+        reading(tmp_path / "nowhere.xyz")
     (tmp_path / "empty.extxyz").touch()
     with pytest.raises(StructureError, match=r"empty\.extxyz: the file is empty"):
-        read_frames(tmp_path / "empty.extxyz")
+        reading(tmp_path / "empty.extxyz")
     with pytest.raises(StructureError):
-        read_frames(tmp_path)
+        reading(tmp_path)
 
 
-def test_torn_file_is_named(tmp_path):
+def test_torn_file_is_named(tmp_path, reading):
     path = tmp_path / "torn.extxyz"
     write_frames(path, [silicon(), silicon()])
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-3]))
     with pytest.raises(StructureError, match=r"torn\.extxyz"):
-        read_frames(path)
+        reading(path)
     path.write_bytes(b"\x00\x01 not a structure \xff")
     with pytest.raises(StructureError, match=r"torn\.extxyz"):
-        read_frames(path)
+        reading(path)
 
 
-def test_faulty_frame_is_named(tmp_path):
+def test_faulty_frame_is_named(tmp_path, reading):
     broken = silicon()
     broken.positions[5, 2] = np.nan
     path = tmp_path / "nan.extxyz"
     write(path, [silicon(), broken], format="extxyz")
     with pytest.raises(StructureError, match=r"nan\.extxyz, frame 1: position of atom 5"):
-        read_frames(path)
+        reading(path)
 
 
-def test_periodic_without_a_cell_is_named(tmp_path):
+def test_periodic_without_a_cell_is_named(tmp_path, reading):
     header = 'Properties=species:S:1:pos:R:3 pbc="T T T"'
     path = tmp_path / "cell.extxyz"
     path.write_text(f'1\nLattice="0 0 0 0 0 0 0 0 0" {header}\nSi 0.0 0.0 0.0\n')
     with pytest.raises(StructureError, match=r"cell\.extxyz, frame 0: periodic .* cell is zero"):
-        read_frames(path)
+        reading(path)
 
 
 @pytest.mark.parametrize(
