@@ -124,7 +124,7 @@ class MACERefitConfig(Section):
     kind: Literal["mace"]
     max_epochs: PositiveInt = 100
     checkpoint_epochs: PositiveInt = 25
-    learning_rate: PositiveFloat = 5e-4
+    learning_rate: PositiveFloat = 1e-3
     ema: bool = True
     batch_size: PositiveInt = 5
     valid_fraction: float = Field(0.1, gt=0.0, le=0.5)

@@ -75,7 +75,7 @@ class MACERefitter:
 
     max_epochs: int = 100
     checkpoint_epochs: int = 25
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     ema: bool = True
     batch_size: int = 5
     valid_fraction: float = 0.1
