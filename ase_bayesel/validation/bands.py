@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +57,7 @@ def draw_bands(path: BandPath, frequencies: Frequencies) -> Figure:
 def _pieces(x: np.ndarray) -> Iterator[slice]:
     """Parts of the path without a jump; a jump is drawn at one place."""
     ends = [0, *(np.flatnonzero(np.diff(x) < 1e-12) + 1), len(x)]
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         yield slice(start, end)
 
 
