@@ -78,11 +78,16 @@ class SurfaceConfig(Section):
 
 
 class PhononConfig(Section):
-    """Phonons along a path of special points, by default ASE's for the lattice."""
+    """Phonons along a path of special points, by default ASE's for the lattice.
+
+    ``points`` q-points lie on the path. Those of ``qpoints``, by their names and in units
+    of the reciprocal cell, are listed with the special points.
+    """
 
     supercell: tuple[PositiveInt, PositiveInt, PositiveInt]
     path: str | None = None
     points: int = Field(101, ge=2)
+    qpoints: dict[str, tuple[float, float, float]] = {}
 
 
 class CheckConfig(Section):
@@ -107,12 +112,12 @@ class CheckConfig(Section):
 
 @dataclass(frozen=True)
 class Bands:
-    """Phonons along a path, and at its special points by their names."""
+    """Phonons along a path, and at q-points that have names."""
 
     path: BandPath
     along: Frequencies
     names: tuple[str, ...]
-    special: Frequencies
+    named: Frequencies
 
 
 @dataclass(frozen=True)
@@ -169,12 +174,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
             quantities.append(Quantity(facet.name, value, "J/m^2", std))
         bands = None
         if config.phonons is not None:
-            supercell, n_members = config.phonons.supercell, config.members
-            constants = force_constants(crystal, model, supercell, n_members, for_phonons)
-            path = _band_path(crystal, config.phonons)
-            names, points = zip(*path.special_points.items(), strict=True)
-            along, special = constants.frequencies(path.kpts), constants.frequencies(points)
-            bands = Bands(path, along, names, special)
+            bands = _bands(crystal, model, config.phonons, config.members, for_phonons)
     return CheckReport(tuple(quantities), config.references, bands)
 
 
@@ -192,7 +192,7 @@ def write_check(report: CheckReport, directory: Path) -> list[Path]:
             "path": bands.path.path,
             "along_path": _listed(bands.along),
             "names": bands.names,
-            "special_points": _listed(bands.special),
+            "named": _listed(bands.named),
         }
         written.append(directory / "phonons.png")
     write_atomically(written[0], json.dumps(content, indent=1).encode())
@@ -211,12 +211,12 @@ def tables(report: CheckReport) -> list[Table]:
         table.add_row(quantity.name, *map(_shown, numbers), quantity.unit)
     if report.bands is None:
         return [table]
-    special = report.bands.special
+    named = report.bands.named
     phonons = Table("q-point", "frequencies (std), THz")
     for k, name in enumerate(report.bands.names):
-        entries = [f"{value:.2f}" for value in special.values[k]]
-        if special.std is not None:
-            entries = [f"{e} ({s:.3f})" for e, s in zip(entries, special.std[k], strict=True)]
+        entries = [f"{value:.2f}" for value in named.values[k]]
+        if named.std is not None:
+            entries = [f"{e} ({s:.3f})" for e, s in zip(entries, named.std[k], strict=True)]
         phonons.add_row(name, "  ".join(entries))
     phonons.caption = f"lowest frequency along the path: {report.bands.along.values.min():.3f} THz"
     return [table, phonons]
@@ -232,6 +232,19 @@ def _crystal(config: CrystalConfig) -> Atoms:
         return bulk(**config.model_dump(exclude={"file"}, exclude_none=True))
     except (ValueError, KeyError, RuntimeError) as error:
         raise ConfigError(f"crystal: ASE cannot build it ({error})") from error
+
+
+def _bands(
+    crystal: Atoms,
+    model: Surrogate | Calculator,
+    config: PhononConfig,
+    n_members: int,
+    rng: np.random.Generator,
+) -> Bands:
+    constants = force_constants(crystal, model, config.supercell, n_members, rng)
+    path = _band_path(crystal, config)
+    names, points = zip(*(path.special_points | config.qpoints).items(), strict=True)
+    return Bands(path, constants.frequencies(path.kpts), names, constants.frequencies(points))
 
 
 def _check_references(config: CheckConfig, crystal: Atoms, facets: list[Facet]) -> None:

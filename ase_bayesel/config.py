@@ -289,9 +289,7 @@ T = TypeVar("T", bound=Section)
 
 
 def load_config(path: str | Path, schema: type[T] = CampaignConfig) -> T:  # type: ignore[assignment]
-    """Read and validate a YAML config; its relative paths become absolute.
-
-    It is a campaign's, unless the ``schema`` is that of another command.
+    """Read and validate a YAML config, a campaign's by default; relative paths become absolute.
 
     Raises
     ------

@@ -39,9 +39,10 @@ def draw_bands(path: BandPath, frequencies: Frequencies) -> Figure:
     if std is not None:
         marked = slice(None, None, max(1, len(x) // ERROR_BARS))
         for values, deviations in zip(frequencies.values.T, std.T, strict=True):
-            bands.errorbar(
+            bars = bands.errorbar(
                 x[marked], values[marked], deviations[marked], fmt="none", ecolor="C1", capsize=2
             )
+        bands.legend([bars], ["± 1 std"], loc="lower right")
         below[0].set_ylabel("std (GHz)")
         below[0].set_ylim(bottom=0.0)
     bands.set_ylabel("frequency (THz)")
