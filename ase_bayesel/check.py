@@ -80,7 +80,7 @@ class SurfaceConfig(Section):
 class PhononConfig(Section):
     """Phonons along a path of special points, by default ASE's for the lattice.
 
-    ``points`` q-points lie on the path. Those of ``qpoints``, by their names and in units
+    About ``points`` q-points lie on the path. Those of ``qpoints``, by their names and in units
     of the reciprocal cell, are listed with the special points.
     """
 

@@ -34,8 +34,6 @@ def draw_bands(path: BandPath, frequencies: Frequencies) -> Figure:
     bands, *below = panels[:, 0]
     for part in _pieces(x):
         bands.plot(x[part], frequencies.values[part], color="C0", lw=1.2)
-        for panel in below:
-            panel.plot(x[part], 1e3 * std[part], color="C1", lw=0.8)
     if std is not None:
         marked = slice(None, None, max(1, len(x) // ERROR_BARS))
         for values, deviations in zip(frequencies.values.T, std.T, strict=True):
@@ -43,6 +41,8 @@ def draw_bands(path: BandPath, frequencies: Frequencies) -> Figure:
                 x[marked], values[marked], deviations[marked], fmt="none", ecolor="C1", capsize=2
             )
         bands.legend([bars], ["± 1 std"], loc="lower right")
+        for part in _pieces(x):
+            below[0].plot(x[part], 1e3 * std[part], color="C1", lw=0.8)
         below[0].set_ylabel("std (GHz)")
         below[0].set_ylim(bottom=0.0)
     bands.set_ylabel("frequency (THz)")

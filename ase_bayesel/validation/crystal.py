@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -42,8 +45,8 @@ def relax(
     """
     atoms = atoms.copy()
     atoms.calc = calculator
-    optimizer = LBFGS(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
-    if not optimizer.run(fmax=fmax, steps=MAX_STEPS):
+    moving: Any = FrechetCellFilter(atoms) if cell else atoms
+    if not LBFGS(moving, logfile=None).run(fmax=fmax, steps=MAX_STEPS):  # type: ignore[arg-type]
         raise ValidationError(
             f"{atoms.get_chemical_formula()}: not at rest (forces below {fmax:g} eV/A) "
             f"after {MAX_STEPS} steps"
@@ -122,8 +125,8 @@ def crystal_quantities(
     return tuple(found)
 
 
-def _independent(stiffness: np.ndarray, cubic: bool):
-    """Pairs of name and value."""
+def _independent(stiffness: np.ndarray, cubic: bool) -> Iterator[tuple[str, float]]:
+    """Names and values."""
     if not cubic:
         for i, j in zip(*np.triu_indices(6), strict=True):
             yield f"C{i + 1}{j + 1}", stiffness[i, j]

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from ..errors import ValidationError
 from ..surrogate import Surrogate
 
 
@@ -47,14 +48,21 @@ def evaluate(
         At least 2. The relative error of the standard deviations is 1 / sqrt(2 n).
     rng
         Draws the members.
+
+    Raises
+    ------
+    ValidationError
+        If a check fails; it names the member.
     """
     if not isinstance(model, Surrogate):
         return tuple(check(model))
     found = check(model.calculator())
-    sampled = [
-        [quantity.value for quantity in check(member.calculator())]
-        for member in members(model, n_members, rng)
-    ]
+    sampled = []
+    for number, member in enumerate(members(model, n_members, rng), start=1):
+        try:
+            sampled.append([quantity.value for quantity in check(member.calculator())])
+        except ValidationError as error:
+            raise ValidationError(f"member {number} of {n_members}: {error}") from error
     spread = np.std(sampled, axis=0, ddof=1)
     return tuple(replace(q, std=float(s)) for q, s in zip(found, spread, strict=True))
 
@@ -82,5 +90,5 @@ class EnergyFunctional:
         second order (envelope theorem).
         """
         features = surrogate.descriptor.compute(self.frames)
-        row = sum(c * f.total for c, f in zip(self.coefficients, features, strict=True))
+        row = np.array(self.coefficients) @ [one.total for one in features]
         return float(np.sqrt(surrogate.posterior.variance(row)))

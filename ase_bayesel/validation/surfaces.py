@@ -74,8 +74,8 @@ def surface_functional(
 
     The slab is cut from the crystal as it is given, which should be relaxed with its cell
     (`crystal.relax`), and its atoms relax in the fixed cell until no force exceeds 3 meV/A.
-    Error bars of the functional are those at this lattice constant; that members have
-    others is left out.
+    That the members of a posterior have other lattice constants is not in the functional's
+    standard deviation.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def surface_functional(
     if facet.rattle:
         slab.positions += rng.normal(0.0, facet.rattle, slab.positions.shape)
     slab = relax(slab, calculator, SURFACE_FMAX)
-    two_areas = 2.0 * np.linalg.norm(np.cross(slab.cell[0], slab.cell[1]))
+    two_areas = 2.0 * float(np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])))
     coefficients = (1.0 / two_areas, -len(slab) / len(crystal) / two_areas)
     return EnergyFunctional((slab, crystal), coefficients)
 
