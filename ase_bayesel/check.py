@@ -37,6 +37,7 @@ from .validation import (
     surface_functional,
 )
 from .validation.crystal import elastic_names, lattice_names
+from .validation.phonons import import_phonopy
 from .validation.surfaces import J_PER_M2
 
 
@@ -160,6 +161,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
     facets = [Facet(**surface.model_dump()) for surface in config.surfaces]
     _check_references(config, crystal, facets)
     if config.phonons is not None:
+        import_phonopy()
         _band_path(crystal, config.phonons)
     calculator = model.calculator() if isinstance(model, Surrogate) else model
     for_members, for_rattle, for_phonons = np.random.default_rng(config.seed).spawn(3)

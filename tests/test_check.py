@@ -10,7 +10,6 @@ import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
-from mace_models import save_model
 from test_cli import assert_refused, call
 
 from ase_bayesel.check import CheckConfig, load_model, run_check
@@ -90,7 +89,7 @@ def test_crystal_from_a_file(tmp_path):
 
 def test_a_mace_file(tmp_path):
     pytest.importorskip("mace")
-    from mace_models import tiny_mace
+    from mace_models import save_model, tiny_mace
 
     save_model(tiny_mace(), tmp_path / "cu.model")
     settings = load_config(written(tmp_path), CheckConfig)

@@ -14,8 +14,10 @@ from ase.phonons import Phonons
 from ase.units import GPa, _amu, _e
 from hypothesis import given
 from hypothesis import strategies as st
+from systems import copper as copper_cell
 from systems import strained
 
+from ase_bayesel import select
 from ase_bayesel.errors import ValidationError
 from ase_bayesel.validation import (
     EnergyFunctional,
@@ -242,6 +244,24 @@ def test_surface_members_relax_to_what_the_functional_says(cu_surrogate, ace_cop
         at_the_mean.append(functional.value(calculator))
         relaxed.append(surface_functional(crystal, calculator, COPPER, rng).value(calculator))
     assert np.std(np.subtract(relaxed, at_the_mean)) < 0.1 * functional.std(cu_surrogate)
+
+
+def test_functional_is_a_target_of_selection(cu_surrogate, ace_copper, rng):
+    """The first c-optimal pick leaves the least variance of the surface energy."""
+    functional = surface_functional(ace_copper, cu_surrogate.calculator(), COPPER, rng)
+    pool = [copper_cell(seed) for seed in range(6)]
+    found = select(
+        pool,
+        1,
+        "c_optimal",
+        core=cu_surrogate,
+        properties=["energy"],
+        targets=functional.frames,
+        coefficients=functional.coefficients,
+    )
+    energies = replace(cu_surrogate, properties=("energy",))
+    left = [functional.std(energies.condition(atoms)) for atoms in pool]
+    assert found.indices[0] == np.argmin(left)
 
 
 def test_functional_is_linear_in_energies():

@@ -135,7 +135,14 @@ def _forces_of(
     return forces
 
 
-def _phonopy(crystal: Atoms, supercell: tuple[int, int, int]) -> Any:
+def import_phonopy() -> tuple[Any, Any]:
+    """The classes `Phonopy` and `PhonopyAtoms`.
+
+    Raises
+    ------
+    ValidationError
+        If phonopy is not installed.
+    """
     try:
         from phonopy import Phonopy
         from phonopy.structure.atoms import PhonopyAtoms
@@ -143,6 +150,11 @@ def _phonopy(crystal: Atoms, supercell: tuple[int, int, int]) -> Any:
         raise ValidationError(
             f"phonons need phonopy ({error}); install it by pip install ase_bayesel[validation]"
         ) from error
+    return Phonopy, PhonopyAtoms
+
+
+def _phonopy(crystal: Atoms, supercell: tuple[int, int, int]) -> Any:
+    Phonopy, PhonopyAtoms = import_phonopy()
     cell = PhonopyAtoms(
         symbols=crystal.get_chemical_symbols(),
         masses=crystal.get_masses(),
