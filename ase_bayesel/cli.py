@@ -124,6 +124,24 @@ def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     _say(f"wrote {write_report(_existing(config, directory))}")
 
 
+@app.command()
+@_named_errors
+def check(
+    model: Annotated[str, typer.Argument(help="Surrogate (.npz), MACE model, or module:factory.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="What to compute (YAML).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of results.")] = Path("check"),
+) -> None:
+    """Compute lattice and elastic constants, surface energies and phonons of a model."""
+    from .check import CheckConfig, load_model, run_check, tables, write_check
+
+    settings = load_config(config, CheckConfig)
+    found = run_check(load_model(model, settings), settings)
+    for table in tables(found):
+        console.print(table)
+    for path in write_check(found, out):
+        _say(f"wrote {path}")
+
+
 def _directory(config: Path, directory: Path | None) -> Path:
     return directory or config.resolve().with_name(f"{config.stem}_campaign")
 

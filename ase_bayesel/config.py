@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -290,8 +290,11 @@ class CampaignConfig(Section):
         return self
 
 
-def load_config(path: str | Path) -> CampaignConfig:
-    """Read and validate a YAML config; its relative paths become absolute.
+T = TypeVar("T", bound=Section)
+
+
+def load_config(path: str | Path, schema: type[T] = CampaignConfig) -> T:  # type: ignore[assignment]
+    """Read and validate a YAML config, a campaign's by default; relative paths become absolute.
 
     Raises
     ------
@@ -307,17 +310,22 @@ def load_config(path: str | Path) -> CampaignConfig:
         raise ConfigError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
-    return validate_config(raw, str(path), path.resolve().parent)
+    return validate_config(raw, str(path), path.resolve().parent, schema)
 
 
-def validate_config(raw: dict[str, Any], where: str, folder: Path | None = None) -> CampaignConfig:
+def validate_config(
+    raw: dict[str, Any],
+    where: str,
+    folder: Path | None = None,
+    schema: type[T] = CampaignConfig,  # type: ignore[assignment]
+) -> T:
     """The config in a mapping; a `ConfigError` lists every field that is wrong.
 
     Relative paths are taken from ``folder``.
     """
     context = None if folder is None else {"folder": folder}
     try:
-        return CampaignConfig.model_validate(raw, context=context)
+        return schema.model_validate(raw, context=context)
     except ValidationError as error:
         lines = [f"  {_field(entry)}: {entry['msg']}" for entry in error.errors()]
         raise ConfigError(f"{where}: invalid config\n" + "\n".join(lines)) from error

@@ -51,3 +51,7 @@ class TimeLimitError(CommandError):
 
 class RefitError(BayeselError):
     """The potential could not be refitted; the last good model is still in place."""
+
+
+class ValidationError(BayeselError):
+    """A property cannot be computed: nothing came to rest, or a structure does not serve."""

@@ -33,6 +33,7 @@ ROOMS = [
     "calculator",
     "torchsim",
     "accuracy",
+    "validation",
     "testing",
     "triggers",
     "walkers",
@@ -49,9 +50,10 @@ ROOMS = [
     "models",
     "campaign",
     "report",
+    "check",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "cli"}
+CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 
