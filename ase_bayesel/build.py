@@ -10,19 +10,19 @@ from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
 from .bias import TauRule
-from .config import (
-    ACEConfig,
-    CampaignConfig,
-    EngineConfig,
-    ExploreConfig,
-    MACEPotentialConfig,
-    MACERefitConfig,
-)
+from .config import CampaignConfig
 from .descriptors import Descriptor
 from .errors import ConfigError
 from .fitting import Weights
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
 from .refit import CommandRefitter, MACERefitter, Refitter
+from .sections import (
+    ACEConfig,
+    EngineConfig,
+    ExploreConfig,
+    MACEPotentialConfig,
+    MACERefitConfig,
+)
 from .surrogate import Surrogate
 from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger, Trigger
 

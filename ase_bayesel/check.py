@@ -19,10 +19,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from rich.table import Table
 
 from .build import cpu_threads
-from .config import FACTORY, MODEL_NAME, InputPath, Section
 from .errors import ConfigError
 from .files import write_atomically
 from .labelling import imported_factory
+from .sections import FACTORY, MODEL_NAME, InputPath, Section
 from .structures import read_frames
 from .surrogate import Surrogate
 from .validation import (

@@ -195,9 +195,7 @@ def _log(campaign) -> str:
     """Run with plain log lines; returns why it ended."""
     from .campaign import Ended, Progress
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.handlers, log.propagate = [handler], False
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     shown = (-1, "", -1.0)
     for event in campaign.run():

@@ -44,6 +44,7 @@ ROOMS = [
     "answers",
     "files",
     "store",
+    "sections",
     "config",
     "build",
     "inputs",
