@@ -122,9 +122,7 @@ class Selector:
         return self._core_fit[0]
 
 
-def surface_targets(
-    core_fit: Surrogate, surfaces: Sequence[str]
-) -> tuple[list[Atoms], np.ndarray]:
+def surface_targets(core_fit: Surrogate, surfaces: Sequence[str]) -> tuple[list[Atoms], np.ndarray]:
     """Surface energies as functionals of energies: structures and coefficients ``(P, P + 1)``.
 
     The unrelaxed slab of the protocol less its number of bulk atoms, over twice the area (A^2),

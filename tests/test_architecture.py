@@ -49,6 +49,8 @@ ROOMS = [
     "models",
     "campaign",
     "report",
+    "pool_report",
+    "picking",
     "cli",
 ]
 CONFIG_READERS = {"build", "inputs", "models", "campaign", "cli"}
