@@ -170,7 +170,8 @@ def test_words_that_are_no_descriptor(text):
         descriptor_from_text(text)
 
 
-def test_principal_components_against_an_svd(rng=np.random.default_rng(0)):
+def test_principal_components_against_an_svd():
+    rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 6)) @ np.diag([9, 5, 1, 1, 1, 1]) @ rng.normal(size=(6, 6))
     points, explained = principal_components(features)
     scaled = (features - features.mean(axis=0)) / features.std(axis=0)
