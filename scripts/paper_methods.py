@@ -64,6 +64,9 @@ CATALOGUE = {
     "direct": Method("DIRECT", "direct", nested=False),
 }
 
+EVERYTHING = "everything"
+"""Name of the task without a selection: the whole pool is picked."""
+
 
 @dataclass
 class Selector:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paper_methods import CATALOGUE, Selector
+from paper_methods import CATALOGUE, EVERYTHING, Selector
 from paper_refit import Design, SiliconSet, judge, load_design, refit
 from paper_report import write_report
 
@@ -71,7 +71,7 @@ def full_plan(mace: Sequence[str], n_pools: int = 10) -> Plan:
     """Everything; what takes longest comes last."""
     reference = "ACE (M)"
     fast = [m for m in CATALOGUE if m not in SLOW]
-    tasks = [Task(None, reference, m, 0) for m in fast if m != "random"]
+    tasks = [Task(None, reference, m, 0) for m in (EVERYTHING, *fast) if m != "random"]
     tasks += [Task(None, reference, "random", seed) for seed in range(20)]
     tasks += [Task(None, reference, m, 0) for m in SLOW[:2]]
     tasks += _pool_tasks(reference, COMPARED, n_pools, n_seeds=3)
@@ -89,6 +89,7 @@ def quick_plan() -> Plan:
     tasks = [Task(None, reference, m, 0) for m in methods]
     tasks += [Task(None, reference, "random", seed) for seed in range(3)]
     tasks += _pool_tasks(reference, ["random", *methods], n_pools=2, n_seeds=1)
+    tasks.append(Task(None, reference, EVERYTHING, 0))
     return Plan(reference, NUMBERS[:3], tuple(tasks))
 
 
@@ -147,12 +148,16 @@ def run(
     for task in plan.tasks:
         start = time.perf_counter()
         members = pool_members(task.pool, len(structures.pool))
-        numbers = [n for n in plan.numbers if n <= len(members)]
+        whole = task.method == EVERYTHING
+        numbers = [len(members)] if whole else [n for n in plan.numbers if n <= len(members)]
         missing = [n for n in numbers if n not in results.done(task)]
         if not missing:
             continue
-        selector = selectors[task.descriptor]
-        found = selector.picks(CATALOGUE[task.method], members, missing, task.seed)
+        if whole:
+            found = {len(members): members.tolist()}
+        else:
+            selector, method = selectors[task.descriptor], CATALOGUE[task.method]
+            found = selector.picks(method, members, missing, task.seed)
         for n, picks in found.items():
             values = results.known(picks) or judge(design, refit(design, picks))
             results.add(task, n, picks, values)
