@@ -173,13 +173,16 @@ def pairs_table(outcome: Outcome) -> str:
         cells = []
         for n in outcome.numbers:
             mine = outcome.per_pool(metric, own, n)
+            if not mine:
+                cells.append("-")
+                continue
             versus = other or _best(outcome, metric, n, rest, mine)
             theirs = outcome.per_pool(metric, versus, n)
             both = np.array([mine[pool] - theirs[pool] for pool in mine if pool in theirs])
             both = both[np.isfinite(both)]
-            error = both.std(ddof=1) / np.sqrt(len(both)) if len(both) > 1 else np.nan
+            error = f" ± {both.std(ddof=1) / np.sqrt(len(both)):.1g}" if len(both) > 1 else ""
             name = "" if other else f" ({versus})"
-            cells.append(f"{both.mean():+.2g} ± {error:.1g}{name}" if len(both) else "-")
+            cells.append(f"{both.mean():+.2g}{error}{name}" if len(both) else "-")
         against = CATALOGUE[other].title if other else "the best general method"
         rows.append([f"{CATALOGUE[own].title} less {against}, {metric.title}", *cells])
     return markdown(["difference", *(f"N = {n}" for n in outcome.numbers)], rows)
@@ -188,11 +191,11 @@ def pairs_table(outcome: Outcome) -> str:
 def _best(
     outcome: Outcome, metric: Metric, n: int, methods: Sequence[str], pools: Iterable[int]
 ) -> str:
-    """The method of the smallest mean over the sub-pools that it shares with ``pools``."""
+    """The method of the smallest mean over ``pools``, of those that have a value on each."""
 
     def average(method: str) -> float:
         found = outcome.per_pool(metric, method, n)
-        values = [found[pool] for pool in pools if pool in found]
-        return float(np.mean(values)) if values and np.isfinite(values).all() else np.inf
+        values = [found.get(pool, np.nan) for pool in pools]
+        return float(np.mean(values)) if np.isfinite(values).all() else np.inf
 
     return min(methods, key=average)
