@@ -74,11 +74,11 @@ def _band(values: np.ndarray) -> np.ndarray:
     return np.percentile(good, BAND) if len(good) else np.full(2, np.nan)
 
 
-LEGEND = {"loc": "outside lower center", "ncols": 3, "fontsize": "x-small"}
+LEGEND = {"loc": "outside lower center", "ncols": 2, "fontsize": "x-small"}
 
 
 def _figure(metrics: Sequence[Metric]) -> tuple[Figure, np.ndarray]:
-    height = 3.6 * len(metrics) / 2 + 0.8
+    height = 3.6 * len(metrics) / 2 + 1.2
     figure = Figure(figsize=(8.0, height), layout="constrained")
     panels = figure.subplots(len(metrics) // 2, 2).ravel()
     for metric, panel in zip(metrics, panels, strict=True):
@@ -91,6 +91,8 @@ def _figure(metrics: Sequence[Metric]) -> tuple[Figure, np.ndarray]:
 
 
 def _line(panel, numbers, found: Sequence[np.ndarray], label: str, style: dict) -> None:
+    if not any(map(len, found)):
+        return
     means = np.array([mean(values) for values in found])
     panel.plot(numbers, means, marker="o", ms=3, lw=1.2, label=label, **style)
     panel.set_xticks(numbers, [str(n) for n in numbers])
