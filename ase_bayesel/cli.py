@@ -142,6 +142,68 @@ def check(
         _say(f"wrote {path}")
 
 
+@app.command()
+@_named_errors
+def select(
+    pool: Annotated[Path, typer.Argument(help="Structures to pick from.")],
+    n: Annotated[int, typer.Option("-n", help="How many to pick.")],
+    descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picks, in pick order.")],
+    core: Annotated[Path | None, typer.Option(help="Structures that are labelled.")] = None,
+    method: Annotated[str, typer.Option(help="See ase_bayesel.select.")] = "energy_variance",
+    energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
+    forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
+    virial_key: Annotated[str | None, typer.Option(help="Virials of the core.")] = None,
+    e0s: Annotated[str, typer.Option(help="isolated, or average")] = "isolated",
+    properties: Annotated[
+        str | None, typer.Option(help="What labels will hold, as energy,forces.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="For weighted_sum: energy_variance=1,force_variance=2")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="Structures that i_optimal and c_optimal aim at.")
+    ] = None,
+    coefficients: Annotated[
+        str | None, typer.Option(help="One for each target, for c_optimal: 1,-6")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Largest sum of n_atoms^3 over the picks.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For random.")] = 0,
+    store: Annotated[Path | None, typer.Option(help="Folder that keeps the features.")] = None,
+) -> None:
+    """Pick structures of a pool that deserve a label, and report on them."""
+    from .descriptors.text import descriptor_from_text
+    from .picking import Request, named_numbers, numbers, pick, words
+    from .structures import PropertyKeys
+
+    request = Request(
+        pool,
+        n,
+        method,
+        descriptor_from_text(descriptor),
+        output,
+        core,
+        PropertyKeys(energy_key, forces_key, virial_key),
+        e0s,
+        words(properties),
+        named_numbers("weights", weights),
+        targets,
+        numbers("coefficients", coefficients),
+        budget,
+        seed,
+        store,
+    )
+    with ProgressBar(
+        TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("features", total=None, count=0)
+        written = pick(request, lambda done: bar.update(task, count=done))
+    _say(f"{written.n_picked} picks: {written.picks}")
+    _say(f"report: {written.page} and {written.record}")
+
+
 def _directory(config: Path, directory: Path | None) -> Path:
     return directory or config.resolve().with_name(f"{config.stem}_campaign")
 

@@ -104,8 +104,27 @@ def fitting(
     energies = reference_energies(frames, e0s, keys.energy)
     scale = descriptor.prior_std()
     factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
-    labelled = {p: f for p, f in factors.labelled.items() if f.n_rows}
-    if not labelled:
+    return surrogate_from_factors(factors, descriptor, keys, energies, weights)
+
+
+def surrogate_from_factors(
+    factors: DesignFactors,
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    weights: Weights | None = Weights(),
+) -> Surrogate:
+    """The last step of `fit_surrogate`, for a design matrix that is reduced already.
+
+    The columns of ``factors`` carry the descriptor's ``prior_std``; ``e0s`` (eV) are those that
+    were taken off the energies.
+
+    Raises
+    ------
+    StructureError, SingularPrecisionError
+        As `fit_surrogate`.
+    """
+    if not any(f.n_rows for f in factors.labelled.values()):
         raise StructureError(
             f"no training frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
             f"{keys.virial!r}; check the key names"
@@ -113,8 +132,8 @@ def fitting(
     prior_std, noise = _hyperparameters(factors, weights)
     return Surrogate(
         descriptor,
-        _posterior(factors, noise, prior_std, scale),
-        energies,
+        _posterior(factors, noise, prior_std, descriptor.prior_std()),
+        e0s,
         noise,
         tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
     )

@@ -33,6 +33,9 @@ NEEDED = {
 USERS = NEEDED | {"targets": TARGETED, "costs": BAYESIAN, "budget": BAYESIAN}
 """Which methods need, and which use, the arguments that not all of them share."""
 
+FORCE_PROJECTIONS = 32
+"""Random combinations of force rows in the fit of a core with features of a network."""
+
 
 def select(
     frames: Frames,
@@ -43,6 +46,7 @@ def select(
     rng: np.random.Generator | None = None,
     *,
     keys: PropertyKeys = PropertyKeys(),
+    e0s: Mapping[str, float] | str = "isolated",
     properties: Sequence[str] | None = None,
     weights: Mapping[str, float] | None = None,
     targets: Sequence[Atoms] | None = None,
@@ -104,12 +108,13 @@ def select(
         Not needed where ``core`` is a surrogate.
     core
         What is labelled already: structures, or for Bayesian methods a surrogate fitted to
-        them. Structures are fitted by `fit_surrogate` with its defaults under ``keys``; for an
-        unlabelled core give a surrogate made of a prior and a noise, conditioned on it.
+        them. Structures are fitted by `fit_surrogate` under ``keys`` and ``e0s``, features of a
+        network with ``FORCE_PROJECTIONS``; for an unlabelled core give a surrogate made of a
+        prior and a noise, conditioned on it.
     rng
         For random.
-    keys
-        Where the core's labels are found.
+    keys, e0s
+        Where the core's labels are found, and its reference energies.
     properties
         What the labels will hold, some of energy, forces, virial; by default those of the
         surrogate. With energies alone a pick costs O(M D). The rows of forces and virials are
@@ -154,7 +159,7 @@ def select(
         raise SelectionError("descriptor: give one, or a surrogate as core")
     if method in BY_FEATURES and isinstance(core, Surrogate):
         raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
-    surrogate = _surrogate(core, descriptor, keys, properties) if method in BAYESIAN else None
+    surrogate = _surrogate(core, descriptor, keys, e0s, properties) if method in BAYESIAN else None
     if isinstance(frames, str | PathLike) and _needs_frames(method, surrogate, costs):
         frames = list(iterate_frames(frames))
 
@@ -196,12 +201,21 @@ def _surrogate(
     core: Surrogate | Sequence[Atoms] | None,
     descriptor: Descriptor,
     keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
     properties: Sequence[str] | None,
 ) -> Surrogate:
     if core is None:
         raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
     if not isinstance(core, Surrogate):
-        core = fit_surrogate(core, descriptor, keys.energy, keys.forces, keys.virial)
+        core = fit_surrogate(
+            core,
+            descriptor,
+            keys.energy,
+            keys.forces,
+            keys.virial,
+            e0s,
+            force_projections=FORCE_PROJECTIONS,
+        )
     elif descriptor.spec() != core.descriptor.spec():
         raise SelectionError("descriptor: differs from that of the surrogate; leave it out")
     if properties is None:

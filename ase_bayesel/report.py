@@ -36,7 +36,7 @@ def write_report(store: Store) -> Path:
         name=store.directory.resolve().name,
         reports=reports,
         trigger=trigger,
-        figures=[(title, _png(figure)) for title, figure in figures.items() if figure is not None],
+        figures=[(title, png(figure)) for title, figure in figures.items() if figure is not None],
     )
     return store.write_page("report.html", page)
 
@@ -105,7 +105,8 @@ def parity_figure(store: Store, reports: Sequence[RoundReport]) -> Figure | None
     return figure
 
 
-def _png(figure: Figure) -> str:
+def png(figure: Figure) -> str:
+    """A figure as the base64 text of a PNG, for a page that stands alone."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -52,6 +52,8 @@ ROOMS = [
     "campaign",
     "report",
     "check",
+    "pool_report",
+    "picking",
     "cli",
 ]
 CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}

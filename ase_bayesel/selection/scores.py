@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from ..errors import SelectionError
 from ..posterior import Posterior
@@ -65,9 +66,9 @@ def target_reduction(rows: Rows, targets: np.ndarray) -> Score:
         scores = np.empty(len(indices))
         for k, index in enumerate(indices):
             white = posterior.whiten(rows(int(index)))
-            left, spread, _ = np.linalg.svd(white, full_matrices=False)
-            overlap = left.T @ white_targets
-            scores[k] = np.sum(overlap**2 * (spread**2 / (1.0 + spread**2))[:, None])
+            overlap = white.T @ white_targets
+            factor = cho_factor(np.eye(white.shape[1]) + white.T @ white)
+            scores[k] = np.sum(overlap * cho_solve(factor, overlap))
         return scores
 
     return score
