@@ -2,7 +2,7 @@
 
 With Sigma = L L^T and J_i (3, D) the derivative of the feature row by atom i, the force
 deviation sigma_F,i is the Frobenius norm of J_i L. All of J costs D backward passes or
-3 N Jacobian-vector products; the methods here need a dozen.
+3 N Jacobian-vector products; the methods here need some two dozen at most.
 """
 
 from __future__ import annotations
