@@ -1,0 +1,36 @@
+"""What all sections share: frozen, unknown keys refused, paths made absolute."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
+
+
+def _absolute(given: Path, info: ValidationInfo) -> Path:
+    """Environment variables expanded; relative to the config file where that is known."""
+    expanded = os.path.expandvars(given)
+    if "$" in expanded:
+        raise ValueError(f"{given}: set the environment variable that it names")
+    return Path(expanded) if info.context is None else info.context["folder"] / expanded
+
+
+def _located(given: str, info: ValidationInfo) -> str:
+    """The same for a model, unless it is given by name."""
+    return given if MODEL_NAME.fullmatch(given) else str(_absolute(Path(given), info))
+
+
+InputPath = Annotated[Path, AfterValidator(_absolute)]
+ModelFile = Annotated[str, AfterValidator(_located)]
+FACTORY = r"^[\w.]+:\w+$"
+
+
+class Section(BaseModel):
+    """Base of all sections."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
