@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,10 +18,41 @@ from .force_uncertainty import ForceSearch, LeadingForce
 from .prediction import JoinedPrediction, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
-__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
+__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "CalculatorState", "Evaluated", "Prediction"]
 
 SIGMA_FLOOR = 1e-6
 """eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Numbers of one evaluation.
+
+    ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
+    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface.
+    """
+
+    energy: float
+    energy_std: float
+    tau: float
+    forces: np.ndarray
+    stress: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class CalculatorState:
+    """What a `BiasedCalculator` takes along from one MD step to the next.
+
+    Attributes
+    ----------
+    history
+        Running averages of ``tau_rel``.
+    evaluated
+        The evaluation of the frame at hand; None where the next step has to make it.
+    """
+
+    history: TauHistory = TauHistory()
+    evaluated: Evaluated | None = None
 
 
 class BiasedCalculator(Calculator):
@@ -110,6 +142,26 @@ class BiasedCalculator(Calculator):
         self._history = TauHistory()
         self.reset()
 
+    def state(self, atoms: Atoms) -> CalculatorState:
+        """What `restore` needs to go on from ``atoms`` exactly as this calculator would."""
+        found = self._prediction
+        if found is None or self.check_state(atoms):
+            return CalculatorState(self._history)
+        forces, stress = found.biased_forces, self.results.get("stress")
+        evaluated = Evaluated(found.energy, found.energy_std, found.tau, forces, stress)
+        return CalculatorState(self._history, evaluated)
+
+    def restore(self, atoms: Atoms, state: CalculatorState) -> None:
+        """Go on from ``atoms`` with a state that came from the same model and surrogate."""
+        self.reset()
+        self._history = state.history
+        known = state.evaluated
+        if known is not None:
+            self.atoms = atoms.copy()
+            biased = Response(known.forces, known.stress)
+            self._prediction = self._joined(known.energy, known.energy_std, known.tau, biased)
+            self._set_results(known.energy - known.tau * known.energy_std, biased)
+
     @property
     def tau(self) -> float:
         """Strength of the bias that the next evaluation will use."""
@@ -170,10 +222,12 @@ class BiasedCalculator(Calculator):
             parts = None
             biased = found.combined(-tau * slope)
             self._evaluation = found
-            self._prediction = self._joined(found, sigma, tau, biased, slope)
+            self._prediction = self._joined(found.energy, sigma, tau, biased, found)
         if repeated is None:
             self._remember(parts if due else None)
-        energy = found.energy - tau * sigma
+        self._set_results(found.energy - tau * sigma, biased)
+
+    def _set_results(self, energy: float, biased: Response) -> None:
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
@@ -214,21 +268,26 @@ class BiasedCalculator(Calculator):
         )
 
     def _joined(
-        self, found: Evaluation, sigma: float, tau: float, biased: Response, slope: np.ndarray
+        self,
+        energy: float,
+        sigma: float,
+        tau: float,
+        biased: Response,
+        found: Evaluation | None = None,
     ) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(found)
+        evaluator, posterior, atoms = self._evaluator, self._surrogate.posterior, self.atoms.copy()
+        alive = (lambda: None) if found is None else weakref.ref(found)
 
         def take_apart() -> Parts:
-            one = alive()
-            if one is None:
-                one = evaluator.evaluate(atoms, False)
-            of_sigma = one.of_features(slope)
+            one = alive() or evaluator.evaluate(atoms, False)
+            direction, _ = posterior.covariance_times(one.phi)
+            of_sigma = one.of_features(direction / sigma)
             return Parts(biased.plus(tau, of_sigma), of_sigma)
 
         uncertainty = _deferred(self._surrogate, atoms)
         return JoinedPrediction(
-            found.energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+            energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
         )
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:

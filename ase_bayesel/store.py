@@ -32,7 +32,8 @@ from ase import Atoms
 
 from .accuracy import Parity
 from .errors import StoreError
-from .explore import ExploreState, WalkerState
+from .explore import ExploreState
+from .explore.records import record_of, walker_from
 from .files import extxyz_bytes, npz_bytes, reading, write_atomically
 from .labelling import Label
 from .posterior import Posterior
@@ -124,7 +125,7 @@ class Store:
         return number
 
     def save_exploration(self, number: int, state: ExploreState, posterior: Posterior) -> None:
-        """Write the state between two turns; the last pick's own file first."""
+        """Write the state between two turns or barriers; the last pick's own file first."""
         directory = self.round_directory(number)
         for k, pick in enumerate(state.picks):
             path = self._pick_path(number, k, pick.info["bayesel_id"])
@@ -132,24 +133,20 @@ class Store:
                 write_atomically(path, extxyz_bytes([pick]))
         buffer = io.BytesIO()
         posterior.save(buffer)
+        records = [record_of(walker) for walker in state.walkers]
         arrays: dict[str, Any] = {
             "meta": json.dumps(
                 {
                     "turn": state.turn,
                     "picks": [pick.info["bayesel_id"] for pick in state.picks],
-                    "walkers": [
-                        {"step": w.step, "status": w.status, "rng_state": w.rng_state}
-                        for w in state.walkers
-                    ],
+                    "walkers": [meta for meta, _ in records],
                 }
             ),
             "trace": state.trace,
             "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
         }
-        for k, walker in enumerate(state.walkers):
-            arrays[f"positions_{k}"] = walker.atoms.positions
-            arrays[f"momenta_{k}"] = walker.atoms.get_momenta()
-            arrays[f"cell_{k}"] = walker.atoms.cell.array
+        for k, (_, own) in enumerate(records):
+            arrays |= {f"{name}_{k}": array for name, array in own.items()}
         write_atomically(directory / "explore.npz", npz_bytes(arrays))
 
     def load_exploration(
@@ -164,13 +161,8 @@ class Store:
             return None
         with reading(path) as data:
             meta = json.loads(str(data["meta"]))
-            walkers = []
-            for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
-                atoms = start.copy()
-                atoms.set_cell(data[f"cell_{k}"])
-                atoms.arrays["positions"] = data[f"positions_{k}"]
-                atoms.arrays["momenta"] = data[f"momenta_{k}"]
-                walkers.append(WalkerState(atoms, **entry))
+            pairs = enumerate(zip(starts, meta["walkers"], strict=True))
+            walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = data["trace"]
         picks = [
@@ -299,3 +291,9 @@ class Store:
         """Write a page of the report; returns its path."""
         write_atomically(self.directory / name, page.encode())
         return self.directory / name
+
+
+def _of(data: Any, walker: int) -> dict[str, np.ndarray]:
+    """A walker's own arrays of a saved exploration."""
+    end = f"_{walker}"
+    return {name.removesuffix(end): data[name] for name in data.files if name.endswith(end)}

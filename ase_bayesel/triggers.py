@@ -137,6 +137,10 @@ class LazyCheck:
         ratios = (*self.ratios, report.value / indicator)[-MEMORY:]
         return report, replace(self, ratios=ratios)
 
+    def forgotten(self) -> LazyCheck:
+        """A check that has learnt nothing yet, for a new surrogate."""
+        return replace(self, ratios=())
+
 
 def _indicator(bound: np.ndarray, scales: np.ndarray) -> float:
     """Largest |grad_i sigma_E| / scale, with twice the mean square of all atoms added in.

@@ -46,6 +46,8 @@ class WalkerStep:
         Instantaneous temperature.
     reports
         What the triggers saw; nothing of those that were not evaluated.
+    checks
+        The triggers with what they have learnt so far.
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
         ``"force"``, ``"temperature"`` or ``"calculator_error"``.
@@ -57,6 +59,7 @@ class WalkerStep:
     temperature_K: float
     reports: tuple[TriggerReport, ...] = ()
     status: str = "running"
+    checks: tuple[LazyCheck, ...] = ()
 
     @property
     def fired(self) -> TriggerReport | None:
@@ -73,7 +76,7 @@ def run_walker(
     rng: np.random.Generator,
     timestep_fs: float = 1.0,
     friction_per_fs: float = 0.01,
-    triggers: Sequence[Trigger] = (),
+    triggers: Sequence[Trigger | LazyCheck] = (),
     guards: Guards = Guards(),
     check_interval: int = 1,
     lazy: bool = True,
@@ -102,7 +105,8 @@ def run_walker(
     timestep_fs, friction_per_fs
         Time step (fs) and friction (1/fs).
     triggers, guards, check_interval
-        When to report a structure and when to stop.
+        When to report a structure and when to stop. The ``checks`` of an earlier step are
+        triggers that remember.
     lazy
         Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
         predictions without exact force deviations; what it has learnt lasts until the
@@ -126,7 +130,8 @@ def run_walker(
         fixcm=False,
         rng=rng,
     ).irun(n_steps - first_step)
-    surrogate, checks = None, []
+    surrogate = calculator.surrogate
+    checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
     last: WalkerStep | None = None
     step = first_step
     while True:
@@ -144,7 +149,7 @@ def run_walker(
         if broken is None and step > first_step and step % check_interval == 0:
             if calculator.surrogate is not surrogate:
                 surrogate = calculator.surrogate
-                checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+                checks = [check.forgotten() for check in checks]
             checks, reports, broken = _checked(checks, prediction, atoms)
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
@@ -156,6 +161,7 @@ def run_walker(
             float(atoms.get_temperature()),
             reports,
             "running" if broken is None else broken,
+            tuple(checks),
         )
         yield last
         if broken is not None:

@@ -277,6 +277,7 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
     step, report = steps[-1], steps[-1].fired
     assert pick.info == {
         "bayesel_id": structure_id(pick),
+        "bayesel_pick": 0,
         "bayesel_walker": 0,
         "bayesel_step": step.step,
         "bayesel_trigger": "force",

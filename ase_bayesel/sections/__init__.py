@@ -22,6 +22,7 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .walkers import WorkersConfig
 
 __all__ = [
     "FACTORY",
@@ -48,4 +49,5 @@ __all__ = [
     "TBLiteConfig",
     "TriggerConfig",
     "WeightsConfig",
+    "WorkersConfig",
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from .base import InputPath, Section
+from .walkers import WorkersConfig
 
 
 class TriggerConfig(Section):
@@ -37,10 +38,16 @@ class GuardsConfig(Section):
 
 
 class ExploreConfig(Section):
-    """Biased MD of one round."""
+    """Biased MD of one round.
+
+    In ``lockstep`` all walkers advance together and a pick by one reaches all the others at
+    their next step. In ``turns`` each runs until it picks and then hands over.
+    """
 
     starts: InputPath
     walkers: PositiveInt = 4
+    mode: Literal["lockstep", "turns"] = "lockstep"
+    workers: WorkersConfig = WorkersConfig()
     steps: PositiveInt = 2000
     picks: PositiveInt = 5
     temperature_K: PositiveFloat = 300.0
@@ -58,4 +65,10 @@ class ExploreConfig(Section):
     def _one_strength(self) -> ExploreConfig:
         if (self.tau is None) == (self.tau_rel is None):
             raise ValueError("give exactly one of tau and tau_rel")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_are_taken_here(self) -> ExploreConfig:
+        if self.mode == "turns" and self.workers.kind != "batched":
+            raise ValueError(f"workers.kind: {self.workers.kind} needs mode: lockstep")
         return self

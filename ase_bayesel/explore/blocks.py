@@ -1,0 +1,110 @@
+"""A walker from one barrier to the next: a function of values, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ..calculator import BiasedCalculator, CalculatorState
+from ..surrogate import Surrogate
+from ..triggers import LazyCheck
+from ..walkers import WalkerStep
+from .state import Sighting, WalkerState
+
+
+@dataclass(frozen=True)
+class WalkerSetup:
+    """How the walkers of a round run; the same for all of them.
+
+    Attributes
+    ----------
+    surrogate
+        The round's, before the first pick.
+    make_calculator
+        A new calculator on a surrogate, for one walker.
+    run
+        `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
+        ``triggers`` and ``first_step``.
+    checks
+        The triggers, having learnt nothing.
+    check_interval
+        Steps between two barriers, where the triggers are evaluated.
+    """
+
+    surrogate: Surrogate
+    make_calculator: Callable[[Surrogate], BiasedCalculator]
+    run: Callable[..., Iterator[WalkerStep]]
+    checks: tuple[LazyCheck, ...]
+    check_interval: int
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A walker at the next barrier, or where it ended before, and what its triggers saw."""
+
+    walker: WalkerState
+    sighting: Sighting | None = None
+
+
+def advance_walker(
+    setup: WalkerSetup, walker: WalkerState, calculator: BiasedCalculator, barrier: int
+) -> Arrival:
+    """Run a walker up to the absolute step ``barrier``.
+
+    The result depends on the arguments alone. A chain of blocks is the trajectory that
+    `run_walker` makes in one go, bit for bit, where the potential keeps no memory of its own.
+
+    Parameters
+    ----------
+    walker
+        Its state; not changed.
+    calculator
+        Holds the posterior in use; all else that it remembers is replaced by the walker's.
+    """
+    rng = walker.generator()
+    calculator.restore(walker.atoms, walker.calculator)
+    steps = setup.run(
+        walker.atoms,
+        calculator,
+        rng=rng,
+        triggers=_checks(setup, walker),
+        first_step=walker.step,
+    )
+    last: WalkerStep | None = None
+    status = "finished"
+    for last in steps:
+        if last.status != "running" or last.step == barrier:
+            status = last.status
+            break
+    if last is None:
+        return Arrival(replace(walker, status=status))
+    running = status == "running"
+    arrived = WalkerState(
+        last.atoms,
+        dict(rng.bit_generator.state),
+        last.step,
+        status,
+        calculator.state(last.atoms) if running else CalculatorState(),
+        tuple(check.ratios for check in last.checks) if running else (),
+    )
+    calculator.release()
+    return Arrival(arrived, Sighting.of(last) if last.reports else None)
+
+
+def look_again(setup: WalkerSetup, arrival: Arrival, surrogate: Surrogate) -> Sighting:
+    """What the triggers see at the same frame with another surrogate."""
+    seen, walker = arrival.sighting, arrival.walker
+    assert seen is not None
+    calculator = setup.make_calculator(surrogate)
+    calculator.get_forces(walker.atoms)
+    found = calculator.prediction
+    reports = tuple(check.trigger(found, walker.atoms) for check in setup.checks)
+    step = WalkerStep(seen.step, seen.atoms, found, seen.temperature_K, reports)
+    return replace(Sighting.of(step), tau=seen.tau)
+
+
+def _checks(setup: WalkerSetup, walker: WalkerState) -> tuple[LazyCheck, ...]:
+    if not walker.ratios:
+        return setup.checks
+    pairs = zip(setup.checks, walker.ratios, strict=True)
+    return tuple(replace(check, ratios=ratios) for check, ratios in pairs)
