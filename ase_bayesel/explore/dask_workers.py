@@ -7,6 +7,7 @@ What a worker was doing when it was lost is done again by another, with the same
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -43,6 +44,7 @@ def local_processes(n_workers: int) -> Iterator[Client]:
         processes=True,
         memory_limit=0,
         dashboard_address=None,
+        silence_logs=logging.ERROR,
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
@@ -79,9 +81,11 @@ def dask_executor(client: Client, open_setup: OpenSetup, token: str) -> Iterator
         Names what ``open_setup`` loads; another content needs another token.
     """
     client.register_plugin(_Round(open_setup), name=token)
+    executor = DaskExecutor(client, token)
     try:
-        yield DaskExecutor(client, token)
+        yield executor
     finally:
+        executor.forget()
         client.unregister_worker_plugin(token)
 
 
@@ -110,6 +114,10 @@ class DaskExecutor:
             for k, walker in walkers.items()
         }
         return {k: arrival_of(k, _result(future)) for k, future in futures.items()}
+
+    def forget(self) -> None:
+        """Let go of the posterior on the cluster; the next call of `advance` sends it anew."""
+        self._published = None
 
     def _publish(self, surrogate: Surrogate) -> Future:
         """The posterior on the cluster; the scheduler can make it again if its workers are lost."""
