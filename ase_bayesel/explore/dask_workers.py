@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 
+from ..errors import WorkerError
+
 try:
     import dask
     from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
-except ImportError as error:
-    raise ImportError(
+except ModuleNotFoundError as error:
+    raise WorkerError(
         "workers in other processes need Dask: pip install 'ase_bayesel[distributed]'"
     ) from error
 
 from ..calculator import BiasedCalculator
-from ..errors import WorkerError
 from ..gathering import Outcome
 from ..posterior import Posterior
 from ..surrogate import Surrogate
@@ -86,7 +87,8 @@ def dask_executor(client: Client, open_setup: OpenSetup, token: str) -> Iterator
         yield executor
     finally:
         executor.forget()
-        client.unregister_worker_plugin(token)
+        with suppress(OSError):  # of a worker that was lost just now
+            client.unregister_worker_plugin(token)
 
 
 class DaskExecutor:
