@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,7 @@ from .force_uncertainty import ForceSearch, LeadingForce
 from .prediction import JoinedPrediction, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
-__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "CalculatorState", "Evaluated", "Prediction"]
+__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
 
 SIGMA_FLOOR = 1e-6
 """eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
@@ -37,22 +37,6 @@ class Evaluated:
     tau: float
     forces: np.ndarray
     stress: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class CalculatorState:
-    """What a `BiasedCalculator` takes along from one MD step to the next.
-
-    Attributes
-    ----------
-    history
-        Running averages of ``tau_rel``.
-    evaluated
-        The evaluation of the frame at hand; None where the next step has to make it.
-    """
-
-    history: TauHistory = TauHistory()
-    evaluated: Evaluated | None = None
 
 
 class BiasedCalculator(Calculator):
@@ -142,20 +126,17 @@ class BiasedCalculator(Calculator):
         self._history = TauHistory()
         self.reset()
 
-    def state(self, atoms: Atoms) -> CalculatorState:
-        """What `restore` needs to go on from ``atoms`` exactly as this calculator would."""
+    def evaluated(self, atoms: Atoms) -> Evaluated | None:
+        """The last evaluation as numbers; None where it is not that of ``atoms``."""
         found = self._prediction
         if found is None or self.check_state(atoms):
-            return CalculatorState(self._history)
+            return None
         forces, stress = found.biased_forces, self.results.get("stress")
-        evaluated = Evaluated(found.energy, found.energy_std, found.tau, forces, stress)
-        return CalculatorState(self._history, evaluated)
+        return Evaluated(found.energy, found.energy_std, found.tau, forces, stress)
 
-    def restore(self, atoms: Atoms, state: CalculatorState) -> None:
-        """Go on from ``atoms`` with a state that came from the same model and surrogate."""
-        self.reset()
-        self._history = state.history
-        known = state.evaluated
+    def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
+        """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
+        self.forget()
         if known is not None:
             self.atoms = atoms.copy()
             biased = Response(known.forces, known.stress)
@@ -173,6 +154,27 @@ class BiasedCalculator(Calculator):
         self._fixed_tau = _checked_tau(value)
         self.rule = None
         self.reset()
+
+    @property
+    def tau_rel(self) -> float | None:
+        """What the rule aims at; None if tau is fixed."""
+        return None if self.rule is None else self.rule.tau_rel
+
+    @tau_rel.setter
+    def tau_rel(self, value: float) -> None:
+        """Aim at another value from the next evaluation on; the running averages are kept."""
+        if self.rule is None:
+            raise ValueError("tau_rel: this calculator has a fixed tau; give it a tau_rel instead")
+        self.rule = replace(self.rule, tau_rel=value)
+
+    @property
+    def history(self) -> TauHistory:
+        """The running averages; set them to go on with a trajectory."""
+        return self._history
+
+    @history.setter
+    def history(self, history: TauHistory) -> None:
+        self._history = history
 
     @property
     def prediction(self) -> Prediction:

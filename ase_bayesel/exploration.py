@@ -13,8 +13,10 @@ import numpy as np
 from ase import Atoms
 
 from .build import build_guards, build_tau_rule, build_trigger, cpu_threads
+from .build_md import build_ensemble
 from .calculator import BiasedCalculator
 from .config import CampaignConfig
+from .driver import DriverState
 from .explore import ExploreState, explore_in_lockstep, start_exploration, take_turn
 from .explore.blocks import WalkerSetup
 from .explore.local import LocalExecutor
@@ -73,7 +75,10 @@ def load_setup(config: CampaignConfig, store: Store, number: int) -> WalkerSetup
             n_steps=explore.steps,
             temperature_K=explore.temperature_K,
             timestep_fs=explore.timestep_fs,
-            friction_per_fs=explore.friction_per_fs,
+            ensemble=build_ensemble(explore.ensemble),
+            pressure_GPa=explore.pressure_GPa,
+            tau_rel=explore.tau_rel,
+            max_rollbacks=explore.max_rollbacks,
             guards=build_guards(explore),
             check_interval=explore.check_interval,
         ),
@@ -157,8 +162,17 @@ def _in_turns(
     """One walker after the other, each until it picks; returns the last state."""
     calculator = setup.make_calculator(surrogate)
 
-    def start(atoms: Atoms, rng: np.random.Generator, first_step: int) -> Iterator[WalkerStep]:
-        return setup.run(atoms, calculator, rng=rng, triggers=setup.checks, first_step=first_step)
+    def start(
+        atoms: Atoms, rng: np.random.Generator, first_step: int, driver: DriverState | None
+    ) -> Iterator[WalkerStep]:
+        return setup.run(
+            atoms,
+            calculator,
+            rng=rng,
+            triggers=setup.checks,
+            first_step=first_step,
+            state=driver,
+        )
 
     while len(state.picks) < limit and state.alive:
         turn = take_turn(state, calculator, start)

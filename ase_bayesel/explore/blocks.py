@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..calculator import BiasedCalculator, CalculatorState
+from ..calculator import BiasedCalculator
 from ..surrogate import Surrogate
 from ..triggers import LazyCheck
 from ..walkers import WalkerStep
@@ -24,7 +24,7 @@ class WalkerSetup:
         A new calculator on a surrogate, for one walker.
     run
         `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
-        ``triggers`` and ``first_step``.
+        ``triggers``, ``first_step`` and ``state``.
     checks
         The triggers, having learnt nothing.
     check_interval
@@ -62,13 +62,14 @@ def advance_walker(
         Holds the posterior in use; all else that it remembers is replaced by the walker's.
     """
     rng = walker.generator()
-    calculator.restore(walker.atoms, walker.calculator)
+    calculator.restore(walker.atoms, walker.evaluated)
     steps = setup.run(
         walker.atoms,
         calculator,
         rng=rng,
         triggers=_checks(setup, walker),
         first_step=walker.step,
+        state=walker.driver,
     )
     last: WalkerStep | None = None
     status = "finished"
@@ -84,7 +85,8 @@ def advance_walker(
         dict(rng.bit_generator.state),
         last.step,
         status,
-        calculator.state(last.atoms) if running else CalculatorState(),
+        last.driver,
+        calculator.evaluated(last.atoms) if running else None,
         tuple(check.ratios for check in last.checks) if running else (),
     )
     calculator.release()

@@ -102,4 +102,4 @@ def pass_barrier(
 
 def _with_new_surrogate(walker: WalkerState) -> WalkerState:
     """What was evaluated or learnt with the last surrogate is void."""
-    return replace(walker, calculator=replace(walker.calculator, evaluated=None), ratios=())
+    return replace(walker, evaluated=None, ratios=())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from ..bias import TauHistory
-from ..calculator import CalculatorState, Evaluated
+from ..calculator import Evaluated
+from ..driver import DriverState, Frame
 from .state import WalkerState
 
 
@@ -21,15 +20,11 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "status": walker.status,
         "rng_state": walker.rng_state,
         "ratios": walker.ratios,
-        "history": asdict(walker.calculator.history),
+        "driver": None if walker.driver is None else walker.driver.to_json(),
         "evaluated": None,
     }
-    arrays = {
-        "positions": walker.atoms.positions,
-        "momenta": walker.atoms.get_momenta(),
-        "cell": walker.atoms.cell.array,
-    }
-    found = walker.calculator.evaluated
+    arrays = dict(vars(Frame.of(walker.atoms)))
+    found = walker.evaluated
     if found is not None:
         meta["evaluated"] = [found.energy, found.energy_std, found.tau]
         arrays["forces"] = found.forces
@@ -43,9 +38,7 @@ def walker_from(
 ) -> WalkerState:
     """The walker of `record_of`; ``start`` gives what MD does not change."""
     atoms = start.copy()
-    atoms.set_cell(arrays["cell"])
-    atoms.arrays["positions"] = arrays["positions"]
-    atoms.arrays["momenta"] = arrays["momenta"]
+    Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
         evaluated = Evaluated(*meta["evaluated"], arrays["forces"], arrays.get("stress"))
@@ -54,6 +47,7 @@ def walker_from(
         meta["rng_state"],
         meta["step"],
         meta["status"],
-        CalculatorState(TauHistory(**meta["history"]), evaluated),
+        None if meta["driver"] is None else DriverState.from_json(meta["driver"]),
+        evaluated,
         tuple(map(tuple, meta["ratios"])),
     )

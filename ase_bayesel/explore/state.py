@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ..calculator import CalculatorState
+from ..calculator import Evaluated
+from ..driver import DriverState
 from ..structures import canonical, structure_id
 from ..triggers import TriggerReport
 from ..walkers import WalkerStep
@@ -29,8 +30,10 @@ class WalkerState:
         State of the bit generator, a PCG64.
     status
         ``"running"``, ``"finished"`` or the reason for which it was stopped.
-    calculator
-        What its calculator takes along to the next step; empty between turns.
+    driver
+        What the integrator, the moves and the bias go on with; None before the first step.
+    evaluated
+        The evaluation of the frame; None where the next step has to make it.
     ratios
         What the lazy check of each trigger has learnt; empty between turns.
     """
@@ -39,7 +42,8 @@ class WalkerState:
     rng_state: dict[str, Any]
     step: int = 0
     status: str = "running"
-    calculator: CalculatorState = CalculatorState()
+    driver: DriverState | None = None
+    evaluated: Evaluated | None = None
     ratios: tuple[tuple[float, ...], ...] = ()
 
     def generator(self) -> np.random.Generator:

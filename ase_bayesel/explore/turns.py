@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
+from ..bias import TauHistory
 from ..calculator import BiasedCalculator
+from ..driver import DriverState
 from ..structures import structure_id
 from ..walkers import WalkerStep
 from .state import ExploreState, Sighting, WalkerState, extended
 
-StartWalker = Callable[[Atoms, np.random.Generator, int], Iterator[WalkerStep]]
-"""(start, rng, first step) -> the walker's steps."""
+StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
+"""(start, rng, first step, state of the driver) -> the walker's steps."""
 
 
 def take_turn(
@@ -31,7 +33,7 @@ def take_turn(
     trace, picks = [], list(state.picks)
     calculator.forget()
     final, status = None, "finished"
-    for step in start_walker(walker.atoms, rng, walker.step):
+    for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
         yield step
         final, status = step, "finished" if step.status == "running" else step.status
         if not step.reports:
@@ -49,7 +51,8 @@ def take_turn(
     walkers = list(state.walkers)
     if final is not None:
         rng_state = dict(rng.bit_generator.state)
-        walkers[state.turn] = WalkerState(final.atoms, rng_state, final.step, status)
+        driver = replace(final.driver, tau=TauHistory())
+        walkers[state.turn] = WalkerState(final.atoms, rng_state, final.step, status, driver)
     else:
         walkers[state.turn] = replace(walker, status="finished")
     return ExploreState(
