@@ -6,7 +6,7 @@ event that tells of it, and running again continues where the directory ends.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
@@ -17,17 +17,26 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_engine, build_guards, build_tau_rule, build_trigger, engine_name
+from .build import (
+    build_engine,
+    build_force_search,
+    build_guards,
+    build_pick_rule,
+    build_tau_rule,
+    build_trigger,
+    engine_name,
+)
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
-from .force_uncertainty import ForceSearch
 from .inputs import check_inputs
 from .labelling import label_structure
 from .models import Progress, load_model, make_model
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
+from .thresholds import calibrating
+from .triggers import Trigger
 from .walkers import WalkerStep, run_walker
 
 MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h")
@@ -114,13 +123,23 @@ class Campaign:
         explore = self.config.explore
         first = (number - 1) * explore.walkers
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
-        surrogate, potential = load_model(self.config, self.store, number - 1)
+        surrogate, potential = model = load_model(self.config, self.store, number - 1)
+        calibrated = yield from calibrating(
+            self.config,
+            self.store,
+            number,
+            model,
+            self._train + self._labelled(number - 1),
+            starts,
+            self._start_walker,
+        )
+        triggers = [build_trigger(explore, calibrated)]
         calculator = BiasedCalculator(
             potential,
             surrogate,
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
-            force_search=None if explore.trigger.exact else ForceSearch(),
+            force_search=build_force_search(explore),
         )
         saved = self.store.load_exploration(number, starts)
         if saved is None:
@@ -132,7 +151,10 @@ class Campaign:
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
         while len(state.picks) < limit and state.alive:
-            turn = take_turn(state, calculator, partial(self._start_walker, calculator))
+            walk = partial(
+                self._start_walker, calculator, triggers, explore.steps, starts[state.turn]
+            )
+            turn = take_turn(state, calculator, walk, build_pick_rule(explore))
             state = yield from self._watched(turn, number, state, limit)
             self.store.save_exploration(number, state, calculator.surrogate.posterior)
         self.store.write_batch(number, state.picks)
@@ -159,21 +181,25 @@ class Campaign:
     def _start_walker(
         self,
         calculator: BiasedCalculator,
+        triggers: Sequence[Trigger],
+        n_steps: int,
+        start: Atoms,
         atoms: Atoms,
         rng: np.random.Generator,
-        first_step: int,
+        first_step: int = 0,
     ) -> Iterator[WalkerStep]:
+        """A walker that began at ``start`` and is at ``atoms`` now."""
         explore = self.config.explore
         return run_walker(
             atoms,
             calculator,
-            n_steps=explore.steps,
+            n_steps=n_steps,
             temperature_K=explore.temperature_K,
             rng=rng,
             timestep_fs=explore.timestep_fs,
             friction_per_fs=explore.friction_per_fs,
-            triggers=[build_trigger(explore)],
-            guards=build_guards(explore),
+            triggers=triggers,
+            guards=build_guards(explore).against(start),
             check_interval=explore.check_interval,
             first_step=first_step,
         )

@@ -24,6 +24,7 @@ from .sections import (
     WeightsConfig,
 )
 
+TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
 KINDS = ("ace", "mace", "import", "command", "tblite", "surrogate")
 
 
@@ -106,6 +107,8 @@ def _field(entry: Any) -> str:
     section, *rest = [*map(str, entry["loc"])] or ["(top level)"]
     if section in ("descriptor", "potential", "refit", "labelling"):
         rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
+    if section == "explore":
+        rest = [part for part in rest if part not in TRIGGER_TAGS]
     return ".".join([section, *rest])
 
 

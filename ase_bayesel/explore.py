@@ -16,6 +16,7 @@ from ase import Atoms
 
 from .calculator import BiasedCalculator
 from .structures import canonical, structure_id
+from .triggers import PickRule, PickState
 from .walkers import WalkerStep
 
 StartWalker = Callable[[Atoms, np.random.Generator, int], Iterator[WalkerStep]]
@@ -77,47 +78,65 @@ def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generato
 
 
 def take_turn(
-    state: ExploreState, calculator: BiasedCalculator, start_walker: StartWalker
+    state: ExploreState,
+    calculator: BiasedCalculator,
+    start_walker: StartWalker,
+    rule: PickRule = PickRule(),
 ) -> Generator[WalkerStep, None, ExploreState]:
     """Run the walker whose turn it is until it picks or ends; returns the next state.
 
     On a pick ``calculator.surrogate`` is replaced by the one conditioned on the
-    picked structure. A structure that was picked before is not picked again.
+    picked structure. A structure that was picked before is not picked again. Where the ``rule``
+    picks at the peak the pick is an earlier frame, and the walker goes on from the last one.
     """
     walker = state.walkers[state.turn]
     bits = np.random.PCG64()
     bits.state = walker.rng_state
     rng = np.random.Generator(bits)
     known = {structure_id(pick) for pick in state.picks}
-    trace, picks = [], list(state.picks)
+    seen: PickState[WalkerStep] = PickState(_last_pick(state.picks, state.turn))
+    trace: dict[int, list[float]] = {}
     calculator.forget()
-    final, status = None, "finished"
+    final, status, pick = None, "finished", None
     for step in start_walker(walker.atoms, rng, walker.step):
         yield step
         final, status = step, "finished" if step.status == "running" else step.status
-        pick = None
-        if step.fired is not None:
-            pick = _picked(step, state.turn)
-            pick = None if pick.info["bayesel_id"] in known else pick
+        if step.status != "running":
+            continue
         if step.reports:
-            trace.append(_trace_row(step, state.turn, pick is not None))
+            trace[step.step] = _trace_row(step, state.turn)
+        after, chosen = rule.see(seen, step, step.step, step.leading)
+        pick = _new_pick(chosen, state.turn, known)
+        seen = after if pick is not None or chosen is None else PickState(seen.last)
         if pick is not None:
-            picks.append(pick)
-            calculator.surrogate = calculator.surrogate.condition(pick)
             status = "running"
             break
+    else:
+        pick = _new_pick(rule.end(seen), state.turn, known)
+    picks = list(state.picks)
+    if pick is not None:
+        picks.append(pick)
+        calculator.surrogate = calculator.surrogate.condition(pick)
+        trace[pick.info["bayesel_step"]][-1] = True
     walkers = list(state.walkers)
     if final is not None:
         atoms, number = final.atoms, final.step
         walkers[state.turn] = WalkerState(atoms, dict(bits.state), number, status)
     else:
         walkers[state.turn] = replace(walker, status="finished")
+    rows = np.reshape(list(trace.values()), (-1, len(TRACE_COLUMNS)))
     return ExploreState(
         tuple(walkers),
         _next_turn(walkers, state.turn),
         tuple(picks),
-        np.concatenate([state.trace, np.reshape(trace, (-1, len(TRACE_COLUMNS)))]),
+        np.concatenate([state.trace, rows]),
     )
+
+
+def _last_pick(picks: Sequence[Atoms], walker: int) -> int | None:
+    """The step of a walker's last pick."""
+    steps = [p.info["bayesel_step"] for p in picks if p.info["bayesel_walker"] == walker]
+    return steps[-1] if steps else None
 
 
 def _next_turn(walkers: Sequence[WalkerState], turn: int) -> int:
@@ -125,10 +144,24 @@ def _next_turn(walkers: Sequence[WalkerState], turn: int) -> int:
     return next((k for k in order if walkers[k].status == "running"), turn)
 
 
+def _new_pick(step: WalkerStep | None, walker: int, known: set[str]) -> Atoms | None:
+    """The frame as a pick; None where there is none or it is known."""
+    if step is None:
+        return None
+    pick = _picked(step, walker)
+    return None if pick.info["bayesel_id"] in known else pick
+
+
 def _picked(step: WalkerStep, walker: int) -> Atoms:
-    report = step.fired
+    """A frame with its origin, the reason, and what is known of its atoms.
+
+    ``bayesel_local_energy_std`` (eV) in every case; ``bayesel_force_std`` (eV/A) where the exact
+    deviations of all atoms are at hand. Where the leading atom was searched for, its deviation
+    is part of the value, and ``bayesel_force_std_bound`` holds lower bounds for all.
+    """
+    report, prediction = step.fired, step.prediction
     assert report is not None
-    assert step.prediction is not None
+    assert prediction is not None
     pick = canonical(step.atoms)
     pick.info.update(
         bayesel_id=structure_id(pick),
@@ -137,18 +170,22 @@ def _picked(step: WalkerStep, walker: int) -> Atoms:
         bayesel_trigger=report.name,
         bayesel_value=report.value,
         bayesel_threshold=report.threshold,
-        bayesel_energy_std=step.prediction.energy_std,
+        bayesel_reason=str(report),
+        bayesel_energy_std=prediction.energy_std,
     )
     if report.atom_index is not None:
         pick.info["bayesel_atom"] = report.atom_index
-    if not step.prediction.searched:
-        pick.arrays["bayesel_force_std"] = step.prediction.force_std.copy()
+    pick.arrays["bayesel_local_energy_std"] = prediction.local_energy_std.copy()
+    if prediction.searched:
+        pick.arrays["bayesel_force_std_bound"] = prediction.force_std_bound.copy()
+    else:
+        pick.arrays["bayesel_force_std"] = prediction.force_std.copy()
     return pick
 
 
-def _trace_row(step: WalkerStep, walker: int, picked: bool) -> list[float]:
-    report = step.fired or step.reports[0]
-    prediction = step.prediction
+def _trace_row(step: WalkerStep, walker: int) -> list[float]:
+    report, prediction = step.leading, step.prediction
+    assert report is not None
     assert prediction is not None
     per_atom = prediction.energy_std / len(step.atoms)
-    return [walker, step.step, step.temperature_K, per_atom, report.value, prediction.tau, picked]
+    return [walker, step.step, step.temperature_K, per_atom, report.value, prediction.tau, False]

@@ -47,8 +47,8 @@ class WalkerStep:
     reports
         What the triggers saw; nothing of those that were not evaluated.
     status
-        ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
-        ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+        ``"running"``, or the reason for the stop: ``"calculator_error"``, or the
+        name of a guard (see `Guards.violated`).
     """
 
     step: int
@@ -62,6 +62,11 @@ class WalkerStep:
     def fired(self) -> TriggerReport | None:
         """The first trigger that fired, if any."""
         return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
 
 
 def run_walker(
@@ -102,7 +107,9 @@ def run_walker(
     timestep_fs, friction_per_fs
         Time step (fs) and friction (1/fs).
     triggers, guards, check_interval
-        When to report a structure and when to stop.
+        When to report a structure and when to stop. Guards that compare with a start and are
+        not bound to one are bound to ``atoms``: to take a trajectory up again give
+        ``guards.against(start)``.
     lazy
         Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
         predictions without exact force deviations; what it has learnt lasts until the
@@ -118,6 +125,7 @@ def run_walker(
     if broken is not None:
         yield _stopped(_unevaluated(atoms, first_step), first_step, broken)
         return
+    guards = guards if guards.start is not None else guards.against(atoms)
     dynamics = Langevin(
         atoms,
         timestep_fs * units.fs,

@@ -49,6 +49,7 @@ ROOMS = [
     "build",
     "inputs",
     "models",
+    "thresholds",
     "campaign",
     "report",
     "check",
@@ -56,7 +57,7 @@ ROOMS = [
     "picking",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}
+CONFIG_READERS = {"build", "inputs", "models", "thresholds", "campaign", "check", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -9,7 +9,7 @@ from .data import (
     SurrogateConfig,
     TBLiteConfig,
 )
-from .explore import ExploreConfig, GuardsConfig, TriggerConfig
+from .explore import ExploreConfig
 from .models import (
     ACEConfig,
     CommandRefitConfig,
@@ -22,11 +22,22 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .triggers import (
+    CalibrationConfig,
+    CombinedConfig,
+    GuardsConfig,
+    PickConfig,
+    SingleConfig,
+    TriggerConfig,
+    single_triggers,
+)
 
 __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "CalibrationConfig",
+    "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
@@ -40,12 +51,15 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "PickConfig",
     "PotentialConfig",
     "RefitConfig",
     "Section",
+    "SingleConfig",
     "StopConfig",
     "SurrogateConfig",
     "TBLiteConfig",
     "TriggerConfig",
     "WeightsConfig",
+    "single_triggers",
 ]
