@@ -87,7 +87,8 @@ def run_walker(
     """Langevin dynamics (ASE's) on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
-    unbiased prediction. The starting frame is yielded but never triggers. A broken
+    unbiased prediction; a frame that fires has passed the guards with its unbiased forces
+    too. The starting frame is yielded but never triggers. A broken
     guard, a criterion that is not finite or a failing calculator ends the trajectory
     with one step whose ``status`` names the reason; only a start that the calculator
     refuses as such (an unknown element, say) raises. The iteration can be left at any
@@ -154,6 +155,8 @@ def run_walker(
                 surrogate = calculator.surrogate
                 checks = [LazyCheck(trigger, lazy) for trigger in triggers]
             checks, reports, broken = _checked(checks, prediction, atoms)
+            if broken is None and any(report.fired for report in reports):
+                broken = guards.violated(atoms, prediction, unbiased=True)
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
             return

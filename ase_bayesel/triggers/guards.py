@@ -94,16 +94,20 @@ class Guards:
         reference = Reference(start.positions.copy(), start.cell.array.copy(), fragments, spacing)
         return replace(self, start=reference)
 
-    def violated(self, atoms: Atoms, prediction: Prediction | None = None) -> str | None:
+    def violated(
+        self, atoms: Atoms, prediction: Prediction | None = None, unbiased: bool = False
+    ) -> str | None:
         """Name of the first limit that is broken, or None.
 
         ``"nan"``, ``"volume"``, ``"close_contact"``, ``"force"``, ``"temperature"``,
         ``"lost_atoms"`` or ``"melted"``. A value that is not finite always counts as broken.
+        ``unbiased`` looks at the unbiased forces also where they are yet to be evaluated.
         """
         arrays = [atoms.positions, atoms.get_momenta(), atoms.cell.array]
         if prediction is not None:
             arrays += [np.array([prediction.energy, prediction.energy_std])]
-            arrays += _known_forces(prediction)
+            forces = _known_forces(prediction, unbiased)
+            arrays += forces
         if not all(np.isfinite(array).all() for array in arrays):
             return "nan"
         if self.start is not None and self._volume_broken(atoms, self.start):
@@ -111,9 +115,9 @@ class Guards:
         if self.close_contact is not None and _closest(atoms) < self.close_contact:
             return "close_contact"
         if self.max_force is not None and prediction is not None:
-            for forces in _known_forces(prediction):
-                if np.linalg.norm(forces, axis=1).max() > self.max_force:
-                    return "force"
+            largest = max(np.linalg.norm(one, axis=1).max() for one in forces)
+            if largest > self.max_force:
+                return "force"
         if self.max_temperature_K is not None and atoms.get_temperature() > self.max_temperature_K:
             return "temperature"
         return None if self.start is None else self._left(atoms, self.start)
@@ -137,10 +141,10 @@ class Guards:
         return "melted" if _displacement(atoms, start) > self.melted * start.spacing else None
 
 
-def _known_forces(prediction: Prediction) -> list[np.ndarray]:
-    """Biased forces, and unbiased ones that need no further evaluation."""
-    unbiased = [prediction.forces] if prediction.separated else []
-    return [*unbiased, prediction.biased_forces]
+def _known_forces(prediction: Prediction, unbiased: bool) -> list[np.ndarray]:
+    """Biased forces, and unbiased ones if asked for or if they need no further evaluation."""
+    known = [prediction.forces] if unbiased or prediction.separated else []
+    return [*known, prediction.biased_forces]
 
 
 def _closest(atoms: Atoms) -> float:
