@@ -114,6 +114,28 @@ def test_neighbours_across_the_boundary_count():
     assert guards.violated(shifted(CRYSTAL, 0, CRYSTAL.cell.array.sum(axis=0))) is None
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([True, False, (True, True, False)]))
+def test_coming_apart_against_brute_force(seed, pbc):
+    """Random walks of sparse gases; all pairs by minimum images, fragments by hand."""
+
+    def parts(atoms):
+        near = atoms.get_all_distances(mic=bool(any(atoms.pbc))) < 1.4 * 2 * 1.32
+        labels = np.arange(len(atoms))
+        for _ in range(len(atoms)):
+            labels = np.array([labels[row].min() for row in near])
+        return labels
+
+    rng = np.random.default_rng(seed)
+    start = Atoms("Cu12", rng.uniform(0, 10, (12, 3)), cell=[10, 10, 10], pbc=pbc)
+    guards = Guards(None, None, None, lost_atoms=1.4).against(start)
+    before, moved = parts(start), start.copy()
+    for _ in range(4):
+        moved.positions += rng.normal(0, 0.3, (12, 3))
+        now = parts(moved)
+        apart = any(len(set(now[before == number])) > 1 for number in set(before))
+        assert guards.violated(moved) == ("lost_atoms" if apart else None)
+
+
 def test_an_atom_that_leaves_a_slab():
     slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
     slab.pbc = (True, True, False)

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from ..errors import StructureError
 from ..prediction import Prediction
 from ..structures import neighbour_pairs
 
 
+class Fragments(NamedTuple):
+    """Parts of a structure that hang together.
+
+    ``numbers (n_atoms,)`` from 0; ``first (m,)``, ``second (m,)`` and ``shifts (m, 3)`` in cell
+    vectors are links between neighbours that hold every part together.
+    """
+
+    numbers: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    shifts: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """What guards remember of the start.
 
-    ``positions (n_atoms, 3)`` and ``cell (3, 3)`` in A; ``fragments (n_atoms,)`` the number of
-    the fragment that each atom belongs to and ``spacing`` the mean distance (A) of nearest
-    neighbours, both None where no guard asks for them.
+    ``positions (n_atoms, 3)`` and ``cell (3, 3)`` in A; the fragments, and ``spacing``, the mean
+    distance (A) of nearest neighbours, are None where no guard asks for them.
     """
 
     positions: np.ndarray
     cell: np.ndarray
-    fragments: np.ndarray | None
+    fragments: Fragments | None
     spacing: float | None
 
 
@@ -130,12 +143,10 @@ class Guards:
 
     def _left(self, atoms: Atoms, start: Reference) -> str | None:
         """``"lost_atoms"`` or ``"melted"`` where the atoms have left the start so far."""
-        if self.escape_A is not None and _escape(atoms, start) > self.escape_A:
+        limit, fragments = self.lost_atoms, start.fragments
+        apart = limit is not None and fragments is not None and _come_apart(atoms, fragments, limit)
+        if apart or (self.escape_A is not None and _escape(atoms, start) > self.escape_A):
             return "lost_atoms"
-        if self.lost_atoms is not None and start.fragments is not None:
-            pairs = np.stack([start.fragments, _fragments(atoms, self.lost_atoms)])
-            if np.unique(pairs, axis=1).shape[1] > start.fragments.max() + 1:
-                return "lost_atoms"
         if self.melted is None or start.spacing is None:
             return None
         return "melted" if _displacement(atoms, start) > self.melted * start.spacing else None
@@ -149,34 +160,53 @@ def _known_forces(prediction: Prediction, unbiased: bool) -> list[np.ndarray]:
 
 def _closest(atoms: Atoms) -> float:
     """Smallest distance over the sum of covalent radii; infinite where no atoms are near."""
-    radii = covalent_radii[atoms.numbers]
-    i, j, lengths = _near(atoms, 1.0)
-    return float(np.min(lengths / (radii[i] + radii[j]), initial=np.inf))
+    i, j, vectors = _near(atoms, 1.0)
+    return float(np.min(_reduced(atoms, i, j, vectors), initial=np.inf))
 
 
 def _near(atoms: Atoms, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs within ``factor`` times the largest sum of covalent radii, and their distances."""
-    cutoff = 2.0 * factor * float(covalent_radii[atoms.numbers].max())
-    i, j, vectors = neighbour_pairs(atoms, cutoff)
-    return i, j, np.linalg.norm(vectors, axis=1)
+    """Pairs within ``factor`` times the largest sum of covalent radii, and their vectors."""
+    return neighbour_pairs(atoms, 2.0 * factor * float(covalent_radii[atoms.numbers].max()))
 
 
-def _fragments(atoms: Atoms, factor: float) -> np.ndarray:
-    """Number of the fragment of each atom, ``(n_atoms,)`` from 0."""
+def _reduced(atoms: Atoms, i: np.ndarray, j: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Lengths in units of the sum of the covalent radii."""
     radii = covalent_radii[atoms.numbers]
-    i, j, lengths = _near(atoms, factor)
-    linked = lengths < factor * (radii[i] + radii[j])
-    links = coo_matrix((np.ones(linked.sum()), (i[linked], j[linked])), shape=(len(atoms),) * 2)
-    return connected_components(links, directed=False)[1]
+    return np.linalg.norm(vectors, axis=1) / (radii[i] + radii[j])
+
+
+def _fragments(atoms: Atoms, factor: float) -> Fragments:
+    """The fragments, where neighbours are within ``factor`` sums of covalent radii."""
+    i, j, vectors = _near(atoms, factor)
+    lengths, size = _reduced(atoms, i, j, vectors), (len(atoms), len(atoms))
+    kept = np.flatnonzero((lengths < factor) & (i < j))
+    kept = kept[np.argsort(lengths[kept], kind="stable")]
+    kept = kept[np.unique(i[kept] * len(atoms) + j[kept], return_index=True)[1]]
+    tree = minimum_spanning_tree(coo_matrix((1 + lengths[kept], (i[kept], j[kept])), size)).tocoo()
+    chosen = kept[np.isin(i[kept] * len(atoms) + j[kept], tree.row * len(atoms) + tree.col)]
+    i, j = i[chosen], j[chosen]
+    between = vectors[chosen] - (atoms.positions[j] - atoms.positions[i])
+    shifts = np.rint(between @ np.linalg.pinv(atoms.cell.array))
+    return Fragments(connected_components(tree, directed=False)[1], i, j, shifts)
+
+
+def _come_apart(atoms: Atoms, start: Fragments, factor: float) -> bool:
+    """Whether a fragment of the start is none now; cheap while its links hold."""
+    across = start.shifts @ atoms.cell.array
+    vectors = atoms.positions[start.second] - atoms.positions[start.first] + across
+    if (_reduced(atoms, start.first, start.second, vectors) < factor).all():
+        return False
+    pairs = np.stack([start.numbers, _fragments(atoms, factor).numbers])
+    return bool(np.unique(pairs, axis=1).shape[1] > start.numbers.max() + 1)
 
 
 def _spacing(atoms: Atoms) -> float:
     """Mean distance of nearest neighbours, A, over the atoms that have one near."""
-    i, _, lengths = _near(atoms, 2.0)
+    i, _, vectors = _near(atoms, 2.0)
     if len(i) == 0:
         raise StructureError("guard melted: no atom of the start has a neighbour")
     nearest = np.full(len(atoms), np.inf)
-    np.minimum.at(nearest, i, lengths)
+    np.minimum.at(nearest, i, np.linalg.norm(vectors, axis=1))
     return float(nearest[np.isfinite(nearest)].mean())
 
 
