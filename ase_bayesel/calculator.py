@@ -15,7 +15,7 @@ from .bias import TauHistory, TauRule
 from .descriptors.base import JointDescriptor
 from .evaluation import Evaluation, choose_evaluator
 from .force_uncertainty import ForceSearch, LeadingForce
-from .prediction import JoinedPrediction, Parts, Prediction, Response
+from .prediction import JoinedPrediction, Judged, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
 __all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
@@ -254,7 +254,7 @@ class BiasedCalculator(Calculator):
         )
 
     def _separated(self, energy: float, sigma: float, tau: float, parts: Parts) -> Prediction:
-        bias = parts.sigma.scaled(-tau)
+        bias, atoms = parts.sigma.scaled(-tau), self.atoms.copy()
         return Prediction(
             energy=energy,
             forces=parts.unbiased.forces,
@@ -264,9 +264,10 @@ class BiasedCalculator(Calculator):
             bias_stress=None if parts.unbiased.stress is None else bias.stress,
             energy_std=sigma,
             tau=tau,
-            _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
+            _uncertainty=_deferred(self._surrogate, atoms),
             _sigma_forces=parts.sigma.forces,
-            _search=self._search(self.atoms.copy()),
+            _search=self._search(atoms),
+            _judged=Judged(self._surrogate, atoms),
         )
 
     def _joined(
@@ -287,9 +288,15 @@ class BiasedCalculator(Calculator):
             of_sigma = one.of_features(direction / sigma)
             return Parts(biased.plus(tau, of_sigma), of_sigma)
 
-        uncertainty = _deferred(self._surrogate, atoms)
         return JoinedPrediction(
-            energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+            energy,
+            sigma,
+            tau,
+            biased,
+            take_apart,
+            _deferred(self._surrogate, atoms),
+            self._search(atoms),
+            Judged(self._surrogate, atoms),
         )
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:

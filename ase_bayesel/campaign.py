@@ -18,7 +18,7 @@ from .answers import read_answers
 from .build import build_engine, engine_name
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
-from .exploration import explore_round
+from .exploration import calibrate, explore_round
 from .explore import ExploreState
 from .inputs import check_inputs
 from .labelling import label_structure
@@ -112,6 +112,9 @@ class Campaign:
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
+        yield from calibrate(
+            self.config, self.store, number, self._train + self._labelled(number - 1), starts
+        )
         state = yield from explore_round(self.config, self.store, number, starts, limit)
         self.store.write_batch(number, state.picks)
         return state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +12,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from .build import build_guards, build_tau_rule, build_trigger, cpu_threads
+from .build import (
+    build_force_search,
+    build_guards,
+    build_pick_rule,
+    build_tau_rule,
+    build_trigger,
+    cpu_threads,
+    uncalibrated,
+)
 from .build_md import build_ensemble
 from .calculator import BiasedCalculator
 from .config import CampaignConfig
@@ -21,15 +29,33 @@ from .explore import ExploreState, explore_in_lockstep, start_exploration, take_
 from .explore.blocks import WalkerSetup
 from .explore.local import LocalExecutor
 from .explore.lockstep import Executor
-from .force_uncertainty import ForceSearch
 from .models import Progress, load_model
+from .sections import ExploreConfig
 from .store import Store
 from .surrogate import Surrogate
-from .triggers import LazyCheck
+from .thresholds import calibrating
+from .triggers import Guards, LazyCheck, Trigger
 from .walkers import WalkerStep, run_walker
 
 SAVE_EVERY_S = 10.0
 """Longest time between two saves in lock-step, where nothing is picked."""
+
+
+def calibrate(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    train: Sequence[Atoms],
+    starts: Sequence[Atoms],
+) -> Iterator[Progress]:
+    """Find the thresholds that the config leaves open, once for the whole campaign.
+
+    ``train`` are all structures behind the model of the round before.
+    """
+    if uncalibrated(config.explore) and store.read_thresholds() is None:
+        model = load_model(config, store, number - 1)
+        plainly = partial(_plainly, config.explore)
+        yield from calibrating(config, store, number, model, train, starts, plainly)
 
 
 def explore_round(
@@ -39,7 +65,7 @@ def explore_round(
 
     Returns the last state, which is also saved.
     """
-    setup = load_setup(config, store, number)
+    setup = load_setup(config, store, number, starts)
     saved = store.load_exploration(number, starts)
     if saved is None:
         seeds = np.random.SeedSequence((config.seed, number)).spawn(len(starts))
@@ -52,15 +78,19 @@ def explore_round(
         return state
     if config.explore.mode == "turns":
         return (yield from _in_turns(config, store, number, setup, state, surrogate, limit))
-    with _executor(config, store, number, setup) as executor:
-        barriers = explore_in_lockstep(state, surrogate, setup, executor, limit)
+    with _executor(config, store, number, setup, starts) as executor:
+        rule = build_pick_rule(config.explore)
+        barriers = explore_in_lockstep(state, surrogate, setup, executor, limit, rule)
         return (yield from _saved(config, store, number, state, barriers, limit))
 
 
-def load_setup(config: CampaignConfig, store: Store, number: int) -> WalkerSetup:
+def load_setup(
+    config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms]
+) -> WalkerSetup:
     """What the walkers of a round run with: the model of the round before, and the config."""
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
+    guards = build_guards(explore)
     return WalkerSetup(
         surrogate,
         partial(
@@ -68,23 +98,43 @@ def load_setup(config: CampaignConfig, store: Store, number: int) -> WalkerSetup
             potential,
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
-            force_search=None if explore.trigger.exact else ForceSearch(),
+            force_search=build_force_search(explore),
         ),
-        partial(
-            run_walker,
-            n_steps=explore.steps,
-            temperature_K=explore.temperature_K,
-            timestep_fs=explore.timestep_fs,
-            ensemble=build_ensemble(explore.ensemble),
-            pressure_GPa=explore.pressure_GPa,
-            tau_rel=explore.tau_rel,
-            max_rollbacks=explore.max_rollbacks,
-            guards=build_guards(explore),
-            check_interval=explore.check_interval,
-        ),
-        (LazyCheck(build_trigger(explore)),),
+        _runner(explore, explore.steps),
+        tuple(guards.against(start) for start in starts),
+        (LazyCheck(build_trigger(explore, store.read_thresholds() or ())),),
         explore.check_interval,
     )
+
+
+def _runner(explore: ExploreConfig, n_steps: int) -> Callable[..., Iterator[WalkerStep]]:
+    """`run_walker` with what the config says."""
+    return partial(
+        run_walker,
+        n_steps=n_steps,
+        temperature_K=explore.temperature_K,
+        timestep_fs=explore.timestep_fs,
+        ensemble=build_ensemble(explore.ensemble),
+        pressure_GPa=explore.pressure_GPa,
+        tau_rel=explore.tau_rel,
+        max_rollbacks=explore.max_rollbacks,
+        check_interval=explore.check_interval,
+    )
+
+
+def _plainly(
+    explore: ExploreConfig,
+    calculator: BiasedCalculator,
+    triggers: Sequence[Trigger],
+    n_steps: int,
+    start: Atoms,
+    atoms: Atoms,
+    rng: np.random.Generator,
+) -> Iterator[WalkerStep]:
+    """The campaign's MD for a calibration; see `thresholds.Plainly`."""
+    guards = build_guards(explore).against(start)
+    plain = _runner(explore.model_copy(update={"tau_rel": None}), n_steps)
+    return plain(atoms, calculator, rng=rng, triggers=triggers, guards=guards)
 
 
 @dataclass(frozen=True)
@@ -94,11 +144,12 @@ class OpenRound:
     config: CampaignConfig
     directory: Path
     number: int
+    starts: Sequence[Atoms]
 
     @contextmanager
     def __call__(self) -> Iterator[WalkerSetup]:
         with cpu_threads(self.config.threads):
-            yield load_setup(self.config, Store(self.directory), self.number)
+            yield load_setup(self.config, Store(self.directory), self.number, self.starts)
 
     @property
     def token(self) -> str:
@@ -108,7 +159,11 @@ class OpenRound:
 
 @contextmanager
 def _executor(
-    config: CampaignConfig, store: Store, number: int, setup: WalkerSetup
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    setup: WalkerSetup,
+    starts: Sequence[Atoms],
 ) -> Iterator[Executor]:
     """What advances the walkers of a round, and ends with it."""
     workers = config.explore.workers
@@ -117,7 +172,7 @@ def _executor(
         return
     from .explore.dask_workers import dask_executor, local_processes, running_cluster
 
-    opened = OpenRound(config, store.directory.resolve(), number)
+    opened = OpenRound(config, store.directory.resolve(), number, starts)
     clients = (
         local_processes(workers.n_workers)
         if workers.kind == "processes"
@@ -162,23 +217,34 @@ def _in_turns(
     """One walker after the other, each until it picks; returns the last state."""
     calculator = setup.make_calculator(surrogate)
 
-    def start(
-        atoms: Atoms, rng: np.random.Generator, first_step: int, driver: DriverState | None
-    ) -> Iterator[WalkerStep]:
-        return setup.run(
-            atoms,
-            calculator,
-            rng=rng,
-            triggers=setup.checks,
-            first_step=first_step,
-            state=driver,
-        )
-
+    rule = build_pick_rule(config.explore)
     while len(state.picks) < limit and state.alive:
-        turn = take_turn(state, calculator, start)
+        start = partial(_in_turn, setup, calculator, setup.guards[state.turn])
+        turn = take_turn(state, calculator, start, rule)
         state = yield from _watched(config, number, turn, state, limit)
         store.save_exploration(number, state, calculator.surrogate.posterior)
     return state
+
+
+def _in_turn(
+    setup: WalkerSetup,
+    calculator: BiasedCalculator,
+    guards: Guards,
+    atoms: Atoms,
+    rng: np.random.Generator,
+    first_step: int,
+    driver: DriverState | None,
+) -> Iterator[WalkerStep]:
+    """A walker's steps in its turn; see `explore.turns.StartWalker`."""
+    return setup.run(
+        atoms,
+        calculator,
+        rng=rng,
+        triggers=setup.checks,
+        guards=guards,
+        first_step=first_step,
+        state=driver,
+    )
 
 
 def _watched(

@@ -7,10 +7,17 @@ from pathlib import Path
 
 from ase import Atoms
 
-from .build import build_descriptor, build_engine, build_refitter, initial_potential
+from .build import (
+    build_descriptor,
+    build_engine,
+    build_guards,
+    build_refitter,
+    initial_potential,
+)
 from .config import CampaignConfig
 from .errors import ConfigError, StructureError
 from .refit import MACERefitter
+from .sections import ExploreConfig, single_triggers
 from .structures import PROPERTIES, PropertyKeys, read_frames, reference_energies, targets
 
 
@@ -46,7 +53,21 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, keys)
+    _check_starts(frames["starts"], config.explore)
     return frames
+
+
+def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
+    """Whether triggers and guards make sense for every start."""
+    stress = any(one.kind == "stress" for one in single_triggers(explore.trigger))
+    for k, atoms in enumerate(frames):
+        where = f"{explore.starts}, frame {k}"
+        if stress and not atoms.pbc.all():
+            raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
+        try:
+            build_guards(explore).against(atoms)
+        except StructureError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
+    thresholds.json             calibrated thresholds of the triggers, if there are any
     labels/<id>.extxyz          one labelled structure each, never deleted
     labels/<id>.failed.json     a reference calculation that failed, with the reason
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
@@ -111,6 +112,21 @@ class Store:
         """The stored copy of an input; empty if the campaign has none of that name."""
         path = self.directory / "inputs" / f"{name}.extxyz"
         return read_frames(path) if path.exists() else []
+
+    def save_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Keep the calibrated thresholds, from left to right in the config."""
+        content = json.dumps({"calibrated": list(thresholds)}).encode()
+        write_atomically(self.directory / "thresholds.json", content)
+
+    def read_thresholds(self) -> list[float] | None:
+        """The calibrated thresholds, None where nothing was calibrated yet."""
+        path = self.directory / "thresholds.json"
+        if not path.exists():
+            return None
+        try:
+            return [float(number) for number in json.loads(path.read_text())["calibrated"]]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
 
     # -- rounds --------------------------------------------------------------
 

@@ -48,8 +48,8 @@ class WalkerStep:
     reports
         What the triggers saw; nothing of those that were not evaluated.
     status
-        ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
-        ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+        ``"running"``, or the reason for the stop: ``"calculator_error"``, or the
+        name of a guard (see `Guards.violated`).
     driver
         The state with which this step is gone on from, see `run_walker`.
     rolled_back
@@ -72,6 +72,11 @@ class WalkerStep:
     def fired(self) -> TriggerReport | None:
         """The first trigger that fired, if any."""
         return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
 
 
 def run_walker(
@@ -96,7 +101,8 @@ def run_walker(
     """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
-    unbiased prediction. The starting frame is yielded but never triggers. A broken
+    unbiased prediction; a frame that fires has passed the guards with its unbiased forces
+    too. The starting frame is yielded but never triggers. A broken
     guard, a criterion that is not finite or a failing calculator rolls the walker back:
     the step shows a sane frame from some steps before with new momenta, and time goes on.
     After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
@@ -126,7 +132,9 @@ def run_walker(
         `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
     triggers, guards, check_interval
         When to report a structure and when a frame is not sane. The ``checks`` of an
-        earlier step are triggers that remember.
+        earlier step are triggers that remember. Guards that compare with a start and are
+        not bound to one are bound to ``atoms``: to take a trajectory up again give
+        ``guards.against(start)``.
     max_rollbacks
         How often the walker may be rolled back.
     lazy
@@ -157,6 +165,7 @@ def run_walker(
     if broken is not None:
         yield _step(driver, first_step, None, status=broken)
         return
+    guards = guards if guards.start is not None else guards.against(atoms)
     surrogate = calculator.surrogate
     checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
     last: WalkerStep | None = None
@@ -171,6 +180,8 @@ def run_walker(
                     checks = [check.forgotten() for check in checks]
                 if rolled_back is None:
                     checks, reports, broken = _checked(checks, calculator.prediction, atoms)
+                    if broken is None and any(report.fired for report in reports):
+                        broken = guards.violated(atoms, calculator.prediction, unbiased=True)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()

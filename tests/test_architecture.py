@@ -54,6 +54,7 @@ ROOMS = [
     "build_md",
     "inputs",
     "models",
+    "thresholds",
     "exploration",
     "campaign",
     "report",
@@ -62,7 +63,9 @@ ROOMS = [
     "picking",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "exploration", "campaign", "check", "cli"}
+CONFIG_READERS = {
+    *("build", "inputs", "models", "thresholds", "exploration", "campaign", "check", "cli")
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

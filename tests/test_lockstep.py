@@ -16,6 +16,7 @@ from ase_bayesel import (
     BiasedCalculator,
     EnergyTrigger,
     ForceTrigger,
+    Guards,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
@@ -62,6 +63,7 @@ def setup_for(surrogate, trigger, n_steps=60, check_interval=4, wrap=lambda mlip
             timestep_fs=2.0,
             check_interval=check_interval,
         ),
+        (Guards(),) * 4,
         (LazyCheck(trigger),),
         check_interval,
     )
@@ -143,11 +145,11 @@ def test_a_block_makes_no_evaluation_twice(little_data):
     assert len(counts) == 21
     (walker,) = started([START]).walkers
     calculator = setup.make_calculator(little_data)
-    walker = advance_walker(setup, walker, calculator, 4).walker
+    walker = advance_walker(setup, 0, walker, calculator, 4).walker
     counts.clear()
     calculator.adopt(little_data.condition(START))
     stale = replace(walker, evaluated=None)
-    advance_walker(setup, stale, calculator, 8)
+    advance_walker(setup, 0, stale, calculator, 8)
     assert len(counts) == 5
 
 
@@ -243,7 +245,7 @@ def test_a_later_walker_is_looked_at_again(little_data):
     assert state.trace[:, -1].tolist() == [1, 0]
     assert state.trace[1, 4] < 0.1 < state.trace[0, 4]
     exact = surrogate.uncertainty(near)
-    assert state.trace[1, 4] == pytest.approx(exact.forces.max(), rel=1e-9)
+    assert state.trace[1, 4] == pytest.approx(exact.forces.max(), rel=1e-6)
     assert state.trace[1, 3] == pytest.approx(exact.energy / len(near), rel=1e-4)
 
 
@@ -253,8 +255,8 @@ def test_a_later_walker_that_still_fires_picks_at_the_same_barrier(little_data):
     assert {p.info["bayesel_step"] for p in state.picks} == {8}
     once = little_data.condition(state.picks[0])
     deviations = once.uncertainty(arrivals[1].walker.atoms).forces
-    assert state.picks[1].info["bayesel_value"] == pytest.approx(deviations.max(), rel=1e-9)
-    np.testing.assert_allclose(state.picks[1].arrays["bayesel_force_std"], deviations, rtol=1e-9)
+    assert state.picks[1].info["bayesel_value"] == pytest.approx(deviations.max(), rel=1e-6)
+    np.testing.assert_allclose(state.picks[1].arrays["bayesel_force_std"], deviations, rtol=1e-5)
     twice = once.condition(state.picks[1]).posterior
     np.testing.assert_array_equal(surrogate.posterior.precision_factor, twice.precision_factor)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from ase import Atoms
+
 from ..calculator import BiasedCalculator
 from ..surrogate import Surrogate
-from ..triggers import LazyCheck
+from ..triggers import Guards, LazyCheck
 from ..walkers import WalkerStep
 from .state import Sighting, WalkerState
 
@@ -24,7 +26,9 @@ class WalkerSetup:
         A new calculator on a surrogate, for one walker.
     run
         `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
-        ``triggers``, ``first_step`` and ``state``.
+        ``triggers``, ``guards``, ``first_step`` and ``state``.
+    guards
+        Of each walker, bound to its start.
     checks
         The triggers, having learnt nothing.
     check_interval
@@ -34,6 +38,7 @@ class WalkerSetup:
     surrogate: Surrogate
     make_calculator: Callable[[Surrogate], BiasedCalculator]
     run: Callable[..., Iterator[WalkerStep]]
+    guards: tuple[Guards, ...]
     checks: tuple[LazyCheck, ...]
     check_interval: int
 
@@ -47,7 +52,11 @@ class Arrival:
 
 
 def advance_walker(
-    setup: WalkerSetup, walker: WalkerState, calculator: BiasedCalculator, barrier: int
+    setup: WalkerSetup,
+    number: int,
+    walker: WalkerState,
+    calculator: BiasedCalculator,
+    barrier: int,
 ) -> Arrival:
     """Run a walker up to the absolute step ``barrier``.
 
@@ -56,8 +65,8 @@ def advance_walker(
 
     Parameters
     ----------
-    walker
-        Its state; not changed.
+    number, walker
+        Which walker it is, and its state; not changed.
     calculator
         Holds the posterior in use; all else that it remembers is replaced by the walker's.
     """
@@ -68,6 +77,7 @@ def advance_walker(
         calculator,
         rng=rng,
         triggers=_checks(setup, walker),
+        guards=setup.guards[number],
         first_step=walker.step,
         state=walker.driver,
     )
@@ -80,29 +90,31 @@ def advance_walker(
     if last is None:
         return Arrival(replace(walker, status=status))
     running = status == "running"
-    arrived = WalkerState(
-        last.atoms,
-        dict(rng.bit_generator.state),
-        last.step,
-        status,
-        last.driver,
-        calculator.evaluated(last.atoms) if running else None,
-        tuple(check.ratios for check in last.checks) if running else (),
+    arrived = replace(
+        walker,
+        atoms=last.atoms,
+        rng_state=dict(rng.bit_generator.state),
+        step=last.step,
+        status=status,
+        driver=last.driver,
+        evaluated=calculator.evaluated(last.atoms) if running else None,
+        ratios=tuple(check.ratios for check in last.checks) if running else (),
     )
     calculator.release()
     return Arrival(arrived, Sighting.of(last) if last.reports else None)
 
 
-def look_again(setup: WalkerSetup, arrival: Arrival, surrogate: Surrogate) -> Sighting:
-    """What the triggers see at the same frame with another surrogate."""
-    seen, walker = arrival.sighting, arrival.walker
-    assert seen is not None
+def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sighting:
+    """What the triggers see at the frame of a pick with another surrogate.
+
+    Its temperature and tau are not known any more.
+    """
     calculator = setup.make_calculator(surrogate)
-    calculator.get_forces(walker.atoms)
+    calculator.get_forces(pick)
     found = calculator.prediction
-    reports = tuple(check.trigger(found, walker.atoms) for check in setup.checks)
-    step = WalkerStep(seen.step, seen.atoms, found, seen.temperature_K, reports)
-    return replace(Sighting.of(step), tau=seen.tau)
+    reports = tuple(check.trigger(found, pick) for check in setup.checks)
+    step = pick.info["bayesel_step"]
+    return Sighting.of(WalkerStep(step, pick, found, float("nan"), reports))
 
 
 def _checks(setup: WalkerSetup, walker: WalkerState) -> tuple[LazyCheck, ...]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class DaskExecutor:
         posterior = self._publish(surrogate)
         futures = {
             k: self._client.submit(
-                _advance, self._token, posterior.key, posterior, walker, barrier, pure=False
+                _advance, self._token, posterior.key, posterior, k, walker, barrier, pure=False
             )
             for k, walker in walkers.items()
         }
@@ -144,11 +145,9 @@ def _arrays(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return arrays
 
 
-def _advance(
-    token: str, version: str, posterior: tuple[np.ndarray, ...], walker: WalkerState, barrier: int
-) -> Arrival:
+def _advance(token: str, version: str, posterior: tuple[np.ndarray, ...], *block: Any) -> Arrival:
     """The task: `advance_walker` with the round that the worker keeps."""
-    return get_worker().plugins[token].advance(version, posterior, walker, barrier)
+    return get_worker().plugins[token].advance(version, posterior, *block)
 
 
 class _Round(WorkerPlugin):
@@ -167,7 +166,12 @@ class _Round(WorkerPlugin):
         self._stack.close()
 
     def advance(
-        self, version: str, posterior: tuple[np.ndarray, ...], walker: WalkerState, barrier: int
+        self,
+        version: str,
+        posterior: tuple[np.ndarray, ...],
+        number: int,
+        walker: WalkerState,
+        barrier: int,
     ) -> Arrival:
         if self._setup is None:
             self._setup = self._stack.enter_context(self._open_setup())
@@ -175,4 +179,4 @@ class _Round(WorkerPlugin):
             surrogate = replace(self._setup.surrogate, posterior=Posterior(*posterior))
             self._calculator = self._setup.make_calculator(surrogate)
             self._version = version
-        return advance_walker(self._setup, walker, self._calculator, barrier)
+        return advance_walker(self._setup, number, walker, self._calculator, barrier)

@@ -34,7 +34,7 @@ class LocalExecutor:
         """All walkers at the barrier; see `lockstep.Executor`."""
         calculators = {k: self._calculator(k, surrogate) for k in walkers}
         calls = {
-            k: partial(advance_walker, self.setup, walker, calculators[k], barrier)
+            k: partial(advance_walker, self.setup, k, walker, calculators[k], barrier)
             for k, walker in walkers.items()
         }
         together = {k: c for k, c in calls.items() if self.batched and calculators[k].gathers}

@@ -12,7 +12,7 @@ from ase import Atoms
 from ..calculator import Evaluated
 from ..driver import DriverState
 from ..structures import canonical, structure_id
-from ..triggers import TriggerReport
+from ..triggers import PickState, TriggerReport
 from ..walkers import WalkerStep
 
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
@@ -36,6 +36,9 @@ class WalkerState:
         The evaluation of the frame; None where the next step has to make it.
     ratios
         What the lazy check of each trigger has learnt; empty between turns.
+    waiting
+        What the pick rule remembers: the walker's last pick, and the pick that waits to be
+        the peak, if any.
     """
 
     atoms: Atoms
@@ -44,7 +47,8 @@ class WalkerState:
     status: str = "running"
     driver: DriverState | None = None
     evaluated: Evaluated | None = None
-    ratios: tuple[tuple[float, ...], ...] = ()
+    ratios: tuple[tuple[Any, ...], ...] = ()
+    waiting: PickState[Atoms] = PickState()
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""
@@ -90,8 +94,11 @@ class ExploreState:
 class Sighting:
     """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
 
-    ``energy_std`` is eV; ``force_std (n_atoms,)`` eV/A, None unless a trigger fired that
-    knows the exact deviations of all atoms.
+    ``energy_std`` is eV. ``of_atoms`` holds what is known of each atom where a trigger fired,
+    as it will stand in the pick: ``bayesel_local_energy_std`` (eV) in every case;
+    ``bayesel_force_std`` (eV/A) where the exact deviations of all atoms are at hand. Where the
+    leading atom was searched for, its deviation is part of the value, and
+    ``bayesel_force_std_bound`` holds lower bounds for all.
     """
 
     atoms: Atoms
@@ -100,15 +107,20 @@ class Sighting:
     energy_std: float
     tau: float
     reports: tuple[TriggerReport, ...]
-    force_std: np.ndarray | None = None
+    of_atoms: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of(cls, step: WalkerStep) -> Sighting:
         """The sighting at a step whose triggers were evaluated."""
         found = step.prediction
         assert found is not None
-        exact = step.fired is not None and not found.searched
-        force_std = found.force_std.copy() if exact else None
+        arrays = {}
+        if step.fired is not None:
+            arrays["bayesel_local_energy_std"] = found.local_energy_std.copy()
+            if found.searched:
+                arrays["bayesel_force_std_bound"] = found.force_std_bound.copy()
+            else:
+                arrays["bayesel_force_std"] = found.force_std.copy()
         return cls(
             step.atoms,
             step.step,
@@ -116,7 +128,7 @@ class Sighting:
             found.energy_std,
             found.tau,
             step.reports,
-            force_std,
+            arrays,
         )
 
     @property
@@ -124,32 +136,36 @@ class Sighting:
         """The first trigger that fired, if any."""
         return next((report for report in self.reports if report.fired), None)
 
-    def pick(self, walker: int, order: int) -> Atoms:
-        """The structure as a pick, with its origin, reason and uncertainty."""
+    @property
+    def leading(self) -> TriggerReport:
+        """`fired`, else the first report."""
+        return self.fired or self.reports[0]
+
+    def pick(self, walker: int) -> Atoms:
+        """The structure as a pick, with its origin, the reason and its uncertainty."""
         report = self.fired
         assert report is not None
         pick = canonical(self.atoms)
         pick.info.update(
             bayesel_id=structure_id(pick),
-            bayesel_pick=order,
             bayesel_walker=walker,
             bayesel_step=self.step,
             bayesel_trigger=report.name,
             bayesel_value=report.value,
             bayesel_threshold=report.threshold,
+            bayesel_reason=str(report),
             bayesel_energy_std=self.energy_std,
         )
         if report.atom_index is not None:
             pick.info["bayesel_atom"] = report.atom_index
-        if self.force_std is not None:
-            pick.arrays["bayesel_force_std"] = self.force_std
+        pick.arrays.update(self.of_atoms)
         return pick
 
-    def row(self, walker: int, picked: bool) -> list[float]:
-        """The row of the trace."""
-        value = (self.fired or self.reports[0]).value
+    def row(self, walker: int) -> list[float]:
+        """The row of the trace; nothing is picked yet."""
         per_atom = self.energy_std / len(self.atoms)
-        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, picked]
+        value = self.leading.value
+        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
 
 
 def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generator]) -> ExploreState:

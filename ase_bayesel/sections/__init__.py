@@ -20,7 +20,7 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
-from .explore import ExploreConfig, GuardsConfig, TriggerConfig
+from .explore import ExploreConfig
 from .models import (
     ACEConfig,
     CommandRefitConfig,
@@ -33,6 +33,15 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .triggers import (
+    CalibrationConfig,
+    CombinedConfig,
+    GuardsConfig,
+    PickConfig,
+    SingleConfig,
+    TriggerConfig,
+    single_triggers,
+)
 from .walkers import WorkersConfig
 
 __all__ = [
@@ -40,6 +49,8 @@ __all__ = [
     "MODEL_NAME",
     "ACEConfig",
     "BussiConfig",
+    "CalibrationConfig",
+    "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
@@ -58,10 +69,12 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "PickConfig",
     "PotentialConfig",
     "PressureSchedule",
     "RefitConfig",
     "Section",
+    "SingleConfig",
     "StopConfig",
     "SurrogateConfig",
     "TBLiteConfig",
@@ -70,4 +83,5 @@ __all__ = [
     "TriggerConfig",
     "WeightsConfig",
     "WorkersConfig",
+    "single_triggers",
 ]

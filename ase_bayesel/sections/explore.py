@@ -1,4 +1,4 @@
-"""Biased MD: triggers, guards, and one round of exploration."""
+"""Biased MD of one round."""
 
 from __future__ import annotations
 
@@ -14,34 +14,8 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
+from .triggers import GuardsConfig, PickConfig, TriggerConfig
 from .walkers import WorkersConfig
-
-
-class TriggerConfig(Section):
-    """The criterion for a pick; units by kind: none, eV/A, eV/atom.
-
-    ``exact`` forms the force deviations of all atoms also for features of a network,
-    where a `ForceSearch` would do.
-    """
-
-    kind: Literal["relative_force", "force", "energy_per_atom"] = "relative_force"
-    threshold: PositiveFloat
-    eps: PositiveFloat = 0.2
-    exact: bool = False
-
-    @model_validator(mode="after")
-    def _eps_only_where_used(self) -> TriggerConfig:
-        if "eps" in self.model_fields_set and self.kind != "relative_force":
-            raise ValueError("eps belongs to kind: relative_force only")
-        return self
-
-
-class GuardsConfig(Section):
-    """Limits of a sane trajectory; see `triggers.Guards`. null switches one off."""
-
-    close_contact: PositiveFloat | None = 0.5
-    max_force: PositiveFloat | None = 100.0
-    max_temperature_K: PositiveFloat | None = 10000.0
 
 
 class ExploreConfig(Section):
@@ -67,6 +41,7 @@ class ExploreConfig(Section):
     tau_max: PositiveFloat = 50.0
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
+    pick: PickConfig = PickConfig()
     guards: GuardsConfig = GuardsConfig()
     max_rollbacks: NonNegativeInt = 0
 
