@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .moves import CellMove, SwapMove
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
@@ -29,6 +30,7 @@ _ROOMS = {
     "BiasedCalculator": "calculator",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "CellMove": "moves",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
     "ForceSearch": "force_uncertainty",
@@ -39,6 +41,7 @@ _ROOMS = {
     "Prediction": "prediction",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
+    "SwapMove": "moves",
     "TauRule": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
@@ -54,6 +57,7 @@ __all__ = [
     "BiasedCalculator",
     "Campaign",
     "CampaignConfig",
+    "CellMove",
     "EnergyTrigger",
     "FeatureStore",
     "ForceSearch",
@@ -64,6 +68,7 @@ __all__ = [
     "Prediction",
     "RelativeForceTrigger",
     "Surrogate",
+    "SwapMove",
     "TauRule",
     "WalkerStep",
     "Weights",

@@ -8,24 +8,13 @@ from functools import partial
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import CalculatorError
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
-from .calculator import BiasedCalculator, Prediction
+from .calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
-
-EVALUATION_ERRORS = (
-    BayeselError,
-    CalculatorError,
-    ArithmeticError,
-    ValueError,
-    RuntimeError,
-    np.linalg.LinAlgError,
-)
-"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 @dataclass(frozen=True)

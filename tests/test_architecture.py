@@ -36,6 +36,7 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "moves",
     "walkers",
     "explore",
     "processes",
