@@ -18,12 +18,12 @@ from ase import Atoms
 from .accuracy import compare
 from .answers import read_answers
 from .build import build_engine, build_guards, build_tau_rule, build_trigger, engine_name
-from .build_md import build_ensemble
+from .build_md import build_ensemble, build_moves
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .driver import DriverState
 from .errors import ConfigError
-from .explore import ExploreState, start_exploration, take_turn
+from .explore import ExploreState, count_moves, start_exploration, take_turn
 from .force_uncertainty import ForceSearch
 from .inputs import check_inputs
 from .labelling import label_structure
@@ -177,6 +177,7 @@ class Campaign:
             ensemble=build_ensemble(explore.ensemble),
             pressure_GPa=explore.pressure_GPa,
             tau_rel=explore.tau_rel,
+            moves=build_moves(explore.moves),
             triggers=[build_trigger(explore)],
             guards=build_guards(explore),
             max_rollbacks=explore.max_rollbacks,
@@ -220,6 +221,7 @@ class Campaign:
             picks=len(state.picks),
             failed=failed,
             walkers=tuple(walker.status for walker in state.walkers),
+            moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,

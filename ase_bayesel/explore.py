@@ -124,6 +124,16 @@ def take_turn(
     )
 
 
+def count_moves(state: ExploreState, kinds: Sequence[str]) -> dict[str, list[int]]:
+    """Attempts, accepted and failed ones of each kind of move, summed over the walkers."""
+    counts = {kind: [0, 0, 0] for kind in kinds}
+    for walker in state.walkers:
+        for kind, move in zip(kinds, walker.driver.moves if walker.driver else (), strict=False):
+            new = (move.attempts, move.accepted, move.failed)
+            counts[kind] = [a + b for a, b in zip(counts[kind], new, strict=True)]
+    return counts
+
+
 def _next_turn(walkers: Sequence[WalkerState], turn: int) -> int:
     order = [(turn + k) % len(walkers) for k in range(1, len(walkers) + 1)]
     return next((k for k in order if walkers[k].status == "running"), turn)

@@ -49,8 +49,8 @@ class Decision(NamedTuple):
 class Move(Protocol):
     """A Monte Carlo move, attempted at every ``interval``-th absolute step.
 
-    It leaves the momenta as they are: they are independent of the positions and of the
-    cell in every ensemble at a temperature, so that their distribution stays right.
+    It changes no atom's momentum: momenta are independent of positions and cell in every
+    ensemble at a temperature, so that their distribution stays right.
     """
 
     interval: int
@@ -60,8 +60,8 @@ class Move(Protocol):
         """What logs call it."""
         ...
 
-    def check(self, atoms: Atoms, pressure_GPa: float | None = None) -> None:
-        """Raise a `StructureError` or `ValueError` if this move makes no sense here."""
+    def check(self, atoms: Atoms, pressure_given: bool) -> None:
+        """Raise a `StructureError` if this move makes no sense here."""
         ...
 
     def attempt(
@@ -120,7 +120,8 @@ def metropolis(
     accepted = fortune < probability
     if accepted:
         atoms.cell[:] = trial.cell
-        atoms.arrays["positions"][:] = trial.positions
+        for name, array in trial.arrays.items():
+            atoms.arrays[name][:] = array
     return Decision(probability, accepted)
 
 

@@ -77,16 +77,8 @@ class CellMove:
         """``"cell"``."""
         return "cell"
 
-    def check(self, atoms: Atoms, pressure_GPa: float | None = None) -> None:
-        """Raise unless the atoms are free, periodic in 3D and under a pressure.
-
-        Raises
-        ------
-        StructureError
-            Without three periodic directions, or with a constraint other than `FixCom`.
-        ValueError
-            Without a pressure.
-        """
+    def check(self, atoms: Atoms, pressure_given: bool = True) -> None:
+        """Raise a `StructureError` unless the atoms are free, periodic in 3D, under a pressure."""
         if not atoms.pbc.all():
             raise StructureError("cell move: needs three periodic directions")
         held = [type(c).__name__ for c in atoms.constraints if type(c) is not FixCom]
@@ -95,8 +87,8 @@ class CellMove:
                 f"cell move: a strain would move atoms that {', '.join(held)} holds; "
                 "remove the constraint or the move"
             )
-        if pressure_GPa is None:
-            raise ValueError("cell move: needs a pressure (pressure_GPa)")
+        if not pressure_given:
+            raise StructureError("cell move: needs pressure_GPa")
 
     def attempt(
         self,
@@ -109,7 +101,7 @@ class CellMove:
         guards: Guards = Guards(),
     ) -> MoveState:
         """See `Move.attempt`."""
-        self.check(atoms, pressure_GPa)
+        self.check(atoms, pressure_GPa is not None)
         assert pressure_GPa is not None
         step = self.max_strain if state.step is None else state.step
         trial = strained(atoms, self._strain(step, rng))

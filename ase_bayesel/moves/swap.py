@@ -13,22 +13,27 @@ from ..structures import neighbour_pairs
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
 
+OWN = ("masses", "initial_charges", "initial_magmoms")
+"""Arrays of what an atom has of its own, beside its element."""
+
 
 @dataclass(frozen=True)
 class SwapMove:
-    """Exchange the positions of two atoms of different elements.
+    """Exchange two atoms of different elements.
 
-    An atom takes along its index with everything that belongs to it: element, mass,
-    momentum, tag, charge. The kinetic energy therefore does not change, each species keeps
-    its own distribution of momenta, and integrators and constraints, which know atoms by
-    their index, stay right. Acceptance (Metropolis et al. 1953; Hastings 1970)
+    The two sites exchange their elements, and with them the masses, and their momenta: an
+    atom takes its momentum along, so that the kinetic energy does not change and each
+    species keeps its own distribution. All else belongs to the site and stays: position,
+    tag, constraint, and whatever refers to an atom by its index. Acceptance (Metropolis et
+    al. 1953; Hastings 1970)
 
         min(1, (n / n') exp(-dE / kT))
 
     where n and n' are the numbers of pairs to choose from before and after; without a
     ``cutoff`` they are the same.
 
-    Atoms under a constraint are not swapped.
+    Atoms under a constraint are not swapped. Atoms with masses, charges or magnetic moments
+    that are not those of their element are refused.
 
     Attributes
     ----------
@@ -58,7 +63,7 @@ class SwapMove:
         """``"swap"``."""
         return "swap"
 
-    def check(self, atoms: Atoms, pressure_GPa: float | None = None) -> None:
+    def check(self, atoms: Atoms, pressure_given: bool = False) -> None:
         """Raise a `StructureError` unless two elements are among the atoms that may be swapped."""
         self._movable(atoms)
 
@@ -78,15 +83,18 @@ class SwapMove:
         if pair is None:
             return counted(state, Decision(0.0, False))
         trial = atoms.copy()
-        exchanged = trial.positions.copy()
-        exchanged[pair] = exchanged[pair[::-1]]
-        trial.set_positions(exchanged)
+        for array in (trial.numbers, trial.arrays.get("momenta")):
+            if array is not None:
+                array[pair] = array[pair[::-1]]
         if self.cutoff is not None:
             log_pairs -= np.log(len(self._near_pairs(trial, movable)))
         return counted(state, metropolis(atoms, trial, log_pairs, temperature_K, rng, guards))
 
     def _movable(self, atoms: Atoms) -> np.ndarray:
         """Which atoms may be swapped, ``(n_atoms,)`` of bool."""
+        own = [name for name in OWN if atoms.has(name)]
+        if own:
+            raise StructureError(f"swap move: atoms have {', '.join(own)} of their own")
         movable = np.ones(len(atoms), bool)
         if self.elements is not None:
             movable = np.isin(atoms.symbols, self.elements)

@@ -33,12 +33,14 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
 
 __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
     "BussiConfig",
+    "CellMoveConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
@@ -54,6 +56,7 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "MoveConfig",
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
@@ -63,6 +66,7 @@ __all__ = [
     "Section",
     "StopConfig",
     "SurrogateConfig",
+    "SwapMoveConfig",
     "TBLiteConfig",
     "TauRelSchedule",
     "TemperatureSchedule",

@@ -14,6 +14,7 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
+from .moves import MoveConfig
 
 
 class TriggerConfig(Section):
@@ -61,6 +62,7 @@ class ExploreConfig(Section):
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
     guards: GuardsConfig = GuardsConfig()
+    moves: list[MoveConfig] = []
     max_rollbacks: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -73,4 +75,6 @@ class ExploreConfig(Section):
     def _pressure_where_needed(self) -> ExploreConfig:
         if self.ensemble.kind == "npt" and self.pressure_GPa is None:
             raise ValueError("ensemble npt needs pressure_GPa")
+        if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
+            raise ValueError("a cell move needs pressure_GPa")
         return self
