@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .moves import CellMove, SwapMove
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
@@ -33,6 +34,7 @@ _ROOMS = {
     "Bussi": "ensembles",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "CellMove": "moves",
     "DriverState": "driver",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
@@ -49,6 +51,7 @@ _ROOMS = {
     "Ramp": "ramps",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
+    "SwapMove": "moves",
     "TauRule": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
@@ -67,6 +70,7 @@ __all__ = [
     "Bussi",
     "Campaign",
     "CampaignConfig",
+    "CellMove",
     "DriverState",
     "EnergyTrigger",
     "FeatureStore",
@@ -81,6 +85,7 @@ __all__ = [
     "Ramp",
     "RelativeForceTrigger",
     "Surrogate",
+    "SwapMove",
     "TauRule",
     "WalkerStep",
     "Weights",

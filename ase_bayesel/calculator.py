@@ -9,10 +9,11 @@ from functools import partial
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, CalculatorError, all_changes
 
 from .bias import TauHistory, TauRule
 from .descriptors.base import JointDescriptor
+from .errors import BayeselError
 from .evaluation import Evaluation, choose_evaluator
 from .force_uncertainty import ForceSearch, LeadingForce
 from .prediction import JoinedPrediction, Judged, Parts, Prediction, Response
@@ -22,6 +23,16 @@ __all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
 
 SIGMA_FLOOR = 1e-6
 """eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +244,16 @@ class BiasedCalculator(Calculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
+
+    def energy_change(self, atoms: Atoms) -> float:
+        """Biased energy of another configuration less that of the last evaluation, eV.
+
+        Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
+        and the running averages of tau stay as they are.
+        """
+        found = self._evaluator.evaluate(atoms, False)
+        sigma = np.sqrt(self._surrogate.posterior.variance(found.phi) + SIGMA_FLOOR**2)
+        return float(found.energy - self.prediction.tau * sigma - self.results["energy"])
 
     @property
     def _history_due(self) -> bool:

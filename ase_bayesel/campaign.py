@@ -19,7 +19,7 @@ from .build import build_engine, engine_name
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .exploration import calibrate, explore_round
-from .explore import ExploreState
+from .explore import ExploreState, count_moves
 from .inputs import check_inputs
 from .labelling import label_structure
 from .models import Progress, load_model, make_model
@@ -154,6 +154,7 @@ class Campaign:
             picks=len(state.picks),
             failed=failed,
             walkers=tuple(walker.status for walker in state.walkers),
+            moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,

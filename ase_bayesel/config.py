@@ -24,10 +24,11 @@ from .sections import (
     WeightsConfig,
 )
 
-HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble")
+HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble", "moves")
 KINDS = (
     *("ace", "mace", "import", "command", "tblite", "surrogate"),
     *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
+    *("cell", "swap"),
 )
 TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
 
@@ -115,8 +116,8 @@ def _field(entry: Any) -> str:
     if section is None:
         return ".".join(parts)
     named, rest = parts[: section + 1], parts[section + 1 :]
-    rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
-    return ".".join([*named, *rest])
+    kind = next((k for k, part in enumerate(rest) if part in KINDS), len(rest))
+    return ".".join([*named, *rest[:kind], *rest[kind + 1 :]])
 
 
 def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

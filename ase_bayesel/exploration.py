@@ -21,7 +21,7 @@ from .build import (
     cpu_threads,
     uncalibrated,
 )
-from .build_md import build_ensemble
+from .build_md import build_ensemble, build_moves
 from .calculator import BiasedCalculator
 from .config import CampaignConfig
 from .driver import DriverState
@@ -117,6 +117,7 @@ def _runner(explore: ExploreConfig, n_steps: int) -> Callable[..., Iterator[Walk
         ensemble=build_ensemble(explore.ensemble),
         pressure_GPa=explore.pressure_GPa,
         tau_rel=explore.tau_rel,
+        moves=build_moves(explore.moves),
         max_rollbacks=explore.max_rollbacks,
         check_interval=explore.check_interval,
     )

@@ -58,6 +58,8 @@ class RoundReport:
         Structures picked, and of these failed in labelling, in this round.
     walkers
         How each walker ended.
+    moves
+        Attempts, accepted and failed ones of each kind of Monte Carlo move, all walkers together.
     noise
         Fitted noise of energy, forces and virial.
     energy_rmse, forces_rmse
@@ -70,6 +72,7 @@ class RoundReport:
     picks: int = 0
     failed: int = 0
     walkers: tuple[str, ...] = ()
+    moves: dict[str, list[int]] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     energy_rmse: float | None = None
     forces_rmse: float | None = None

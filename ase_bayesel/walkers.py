@@ -8,25 +8,15 @@ from functools import partial
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError
 
-from .calculator import BiasedCalculator, Prediction
-from .driver import Driver, DriverState, Targets
+from .calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
+from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
+from .moves import Move
 from .ramps import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
-
-EVALUATION_ERRORS = (
-    BayeselError,
-    CalculatorError,
-    ArithmeticError,
-    ValueError,
-    RuntimeError,
-    np.linalg.LinAlgError,
-)
-"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +80,7 @@ def run_walker(
     ensemble: Ensemble = Langevin(),
     pressure_GPa: Schedule | None = None,
     tau_rel: Schedule | None = None,
+    moves: Sequence[Move] = (),
     triggers: Sequence[Trigger | LazyCheck] = (),
     guards: Guards = Guards(),
     max_rollbacks: int = 0,
@@ -130,6 +121,9 @@ def run_walker(
         Time step (fs).
     ensemble
         `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
+    moves
+        Monte Carlo moves, each attempted before the steps that are multiples of its
+        interval; their counts are in ``driver.moves``.
     triggers, guards, check_interval
         When to report a structure and when a frame is not sane. The ``checks`` of an
         earlier step are triggers that remember. Guards that compare with a start and are
@@ -149,17 +143,18 @@ def run_walker(
     Raises
     ------
     StructureError
-        If the ensemble does not suit the atoms or their constraints.
+        If the ensemble or a move does not suit the atoms or their constraints.
     ValueError
         If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
         not positive.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
+    check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
     atoms = atoms.copy()
     atoms.calc = calculator
     targets = Targets(temperature_K, pressure_GPa, tau_rel)
     driver = Driver(
-        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0
+        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0, moves
     )
     broken = guards.violated(atoms)
     if broken is not None:
@@ -203,6 +198,7 @@ def run_walker(
 def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | None:
     """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
     try:
+        driver.attempt_moves(step, guards)
         driver.advance(step)
     except EVALUATION_ERRORS as error:
         if starts and isinstance(error, StructureError | DescriptorError):

@@ -36,6 +36,7 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "moves",
     "ramps",
     "integrators",
     "ensembles",

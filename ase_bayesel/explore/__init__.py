@@ -6,6 +6,7 @@ from .state import (
     ExploreState,
     Sighting,
     WalkerState,
+    count_moves,
     start_exploration,
 )
 from .turns import take_turn
@@ -15,6 +16,7 @@ __all__ = [
     "ExploreState",
     "Sighting",
     "WalkerState",
+    "count_moves",
     "explore_in_lockstep",
     "pass_barrier",
     "start_exploration",

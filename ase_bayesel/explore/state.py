@@ -181,3 +181,13 @@ def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generato
 def extended(trace: np.ndarray, rows: Sequence[Sequence[float]]) -> np.ndarray:
     """A trace with further rows."""
     return np.concatenate([trace, np.reshape(rows, (-1, len(TRACE_COLUMNS)))])
+
+
+def count_moves(state: ExploreState, kinds: Sequence[str]) -> dict[str, list[int]]:
+    """Attempts, accepted and failed ones of each kind of move, summed over the walkers."""
+    counts = {kind: [0, 0, 0] for kind in kinds}
+    for walker in state.walkers:
+        for kind, move in zip(kinds, walker.driver.moves if walker.driver else (), strict=False):
+            new = (move.attempts, move.accepted, move.failed)
+            counts[kind] = [a + b for a, b in zip(counts[kind], new, strict=True)]
+    return counts

@@ -33,6 +33,7 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
 from .triggers import (
     CalibrationConfig,
     CombinedConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "ACEConfig",
     "BussiConfig",
     "CalibrationConfig",
+    "CellMoveConfig",
     "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "MoveConfig",
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
@@ -77,6 +80,7 @@ __all__ = [
     "SingleConfig",
     "StopConfig",
     "SurrogateConfig",
+    "SwapMoveConfig",
     "TBLiteConfig",
     "TauRelSchedule",
     "TemperatureSchedule",

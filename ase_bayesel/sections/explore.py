@@ -14,6 +14,7 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
+from .moves import MoveConfig
 from .triggers import GuardsConfig, PickConfig, TriggerConfig
 from .walkers import WorkersConfig
 
@@ -43,6 +44,7 @@ class ExploreConfig(Section):
     trigger: TriggerConfig
     pick: PickConfig = PickConfig()
     guards: GuardsConfig = GuardsConfig()
+    moves: list[MoveConfig] = []
     max_rollbacks: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -55,6 +57,8 @@ class ExploreConfig(Section):
     def _pressure_where_needed(self) -> ExploreConfig:
         if self.ensemble.kind == "npt" and self.pressure_GPa is None:
             raise ValueError("ensemble npt needs pressure_GPa")
+        if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
+            raise ValueError("a cell move needs pressure_GPa")
         return self
 
     @model_validator(mode="after")
