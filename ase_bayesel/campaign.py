@@ -26,8 +26,10 @@ from .build import (
     build_trigger,
     engine_name,
 )
+from .build_md import build_ensemble
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
+from .driver import DriverState
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
 from .inputs import check_inputs
@@ -187,6 +189,7 @@ class Campaign:
         atoms: Atoms,
         rng: np.random.Generator,
         first_step: int = 0,
+        state: DriverState | None = None,
     ) -> Iterator[WalkerStep]:
         """A walker that began at ``start`` and is at ``atoms`` now."""
         explore = self.config.explore
@@ -197,11 +200,15 @@ class Campaign:
             temperature_K=explore.temperature_K,
             rng=rng,
             timestep_fs=explore.timestep_fs,
-            friction_per_fs=explore.friction_per_fs,
+            ensemble=build_ensemble(explore.ensemble),
+            pressure_GPa=explore.pressure_GPa,
+            tau_rel=None if calculator.rule is None else explore.tau_rel,
             triggers=triggers,
             guards=build_guards(explore).against(start),
+            max_rollbacks=explore.max_rollbacks,
             check_interval=explore.check_interval,
             first_step=first_step,
+            state=state,
         )
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:

@@ -24,8 +24,12 @@ from .sections import (
     WeightsConfig,
 )
 
+HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble")
 TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
-KINDS = ("ace", "mace", "import", "command", "tblite", "surrogate")
+KINDS = (
+    *("ace", "mace", "import", "command", "tblite", "surrogate"),
+    *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
+)
 
 
 class CampaignConfig(Section):
@@ -104,12 +108,15 @@ def validate_config(
 
 def _field(entry: Any) -> str:
     """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
-    section, *rest = [*map(str, entry["loc"])] or ["(top level)"]
-    if section in ("descriptor", "potential", "refit", "labelling"):
-        rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
-    if section == "explore":
-        rest = [part for part in rest if part not in TRIGGER_TAGS]
-    return ".".join([section, *rest])
+    parts = [*map(str, entry["loc"])] or ["(top level)"]
+    if "trigger" in parts:
+        return ".".join(part for part in parts if part not in TRIGGER_TAGS)
+    section = next((k for k, part in enumerate(parts) if part in HAVE_KINDS), None)
+    if section is None:
+        return ".".join(parts)
+    named, rest = parts[: section + 1], parts[section + 1 :]
+    rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
+    return ".".join([*named, *rest])
 
 
 def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
