@@ -110,8 +110,8 @@ def validate_config(
 def _field(entry: Any) -> str:
     """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
     parts = [*map(str, entry["loc"])] or ["(top level)"]
-    if parts[0] == "explore":
-        parts = [part for part in parts if part not in TRIGGER_TAGS]
+    if "trigger" in parts:
+        return ".".join(part for part in parts if part not in TRIGGER_TAGS)
     section = next((k for k, part in enumerate(parts) if part in HAVE_KINDS), None)
     if section is None:
         return ".".join(parts)

@@ -127,8 +127,8 @@ def walker(calculator, trigger=None, **options):
     defaults = {"n_steps": 60, "temperature_K": 1500.0, "timestep_fs": 2.0, "check_interval": 2}
     triggers = [trigger or ForceTrigger(0.05)]
 
-    def start(atoms, rng, first_step):
-        settings = {**defaults, **options, "triggers": triggers}
+    def start(atoms, rng, first_step, driver):
+        settings = {**defaults, **options, "triggers": triggers, "state": driver}
         return run_walker(atoms, calculator, rng=rng, first_step=first_step, **settings)
 
     return start
@@ -233,7 +233,7 @@ def test_a_frame_that_broke_a_guard_is_never_picked(little_data):
     """Steps as no walker makes them: one that fired and is not sane."""
     calculator = biased(little_data)
 
-    def broken(atoms, rng, first_step):
+    def broken(atoms, rng, first_step, driver):
         calculator.get_forces(START)
         prediction = calculator.prediction
         reports = (EnergyTrigger(1e-9)(prediction, START),)
@@ -252,7 +252,7 @@ def test_every_frame_that_fires_has_passed_the_guards(little_data):
     guards, ends = Guards(max_force=2.3), set()
     for seed in range(3):
         start = walker(calculator, EnergyTrigger(1e-9), guards=guards, check_interval=1)
-        *steps, end = start(START, np.random.default_rng(seed), 0)
+        *steps, end = start(START, np.random.default_rng(seed), 0, None)
         ends.add(end.status)
         for step in [s for s in steps if s.fired]:
             forces = little_data.calculator().get_forces(step.atoms)
