@@ -33,6 +33,7 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .overrides import Overrides
 
 __all__ = [
     "FACTORY",
@@ -57,6 +58,7 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
     "PotentialConfig",
     "PressureSchedule",
     "RefitConfig",
