@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from .build import (
     build_force_search,
-    build_guards,
     build_pick_rule,
     build_tau_rule,
-    build_trigger,
     cpu_threads,
     uncalibrated,
 )
-from .build_md import build_ensemble, build_moves
+from .build_md import walker_options
 from .calculator import BiasedCalculator
 from .config import CampaignConfig
 from .driver import DriverState
 from .explore import ExploreState, explore_in_lockstep, start_exploration, take_turn
-from .explore.blocks import WalkerSetup
+from .explore.blocks import WalkerPlan, WalkerSetup
 from .explore.local import LocalExecutor
 from .explore.lockstep import Executor
 from .models import Progress, load_model
@@ -34,7 +33,7 @@ from .sections import ExploreConfig
 from .store import Store
 from .surrogate import Surrogate
 from .thresholds import calibrating
-from .triggers import Guards, LazyCheck, Trigger
+from .triggers import LazyCheck, Trigger
 from .walkers import WalkerStep, run_walker
 
 SAVE_EVERY_S = 10.0
@@ -81,7 +80,7 @@ def explore_round(
     with _executor(config, store, number, setup, starts) as executor:
         rule = build_pick_rule(config.explore)
         barriers = explore_in_lockstep(state, surrogate, setup, executor, limit, rule)
-        return (yield from _saved(config, store, number, state, barriers, limit))
+        return (yield from _saved(store, number, setup, state, barriers, limit))
 
 
 def load_setup(
@@ -90,7 +89,7 @@ def load_setup(
     """What the walkers of a round run with: the model of the round before, and the config."""
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
-    guards = build_guards(explore)
+    thresholds = store.read_thresholds() or ()
     return WalkerSetup(
         surrogate,
         partial(
@@ -100,27 +99,15 @@ def load_setup(
             tau_rel=build_tau_rule(explore),
             force_search=build_force_search(explore),
         ),
-        _runner(explore, explore.steps),
-        tuple(guards.against(start) for start in starts),
-        (LazyCheck(build_trigger(explore, store.read_thresholds() or ())),),
+        tuple(_plan(walker_options(explore, start, calibrated=thresholds)) for start in starts),
         explore.check_interval,
     )
 
 
-def _runner(explore: ExploreConfig, n_steps: int) -> Callable[..., Iterator[WalkerStep]]:
-    """`run_walker` with what the config says."""
-    return partial(
-        run_walker,
-        n_steps=n_steps,
-        temperature_K=explore.temperature_K,
-        timestep_fs=explore.timestep_fs,
-        ensemble=build_ensemble(explore.ensemble),
-        pressure_GPa=explore.pressure_GPa,
-        tau_rel=explore.tau_rel,
-        moves=build_moves(explore.moves),
-        max_rollbacks=explore.max_rollbacks,
-        check_interval=explore.check_interval,
-    )
+def _plan(options: dict[str, Any]) -> WalkerPlan:
+    """A walker's plan from the keyword arguments of `run_walker`."""
+    checks = tuple(map(LazyCheck, options.pop("triggers")))
+    return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"])
 
 
 def _plainly(
@@ -133,9 +120,9 @@ def _plainly(
     rng: np.random.Generator,
 ) -> Iterator[WalkerStep]:
     """The campaign's MD for a calibration; see `thresholds.Plainly`."""
-    guards = build_guards(explore).against(start)
-    plain = _runner(explore.model_copy(update={"tau_rel": None}), n_steps)
-    return plain(atoms, calculator, rng=rng, triggers=triggers, guards=guards)
+    options = walker_options(explore, start, calibrated=[1.0] * len(uncalibrated(explore)))
+    plain = {"triggers": triggers, "n_steps": n_steps, "tau_rel": None}
+    return run_walker(atoms, calculator, rng=rng, **(options | plain))
 
 
 @dataclass(frozen=True)
@@ -184,15 +171,15 @@ def _executor(
 
 
 def _saved(
-    config: CampaignConfig,
     store: Store,
     number: int,
+    setup: WalkerSetup,
     state: ExploreState,
     barriers: Iterator[tuple[ExploreState, Surrogate]],
     limit: int,
 ) -> Generator[Progress, None, ExploreState]:
     """Save at every pick, at the end, and now and then; returns the last state."""
-    total = len(state.walkers) * config.explore.steps
+    total = sum(plan.n_steps for plan in setup.plans)
     last_save = time.monotonic()
     for after, surrogate in barriers:
         picked = len(after.picks) > len(state.picks)
@@ -220,43 +207,36 @@ def _in_turns(
 
     rule = build_pick_rule(config.explore)
     while len(state.picks) < limit and state.alive:
-        start = partial(_in_turn, setup, calculator, setup.guards[state.turn])
+        start = partial(_in_turn, setup.plans[state.turn], calculator)
         turn = take_turn(state, calculator, start, rule)
-        state = yield from _watched(config, number, turn, state, limit)
+        state = yield from _watched(setup, number, turn, state, limit)
         store.save_exploration(number, state, calculator.surrogate.posterior)
     return state
 
 
 def _in_turn(
-    setup: WalkerSetup,
+    plan: WalkerPlan,
     calculator: BiasedCalculator,
-    guards: Guards,
     atoms: Atoms,
     rng: np.random.Generator,
     first_step: int,
     driver: DriverState | None,
 ) -> Iterator[WalkerStep]:
     """A walker's steps in its turn; see `explore.turns.StartWalker`."""
-    return setup.run(
-        atoms,
-        calculator,
-        rng=rng,
-        triggers=setup.checks,
-        guards=guards,
-        first_step=first_step,
-        state=driver,
+    return plan.run(
+        atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
     )
 
 
 def _watched(
-    config: CampaignConfig,
+    setup: WalkerSetup,
     number: int,
     turn: Generator[WalkerStep, None, ExploreState],
     state: ExploreState,
     limit: int,
 ) -> Generator[Progress, None, ExploreState]:
     """A turn's steps as progress; returns the state after it."""
-    total = len(state.walkers) * config.explore.steps
+    total = sum(plan.n_steps for plan in setup.plans)
     others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
     detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
     while True:

@@ -14,9 +14,8 @@ from .build import (
     build_refitter,
     initial_potential,
 )
-from .build_md import build_ensemble, build_moves
+from .build_md import check_start
 from .config import CampaignConfig
-from .driver import check_moves
 from .errors import ConfigError, StructureError
 from .refit import MACERefitter
 from .sections import ExploreConfig, single_triggers
@@ -48,10 +47,6 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     frames = {name: read_frames(path) for name, path in paths.items()}
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
-    ensemble, moves = build_ensemble(explore.ensemble), build_moves(explore.moves)
-    for k, atoms in enumerate(frames["starts"]):
-        where, pressure_given = f"{explore.starts}, frame {k}", explore.pressure_GPa is not None
-        check_moves(moves, ensemble, atoms, pressure_given, where)
     _check_training_labels(frames["train"], data.train, keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -64,7 +59,7 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
-    """Whether triggers and guards make sense for every start."""
+    """Whether triggers, guards and what drives a walker make sense for every start."""
     stress = any(one.kind == "stress" for one in single_triggers(explore.trigger))
     for k, atoms in enumerate(frames):
         where = f"{explore.starts}, frame {k}"
@@ -74,6 +69,7 @@ def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
             build_guards(explore).against(atoms)
         except StructureError as error:
             raise ConfigError(f"{where}: {error}") from error
+        check_start(explore, atoms, where)
 
 
 def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:

@@ -65,7 +65,17 @@ ROOMS = [
     "cli",
 ]
 CONFIG_READERS = {
-    *("build", "inputs", "models", "thresholds", "exploration", "campaign", "check", "cli")
+    *(
+        "build",
+        "build_md",
+        "inputs",
+        "models",
+        "thresholds",
+        "exploration",
+        "campaign",
+        "check",
+        "cli",
+    )
 }
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]

@@ -61,16 +61,17 @@ def opened(folder):
 def deadly(folder, times):
     """The process is killed in the middle of a block, ``times`` times in all."""
     setup = make_setup(Surrogate.load(folder / "model.npz"))
+    plan = setup.plans[0]
 
     def run(*args, **kwargs):
-        for count, step in enumerate(setup.run(*args, **kwargs)):
+        for count, step in enumerate(plan.run(*args, **kwargs)):
             deaths = len(list(folder.glob("death*")))
             if count == 2 and deaths < times:
                 (folder / f"death{deaths}").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             yield step
 
-    yield replace(setup, run=run)
+    yield replace(setup, plans=(replace(plan, run=run),) * len(setup.plans))
 
 
 @pytest.fixture(scope="module")

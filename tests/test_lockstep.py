@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from ase_bayesel import (
     BiasedCalculator,
     EnergyTrigger,
     ForceTrigger,
-    Guards,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
@@ -31,7 +31,7 @@ from ase_bayesel.explore import (
     pass_barrier,
     start_exploration,
 )
-from ase_bayesel.explore.blocks import WalkerSetup, advance_walker, look_again
+from ase_bayesel.explore.blocks import WalkerPlan, WalkerSetup, advance_walker, look_again
 from ase_bayesel.explore.local import LocalExecutor
 from ase_bayesel.explore.lockstep import next_barrier
 from ase_bayesel.store import Store
@@ -50,21 +50,29 @@ def little_data():
     return replace(fitted, noise=Noise(0.1, 0.1, 0.1))
 
 
-def setup_for(surrogate, trigger, n_steps=60, check_interval=4, wrap=lambda mlip: mlip, **bias):
+def setup_for(
+    surrogate,
+    trigger,
+    n_steps=60,
+    check_interval=4,
+    wrap=lambda mlip: mlip,
+    driven=MappingProxyType({}),
+    **bias,
+):
     """How walkers run in these tests; the potential stays the first surrogate's mean."""
     mlip = surrogate.calculator()
+    run = partial(
+        run_walker,
+        n_steps=n_steps,
+        temperature_K=1500.0,
+        timestep_fs=2.0,
+        check_interval=check_interval,
+        **driven,
+    )
     return WalkerSetup(
         surrogate,
         lambda newer: BiasedCalculator(wrap(mlip), newer, **(bias or {"tau": 0.5})),
-        partial(
-            run_walker,
-            n_steps=n_steps,
-            temperature_K=1500.0,
-            timestep_fs=2.0,
-            check_interval=check_interval,
-        ),
-        (Guards(),) * 4,
-        (LazyCheck(trigger),),
+        (WalkerPlan(run, (LazyCheck(trigger),), n_steps),) * 4,
         check_interval,
     )
 
@@ -113,7 +121,7 @@ FIXED.set_constraint(FixAtoms([0, 3]))
 def test_blocks_make_the_same_trajectory_as_one_go(little_data, start, bias, wrap):
     setup = setup_for(little_data, NEVER, n_steps=22, wrap=wrap, **bias)
     rng, calculator = np.random.default_rng([0, 0]), setup.make_calculator(little_data)
-    whole = list(setup.run(start, calculator, rng=rng, triggers=[NEVER]))
+    whole = list(setup.plans[0].run(start, calculator, rng=rng, triggers=[NEVER]))
     states, _ = explored(setup, started([start]))
     assert [s.walkers[0].step for s in states] == [0, 4, 8, 12, 16, 20, 22]
     for state in states[1:]:
@@ -181,7 +189,7 @@ def by_run_walkers(setup, starts, limit, threshold):
     surrogate, picks = setup.surrogate, []
     calculators = [setup.make_calculator(surrogate) for _ in starts]
     walkers = [
-        setup.run(atoms, calculator, rng=np.random.default_rng([0, k]), triggers=[NEVER])
+        setup.plans[k].run(atoms, calculator, rng=np.random.default_rng([0, k]), triggers=[NEVER])
         for k, (atoms, calculator) in enumerate(zip(starts, calculators, strict=True))
     ]
     for steps in run_walkers(walkers, calculators):

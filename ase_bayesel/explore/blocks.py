@@ -9,14 +9,34 @@ from ase import Atoms
 
 from ..calculator import BiasedCalculator
 from ..surrogate import Surrogate
-from ..triggers import Guards, LazyCheck
+from ..triggers import LazyCheck
 from ..walkers import WalkerStep
 from .state import Sighting, WalkerState
 
 
 @dataclass(frozen=True)
+class WalkerPlan:
+    """How one walker runs.
+
+    Attributes
+    ----------
+    run
+        `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
+        ``triggers``, ``first_step`` and ``state``.
+    checks
+        Its triggers, having learnt nothing.
+    n_steps
+        Its last step.
+    """
+
+    run: Callable[..., Iterator[WalkerStep]]
+    checks: tuple[LazyCheck, ...]
+    n_steps: int
+
+
+@dataclass(frozen=True)
 class WalkerSetup:
-    """How the walkers of a round run; the same for all of them.
+    """What the walkers of a round run with.
 
     Attributes
     ----------
@@ -24,22 +44,15 @@ class WalkerSetup:
         The round's, before the first pick.
     make_calculator
         A new calculator on a surrogate, for one walker.
-    run
-        `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
-        ``triggers``, ``guards``, ``first_step`` and ``state``.
-    guards
-        Of each walker, bound to its start.
-    checks
-        The triggers, having learnt nothing.
+    plans
+        One per walker.
     check_interval
         Steps between two barriers, where the triggers are evaluated.
     """
 
     surrogate: Surrogate
     make_calculator: Callable[[Surrogate], BiasedCalculator]
-    run: Callable[..., Iterator[WalkerStep]]
-    guards: tuple[Guards, ...]
-    checks: tuple[LazyCheck, ...]
+    plans: tuple[WalkerPlan, ...]
     check_interval: int
 
 
@@ -72,12 +85,12 @@ def advance_walker(
     """
     rng = walker.generator()
     calculator.restore(walker.atoms, walker.evaluated)
-    steps = setup.run(
+    plan = setup.plans[number]
+    steps = plan.run(
         walker.atoms,
         calculator,
         rng=rng,
-        triggers=_checks(setup, walker),
-        guards=setup.guards[number],
+        triggers=_checks(plan, walker),
         first_step=walker.step,
         state=walker.driver,
     )
@@ -112,13 +125,13 @@ def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sightin
     calculator = setup.make_calculator(surrogate)
     calculator.get_forces(pick)
     found = calculator.prediction
-    reports = tuple(check.trigger(found, pick) for check in setup.checks)
-    step = pick.info["bayesel_step"]
-    return Sighting.of(WalkerStep(step, pick, found, float("nan"), reports))
+    walker, number = pick.info["bayesel_walker"], pick.info["bayesel_step"]
+    reports = tuple(check.trigger(found, pick) for check in setup.plans[walker].checks)
+    return Sighting.of(WalkerStep(number, pick, found, float("nan"), reports))
 
 
-def _checks(setup: WalkerSetup, walker: WalkerState) -> tuple[LazyCheck, ...]:
+def _checks(plan: WalkerPlan, walker: WalkerState) -> tuple[LazyCheck, ...]:
     if not walker.ratios:
-        return setup.checks
-    pairs = zip(setup.checks, walker.ratios, strict=True)
+        return plan.checks
+    pairs = zip(plan.checks, walker.ratios, strict=True)
     return tuple(replace(check, ratios=ratios) for check, ratios in pairs)

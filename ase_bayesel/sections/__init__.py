@@ -34,6 +34,7 @@ from .models import (
     WeightsConfig,
 )
 from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
+from .overrides import Overrides
 from .triggers import (
     CalibrationConfig,
     CombinedConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
     "PickConfig",
     "PotentialConfig",
     "PressureSchedule",
