@@ -8,9 +8,8 @@ from pathlib import Path
 from ase import Atoms
 
 from .build import build_descriptor, build_engine, build_refitter, initial_potential
-from .build_md import build_ensemble, build_moves
+from .build_md import check_start
 from .config import CampaignConfig
-from .driver import check_moves
 from .errors import ConfigError, StructureError
 from .refit import MACERefitter
 from .structures import PROPERTIES, PropertyKeys, read_frames, reference_energies, targets
@@ -33,18 +32,16 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     if isinstance(refitter, MACERefitter):
         refitter.check()
     build_engine(config.labelling)
-    data, explore = config.data, config.explore
+    data = config.data
     keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
-    paths = {"train": data.train, "starts": explore.starts}
+    paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
     frames = {name: read_frames(path) for name, path in paths.items()}
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
-    ensemble, moves = build_ensemble(explore.ensemble), build_moves(explore.moves)
-    for k, atoms in enumerate(frames["starts"]):
-        where, pressure_given = f"{explore.starts}, frame {k}", explore.pressure_GPa is not None
-        check_moves(moves, ensemble, atoms, pressure_given, where)
+    for k, start in enumerate(frames["starts"]):
+        check_start(config.explore, start, f"{config.explore.starts}, frame {k}")
     _check_training_labels(frames["train"], data.train, keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)

@@ -34,6 +34,7 @@ from .models import (
     WeightsConfig,
 )
 from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
+from .overrides import Overrides
 
 __all__ = [
     "FACTORY",
@@ -60,6 +61,7 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
     "PotentialConfig",
     "PressureSchedule",
     "RefitConfig",
