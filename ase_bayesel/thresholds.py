@@ -56,26 +56,21 @@ def calibrating(
     if stored is not None or not wanted:
         return tuple(stored or ())
     probes = build_probes(config.explore)
-    values = [np.zeros(0)] * len(wanted)
-    from_training = [k for k, one in enumerate(wanted) if one.threshold.calibrate == "training"]
-    if from_training:
-        chosen = [probes[k] for k in from_training]
-        columns = yield from _on_training(config, number, model, train, chosen)
-        for k, column in zip(from_training, columns.T, strict=True):
-            values[k] = column
-    in_md = [k for k, one in enumerate(wanted) if one.threshold.calibrate == "md"]
-    for steps in {wanted[k].threshold.steps for k in in_md}:
-        same = [k for k in in_md if wanted[k].threshold.steps == steps]
-        chosen = [probes[k] for k in same]
-        columns = yield from _in_md(config, number, model, starts, chosen, steps, plainly)
-        for k, column in zip(same, columns.T, strict=True):
-            values[k] = column
-    found = tuple(
-        quantile_threshold(seen, one.threshold.quantile, one.threshold.factor, one.kind)
-        for seen, one in zip(values, wanted, strict=True)
-    )
-    store.save_thresholds(found)
-    return found
+    together: dict[int | None, list[int]] = {}
+    for k, (_, how) in enumerate(wanted):
+        together.setdefault(how.steps, []).append(k)
+    found = np.zeros(len(wanted))
+    for n_steps, places in together.items():
+        chosen = [probes[k] for k in places]
+        if n_steps is None:
+            values = yield from _on_training(config, number, model, train, chosen)
+        else:
+            values = yield from _in_md(config, number, model, starts, chosen, n_steps, plainly)
+        for k, column in zip(places, values.T, strict=True):
+            kind, how = wanted[k]
+            found[k] = quantile_threshold(column, how.quantile, how.factor, kind)
+    store.save_thresholds(found.tolist())
+    return tuple(found.tolist())
 
 
 def _on_training(
