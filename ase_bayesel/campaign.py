@@ -20,13 +20,12 @@ from .answers import read_answers
 from .build import (
     build_engine,
     build_force_search,
-    build_guards,
     build_pick_rule,
     build_tau_rule,
     build_trigger,
     engine_name,
 )
-from .build_md import build_ensemble
+from .build_md import walker_options
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .driver import DriverState
@@ -133,7 +132,6 @@ class Campaign:
             model,
             self._train + self._labelled(number - 1),
             starts,
-            self._start_walker,
         )
         triggers = [build_trigger(explore, calibrated)]
         calculator = BiasedCalculator(
@@ -153,9 +151,7 @@ class Campaign:
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
         while len(state.picks) < limit and state.alive:
-            walk = partial(
-                self._start_walker, calculator, triggers, explore.steps, starts[state.turn]
-            )
+            walk = partial(self._start_walker, calculator, triggers, starts[state.turn])
             turn = take_turn(state, calculator, walk, build_pick_rule(explore))
             state = yield from self._watched(turn, number, state, limit)
             self.store.save_exploration(number, state, calculator.surrogate.posterior)
@@ -170,7 +166,8 @@ class Campaign:
         limit: int,
     ) -> Generator[Event, None, ExploreState]:
         """A turn's steps as progress; returns the state after it."""
-        total = self.config.explore.walkers * self.config.explore.steps
+        explore = self.config.explore
+        total = sum(walker_options(explore, w.atoms)["n_steps"] for w in state.walkers)
         others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
         detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
         while True:
@@ -184,32 +181,16 @@ class Campaign:
         self,
         calculator: BiasedCalculator,
         triggers: Sequence[Trigger],
-        n_steps: int,
         start: Atoms,
         atoms: Atoms,
         rng: np.random.Generator,
-        first_step: int = 0,
-        state: DriverState | None = None,
+        first_step: int,
+        state: DriverState | None,
     ) -> Iterator[WalkerStep]:
         """A walker that began at ``start`` and is at ``atoms`` now."""
-        explore = self.config.explore
-        return run_walker(
-            atoms,
-            calculator,
-            n_steps=n_steps,
-            temperature_K=explore.temperature_K,
-            rng=rng,
-            timestep_fs=explore.timestep_fs,
-            ensemble=build_ensemble(explore.ensemble),
-            pressure_GPa=explore.pressure_GPa,
-            tau_rel=None if calculator.rule is None else explore.tau_rel,
-            triggers=triggers,
-            guards=build_guards(explore).against(start),
-            max_rollbacks=explore.max_rollbacks,
-            check_interval=explore.check_interval,
-            first_step=first_step,
-            state=state,
-        )
+        options = walker_options(self.config.explore, start, triggers=triggers)
+        options["guards"] = options["guards"].against(start)
+        return run_walker(atoms, calculator, rng=rng, first_step=first_step, state=state, **options)
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
         """Label what is not labelled yet; returns how many structures wait for the user."""

@@ -62,7 +62,9 @@ ROOMS = [
     "picking",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "thresholds", "campaign", "check", "cli"}
+CONFIG_READERS = {
+    *("build", "build_md", "inputs", "models", "thresholds", "campaign", "check", "cli"),
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -33,6 +33,7 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .overrides import Overrides
 from .triggers import (
     CalibrationConfig,
     CombinedConfig,
@@ -68,6 +69,7 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
     "PickConfig",
     "PotentialConfig",
     "PressureSchedule",
