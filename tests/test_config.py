@@ -250,3 +250,20 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     config = load_config(write_config(tmp_path, {"weights": None, "stop.max_labels": 7}))
     text = yaml.safe_dump(config.model_dump(mode="json"))
     assert CampaignConfig.model_validate(yaml.safe_load(text)) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"explore.workers": {"kind": "processes"}}, "n_workers is missing for kind: processes"),
+        ({"explore.workers": {"kind": "dask"}}, "scheduler is missing for kind: dask"),
+        ({"explore.workers": {"n_workers": 2}}, "n_workers belongs to kind: processes"),
+        (
+            {"explore.workers": {"kind": "processes", "n_workers": 2}, "explore.mode": "turns"},
+            "workers.kind: processes needs mode: lockstep",
+        ),
+    ],
+)
+def test_workers_fit_their_kind_and_mode(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(tmp_path, changes))
