@@ -343,7 +343,7 @@ WAYS = {
     "tau": {},
     "tau_rel": {"tau_rel": RULE},
     "chain": {"driven": {"ensemble": NoseHooverChain(time_constant_fs=20.0)}, "tau_rel": RULE},
-    "rollbacks": {"driven": {"guards": Guards(max_temperature_K=1900), "max_rollbacks": 99}},
+    "rollbacks": {"driven": {"guards": Guards(max_temperature_K=1500), "max_rollbacks": 99}},
     "ramp": {
         "driven": {
             "temperature_K": Ramp(((0, 300), (40, 2000))),
