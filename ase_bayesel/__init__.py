@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bias import TauRule
+    from .bias import Deviation, TauRule, Variance
     from .calculator import BiasedCalculator
     from .campaign import Campaign
     from .config import CampaignConfig, load_config
@@ -29,6 +29,7 @@ _ROOMS = {
     "BiasedCalculator": "calculator",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "Deviation": "bias",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
     "ForceSearch": "force_uncertainty",
@@ -40,6 +41,7 @@ _ROOMS = {
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
     "TauRule": "bias",
+    "Variance": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
     "fit_surrogate": "fitting",
@@ -54,6 +56,7 @@ __all__ = [
     "BiasedCalculator",
     "Campaign",
     "CampaignConfig",
+    "Deviation",
     "EnergyTrigger",
     "FeatureStore",
     "ForceSearch",
@@ -65,6 +68,7 @@ __all__ = [
     "RelativeForceTrigger",
     "Surrogate",
     "TauRule",
+    "Variance",
     "WalkerStep",
     "Weights",
     "fit_surrogate",

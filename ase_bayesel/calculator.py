@@ -5,12 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from .bias import TauHistory, TauRule
+from .bias import SIGMA_FLOOR, Bias, BiasTerms, Deviation, TauHistory, TauRule, atom_weights
 from .descriptors.base import JointDescriptor
 from .evaluation import Evaluation, choose_evaluator
 from .force_uncertainty import ForceSearch, LeadingForce
@@ -19,12 +20,9 @@ from .surrogate import Surrogate, Uncertainty
 
 __all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
 
-SIGMA_FLOOR = 1e-6
-"""eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
-
 
 class BiasedCalculator(Calculator):
-    """ASE calculator of E - tau sigma_E (HAL, van der Oord et al. 2022).
+    """ASE calculator of a biased energy: E - tau sigma_E (HAL), unless another bias is given.
 
     Where the features belong to ``mlip`` itself (the surrogate's own calculator, or
     a MACECalculator and a `MACEDescriptor` on the same model) one forward pass
@@ -40,10 +38,11 @@ class BiasedCalculator(Calculator):
     surrogate
         Gives sigma_E and its gradient.
     tau
-        Fixed strength of the bias (no unit). 0 for plain MD with uncertainties.
+        Fixed strength of the bias, in the unit of its kind. 0 for plain MD with
+        uncertainties.
     tau_rel
         Instead of ``tau``: aimed ratio of bias to unbiased forces, or a `TauRule`
-        with its delay, cap, memory and interval. Evaluations at new positions add
+        with its delay, limits, memory and interval. Evaluations at new positions add
         to the running averages, and the next one uses them.
     separate
         Evaluate unbiased and bias forces separately every time, also where one
@@ -52,6 +51,11 @@ class BiasedCalculator(Calculator):
     force_search
         How triggers find the largest force uncertainty where the features belong to a
         network, so that the full Jacobian is dear. None forms it all the same.
+    bias
+        `Deviation` or `Variance`, with a region of atoms and an energy limit. Triggers
+        and ``prediction.energy_std`` look at the whole structure all the same. A region
+        costs a second row of features: half as much again as a step of linear ACE, next
+        to nothing for a network.
 
     ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
     or `tau` discards cached results; a new surrogate also clears the history of
@@ -68,6 +72,7 @@ class BiasedCalculator(Calculator):
         tau_rel: float | TauRule | None = None,
         separate: bool = False,
         force_search: ForceSearch | None = ForceSearch(),
+        bias: Bias = Deviation(),
     ) -> None:
         super().__init__()
         if (tau is None) == (tau_rel is None):
@@ -80,6 +85,8 @@ class BiasedCalculator(Calculator):
         self._history = TauHistory()
         self.separate = separate
         self.force_search = force_search
+        self._bias = bias
+        self._start_energy: float | None = None
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
         self._evaluation: Evaluation | None = None
@@ -106,9 +113,28 @@ class BiasedCalculator(Calculator):
         self.reset()
 
     def forget(self) -> None:
-        """Drop cached results and the running averages: a new trajectory begins."""
+        """Drop cached results, running averages and start energy: a new trajectory begins."""
         self._history = TauHistory()
+        self.start_energy = None
+
+    @property
+    def start_energy(self) -> float | None:
+        """Unbiased energy of the trajectory's start, eV, from which an energy limit counts.
+
+        That of the first evaluation unless it is set; None before. To take up a trajectory
+        on its way, set what it was.
+        """
+        return self._start_energy
+
+    @start_energy.setter
+    def start_energy(self, energy: float | None) -> None:
+        self._start_energy = energy
         self.reset()
+
+    @property
+    def bias(self) -> Bias:
+        """The kind of bias, its region and its energy limit."""
+        return self._bias
 
     @property
     def tau(self) -> float:
@@ -156,24 +182,39 @@ class BiasedCalculator(Calculator):
         tau = self.tau if repeated is None else repeated.tau
         self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
-        surrogate = self._surrogate
-        found = self._evaluator.evaluate(self.atoms, "stress" in properties)
-        direction, variance = surrogate.posterior.covariance_times(found.phi)
+        posterior, weights = self._surrogate.posterior, atom_weights(self._bias.region, self.atoms)
+        found = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
+        direction, variance = posterior.covariance_times(found.phi)
         sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
-        slope = direction / sigma
+        of_sigma = direction / sigma
+        if weights is not None:
+            direction, variance = posterior.covariance_times(found.region)
+        level, factor = self._bias.level(variance)
+        if self._start_energy is None:
+            self._start_energy = found.energy
+        rise = found.energy - self._start_energy
+        one = _Biased(
+            found,
+            sigma,
+            of_sigma,
+            factor * direction,
+            self._bias.terms(tau, level, rise, len(self.atoms)),
+            1.0 / (factor * sigma),
+        )
         due = repeated is None and self._history_due
         if due or self.separate or not self._evaluator.joined:
-            parts = found.parts(slope)
-            biased = parts.unbiased.plus(-tau, parts.sigma)
-            self._prediction = self._separated(found.energy, sigma, tau, parts)
+            parts = found.parts(one.slope)
+            bias = parts.bias(one.terms)
+            biased = parts.unbiased.plus(1.0, bias)
+            self._prediction = self._separated(one, tau, parts, bias, weights)
         else:
             parts = None
-            biased = found.combined(-tau * slope)
+            biased = found.combined(1.0 + one.terms.of_energy, -one.terms.strength * one.slope)
             self._evaluation = found
-            self._prediction = self._joined(found, sigma, tau, biased, slope)
+            self._prediction = self._joined(one, tau, biased, weights)
         if repeated is None:
-            self._remember(parts if due else None)
-        energy = found.energy - tau * sigma
+            self._remember(parts if due else None, weights)
+        energy = found.energy + one.terms.energy
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
@@ -186,56 +227,88 @@ class BiasedCalculator(Calculator):
     def _interval(self, rule: TauRule) -> int:
         return rule.interval or self._evaluator.tau_interval
 
-    def _remember(self, parts: Parts | None) -> None:
+    def _remember(self, parts: Parts | None, weights: np.ndarray | None) -> None:
         """Count an evaluation, and let its forces into the running averages."""
         if self.rule is None:
             return
         if parts is None:
             self._history = self._history.skipped()
             return
+        forces, gradient = parts.unbiased.forces, parts.level.forces
         self._history = self._history.updated(
-            parts.unbiased.forces, parts.sigma.forces, self.rule, self._interval(self.rule)
+            forces, gradient, self.rule, self._interval(self.rule), weights
         )
 
-    def _separated(self, energy: float, sigma: float, tau: float, parts: Parts) -> Prediction:
-        bias = parts.sigma.scaled(-tau)
+    def _separated(
+        self, one: _Biased, tau: float, parts: Parts, bias: Response, weights: np.ndarray | None
+    ) -> Prediction:
+        atoms = self.atoms.copy()
         return Prediction(
-            energy=energy,
+            energy=one.found.energy,
             forces=parts.unbiased.forces,
             stress=parts.unbiased.stress,
-            bias_energy=-tau * sigma,
+            bias_energy=one.terms.energy,
             bias_forces=bias.forces,
-            bias_stress=None if parts.unbiased.stress is None else bias.stress,
-            energy_std=sigma,
+            bias_stress=bias.stress,
+            energy_std=one.sigma,
             tau=tau,
-            _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
-            _sigma_forces=parts.sigma.forces,
-            _search=self._search(self.atoms.copy()),
+            _uncertainty=_deferred(self._surrogate, atoms),
+            _sigma_forces=partial(self._sigma_forces(one, atoms, weights), parts),
+            _search=self._search(atoms),
         )
 
     def _joined(
-        self, found: Evaluation, sigma: float, tau: float, biased: Response, slope: np.ndarray
+        self, one: _Biased, tau: float, biased: Response, weights: np.ndarray | None
     ) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(found)
+        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(one.found)
+        terms, slope = one.terms, one.slope
 
         def take_apart() -> Parts:
-            one = alive()
-            if one is None:
-                one = evaluator.evaluate(atoms, False)
-            of_sigma = one.of_features(slope)
-            return Parts(biased.plus(tau, of_sigma), of_sigma)
+            found = alive()
+            if found is None:
+                found = evaluator.evaluate(atoms, False, weights)
+            level = found.of_features(slope)
+            unbiased = biased.plus(terms.strength, level).scaled(1.0 / (1.0 + terms.of_energy))
+            return Parts(unbiased, level)
 
-        uncertainty = _deferred(self._surrogate, atoms)
         return JoinedPrediction(
-            found.energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+            one.found.energy,
+            one.sigma,
+            tau,
+            terms,
+            biased,
+            take_apart,
+            self._sigma_forces(one, atoms, weights),
+            _deferred(self._surrogate, atoms),
+            self._search(atoms),
         )
+
+    def _sigma_forces(
+        self, one: _Biased, atoms: Atoms, weights: np.ndarray | None
+    ) -> Callable[[Parts], np.ndarray]:
+        """Minus the gradient of sigma_E of the whole structure, from the parts or from a pass."""
+        evaluator, of_sigma, ratio = self._evaluator, one.of_sigma, one.sigma_over_level
+        if weights is None:
+            return lambda parts: ratio * parts.level.forces
+        return lambda parts: evaluator.evaluate(atoms, False).of_features(of_sigma).forces
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:
         descriptor, posterior = self._surrogate.descriptor, self._surrogate.posterior
         if self.force_search is None or not isinstance(descriptor, JointDescriptor):
             return None
         return partial(self.force_search, descriptor, posterior, atoms)
+
+
+class _Biased(NamedTuple):
+    """One evaluation with its bias; ``of_sigma`` and ``slope`` are by phi and by the region."""
+
+    found: Evaluation
+    sigma: float
+    of_sigma: np.ndarray
+    slope: np.ndarray
+    terms: BiasTerms
+    sigma_over_level: float
 
 
 def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:
