@@ -199,10 +199,12 @@ class TauRule:
         it to the calculator: 1 where the unbiased forces are there anyway or
         cheap, 10 where they cost a second backward pass through a neural network.
     bias_force_max
-        Upper limit of the largest bias force on an atom, eV/A: tau times the running
-        maximum of |grad_i U|. It is tau that is limited, one number for all
-        atoms, so that the bias stays the gradient of an energy. Without it tau_rel feeds
-        on itself: a bias that heats makes the unbiased forces larger, and these tau.
+        Upper limit of the largest bias force tau |grad_i U| on an atom, eV/A. It is tau
+        that is limited, one number for all atoms, so that the bias stays the gradient
+        of an energy. Without it tau_rel feeds on itself: a bias that heats makes the
+        unbiased forces larger, and these tau. The limit holds in every evaluation
+        that enters the averages; in between, with an ``interval``, their running
+        maximum stands for the gradient.
     """
 
     tau_rel: float
@@ -221,6 +223,10 @@ class TauRule:
             raise ValueError("tau_max and bias_force_max must be positive")
         if self.interval is not None and self.interval < 1:
             raise ValueError(f"interval: must be at least 1, got {self.interval}")
+
+    def limit(self, peak: float) -> float:
+        """The largest tau for ``peak``, the largest |grad_i U| of all atoms."""
+        return self.bias_force_max / peak if peak > 0 else np.inf
 
 
 @dataclass(frozen=True)
@@ -278,8 +284,7 @@ class TauHistory:
         """
         if self.n < rule.delay or rule.tau_rel == 0:
             return 0.0
-        if self.gradient <= 0.0 or self.peak <= 0.0:
+        if self.gradient <= 0.0:
             return rule.tau_max or 0.0
-        tau = rule.tau_rel * self.force / self.gradient
-        tau = min(tau, rule.bias_force_max / self.peak)
+        tau = min(rule.tau_rel * self.force / self.gradient, rule.limit(self.peak))
         return tau if rule.tau_max is None else min(tau, rule.tau_max)

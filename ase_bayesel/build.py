@@ -9,7 +9,7 @@ from pathlib import Path
 from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
-from .bias import TauRule
+from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
 from .errors import ConfigError
@@ -18,6 +18,7 @@ from .labelling import CalculatorFactory, imported_factory, tblite_factory
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
     ACEConfig,
+    BiasConfig,
     EngineConfig,
     ExploreConfig,
     MACEPotentialConfig,
@@ -124,7 +125,18 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
     """The rule behind ``tau_rel``; None if tau is fixed."""
     if explore.tau_rel is None:
         return None
-    return TauRule(explore.tau_rel, explore.tau_delay, explore.tau_max)
+    return TauRule(
+        explore.tau_rel,
+        explore.tau_delay,
+        explore.tau_max,
+        bias_force_max=explore.bias_force_max,
+    )
+
+
+def build_bias(bias: BiasConfig) -> Bias:
+    """The kind of bias, its region and its energy limit."""
+    kind = {"deviation": Deviation, "variance": Variance}[bias.kind]
+    return kind(bias.elements, bias.energy_limit)
 
 
 def build_trigger(explore: ExploreConfig) -> Trigger:

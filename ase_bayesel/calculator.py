@@ -190,31 +190,30 @@ class BiasedCalculator(Calculator):
         if weights is not None:
             direction, variance = posterior.covariance_times(found.region)
         level, factor = self._bias.level(variance)
+        slope = factor * direction
         if self._start_energy is None:
             self._start_energy = found.energy
-        rise = found.energy - self._start_energy
-        one = _Biased(
-            found,
-            sigma,
-            of_sigma,
-            factor * direction,
-            self._bias.terms(tau, level, rise, len(self.atoms)),
-            1.0 / (factor * sigma),
-        )
         due = repeated is None and self._history_due
+        parts = None
         if due or self.separate or not self._evaluator.joined:
-            parts = found.parts(one.slope)
-            bias = parts.bias(one.terms)
+            parts = found.parts(slope)
+            if due and self.rule is not None:
+                peak = np.linalg.norm(parts.level.forces, axis=1).max()
+                tau = min(tau, self.rule.limit(float(peak)))
+        rise = found.energy - self._start_energy
+        terms = self._bias.terms(tau, level, rise, len(self.atoms))
+        one = _Biased(found, weights, sigma, of_sigma, slope, 1.0 / (factor * sigma), tau, terms)
+        if parts is not None:
+            bias = parts.bias(terms)
             biased = parts.unbiased.plus(1.0, bias)
-            self._prediction = self._separated(one, tau, parts, bias, weights)
+            self._prediction = self._separated(one, parts, bias)
         else:
-            parts = None
-            biased = found.combined(1.0 + one.terms.of_energy, -one.terms.strength * one.slope)
+            biased = found.combined(1.0 + terms.of_energy, -terms.strength * slope)
             self._evaluation = found
-            self._prediction = self._joined(one, tau, biased, weights)
+            self._prediction = self._joined(one, biased)
         if repeated is None:
             self._remember(parts if due else None, weights)
-        energy = found.energy + one.terms.energy
+        energy = found.energy + terms.energy
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
@@ -239,9 +238,7 @@ class BiasedCalculator(Calculator):
             forces, gradient, self.rule, self._interval(self.rule), weights
         )
 
-    def _separated(
-        self, one: _Biased, tau: float, parts: Parts, bias: Response, weights: np.ndarray | None
-    ) -> Prediction:
+    def _separated(self, one: _Biased, parts: Parts, bias: Response) -> Prediction:
         atoms = self.atoms.copy()
         return Prediction(
             energy=one.found.energy,
@@ -251,18 +248,16 @@ class BiasedCalculator(Calculator):
             bias_forces=bias.forces,
             bias_stress=bias.stress,
             energy_std=one.sigma,
-            tau=tau,
+            tau=one.tau,
             _uncertainty=_deferred(self._surrogate, atoms),
-            _sigma_forces=partial(self._sigma_forces(one, atoms, weights), parts),
+            _sigma_forces=partial(self._sigma_forces(one, atoms), parts),
             _search=self._search(atoms),
         )
 
-    def _joined(
-        self, one: _Biased, tau: float, biased: Response, weights: np.ndarray | None
-    ) -> Prediction:
+    def _joined(self, one: _Biased, biased: Response) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
         evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(one.found)
-        terms, slope = one.terms, one.slope
+        terms, slope, weights = one.terms, one.slope, one.weights
 
         def take_apart() -> Parts:
             found = alive()
@@ -275,21 +270,19 @@ class BiasedCalculator(Calculator):
         return JoinedPrediction(
             one.found.energy,
             one.sigma,
-            tau,
+            one.tau,
             terms,
             biased,
             take_apart,
-            self._sigma_forces(one, atoms, weights),
+            self._sigma_forces(one, atoms),
             _deferred(self._surrogate, atoms),
             self._search(atoms),
         )
 
-    def _sigma_forces(
-        self, one: _Biased, atoms: Atoms, weights: np.ndarray | None
-    ) -> Callable[[Parts], np.ndarray]:
+    def _sigma_forces(self, one: _Biased, atoms: Atoms) -> Callable[[Parts], np.ndarray]:
         """Minus the gradient of sigma_E of the whole structure, from the parts or from a pass."""
         evaluator, of_sigma, ratio = self._evaluator, one.of_sigma, one.sigma_over_level
-        if weights is None:
+        if one.weights is None:
             return lambda parts: ratio * parts.level.forces
         return lambda parts: evaluator.evaluate(atoms, False).of_features(of_sigma).forces
 
@@ -301,14 +294,19 @@ class BiasedCalculator(Calculator):
 
 
 class _Biased(NamedTuple):
-    """One evaluation with its bias; ``of_sigma`` and ``slope`` are by phi and by the region."""
+    """One evaluation with its bias.
+
+    ``of_sigma`` is the derivative of sigma_E by phi, ``slope`` that of U by the region's row.
+    """
 
     found: Evaluation
+    weights: np.ndarray | None
     sigma: float
     of_sigma: np.ndarray
     slope: np.ndarray
-    terms: BiasTerms
     sigma_over_level: float
+    tau: float
+    terms: BiasTerms
 
 
 def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:

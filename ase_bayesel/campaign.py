@@ -17,7 +17,14 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_engine, build_guards, build_tau_rule, build_trigger, engine_name
+from .build import (
+    build_bias,
+    build_engine,
+    build_guards,
+    build_tau_rule,
+    build_trigger,
+    engine_name,
+)
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
@@ -121,6 +128,7 @@ class Campaign:
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
             force_search=None if explore.trigger.exact else ForceSearch(),
+            bias=build_bias(explore.bias),
         )
         saved = self.store.load_exploration(number, starts)
         if saved is None:
@@ -154,7 +162,8 @@ class Campaign:
                 step = next(turn)
             except StopIteration as end:
                 return end.value
-            yield Progress(number, "explore", others + step.step, total, detail)
+            told = f"{detail}, {step.warning}" if step.warning else detail
+            yield Progress(number, "explore", others + step.step, total, told)
 
     def _start_walker(
         self,

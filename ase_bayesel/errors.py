@@ -55,3 +55,7 @@ class RefitError(BayeselError):
 
 class ValidationError(BayeselError):
     """A property cannot be computed: nothing came to rest, or a structure does not serve."""
+
+
+class ThermostatWarning(UserWarning):
+    """A thermostat does not keep its temperature: the bias, say, heats faster than it cools."""

@@ -29,13 +29,15 @@ class WalkerState:
     """A walker between two of its turns.
 
     ``status`` is ``"running"``, ``"finished"`` or the reason for which it was
-    stopped; ``rng_state`` is the bit generator's state.
+    stopped; ``rng_state`` is the bit generator's state; ``start_energy`` is that of
+    `BiasedCalculator`, None before the first turn.
     """
 
     atoms: Atoms
     rng_state: dict[str, Any]
     step: int = 0
     status: str = "running"
+    start_energy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def take_turn(
     known = {structure_id(pick) for pick in state.picks}
     trace, picks = [], list(state.picks)
     calculator.forget()
+    calculator.start_energy = walker.start_energy
     final, status = None, "finished"
     for step in start_walker(walker.atoms, rng, walker.step):
         yield step
@@ -109,7 +112,9 @@ def take_turn(
     walkers = list(state.walkers)
     if final is not None:
         atoms, number = final.atoms, final.step
-        walkers[state.turn] = WalkerState(atoms, dict(bits.state), number, status)
+        walkers[state.turn] = WalkerState(
+            atoms, dict(bits.state), number, status, calculator.start_energy
+        )
     else:
         walkers[state.turn] = replace(walker, status="finished")
     return ExploreState(

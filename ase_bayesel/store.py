@@ -138,7 +138,12 @@ class Store:
                     "turn": state.turn,
                     "picks": [pick.info["bayesel_id"] for pick in state.picks],
                     "walkers": [
-                        {"step": w.step, "status": w.status, "rng_state": w.rng_state}
+                        {
+                            "step": w.step,
+                            "status": w.status,
+                            "rng_state": w.rng_state,
+                            "start_energy": w.start_energy,
+                        }
                         for w in state.walkers
                     ],
                 }

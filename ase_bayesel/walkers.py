@@ -15,6 +15,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from .calculator import BiasedCalculator, Prediction
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
+from .heat import HeatCheck
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
@@ -49,6 +50,9 @@ class WalkerStep:
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
         ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+    warning
+        What is wrong with the mean temperature (`HeatCheck`); empty if nothing is. It
+        stays from the step at which a `ThermostatWarning` was given.
     """
 
     step: int
@@ -57,6 +61,7 @@ class WalkerStep:
     temperature_K: float
     reports: tuple[TriggerReport, ...] = ()
     status: str = "running"
+    warning: str = ""
 
     @property
     def fired(self) -> TriggerReport | None:
@@ -126,7 +131,7 @@ def run_walker(
         fixcm=False,
         rng=rng,
     ).irun(n_steps - first_step)
-    surrogate, checks = None, []
+    surrogate, checks, heat = None, [], HeatCheck()
     last: WalkerStep | None = None
     step = first_step
     while True:
@@ -149,13 +154,16 @@ def run_walker(
         if broken is not None and last is not None:
             yield _stopped(last, step, broken)
             return
+        temperature = float(atoms.get_temperature())
+        heat = heat.after(temperature, temperature_K, atoms.get_number_of_degrees_of_freedom())
         last = WalkerStep(
             step,
             _snapshot(atoms),
             prediction,
-            float(atoms.get_temperature()),
+            temperature,
             reports,
             "running" if broken is None else broken,
+            heat.warning,
         )
         yield last
         if broken is not None:
@@ -239,7 +247,9 @@ def _unevaluated(atoms: Atoms, step: int) -> WalkerStep:
 
 
 def _stopped(last: WalkerStep, step: int, status: str) -> WalkerStep:
-    return WalkerStep(step, last.atoms, last.prediction, last.temperature_K, (), status)
+    return WalkerStep(
+        step, last.atoms, last.prediction, last.temperature_K, (), status, last.warning
+    )
 
 
 def _snapshot(atoms: Atoms) -> Atoms:

@@ -36,6 +36,7 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "heat",
     "walkers",
     "explore",
     "processes",
@@ -118,7 +119,7 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection"]
+    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection", "heat"]
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
@@ -148,7 +149,7 @@ def test_errors_have_one_base():
     errors = importlib.import_module("ase_bayesel.errors")
     named = [value for value in vars(errors).values() if isinstance(value, type)]
     assert len(named) > 5
-    assert all(issubclass(error, errors.BayeselError) for error in named)
+    assert all(issubclass(error, errors.BayeselError | UserWarning) for error in named)
 
 
 def test_no_global_random_state():

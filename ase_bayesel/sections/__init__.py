@@ -1,6 +1,7 @@
 """The sections of a config: frozen, unknown keys refused."""
 
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
+from .bias import BiasConfig
 from .data import (
     DataConfig,
     EngineConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "BiasConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from .base import InputPath, Section
+from .bias import BiasConfig
 
 
 class TriggerConfig(Section):
@@ -49,7 +50,9 @@ class ExploreConfig(Section):
     tau_rel: NonNegativeFloat | None = None
     tau: float | None = None
     tau_delay: PositiveInt = 20
-    tau_max: PositiveFloat = 50.0
+    tau_max: PositiveFloat | None = None
+    bias_force_max: PositiveFloat = 5.0
+    bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
     guards: GuardsConfig = GuardsConfig()
