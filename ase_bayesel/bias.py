@@ -231,17 +231,29 @@ class TauRule:
 
 @dataclass(frozen=True)
 class TauHistory:
-    """Running means of the unbiased force and of |grad U|, per atom, eV/A and per unit of U.
+    """What the bias remembers of a trajectory.
 
-    ``peak`` is the running maximum of |grad_i U| over the atoms, which rises at once and
-    falls within the rule's memory. ``n`` counts all evaluations, also those that did not
-    enter the means.
+    Attributes
+    ----------
+    n
+        Evaluations so far, also those that did not enter the means.
+    force, gradient
+        Running means over atoms and evaluations of the unbiased force, eV/A, and |grad U|.
+    peak
+        Running maximum of |grad_i U|, which rises at once and falls within the memory.
+    start_energy
+        Unbiased energy of the trajectory's start, eV; None before its first evaluation.
     """
 
     n: int = 0
     force: float = 0.0
     gradient: float = 0.0
     peak: float = 0.0
+    start_energy: float | None = None
+
+    def emptied(self) -> TauHistory:
+        """The same trajectory with new averages."""
+        return TauHistory(start_energy=self.start_energy)
 
     def due(self, interval: int) -> bool:
         """Whether the next evaluation enters the means."""
@@ -270,11 +282,12 @@ class TauHistory:
         force = float(np.average(np.linalg.norm(forces, axis=1), weights=weights))
         slope = float(np.average(slopes, weights=weights))
         fading = self.peak * (1.0 - min(1.0, interval / rule.memory))
-        return TauHistory(
-            self.n + 1,
-            self.force + share * (force - self.force),
-            self.gradient + share * (slope - self.gradient),
-            max(float(slopes.max()), fading),
+        return replace(
+            self,
+            n=self.n + 1,
+            force=self.force + share * (force - self.force),
+            gradient=self.gradient + share * (slope - self.gradient),
+            peak=max(float(slopes.max()), fading),
         )
 
     def tau(self, rule: TauRule) -> float:

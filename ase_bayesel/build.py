@@ -15,6 +15,7 @@ from .descriptors import Descriptor
 from .errors import ConfigError
 from .fitting import Weights
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
+from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
     ACEConfig,
@@ -126,7 +127,7 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
     if explore.tau_rel is None:
         return None
     return TauRule(
-        explore.tau_rel,
+        value_at(explore.tau_rel, 0),
         explore.tau_delay,
         explore.tau_max,
         bias_force_max=explore.bias_force_max,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -86,7 +87,6 @@ class BiasedCalculator(Calculator):
         self.separate = separate
         self.force_search = force_search
         self._bias = bias
-        self._start_energy: float | None = None
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
         self._evaluation: Evaluation | None = None
@@ -99,7 +99,7 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
-        self._history = TauHistory()
+        self._history = self._history.emptied()
         self.adopt(surrogate)
 
     def adopt(self, surrogate: Surrogate) -> None:
@@ -113,22 +113,8 @@ class BiasedCalculator(Calculator):
         self.reset()
 
     def forget(self) -> None:
-        """Drop cached results, running averages and start energy: a new trajectory begins."""
+        """Drop cached results, running averages and the start's energy: a new trajectory."""
         self._history = TauHistory()
-        self.start_energy = None
-
-    @property
-    def start_energy(self) -> float | None:
-        """Unbiased energy of the trajectory's start, eV, from which an energy limit counts.
-
-        That of the first evaluation unless it is set; None before. To take up a trajectory
-        on its way, set what it was.
-        """
-        return self._start_energy
-
-    @start_energy.setter
-    def start_energy(self, energy: float | None) -> None:
-        self._start_energy = energy
         self.reset()
 
     @property
@@ -147,6 +133,30 @@ class BiasedCalculator(Calculator):
         self._fixed_tau = _checked_tau(value)
         self.rule = None
         self.reset()
+
+    @property
+    def tau_rel(self) -> float | None:
+        """What the rule aims at; None if tau is fixed."""
+        return None if self.rule is None else self.rule.tau_rel
+
+    @tau_rel.setter
+    def tau_rel(self, value: float) -> None:
+        """Aim at another value from the next evaluation on; the running averages are kept."""
+        if self.rule is None:
+            raise ValueError("tau_rel: this calculator has a fixed tau; give it a tau_rel instead")
+        self.rule = replace(self.rule, tau_rel=value)
+
+    @property
+    def history(self) -> TauHistory:
+        """Running averages and the start's energy; set it to go on with a trajectory.
+
+        The energy limit of a bias counts from the first evaluation after `forget`.
+        """
+        return self._history
+
+    @history.setter
+    def history(self, history: TauHistory) -> None:
+        self._history = history
 
     @property
     def prediction(self) -> Prediction:
@@ -191,8 +201,8 @@ class BiasedCalculator(Calculator):
             direction, variance = posterior.covariance_times(found.region)
         level, factor = self._bias.level(variance)
         slope = factor * direction
-        if self._start_energy is None:
-            self._start_energy = found.energy
+        if self._history.start_energy is None:
+            self._history = replace(self._history, start_energy=found.energy)
         due = repeated is None and self._history_due
         parts = None
         if due or self.separate or not self._evaluator.joined:
@@ -200,7 +210,7 @@ class BiasedCalculator(Calculator):
             if due and self.rule is not None:
                 peak = np.linalg.norm(parts.level.forces, axis=1).max()
                 tau = min(tau, self.rule.limit(float(peak)))
-        rise = found.energy - self._start_energy
+        rise = found.energy - self._history.start_energy
         terms = self._bias.terms(tau, level, rise, len(self.atoms))
         one = _Biased(found, weights, sigma, of_sigma, slope, 1.0 / (factor * sigma), tau, terms)
         if parts is not None:

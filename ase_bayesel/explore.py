@@ -15,11 +15,12 @@ import numpy as np
 from ase import Atoms
 
 from .calculator import BiasedCalculator
+from .driver import DriverState
 from .structures import canonical, structure_id
 from .walkers import WalkerStep
 
-StartWalker = Callable[[Atoms, np.random.Generator, int], Iterator[WalkerStep]]
-"""(start, rng, first step) -> the walker's steps."""
+StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
+"""(start, rng, first step, state of the driver) -> the walker's steps."""
 
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
 
@@ -29,15 +30,15 @@ class WalkerState:
     """A walker between two of its turns.
 
     ``status`` is ``"running"``, ``"finished"`` or the reason for which it was
-    stopped; ``rng_state`` is the bit generator's state; ``start_energy`` is that of
-    `BiasedCalculator`, None before the first turn.
+    stopped; ``rng_state`` is the bit generator's state; ``driver`` is None before the
+    first turn.
     """
 
     atoms: Atoms
     rng_state: dict[str, Any]
     step: int = 0
     status: str = "running"
-    start_energy: float | None = None
+    driver: DriverState | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,8 @@ def take_turn(
     known = {structure_id(pick) for pick in state.picks}
     trace, picks = [], list(state.picks)
     calculator.forget()
-    calculator.start_energy = walker.start_energy
     final, status = None, "finished"
-    for step in start_walker(walker.atoms, rng, walker.step):
+    for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
         yield step
         final, status = step, "finished" if step.status == "running" else step.status
         pick = None
@@ -111,10 +111,8 @@ def take_turn(
             break
     walkers = list(state.walkers)
     if final is not None:
-        atoms, number = final.atoms, final.step
-        walkers[state.turn] = WalkerState(
-            atoms, dict(bits.state), number, status, calculator.start_energy
-        )
+        driver = replace(final.driver, tau=final.driver.tau.emptied())
+        walkers[state.turn] = WalkerState(final.atoms, dict(bits.state), final.step, status, driver)
     else:
         walkers[state.turn] = replace(walker, status="finished")
     return ExploreState(

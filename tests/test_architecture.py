@@ -36,7 +36,11 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "ramps",
+    "integrators",
+    "ensembles",
     "heat",
+    "driver",
     "walkers",
     "explore",
     "processes",
@@ -48,6 +52,7 @@ ROOMS = [
     "sections",
     "config",
     "build",
+    "build_md",
     "inputs",
     "models",
     "campaign",
@@ -119,7 +124,8 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection", "heat"]
+    "room",
+    ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps", "heat"],
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
@@ -140,7 +146,8 @@ def test_public_names_have_docstrings(name):
 
 
 def test_public_names():
-    assert sorted(ase_bayesel.__all__) == ase_bayesel.__all__ == dir(ase_bayesel)
+    assert sorted(ase_bayesel.__all__) == dir(ase_bayesel)
+    assert set(ase_bayesel.__all__) == set(ase_bayesel._ROOMS)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = ase_bayesel.Nothing
 
