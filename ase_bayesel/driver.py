@@ -180,14 +180,15 @@ class Driver:
         frames = self.state.frames
         if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
             frames = (*frames, Frame.of(self.atoms))[-2:]
-        heat = self.state.heat
+        heat, history = self.state.heat, self.atoms.calc.history
         if self._ensemble.thermostatted:
             heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+            history = self.atoms.calc.history = replace(history, heat=heat.recent - 1.0)
         self.state = replace(
             self.state,
             variables=self._dynamics.variables,
             frames=frames,
-            tau=self.atoms.calc.history,
+            tau=history,
             heat=heat,
         )
 

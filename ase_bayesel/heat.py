@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from .errors import ThermostatWarning
 
+RECENT = 50
+"""Steps over which the mean temperature that weakens the bias forgets (`TauRule.heat_max`)."""
+
 
 @dataclass(frozen=True)
 class HeatCheck:
@@ -31,9 +34,9 @@ class HeatCheck:
         Steps in a row outside the band before the warning.
     tolerance, z
         Band: systematic deviation that is let pass, and multiples of the standard error.
-    n, mean, square, product, last
+    n, mean, square, product, last, recent
         Steps seen; running means of the ratio x = T / T_target, of its square and of the
-        product with the one before; the last ratio.
+        product with the one before; the last ratio; the mean of the last `RECENT` steps.
     outside
         Steps in a row outside the band.
     warning
@@ -49,6 +52,7 @@ class HeatCheck:
     square: float = 0.0
     product: float = 0.0
     last: float = 0.0
+    recent: float = 1.0
     outside: int = 0
     warning: str = ""
 
@@ -70,6 +74,7 @@ class HeatCheck:
             square=self.square + share * (ratio**2 - self.square),
             product=self.product + share * (ratio * before - self.product),
             last=ratio,
+            recent=self.recent + (ratio - self.recent) / RECENT,
         )
         far = abs(new.mean - 1.0) > new.band(n_dof)
         new = replace(new, outside=self.outside + 1 if far else 0)
