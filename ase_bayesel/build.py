@@ -130,7 +130,8 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
         value_at(explore.tau_rel, 0),
         explore.tau_delay,
         explore.tau_max,
-        bias_force_max=explore.bias_force_max,
+        bias_force_max=explore.bias.force_max,
+        heat_max=explore.bias.heat_max,
     )
 
 

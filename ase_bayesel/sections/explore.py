@@ -59,7 +59,6 @@ class ExploreConfig(Section):
     tau: float | None = None
     tau_delay: PositiveInt = 20
     tau_max: PositiveFloat | None = None
-    bias_force_max: PositiveFloat = 5.0
     bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
