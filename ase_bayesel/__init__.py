@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bias import Deviation, TauRule, Variance
+    from .build_md import overrides_of
     from .calculator import BiasedCalculator
     from .campaign import Campaign
     from .config import CampaignConfig, load_config
@@ -56,6 +57,7 @@ _ROOMS = {
     "Weights": "fitting",
     "fit_surrogate": "fitting",
     "load_config": "config",
+    "overrides_of": "build_md",
     "run_walker": "walkers",
     "run_walkers": "walkers",
     "select": "pool",
@@ -90,6 +92,7 @@ __all__ = [
     "Weights",
     "fit_surrogate",
     "load_config",
+    "overrides_of",
     "run_walker",
     "run_walkers",
     "select",

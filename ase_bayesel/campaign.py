@@ -17,15 +17,8 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import (
-    build_bias,
-    build_engine,
-    build_guards,
-    build_tau_rule,
-    build_trigger,
-    engine_name,
-)
-from .build_md import build_ensemble
+from .build import build_bias, build_engine, build_tau_rule, engine_name
+from .build_md import walker_options
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
 from .driver import DriverState
@@ -156,7 +149,8 @@ class Campaign:
         limit: int,
     ) -> Generator[Event, None, ExploreState]:
         """A turn's steps as progress; returns the state after it."""
-        total = self.config.explore.walkers * self.config.explore.steps
+        explore = self.config.explore
+        total = sum(walker_options(explore, w.atoms)["n_steps"] for w in state.walkers)
         others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
         detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
         while True:
@@ -175,24 +169,8 @@ class Campaign:
         first_step: int,
         state: DriverState | None,
     ) -> Iterator[WalkerStep]:
-        explore = self.config.explore
-        return run_walker(
-            atoms,
-            calculator,
-            n_steps=explore.steps,
-            temperature_K=explore.temperature_K,
-            rng=rng,
-            timestep_fs=explore.timestep_fs,
-            ensemble=build_ensemble(explore.ensemble),
-            pressure_GPa=explore.pressure_GPa,
-            tau_rel=explore.tau_rel,
-            triggers=[build_trigger(explore)],
-            guards=build_guards(explore),
-            max_rollbacks=explore.max_rollbacks,
-            check_interval=explore.check_interval,
-            first_step=first_step,
-            state=state,
-        )
+        options = walker_options(self.config.explore, atoms)
+        return run_walker(atoms, calculator, rng=rng, first_step=first_step, state=state, **options)
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
         """Label what is not labelled yet; returns how many structures wait for the user."""

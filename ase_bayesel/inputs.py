@@ -8,6 +8,7 @@ from pathlib import Path
 from ase import Atoms
 
 from .build import build_descriptor, build_engine, build_refitter, initial_potential
+from .build_md import check_start
 from .config import CampaignConfig
 from .errors import ConfigError, StructureError
 from .refit import MACERefitter
@@ -39,6 +40,8 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     frames = {name: read_frames(path) for name, path in paths.items()}
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
+    for k, start in enumerate(frames["starts"]):
+        check_start(config.explore, start, f"{config.explore.starts}, frame {k}")
     _check_training_labels(frames["train"], data.train, keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)

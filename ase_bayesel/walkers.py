@@ -168,12 +168,12 @@ def run_walker(
         rolled_back = None
         while True:
             broken = _advanced(driver, step, guards, last is None)
-            if broken is None and step % check_interval == 0 and step > first_step:
+            due = step > first_step and step % check_interval == 0 and rolled_back is None
+            if broken is None and due:
                 if calculator.surrogate is not surrogate:
                     surrogate = calculator.surrogate
                     checks = [LazyCheck(trigger, lazy) for trigger in triggers]
-                if rolled_back is None:
-                    checks, reports, broken = _checked(checks, calculator.prediction, atoms)
+                checks, reports, broken = _checked(checks, calculator.prediction, atoms)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()

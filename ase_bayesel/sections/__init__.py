@@ -34,6 +34,7 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .overrides import Overrides
 
 __all__ = [
     "FACTORY",
@@ -59,6 +60,7 @@ __all__ = [
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
     "PotentialConfig",
     "PressureSchedule",
     "RefitConfig",
