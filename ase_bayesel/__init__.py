@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .generation import generate_pool
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
@@ -43,6 +44,7 @@ _ROOMS = {
     "WalkerStep": "walkers",
     "Weights": "fitting",
     "fit_surrogate": "fitting",
+    "generate_pool": "generation",
     "load_config": "config",
     "run_walker": "walkers",
     "select": "pool",
@@ -68,6 +70,7 @@ __all__ = [
     "WalkerStep",
     "Weights",
     "fit_surrogate",
+    "generate_pool",
     "load_config",
     "run_walker",
     "run_walkers",

@@ -22,6 +22,7 @@ from .sections import (
     ExploreConfig,
     MACEPotentialConfig,
     MACERefitConfig,
+    PoolConfig,
 )
 from .surrogate import Surrogate
 from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger, Trigger
@@ -41,7 +42,7 @@ def cpu_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def initial_potential(config: CampaignConfig) -> Path | None:
+def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
     """The file of the potential that the campaign starts from, if it has one.
 
     Raises
@@ -62,7 +63,7 @@ def initial_potential(config: CampaignConfig) -> Path | None:
     return model
 
 
-def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descriptor:
+def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
     """The descriptor of a round; ``potential`` is the file of the round's potential."""
     features = config.descriptor
     if isinstance(features, ACEConfig):
@@ -86,10 +87,13 @@ def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descript
     )
 
 
-def build_potential(config: CampaignConfig, model: Path | None, surrogate: Surrogate) -> Calculator:
+def build_potential(
+    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
+) -> Calculator:
     """The potential of a round: from its file, or the mean of the surrogate."""
     potential = config.potential
     if potential is None:
+        assert surrogate is not None
         return surrogate.calculator()
     if isinstance(potential, MACEPotentialConfig):
         from .descriptors.mace.loading import mace_calculator

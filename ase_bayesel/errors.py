@@ -55,3 +55,7 @@ class RefitError(BayeselError):
 
 class ValidationError(BayeselError):
     """A property cannot be computed: nothing came to rest, or a structure does not serve."""
+
+
+class GenerationError(BayeselError):
+    """A pool of candidate structures cannot be generated as it is asked for."""

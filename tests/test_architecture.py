@@ -43,6 +43,8 @@ ROOMS = [
     "labelling",
     "answers",
     "files",
+    "generation",
+    "recording",
     "store",
     "sections",
     "config",
@@ -54,9 +56,10 @@ ROOMS = [
     "check",
     "pool_report",
     "picking",
+    "pooling",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}
+CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "pooling", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -10,6 +10,13 @@ from .data import (
     TBLiteConfig,
 )
 from .explore import ExploreConfig, GuardsConfig, TriggerConfig
+from .generation import (
+    ChainConfig,
+    DynamicsConfig,
+    PoolConfig,
+    RecipeConfig,
+    ScreenConfig,
+)
 from .models import (
     ACEConfig,
     CommandRefitConfig,
@@ -27,9 +34,11 @@ __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "ChainConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
+    "DynamicsConfig",
     "EngineConfig",
     "ExploreConfig",
     "GuardsConfig",
@@ -40,8 +49,11 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "PoolConfig",
     "PotentialConfig",
+    "RecipeConfig",
     "RefitConfig",
+    "ScreenConfig",
     "Section",
     "StopConfig",
     "SurrogateConfig",
