@@ -105,6 +105,11 @@ class Prediction:
         return self.uncertainty.forces
 
     @property
+    def known_force_std(self) -> np.ndarray | None:
+        """`force_std` if somebody has asked for the exact deviations already, else None."""
+        return self.force_std if "uncertainty" in self.__dict__ else None
+
+    @property
     def searched(self) -> bool:
         """Whether `leading_force` has to search, for want of exact deviations."""
         return self._search is not None and "uncertainty" not in self.__dict__

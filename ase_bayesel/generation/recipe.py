@@ -77,7 +77,7 @@ class Recipe(ABC):
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
-        """Exactly `size` candidates; the start is not changed and not among them.
+        """Exactly `size` candidates; the start is not changed.
 
         The same start and ``rng`` give the same candidates. A recipe without need of a start
         is given one without atoms.
