@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .config import CampaignConfig, load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
+    from .driver import DriverState
+    from .ensembles import NPT, NVE, Bussi, Langevin, NoseHooverChain
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
+    from .ramps import Ramp
     from .surrogate import Surrogate
     from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
     from .walkers import WalkerStep, run_walker, run_walkers
@@ -28,16 +31,23 @@ __version__ = "0.1.0"
 _ROOMS = {
     "ACEDescriptor": "descriptors.ace",
     "BiasedCalculator": "calculator",
+    "Bussi": "ensembles",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "DriverState": "driver",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
     "ForceSearch": "force_uncertainty",
     "ForceTrigger": "triggers",
     "Guards": "triggers",
+    "Langevin": "ensembles",
     "MACEDescriptor": "descriptors.mace",
+    "NPT": "ensembles",
+    "NVE": "ensembles",
+    "NoseHooverChain": "ensembles",
     "Posterior": "posterior",
     "Prediction": "prediction",
+    "Ramp": "ramps",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
     "TauRule": "bias",
@@ -47,23 +57,30 @@ _ROOMS = {
     "generate_pool": "generation",
     "load_config": "config",
     "run_walker": "walkers",
-    "select": "pool",
     "run_walkers": "walkers",
+    "select": "pool",
 }
 
 __all__ = [
+    "NPT",
+    "NVE",
     "ACEDescriptor",
     "BiasedCalculator",
+    "Bussi",
     "Campaign",
     "CampaignConfig",
+    "DriverState",
     "EnergyTrigger",
     "FeatureStore",
     "ForceSearch",
     "ForceTrigger",
     "Guards",
+    "Langevin",
     "MACEDescriptor",
+    "NoseHooverChain",
     "Posterior",
     "Prediction",
+    "Ramp",
     "RelativeForceTrigger",
     "Surrogate",
     "TauRule",

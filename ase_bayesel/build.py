@@ -15,6 +15,7 @@ from .descriptors import Descriptor
 from .errors import ConfigError
 from .fitting import Weights
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
+from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
     ACEConfig,
@@ -128,7 +129,7 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
     """The rule behind ``tau_rel``; None if tau is fixed."""
     if explore.tau_rel is None:
         return None
-    return TauRule(explore.tau_rel, explore.tau_delay, explore.tau_max)
+    return TauRule(value_at(explore.tau_rel, 0), explore.tau_delay, explore.tau_max)
 
 
 def build_trigger(explore: ExploreConfig) -> Trigger:

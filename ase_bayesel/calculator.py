@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -121,6 +122,27 @@ class BiasedCalculator(Calculator):
         self._fixed_tau = _checked_tau(value)
         self.rule = None
         self.reset()
+
+    @property
+    def tau_rel(self) -> float | None:
+        """What the rule aims at; None if tau is fixed."""
+        return None if self.rule is None else self.rule.tau_rel
+
+    @tau_rel.setter
+    def tau_rel(self, value: float) -> None:
+        """Aim at another value from the next evaluation on; the running averages are kept."""
+        if self.rule is None:
+            raise ValueError("tau_rel: this calculator has a fixed tau; give it a tau_rel instead")
+        self.rule = replace(self.rule, tau_rel=value)
+
+    @property
+    def history(self) -> TauHistory:
+        """The running averages; set them to go on with a trajectory."""
+        return self._history
+
+    @history.setter
+    def history(self, history: TauHistory) -> None:
+        self._history = history
 
     @property
     def prediction(self) -> Prediction:

@@ -18,8 +18,10 @@ from ase import Atoms
 from .accuracy import compare
 from .answers import read_answers
 from .build import build_engine, build_guards, build_tau_rule, build_trigger, engine_name
+from .build_md import build_ensemble
 from .calculator import BiasedCalculator
 from .config import CampaignConfig, changed_fields, validate_config
+from .driver import DriverState
 from .errors import ConfigError
 from .explore import ExploreState, start_exploration, take_turn
 from .force_uncertainty import ForceSearch
@@ -162,6 +164,7 @@ class Campaign:
         atoms: Atoms,
         rng: np.random.Generator,
         first_step: int,
+        state: DriverState | None,
     ) -> Iterator[WalkerStep]:
         explore = self.config.explore
         return run_walker(
@@ -171,11 +174,15 @@ class Campaign:
             temperature_K=explore.temperature_K,
             rng=rng,
             timestep_fs=explore.timestep_fs,
-            friction_per_fs=explore.friction_per_fs,
+            ensemble=build_ensemble(explore.ensemble),
+            pressure_GPa=explore.pressure_GPa,
+            tau_rel=explore.tau_rel,
             triggers=[build_trigger(explore)],
             guards=build_guards(explore),
+            max_rollbacks=explore.max_rollbacks,
             check_interval=explore.check_interval,
             first_step=first_step,
+            state=state,
         )
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:

@@ -24,7 +24,11 @@ from .sections import (
     WeightsConfig,
 )
 
-KINDS = ("ace", "mace", "import", "command", "tblite", "surrogate")
+HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble")
+KINDS = (
+    *("ace", "mace", "import", "command", "tblite", "surrogate"),
+    *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
+)
 
 
 class CampaignConfig(Section):
@@ -103,10 +107,13 @@ def validate_config(
 
 def _field(entry: Any) -> str:
     """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
-    section, *rest = [*map(str, entry["loc"])] or ["(top level)"]
-    if section in ("descriptor", "potential", "refit", "labelling"):
-        rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
-    return ".".join([section, *rest])
+    parts = [*map(str, entry["loc"])] or ["(top level)"]
+    section = next((k for k, part in enumerate(parts) if part in HAVE_KINDS), None)
+    if section is None:
+        return ".".join(parts)
+    named, rest = parts[: section + 1], parts[section + 1 :]
+    rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
+    return ".".join([*named, *rest])
 
 
 def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from .bias import TauHistory
 from .calculator import BiasedCalculator
+from .driver import DriverState
 from .structures import canonical, structure_id
 from .walkers import WalkerStep
 
-StartWalker = Callable[[Atoms, np.random.Generator, int], Iterator[WalkerStep]]
-"""(start, rng, first step) -> the walker's steps."""
+StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
+"""(start, rng, first step, state of the driver) -> the walker's steps."""
 
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
 
@@ -29,13 +31,15 @@ class WalkerState:
     """A walker between two of its turns.
 
     ``status`` is ``"running"``, ``"finished"`` or the reason for which it was
-    stopped; ``rng_state`` is the bit generator's state.
+    stopped; ``rng_state`` is the bit generator's state; ``driver`` is None before the
+    first turn.
     """
 
     atoms: Atoms
     rng_state: dict[str, Any]
     step: int = 0
     status: str = "running"
+    driver: DriverState | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def take_turn(
     trace, picks = [], list(state.picks)
     calculator.forget()
     final, status = None, "finished"
-    for step in start_walker(walker.atoms, rng, walker.step):
+    for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
         yield step
         final, status = step, "finished" if step.status == "running" else step.status
         pick = None
@@ -108,8 +112,8 @@ def take_turn(
             break
     walkers = list(state.walkers)
     if final is not None:
-        atoms, number = final.atoms, final.step
-        walkers[state.turn] = WalkerState(atoms, dict(bits.state), number, status)
+        driver = replace(final.driver, tau=TauHistory())
+        walkers[state.turn] = WalkerState(final.atoms, dict(bits.state), final.step, status, driver)
     else:
         walkers[state.turn] = replace(walker, status="finished")
     return ExploreState(

@@ -10,6 +10,7 @@ from ase import Atoms
 from rich.table import Table
 
 from .build import build_descriptor, build_potential, cpu_threads, initial_potential
+from .build_md import build_ensemble
 from .descriptors.base import Descriptor
 from .fitting import fit_surrogate
 from .generation import (
@@ -47,14 +48,19 @@ KINDS: dict[str, type[Recipe]] = {
 
 
 def build_recipes(section: RecipeConfig) -> list[Recipe]:
-    """The recipes of a section: MD and chains with it give one for each temperature."""
-    options = section.model_dump(exclude={"kind"})
+    """The recipes of a section: MD, and a chain with it, give one for each condition."""
     if isinstance(section, ChainConfig):
         return [Chain(steps) for steps in product(*map(build_recipes, section.steps))]
     if isinstance(section, DynamicsConfig):
-        temperatures = options.pop("temperatures_K")
-        return [Dynamics(temperature_K=temperature, **options) for temperature in temperatures]
-    return [KINDS[section.kind](**options)]
+        conditions = product(section.temperatures_K, section.pressures_GPa or (None,))
+        grid = {"kind", "temperatures_K", "pressures_GPa", "ensemble"}
+        options = section.model_dump(exclude=grid)
+        options["ensemble"] = build_ensemble(section.ensemble)
+        return [
+            Dynamics(temperature_K=temperature, pressure_GPa=pressure, **options)
+            for temperature, pressure in conditions
+        ]
+    return [KINDS[section.kind](**section.model_dump(exclude={"kind"}))]
 
 
 def build_screen(section: ScreenConfig) -> Screen:

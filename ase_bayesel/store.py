@@ -31,6 +31,7 @@ import yaml
 from ase import Atoms
 
 from .accuracy import Parity
+from .driver import DriverState
 from .errors import StoreError
 from .explore import ExploreState, WalkerState
 from .files import extxyz_bytes, npz_bytes, reading, write_atomically
@@ -71,6 +72,17 @@ class RoundReport:
     noise: dict[str, float] = field(default_factory=dict)
     energy_rmse: float | None = None
     forces_rmse: float | None = None
+
+
+def _walker_entry(walker: WalkerState) -> dict[str, Any]:
+    """What JSON takes of a walker's state."""
+    driver = None if walker.driver is None else walker.driver.to_json()
+    return {
+        "step": walker.step,
+        "status": walker.status,
+        "rng_state": walker.rng_state,
+        "driver": driver,
+    }
 
 
 class Store:
@@ -137,16 +149,14 @@ class Store:
                 {
                     "turn": state.turn,
                     "picks": [pick.info["bayesel_id"] for pick in state.picks],
-                    "walkers": [
-                        {"step": w.step, "status": w.status, "rng_state": w.rng_state}
-                        for w in state.walkers
-                    ],
+                    "walkers": [_walker_entry(walker) for walker in state.walkers],
                 }
             ),
             "trace": state.trace,
             "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
         }
         for k, walker in enumerate(state.walkers):
+            arrays[f"numbers_{k}"] = walker.atoms.numbers
             arrays[f"positions_{k}"] = walker.atoms.positions
             arrays[f"momenta_{k}"] = walker.atoms.get_momenta()
             arrays[f"cell_{k}"] = walker.atoms.cell.array
@@ -168,9 +178,17 @@ class Store:
             for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
                 atoms = start.copy()
                 atoms.set_cell(data[f"cell_{k}"])
+                atoms.numbers[:] = data[f"numbers_{k}"]
                 atoms.arrays["positions"] = data[f"positions_{k}"]
                 atoms.arrays["momenta"] = data[f"momenta_{k}"]
-                walkers.append(WalkerState(atoms, **entry))
+                driver = entry.pop("driver")
+                walkers.append(
+                    WalkerState(
+                        atoms,
+                        **entry,
+                        driver=None if driver is None else DriverState.from_json(driver),
+                    )
+                )
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = data["trace"]
         picks = [

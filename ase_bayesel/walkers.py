@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import CalculatorError
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import thermalize_momenta
 
 from .calculator import BiasedCalculator, Prediction
+from .driver import Driver, DriverState, Targets
+from .ensembles import Ensemble, Langevin, check_ensemble
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
+from .ramps import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 
 EVALUATION_ERRORS = (
@@ -43,12 +44,16 @@ class WalkerStep:
         The evaluation that belongs to ``atoms``; None where the start itself
         breaks a guard or cannot be evaluated.
     temperature_K
-        Instantaneous temperature.
+        Instantaneous temperature, over the degrees of freedom that the ensemble has.
     reports
         What the triggers saw; nothing of those that were not evaluated.
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
         ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+    driver
+        The state with which this step is gone on from, see `run_walker`.
+    rolled_back
+        The reason, where this step is a rollback; ``driver.rollbacks`` counts them.
     """
 
     step: int
@@ -57,6 +62,8 @@ class WalkerStep:
     temperature_K: float
     reports: tuple[TriggerReport, ...] = ()
     status: str = "running"
+    driver: DriverState = DriverState()
+    rolled_back: str | None = None
 
     @property
     def fired(self) -> TriggerReport | None:
@@ -69,98 +76,129 @@ def run_walker(
     calculator: BiasedCalculator,
     *,
     n_steps: int,
-    temperature_K: float,
+    temperature_K: Schedule,
     rng: np.random.Generator,
     timestep_fs: float = 1.0,
-    friction_per_fs: float = 0.01,
+    ensemble: Ensemble = Langevin(),
+    pressure_GPa: Schedule | None = None,
+    tau_rel: Schedule | None = None,
     triggers: Sequence[Trigger] = (),
     guards: Guards = Guards(),
+    max_rollbacks: int = 0,
     check_interval: int = 1,
     lazy: bool = True,
     first_step: int = 0,
+    state: DriverState | None = None,
 ) -> Iterator[WalkerStep]:
-    """Langevin dynamics (ASE's) on the biased surface, one `WalkerStep` per step.
+    """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
     unbiased prediction. The starting frame is yielded but never triggers. A broken
-    guard, a criterion that is not finite or a failing calculator ends the trajectory
-    with one step whose ``status`` names the reason; only a start that the calculator
-    refuses as such (an unknown element, say) raises. The iteration can be left at any
-    step and taken up again with a copy of that step's ``atoms``, the same ``rng`` and
-    ``first_step``.
+    guard, a criterion that is not finite or a failing calculator rolls the walker back:
+    the step shows a sane frame from some steps before with new momenta, and time goes on.
+    After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
+    names the reason, as a start does that breaks a guard. Only a start that the
+    calculator refuses as such (an unknown element, say) raises. The iteration can be left
+    at any step and taken up again with a copy of that step's ``atoms``, its ``driver`` as
+    ``state``, the same ``rng`` and ``first_step``.
 
     Parameters
     ----------
     atoms
-        Start; not changed. Momenta are drawn at ``temperature_K`` if all are zero.
+        Start; not changed. Momenta are drawn at ``temperature_K`` if all are zero. Where
+        the ensemble conserves the total momentum, that of a start is removed.
     calculator
         Biased calculator, used as it is.
     n_steps
         Last absolute step number.
+    temperature_K, pressure_GPa, tau_rel
+        Constants, or a `Ramp` in the absolute step. A pressure is needed by `NPT`, and
+        is not that of the unbiased surface but of the biased one. ``tau_rel`` replaces
+        that of the calculator's rule.
     rng
         Source of all randomness.
-    timestep_fs, friction_per_fs
-        Time step (fs) and friction (1/fs).
+    timestep_fs
+        Time step (fs).
+    ensemble
+        `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
     triggers, guards, check_interval
-        When to report a structure and when to stop.
+        When to report a structure and when a frame is not sane.
+    max_rollbacks
+        How often the walker may be rolled back.
     lazy
         Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
         predictions without exact force deviations; what it has learnt lasts until the
         iteration ends or the surrogate changes.
     first_step
         Absolute number of the starting frame.
+    state
+        With which to go on; None for a start.
+
+    Raises
+    ------
+    StructureError
+        If the ensemble does not suit the atoms or their constraints.
+    ValueError
+        If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
+        not positive.
     """
+    check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
     atoms = atoms.copy()
     atoms.calc = calculator
-    if not atoms.get_momenta().any():
-        thermalize_momenta(atoms, temperature_K=temperature_K, rng=rng)
+    targets = Targets(temperature_K, pressure_GPa, tau_rel)
+    driver = Driver(
+        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0
+    )
     broken = guards.violated(atoms)
     if broken is not None:
-        yield _stopped(_unevaluated(atoms, first_step), first_step, broken)
+        yield _step(driver, first_step, None, status=broken)
         return
-    dynamics = Langevin(
-        atoms,
-        timestep_fs * units.fs,
-        temperature_K=temperature_K,
-        friction=friction_per_fs / units.fs,
-        fixcm=False,
-        rng=rng,
-    ).irun(n_steps - first_step)
     surrogate, checks = None, []
     last: WalkerStep | None = None
-    step = first_step
-    while True:
-        try:
-            if next(dynamics, None) is None:
-                return
-        except EVALUATION_ERRORS as error:
-            if last is None and isinstance(error, StructureError | DescriptorError):
-                raise
-            yield _stopped(last or _unevaluated(atoms, step), step, "calculator_error")
-            return
-        prediction = calculator.prediction
-        broken = guards.violated(atoms, prediction)
+    for step in range(first_step, max(n_steps, first_step) + 1):
         reports: tuple[TriggerReport, ...] = ()
-        if broken is None and step > first_step and step % check_interval == 0:
-            if calculator.surrogate is not surrogate:
-                surrogate = calculator.surrogate
-                checks = [LazyCheck(trigger, lazy) for trigger in triggers]
-            checks, reports, broken = _checked(checks, prediction, atoms)
+        rolled_back = None
+        while True:
+            broken = _advanced(driver, step, guards, last is None)
+            if broken is None and step % check_interval == 0 and step > first_step:
+                if calculator.surrogate is not surrogate:
+                    surrogate = calculator.surrogate
+                    checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+                if rolled_back is None:
+                    checks, reports, broken = _checked(checks, calculator.prediction, atoms)
+            if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
+                break
+            rolled_back, reports = broken, ()
+            driver.rewind(step)
         if broken is not None and last is not None:
-            yield _stopped(last, step, broken)
+            yield replace(last, step=step, reports=(), status=broken, rolled_back=None)
             return
-        last = WalkerStep(
-            step,
-            _snapshot(atoms),
-            prediction,
-            float(atoms.get_temperature()),
-            reports,
-            "running" if broken is None else broken,
-        )
-        yield last
         if broken is not None:
+            seen = None if broken == "calculator_error" else calculator.prediction
+            yield _step(driver, step, seen, status=broken)
             return
-        step += 1
+        driver.accept(step)
+        last = _step(driver, step, calculator.prediction, reports, rolled_back=rolled_back)
+        yield last
+
+
+def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | None:
+    """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
+    try:
+        driver.advance(step)
+    except EVALUATION_ERRORS as error:
+        if starts and isinstance(error, StructureError | DescriptorError):
+            raise
+        return "calculator_error"
+    return guards.violated(driver.atoms, driver.atoms.calc.prediction)
+
+
+def _step(driver: Driver, step: int, prediction: Prediction | None, *reports, **rest) -> WalkerStep:
+    snapshot = driver.atoms.copy()
+    snapshot.calc = None
+    return WalkerStep(
+        step, snapshot, prediction, driver.temperature_K, *reports, driver=driver.state, **rest
+    )
 
 
 def _checked(
@@ -232,17 +270,3 @@ def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
     if outcome.error is not None:
         outcome.error.add_note(f"raised by walker {number}")
     return outcome.unwrap()
-
-
-def _unevaluated(atoms: Atoms, step: int) -> WalkerStep:
-    return WalkerStep(step, _snapshot(atoms), None, float(atoms.get_temperature()))
-
-
-def _stopped(last: WalkerStep, step: int, status: str) -> WalkerStep:
-    return WalkerStep(step, last.atoms, last.prediction, last.temperature_K, (), status)
-
-
-def _snapshot(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    copy.calc = None
-    return copy

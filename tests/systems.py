@@ -168,7 +168,7 @@ CAMPAIGN = {
         "picks": 3,
         "temperature_K": 1200.0,
         "timestep_fs": 4.0,
-        "friction_per_fs": 0.02,
+        "ensemble": {"kind": "langevin", "friction_per_fs": 0.02},
         "tau_rel": 0.3,
         "tau_delay": 2,
         "check_interval": 2,

@@ -36,6 +36,10 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "ramps",
+    "integrators",
+    "ensembles",
+    "driver",
     "walkers",
     "explore",
     "processes",
@@ -49,6 +53,7 @@ ROOMS = [
     "sections",
     "config",
     "build",
+    "build_md",
     "inputs",
     "models",
     "campaign",
@@ -121,7 +126,7 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection"]
+    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps"]
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
@@ -142,7 +147,8 @@ def test_public_names_have_docstrings(name):
 
 
 def test_public_names():
-    assert sorted(ase_bayesel.__all__) == ase_bayesel.__all__ == dir(ase_bayesel)
+    assert sorted(ase_bayesel.__all__) == dir(ase_bayesel)
+    assert set(ase_bayesel.__all__) == set(ase_bayesel._ROOMS)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = ase_bayesel.Nothing
 

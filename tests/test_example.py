@@ -15,6 +15,7 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.build import build_descriptor, build_guards
+from ase_bayesel.build_md import build_ensemble
 from ase_bayesel.explore import start_exploration, take_turn
 from ase_bayesel.inputs import check_inputs
 
@@ -49,14 +50,14 @@ def five_picks(config, surrogate, update, seed):
         n_steps=2000,
         temperature_K=explore.temperature_K,
         timestep_fs=explore.timestep_fs,
-        friction_per_fs=explore.friction_per_fs,
+        ensemble=build_ensemble(explore.ensemble),
         triggers=[RelativeForceTrigger(0.12, eps=0.5)],
         guards=build_guards(explore),
         check_interval=5,
     )
 
-    def walk(atoms, rng, first_step):
-        return start_walker(atoms, rng=rng, first_step=first_step)
+    def walk(atoms, rng, first_step, state):
+        return start_walker(atoms, rng=rng, first_step=first_step, state=state)
 
     seeds = np.random.SeedSequence(seed).spawn(len(starts))
     state = start_exploration(starts, [np.random.default_rng(s) for s in seeds])

@@ -42,12 +42,13 @@ def biased(surrogate, kind=BiasedCalculator, **options):
 def walker(calculator, trigger=None, n_steps=300, check_interval=2):
     """A function that starts walkers."""
 
-    def start(atoms, rng, first_step):
+    def start(atoms, rng, first_step, state):
         return run_walker(
             atoms,
             calculator,
             rng=rng,
             first_step=first_step,
+            state=state,
             n_steps=n_steps,
             temperature_K=1500.0,
             timestep_fs=2.0,
@@ -110,7 +111,7 @@ def greedy(surrogate, frames, n, update):
 def test_five_of_a_trajectory_carry_more_information_with_the_update(little_data, seed):
     surrogate = replace(little_data, noise=Noise(0.03, 0.03, 0.03))
     rng = np.random.default_rng(seed)
-    steps = walker(biased(surrogate), check_interval=1000, n_steps=100)(START, rng, 0)
+    steps = walker(biased(surrogate), check_interval=1000, n_steps=100)(START, rng, 0, None)
     frames = [step.atoms for step in steps]
     assert len(frames) == 101
     updated, stale = (greedy(surrogate, frames, 5, update) for update in (True, False))
@@ -252,7 +253,7 @@ def test_same_structure_is_not_picked_twice(little_data):
     moved = START.copy()
     moved.positions[0, 0] += 0.1
 
-    def standing(atoms, rng, first_step):
+    def standing(atoms, rng, first_step, state):
         for step, frame in enumerate([START, START, START, moved, START], first_step + 1):
             calculator.get_forces(frame)
             prediction = calculator.prediction

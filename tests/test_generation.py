@@ -22,6 +22,7 @@ from systems import copper
 
 from ase_bayesel import generate_pool, select
 from ase_bayesel.candidates import NEAR_CORE
+from ase_bayesel.ensembles import NPT, Langevin
 from ase_bayesel.errors import GenerationError, StructureError
 from ase_bayesel.generation import (
     Bulk,
@@ -42,6 +43,7 @@ from ase_bayesel.generation import (
 )
 from ase_bayesel.generation.recipe import derived, origin
 from ase_bayesel.generation.screening import SPREAD_FLOOR
+from ase_bayesel.ramps import Ramp
 from ase_bayesel.selection.distances import standardised
 from ase_bayesel.structures import structure_id
 from ase_bayesel.triggers import Guards
@@ -192,20 +194,20 @@ def test_slabs_against_ase():
     assert made(Slab((1, 0, 0), (2,)), molecule("CO")) == [Rejected("not_periodic")]
 
 
-def test_dynamics_are_those_of_a_walker(cu_surrogate):
+def test_dynamics_are_those_of_a_walker():
     """Plain MD of any calculator against ASE's own integrator with the same numbers."""
     from ase import units
-    from ase.md.langevin import Langevin
+    from ase.md.langevin import Langevin as ASELangevin
     from ase.md.velocitydistribution import thermalize_momenta
 
-    recipe = Dynamics(500.0, 30, 10, equilibration=10, timestep_fs=2.0, friction_per_fs=0.02)
+    recipe = Dynamics(500.0, 30, 10, equilibration=10, timestep_fs=2.0, ensemble=Langevin(0.02))
     frames = made(recipe)
     assert [frame.info["bayesel_step"] for frame in frames] == [20, 30]
     rng, atoms = np.random.default_rng(0), CRYSTAL.copy()
     atoms.calc = EMT()
     thermalize_momenta(atoms, temperature_K=500.0, rng=rng)
     friction = 0.02 / units.fs
-    dynamics = Langevin(
+    dynamics = ASELangevin(
         atoms, 2 * units.fs, temperature_K=500.0, friction=friction, rng=rng, fixcm=False
     )
     dynamics.run(30)
@@ -220,16 +222,27 @@ def test_biased_dynamics_differ_and_need_a_surrogate(cu_surrogate):
     assert biased.info["bayesel_recipe"] == "biased_md_500K"
     assert np.abs(plain.positions - biased.positions).max() > 1e-4
     with pytest.raises(GenerationError, match="surrogate"):
-        Dynamics(500.0, 20, 20, tau=2.0).check(Context(EMT()))
+        Dynamics(500.0, 20, 20, tau=2.0).check(Context(EMT()), [CRYSTAL])
     with pytest.raises(GenerationError, match="potential"):
-        Chain((Rattle((0.1,)), Dynamics(500.0, 20, 20))).check(Context())
+        Chain((Rattle((0.1,)), Dynamics(500.0, 20, 20))).check(Context(), [CRYSTAL])
     with pytest.raises(ValueError, match="not both"):
         Dynamics(500.0, 20, 20, tau=1.0, tau_rel=0.1)
 
 
+def test_dynamics_under_pressure_and_along_a_ramp():
+    heating = Ramp(((0, 100.0), (20, 300.0)))
+    recipe = Dynamics(heating, 20, 10, ensemble=NPT(), pressure_GPa=20.0, timestep_fs=2.0)
+    assert recipe.name == "md_100-300K_20GPa"
+    start = CRYSTAL * (1, 2, 2)
+    frames = made(recipe, start)
+    assert [f.info["bayesel_temperature_K"] for f in frames] == [200.0, 300.0]
+    assert [f.info["bayesel_pressure_GPa"] for f in frames] == [20.0, 20.0]
+    assert frames[1].get_volume() < frames[0].get_volume() < start.get_volume()
+
+
 def test_snapshots_lost_to_a_guard_are_counted():
     context = Context(EMT(), guards=Guards(max_temperature_K=1500.0))
-    frames = made(Dynamics(1200.0, 400, 10, friction_per_fs=0.05), context=context, seed=2)
+    frames = made(Dynamics(1200.0, 400, 10, ensemble=Langevin(0.05)), context=context, seed=2)
     assert len(frames) == 40
     lost = [frame for frame in frames if isinstance(frame, Rejected)]
     assert lost
@@ -483,11 +496,13 @@ def test_without_a_descriptor_only_exact_copies_are_left_out(tmp_path):
         ([StandardSlab("fcc111", "Si", (3,))], [], "fcc111"),
         ([Chain((Rattle((0.1,)), Bulk("Cu")))], [CRYSTAL], "only its first"),
         ([Rattle((0.1,))], [Atoms()], "start 0"),
+        ([Dynamics(9.0, 5, 5, ensemble=NPT(), pressure_GPa=1.0)], [molecule("CO")], "start 0"),
     ],
 )
 def test_bad_requests_leave_nothing_behind(tmp_path, recipes, starts, named):
+    calculator = EMT() if "start" in named else None
     with pytest.raises((GenerationError, StructureError), match=named):
-        generate_pool(tmp_path / "p.xyz", recipes, starts)
+        generate_pool(tmp_path / "p.xyz", recipes, starts, calculator=calculator)
     assert list(tmp_path.iterdir()) == []
 
 

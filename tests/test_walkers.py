@@ -7,7 +7,14 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from systems import Opaque, cluster, copper
 
-from ase_bayesel import BiasedCalculator, EnergyTrigger, ForceTrigger, Guards, run_walker
+from ase_bayesel import (
+    BiasedCalculator,
+    EnergyTrigger,
+    ForceTrigger,
+    Guards,
+    Langevin,
+    run_walker,
+)
 
 START = copper(1, 0.05, repeat=(1, 1, 2))
 NAMES = {"nan", "close_contact", "force", "temperature", "calculator_error"}
@@ -106,7 +113,12 @@ def test_thermostat_reaches_its_temperature(cu_surrogate):
     calculator = BiasedCalculator(cu_surrogate.calculator(), cu_surrogate, tau=0.0)
     start = copper(1, 0.02, repeat=(2, 2, 2))
     steps = walk(
-        calculator, start, n_steps=400, temperature_K=300.0, friction_per_fs=0.05, timestep_fs=3.0
+        calculator,
+        start,
+        n_steps=400,
+        temperature_K=300.0,
+        ensemble=Langevin(0.05),
+        timestep_fs=3.0,
     )
     temperatures = [step.temperature_K for step in steps][100:]
     assert np.mean(temperatures) == pytest.approx(300.0, rel=0.15)
@@ -190,7 +202,7 @@ def test_temperature_guard_ends_a_run(calculator):
             calculator,
             temperature_K=3000.0,
             n_steps=500,
-            friction_per_fs=0.2,
+            ensemble=Langevin(0.2),
             guards=guards,
             atoms=walk_start_at(300.0),
         )

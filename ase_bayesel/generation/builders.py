@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,7 +51,7 @@ class Bulk(Recipe):
     ) -> Iterator[Candidate]:
         yield derived(self._built(), start, self.name)
 
-    def check(self, context: Context) -> None:
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
         self._built()
 
     def _built(self) -> Atoms:
@@ -139,7 +139,7 @@ class StandardSlab(Recipe):
         for layers in self.layers:
             yield derived(self._built(layers), start, self.name, layers=layers)
 
-    def check(self, context: Context) -> None:
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
         for layers in self.layers:
             self._built(layers)
 

@@ -10,10 +10,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from ..bias import TauRule
+from ..bias import TauHistory, TauRule
 from ..calculator import BiasedCalculator
+from ..ensembles import Ensemble, Langevin, check_ensemble
 from ..errors import GenerationError
 from ..prediction import Prediction
+from ..ramps import Schedule, value_at, values_of
 from ..surrogate import Uncertainty
 from ..walkers import run_walker
 from .recipe import Candidate, Context, Recipe, Rejected, derived
@@ -28,6 +30,7 @@ class UnbiasedCalculator(Calculator):
     def __init__(self, mlip: Calculator) -> None:
         super().__init__()
         self.mlip = mlip
+        self.history = TauHistory()
         self.prediction: Prediction
 
     def calculate(
@@ -64,8 +67,8 @@ class Dynamics(Recipe):
 
     Attributes
     ----------
-    temperature_K, timestep_fs, friction_per_fs
-        Of the Langevin dynamics of `run_walker`.
+    temperature_K, pressure_GPa, timestep_fs, ensemble
+        Of `run_walker`; temperature and pressure may be ramps.
     steps, interval, equilibration
         Numbers of MD steps.
     tau, tau_rel
@@ -75,12 +78,13 @@ class Dynamics(Recipe):
     walker's status, as ``"md_temperature"``.
     """
 
-    temperature_K: float
+    temperature_K: Schedule
     steps: int
     interval: int
     equilibration: int = 0
     timestep_fs: float = 1.0
-    friction_per_fs: float = 0.01
+    ensemble: Ensemble = Langevin()
+    pressure_GPa: Schedule | None = None
     tau: float | None = None
     tau_rel: float | TauRule | None = None
 
@@ -95,17 +99,21 @@ class Dynamics(Recipe):
 
     @property
     def name(self) -> str:
-        return f"{'biased_md' if self.biased else 'md'}_{self.temperature_K:g}K"
+        name = f"{'biased_md' if self.biased else 'md'}_{_named(self.temperature_K)}K"
+        return name if self.pressure_GPa is None else f"{name}_{_named(self.pressure_GPa)}GPa"
 
     @property
     def size(self) -> int:
         return max(self.steps // self.interval - self.equilibration // self.interval, 0)
 
-    def check(self, context: Context) -> None:
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
         if context.calculator is None:
             raise GenerationError(f"{self.name}: needs a potential")
         if self.biased and context.surrogate is None:
             raise GenerationError(f"{self.name}: a bias needs a surrogate")
+        for number, start in enumerate(starts):
+            where = f"{self.name}: start {number}"
+            check_ensemble(self.ensemble, start, self.pressure_GPa is not None, where)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
@@ -118,7 +126,8 @@ class Dynamics(Recipe):
             temperature_K=self.temperature_K,
             rng=rng,
             timestep_fs=self.timestep_fs,
-            friction_per_fs=self.friction_per_fs,
+            ensemble=self.ensemble,
+            pressure_GPa=self.pressure_GPa,
             guards=context.guards,
         ):
             status = step.status
@@ -126,14 +135,14 @@ class Dynamics(Recipe):
                 break
             if step.step > self.equilibration and step.step % self.interval == 0:
                 made += 1
-                yield derived(
-                    step.atoms,
-                    start,
-                    self.name,
-                    step=step.step,
-                    temperature_K=self.temperature_K,
-                )
+                yield derived(step.atoms, start, self.name, **self._parameters(step.step))
         yield from [Rejected(f"md_{status}")] * (self.size - made)
+
+    def _parameters(self, step: int) -> dict[str, float]:
+        parameters = {"step": step, "temperature_K": value_at(self.temperature_K, step)}
+        if self.pressure_GPa is not None:
+            parameters["pressure_GPa"] = value_at(self.pressure_GPa, step)
+        return parameters
 
     def _calculator(self, context: Context) -> Any:
         assert context.calculator is not None
@@ -141,3 +150,9 @@ class Dynamics(Recipe):
             return UnbiasedCalculator(context.calculator)
         assert context.surrogate is not None
         return BiasedCalculator(context.calculator, context.surrogate, self.tau, self.tau_rel)
+
+
+def _named(schedule: Schedule) -> str:
+    """The constant, or the ends of a ramp."""
+    first, *_, last = (*values_of(schedule), values_of(schedule)[-1])
+    return f"{first:g}" if first == last else f"{first:g}-{last:g}"

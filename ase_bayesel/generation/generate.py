@@ -150,7 +150,7 @@ def _check(recipes: Sequence[Recipe], starts: Sequence[Atoms], context: Context)
     for number, atoms in enumerate(starts):
         check_structure(atoms, f"start {number}")
     for recipe in recipes:
-        recipe.check(context)
+        recipe.check(context, starts)
         if recipe.needs_start and not starts:
             raise GenerationError(f"{recipe.name}: needs starts")
 

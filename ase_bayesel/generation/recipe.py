@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -83,8 +83,8 @@ class Recipe(ABC):
         is given one without atoms.
         """
 
-    def check(self, context: Context) -> None:
-        """Raise a `GenerationError` if the recipe cannot be followed at all."""
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a named error if the recipe cannot be followed at all, or not on these starts."""
         return None
 
 
@@ -154,9 +154,9 @@ class Chain(Recipe):
             else:
                 yield from after.frames(made, context, rng)
 
-    def check(self, context: Context) -> None:
-        for recipe in self.recipes:
-            recipe.check(context)
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        for number, recipe in enumerate(self.recipes):
+            recipe.check(context, () if number else starts)
         if any(not recipe.needs_start for recipe in self.recipes[1:]):
             raise GenerationError(
                 f"chain {self.name}: only its first recipe can build a structure from nothing"

@@ -15,6 +15,7 @@ from pydantic import (
 
 from .base import InputPath, Section
 from .data import DataConfig
+from .ensembles import EnsembleConfig, LangevinConfig, PressureSchedule, TemperatureSchedule
 from .explore import GuardsConfig
 from .models import DescriptorConfig, PotentialConfig
 
@@ -107,15 +108,16 @@ class StandardSlabConfig(Section):
 
 
 class DynamicsConfig(Section):
-    """One `generation.Dynamics` for each of the temperatures."""
+    """One `generation.Dynamics` for each of the temperatures and pressures, which may be ramps."""
 
     kind: Literal["md"]
-    temperatures_K: Annotated[tuple[PositiveFloat, ...], Several]
+    temperatures_K: Annotated[tuple[TemperatureSchedule, ...], Several]
+    pressures_GPa: tuple[PressureSchedule, ...] = ()
     steps: PositiveInt
     interval: PositiveInt
     equilibration: NonNegativeInt = 0
     timestep_fs: PositiveFloat = 1.0
-    friction_per_fs: PositiveFloat = 0.01
+    ensemble: EnsembleConfig = LangevinConfig()
     tau: float | None = None
     tau_rel: NonNegativeFloat | None = None
 
@@ -123,6 +125,12 @@ class DynamicsConfig(Section):
     def _one_strength(self) -> DynamicsConfig:
         if self.tau is not None and self.tau_rel is not None:
             raise ValueError("give tau or tau_rel, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _pressures_where_used(self) -> DynamicsConfig:
+        if (self.ensemble.kind == "npt") != bool(self.pressures_GPa):
+            raise ValueError("pressures_GPa and ensemble npt need each other")
         return self
 
 
@@ -141,7 +149,7 @@ StepConfig = Annotated[
 
 
 class ChainConfig(Section):
-    """See `generation.Chain`; one chain for each combination of the steps' temperatures."""
+    """See `generation.Chain`; one chain for each combination of its temperatures and pressures."""
 
     kind: Literal["chain"]
     steps: Annotated[tuple[StepConfig, ...], Several]
