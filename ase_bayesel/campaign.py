@@ -28,6 +28,7 @@ from .force_uncertainty import ForceSearch
 from .inputs import check_inputs
 from .labelling import label_structure
 from .models import Progress, load_model, make_model
+from .recording import RoundRecorder
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
 from .walkers import WalkerStep, run_walker
@@ -133,9 +134,14 @@ class Campaign:
             calculator.surrogate = replace(surrogate, posterior=posterior)
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
+        recorder = self.store.recorder(
+            number, explore.trajectory_interval, explore.log, [w.step for w in state.walkers]
+        )
         while len(state.picks) < limit and state.alive:
-            turn = take_turn(state, calculator, partial(self._start_walker, calculator))
-            state = yield from self._watched(turn, number, state, limit)
+            start_walker = partial(self._start_walker, calculator, recorder, state.turn)
+            turn = take_turn(state, calculator, start_walker)
+            known, state = len(state.picks), (yield from self._watched(turn, number, state, limit))
+            recorder.flush(state.picks[known:])
             self.store.save_exploration(number, state, calculator.surrogate.posterior)
         self.store.write_batch(number, state.picks)
         return state
@@ -161,13 +167,15 @@ class Campaign:
     def _start_walker(
         self,
         calculator: BiasedCalculator,
+        recorder: RoundRecorder,
+        walker: int,
         atoms: Atoms,
         rng: np.random.Generator,
         first_step: int,
         state: DriverState | None,
     ) -> Iterator[WalkerStep]:
         explore = self.config.explore
-        return run_walker(
+        steps = run_walker(
             atoms,
             calculator,
             n_steps=explore.steps,
@@ -184,6 +192,7 @@ class Campaign:
             first_step=first_step,
             state=state,
         )
+        return recorder.watch(walker, first_step, steps)
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
         """Label what is not labelled yet; returns how many structures wait for the user."""

@@ -4,13 +4,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from ase import units
 from ase.io import read
 from hypothesis import given
 from hypothesis import strategies as st
 from systems import copper
 
-from ase_bayesel import BiasedCalculator, ForceTrigger, run_walker
-from ase_bayesel import recording as module
+from ase_bayesel import BiasedCalculator, ForceTrigger, WalkerStep, run_walker
 from ase_bayesel.errors import StoreError
 from ase_bayesel.recording import (
     LOG_DTYPE,
@@ -76,10 +76,10 @@ def test_the_pressure_is_that_of_the_unbiased_surface(steps, cu_surrogate):
     atoms = steps[7].atoms.copy()
     atoms.calc = calculator
     atoms.get_stress()
-    step = module.WalkerStep(7, atoms, calculator.prediction, atoms.get_temperature())
+    step = WalkerStep(7, atoms, calculator.prediction, atoms.get_temperature())
     plain = atoms.copy()
     plain.calc = cu_surrogate.calculator()
-    expected = -plain.get_stress(include_ideal_gas=True)[:3].mean() / module.units.GPa
+    expected = -plain.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa
     assert log_row(step)["pressure_GPa"][0] == pytest.approx(expected, rel=1e-9)
 
 
@@ -131,7 +131,7 @@ def test_no_frame_can_be_taken_for_a_label(steps):
     assert frame.calc is None
     labelled = steps[4].atoms.copy()
     labelled.info["energy"] = 1.0
-    step = module.WalkerStep(4, labelled, None, 300.0)
+    step = WalkerStep(4, labelled, None, 300.0)
     assert "energy" not in recorded_frame(step).info
 
 
@@ -162,7 +162,7 @@ def test_a_resume_neither_repeats_nor_leaves_gaps(name, saved_at, tmp_path, cu_s
             saved = step.atoms.copy(), rng.bit_generator.state
         recorder.add(step)
         if step.step in (saved_at, 9):
-            recorder.flush()  # rows of 10 and 11 are lost, frames of them are not
+            recorder.flush()  # what comes after 9 is lost
     rng.bit_generator.state = saved[1]
     resumed = Recorder(trajectory, 3, log, resume_at=saved_at)
     if saved_at == 0:
@@ -182,7 +182,9 @@ def test_a_resume_neither_repeats_nor_leaves_gaps(name, saved_at, tmp_path, cu_s
 
 def test_a_torn_frame_is_removed(tmp_path, steps):
     path = tmp_path / "t.xyz"
-    TrajectoryFile(path).append([recorded_frame(step) for step in steps[:5]])
+    trajectory = TrajectoryFile(path)
+    trajectory.append([recorded_frame(step) for step in steps[:5]])
+    trajectory.flush()
     whole = path.read_bytes()
     for lost in (1, 40, 200, len(whole) // 5 - 2):
         path.write_bytes(whole[:-lost])
@@ -228,7 +230,7 @@ def test_picks_are_marked_before_and_after_they_are_written(tmp_path):
 
 
 def test_chunks_are_written_on_the_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_ROWS", 4)
+    monkeypatch.setattr("ase_bayesel.recording.log.CHUNK_ROWS", 4)
     log = StepLog(tmp_path / "log")
     for number in range(10):
         log.append(rows_of([number]))
@@ -242,7 +244,9 @@ def test_what_is_there_is_never_overwritten(tmp_path, steps):
     log.flush()
     with pytest.raises(StoreError, match="log"):
         StepLog(tmp_path / "log")
-    TrajectoryFile(tmp_path / "t.xyz").append([recorded_frame(steps[0])])
+    trajectory = TrajectoryFile(tmp_path / "t.xyz")
+    trajectory.append([recorded_frame(steps[0])])
+    trajectory.flush()
     with pytest.raises(StoreError, match=r"t\.xyz"):
         TrajectoryFile(tmp_path / "t.xyz")
     (tmp_path / "log" / "000000.npz").write_bytes(b"no archive")

@@ -44,7 +44,11 @@ class GuardsConfig(Section):
 
 
 class ExploreConfig(Section):
-    """Biased MD of one round."""
+    """Biased MD of one round.
+
+    ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
+    null for none; ``log`` keeps numbers of every step, see `recording`.
+    """
 
     starts: InputPath
     walkers: PositiveInt = 4
@@ -62,6 +66,8 @@ class ExploreConfig(Section):
     trigger: TriggerConfig
     guards: GuardsConfig = GuardsConfig()
     max_rollbacks: NonNegativeInt = 0
+    trajectory_interval: PositiveInt | None = None
+    log: bool = False
 
     @model_validator(mode="after")
     def _one_strength(self) -> ExploreConfig:
