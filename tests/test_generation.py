@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from systems import copper
 
-from ase_bayesel import generate_pool, select
+from ase_bayesel import ACEDescriptor, generate_pool, select
 from ase_bayesel.candidates import NEAR_CORE
 from ase_bayesel.ensembles import NPT, Langevin
-from ase_bayesel.errors import GenerationError, StructureError
+from ase_bayesel.errors import DescriptorError, GenerationError, StructureError
 from ase_bayesel.generation import (
     Bulk,
     Chain,
@@ -431,6 +431,22 @@ def test_another_request_is_refused(pool, cu_surrogate, changes, named):
     with pytest.raises(GenerationError, match=named):
         generate_pool(pool[0], **(given | changes))
     assert content(pool[0]) == before
+
+
+def test_a_pool_without_frames_is_begun_anew(tmp_path):
+    """Of a first attempt with a wrong descriptor, say, nothing is in the way."""
+    path = tmp_path / "p.xyz"
+    given = {"starts": [CRYSTAL], "descriptor": ACEDescriptor(["Si"], totaldegree=6)}
+    with pytest.raises(DescriptorError):
+        generate_pool(path, RECIPES[:1], **given)
+    assert generate_pool(path, RECIPES[1:2], [CRYSTAL]).kept == 2
+    path.unlink()
+    assert generate_pool(path, RECIPES[:1], [CRYSTAL]).kept == 6
+    other = tmp_path / "notes.jsonl"
+    other.write_text('{"mine": 1}\n')
+    with pytest.raises(GenerationError, match="no journal"):
+        generate_pool(tmp_path / "notes.xyz", RECIPES[:1], [CRYSTAL])
+    assert other.read_text() == '{"mine": 1}\n'
 
 
 def test_files_of_others_are_left_alone(tmp_path, pool):

@@ -145,8 +145,11 @@ class PoolFile:
                     "another output"
                 )
             return 0
-        content = self.journal_path.read_bytes()
-        lines = content.split(b"\n")[:-1]
+        lines = self.journal_path.read_bytes().split(b"\n")[:-1]
+        if length == 0:
+            self._check_format(self._entry(lines[0], 0) if lines else header)
+            os.truncate(self.journal_path, 0)
+            return 0
         end = known = number = 0
         for number, line in enumerate(lines):
             entry = self._entry(line, number)
@@ -179,9 +182,12 @@ class PoolFile:
             pass
         raise GenerationError(f"{self.journal_path}, line {number + 1}: is no journal of a pool")
 
-    def _check_header(self, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    def _check_format(self, found: Mapping[str, Any]) -> None:
         if found.get("format") != FORMAT or not isinstance(found.get("request"), dict):
             raise GenerationError(f"{self.journal_path}, line 1: is no journal of a pool")
+
+    def _check_header(self, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+        self._check_format(found)
         ours = json.loads(json.dumps(header["request"]))
         theirs = found["request"]
         changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
