@@ -65,7 +65,7 @@ def build_recipes(section: RecipeConfig) -> list[Recipe]:
 
 def build_screen(section: ScreenConfig) -> Screen:
     """What a candidate must not be."""
-    own = {"volume_ratio", "near"}
+    own = {"max_volume_ratio", "near"}
     guards = Guards(**section.model_dump(exclude=own))
     return Screen(guards, **section.model_dump(include=own))
 

@@ -32,16 +32,16 @@ class Screen:
     ----------
     guards
         Their rules on the atoms, such as close contacts.
-    volume_ratio
-        Smallest and largest volume over that of the start, for cells that are periodic in
-        three directions and were not built anew.
+    max_volume_ratio
+        Largest volume over that of the start, and its inverse the smallest, for cells that are
+        periodic in three directions and were not built anew.
     near
         A candidate is a near copy of another structure if the root mean square difference of
         their features is below this, see `NearCopies`. 0 leaves out exact copies only.
     """
 
     guards: Guards = Guards()
-    volume_ratio: tuple[float, float] = (0.5, 2.0)
+    max_volume_ratio: float = 2.0
     near: float = NEAR_CORE
 
     def broken(self, atoms: Atoms, start: Atoms | None) -> str | None:
@@ -57,8 +57,8 @@ class Screen:
         if broken is None and atoms.pbc.all():
             volume = atoms.get_volume()
             before = volume if start is None else start.get_volume()
-            smallest, largest = self.volume_ratio
-            if not (volume > 0 and smallest <= volume / before <= largest):
+            largest = self.max_volume_ratio
+            if not 1.0 / largest <= volume / before <= largest:
                 return "volume"
         return broken
 

@@ -161,7 +161,7 @@ RecipeConfig = Annotated[StepConfig | ChainConfig, Field(discriminator="kind")]
 class ScreenConfig(GuardsConfig):
     """What a candidate must not be; see `generation.Screen`."""
 
-    volume_ratio: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
+    max_volume_ratio: Annotated[float, Field(gt=1.0)] = 2.0
     near: NonNegativeFloat = 0.01
 
 
