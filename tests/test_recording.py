@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase import units
-from ase.io import read
+from ase.io import read, write
 from hypothesis import given
 from hypothesis import strategies as st
 from systems import copper
@@ -249,6 +249,12 @@ def test_what_is_there_is_never_overwritten(tmp_path, steps):
     trajectory.flush()
     with pytest.raises(StoreError, match=r"t\.xyz"):
         TrajectoryFile(tmp_path / "t.xyz")
+    foreign = tmp_path / "foreign.xyz"
+    write(foreign, START)
+    before = foreign.read_bytes()
+    with pytest.raises(StoreError, match="no recorded"):
+        TrajectoryFile(foreign, 10)
+    assert foreign.read_bytes() == before
     (tmp_path / "log" / "000000.npz").write_bytes(b"no archive")
     with pytest.raises(StoreError, match=r"000000\.npz"):
         read_log(tmp_path / "log")

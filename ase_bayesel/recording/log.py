@@ -34,6 +34,7 @@ class StepLog:
     def __init__(self, folder: str | Path, last_steps: Mapping[int, int] | None = None) -> None:
         self.folder = Path(folder)
         self._waiting: list[np.ndarray] = []
+        self._count = 0
         if last_steps is None and _chunks(self.folder):
             raise StoreError(f"{self.folder}: holds a log already; choose another place")
         for path in reversed(_chunks(self.folder)):
@@ -51,7 +52,8 @@ class StepLog:
         """Add rows; they are on disk after `flush`, or once `CHUNK_ROWS` have come together."""
         if len(rows):
             self._waiting.append(rows)
-        if sum(map(len, self._waiting)) >= CHUNK_ROWS:
+            self._count += len(rows)
+        if self._count >= CHUNK_ROWS:
             self.flush()
 
     def mark_picked(self, walker: int, step: int) -> None:
@@ -70,7 +72,7 @@ class StepLog:
         if self._waiting:
             rows = np.concatenate(self._waiting)
             write_atomically(self.folder / f"{self._next:06d}.npz", npz_bytes({"rows": rows}))
-            self._waiting, self._next = [], self._next + 1
+            self._waiting, self._count, self._next = [], 0, self._next + 1
 
 
 def read_log(folder: str | Path) -> np.ndarray:

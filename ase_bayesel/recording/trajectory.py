@@ -33,7 +33,7 @@ class TrajectoryFile:
     Raises
     ------
     StoreError
-        If there is a file already.
+        If there is a file already, or one that was not written here.
     """
 
     def __init__(self, path: str | Path, last_step: int | None = None) -> None:
@@ -97,6 +97,8 @@ def _cut_xyz(path: Path, last_step: int) -> None:
         while first := handle.readline():
             comment = handle.readline()
             found = STEP.search(comment)
+            if found is None and comment.endswith(b"\n"):
+                raise StoreError(f"{path}: is no recorded trajectory; choose another place")
             if not first.strip().isdigit() or found is None or int(found[1]) > last_step:
                 break
             atoms = [handle.readline() for _ in range(int(first))]
