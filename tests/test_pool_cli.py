@@ -198,8 +198,8 @@ def test_the_example_as_a_newcomer_runs_it(tmp_path):
     assert result.exit_code == 0, result.output
     frames = read(pool, ":")
     assert len(frames) > 150
-    given = ["--core", ROOT / "examples/silicon/initial.extxyz", "--descriptor", "ace:Si,3,10,5.0"]
-    keys = ["--energy-key", "REF_energy", "--forces-key", "REF_forces"]
+    given = ["--core", ROOT / "examples/silicon/test.extxyz", "--descriptor", "ace:Si,3,10,5.0"]
+    keys = ["--e0s", "average", "--energy-key", "REF_energy", "--forces-key", "REF_forces"]
     options = ["-n", 10, "--method", "information_gain", "-o", tmp_path / "picked.xyz"]
     picked = call("select", pool, *given, *keys, *options)
     assert picked.exit_code == 0, picked.output
