@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bias import TauRule
+    from .build_md import overrides_of
     from .calculator import BiasedCalculator
     from .campaign import Campaign
     from .config import CampaignConfig, load_config
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
     from .generation import generate_pool
+    from .moves import CellMove, SwapMove
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
@@ -34,6 +36,7 @@ _ROOMS = {
     "Bussi": "ensembles",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "CellMove": "moves",
     "DriverState": "driver",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
@@ -50,12 +53,14 @@ _ROOMS = {
     "Ramp": "ramps",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
+    "SwapMove": "moves",
     "TauRule": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
     "fit_surrogate": "fitting",
     "generate_pool": "generation",
     "load_config": "config",
+    "overrides_of": "build_md",
     "run_walker": "walkers",
     "run_walkers": "walkers",
     "select": "pool",
@@ -69,6 +74,7 @@ __all__ = [
     "Bussi",
     "Campaign",
     "CampaignConfig",
+    "CellMove",
     "DriverState",
     "EnergyTrigger",
     "FeatureStore",
@@ -83,12 +89,14 @@ __all__ = [
     "Ramp",
     "RelativeForceTrigger",
     "Surrogate",
+    "SwapMove",
     "TauRule",
     "WalkerStep",
     "Weights",
     "fit_surrogate",
     "generate_pool",
     "load_config",
+    "overrides_of",
     "run_walker",
     "run_walkers",
     "select",

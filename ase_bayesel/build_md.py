@@ -1,9 +1,20 @@
-"""From the config to what drives a walker."""
+"""From the config, and what a start structure has different, to what drives a walker."""
 
 from __future__ import annotations
 
-from .ensembles import NPT, NVE, Bussi, Ensemble, Langevin, NoseHooverChain
-from .sections import EnsembleConfig
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ase import Atoms
+
+from .build import build_guards, build_trigger, uncalibrated
+from .config import validate_config
+from .driver import check_moves
+from .ensembles import NPT, NVE, Bussi, Ensemble, Langevin, NoseHooverChain, check_ensemble
+from .errors import ConfigError
+from .moves import CellMove, Move, SwapMove
+from .sections import CellMoveConfig, EnsembleConfig, ExploreConfig, MoveConfig, Overrides
 
 ENSEMBLES: dict[str, type[Ensemble]] = {
     "nve": NVE,
@@ -13,7 +24,107 @@ ENSEMBLES: dict[str, type[Ensemble]] = {
     "npt": NPT,
 }
 
+OVERRIDES_KEY = "bayesel"
+"""Where ``atoms.info`` holds a structure's own settings."""
+
 
 def build_ensemble(config: EnsembleConfig) -> Ensemble:
     """The ensemble that a config describes."""
     return ENSEMBLES[config.kind](**config.model_dump(exclude={"kind"}))
+
+
+def build_moves(moves: Sequence[MoveConfig]) -> tuple[Move, ...]:
+    """The Monte Carlo moves that a config describes."""
+    return tuple(_build_move(move) for move in moves)
+
+
+def _build_move(move: MoveConfig) -> Move:
+    options = move.model_dump(exclude={"kind"})
+    if isinstance(move, CellMoveConfig):
+        return CellMove(**options)
+    elements = None if move.elements is None else tuple(move.elements)
+    return SwapMove(**{**options, "elements": elements})
+
+
+def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
+    """Keyword arguments of `run_walker` from ``atoms.info["bayesel"]``.
+
+    A mapping, or its JSON text, with any of ``temperature_K``, ``pressure_GPa``, ``steps``
+    (the walker's last step), ``tau_rel``, ``trigger`` and ``ensemble``, as in a config's
+    explore section: ``{"temperature_K": [[0, 300], [1000, 900]], "ensemble": {"kind": "nve"}}``.
+
+    Raises
+    ------
+    ConfigError
+        Beginning with ``where`` and naming every key that is unknown or wrong.
+    """
+    given = _overrides(atoms, where)
+    plain = {
+        "temperature_K": given.temperature_K,
+        "pressure_GPa": given.pressure_GPa,
+        "n_steps": given.steps,
+        "tau_rel": given.tau_rel,
+        "ensemble": None if given.ensemble is None else build_ensemble(given.ensemble),
+        "triggers": None if given.trigger is None else [build_trigger(given)],
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def _overrides(atoms: Atoms, where: str) -> Overrides:
+    where = f"{where}, info[{OVERRIDES_KEY!r}]"
+    raw = atoms.info.get(OVERRIDES_KEY, {})
+    if isinstance(raw, str):
+        try:
+            raw = json.loads(raw)
+        except ValueError as error:
+            raise ConfigError(f"{where}: is not valid JSON ({error})") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: expected a mapping, got {raw!r}")
+    return validate_config(raw, where, schema=Overrides)
+
+
+def walker_options(
+    explore: ExploreConfig,
+    start: Atoms,
+    where: str = "structure",
+    calibrated: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Keyword arguments of `run_walker` for a start, its own settings included.
+
+    ``calibrated`` are the thresholds that the config does not give as numbers.
+    """
+    own = overrides_of(start, where)
+    return {
+        "n_steps": explore.steps,
+        "temperature_K": explore.temperature_K,
+        "pressure_GPa": explore.pressure_GPa,
+        "tau_rel": explore.tau_rel,
+        "timestep_fs": explore.timestep_fs,
+        "ensemble": build_ensemble(explore.ensemble),
+        "moves": build_moves(explore.moves),
+        "triggers": own.get("triggers") or [build_trigger(explore, calibrated)],
+        "guards": build_guards(explore).against(start),
+        "max_rollbacks": explore.max_rollbacks,
+        "check_interval": explore.check_interval,
+        **own,
+    }
+
+
+def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
+    """Check that a start's own settings, constraints, ensemble and moves go together.
+
+    Raises
+    ------
+    BayeselError
+        Beginning with ``where``.
+    """
+    later = [1.0] * len(uncalibrated(explore))
+    options = walker_options(explore, start, where, later)
+    if explore.tau is not None and options["tau_rel"] is not None:
+        raise ConfigError(
+            f"{where}, info[{OVERRIDES_KEY!r}]: tau_rel has no effect on a fixed explore.tau; "
+            "give explore.tau_rel instead"
+        )
+    pressure_given = options["pressure_GPa"] is not None
+    check_ensemble(options["ensemble"], start, pressure_given, where)
+    check_moves(options["moves"], options["ensemble"], start, pressure_given, where)

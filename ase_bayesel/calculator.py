@@ -4,24 +4,50 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, CalculatorError, all_changes
 
 from .bias import TauHistory, TauRule
 from .descriptors.base import JointDescriptor
+from .errors import BayeselError
 from .evaluation import Evaluation, choose_evaluator
 from .force_uncertainty import ForceSearch, LeadingForce
-from .prediction import JoinedPrediction, Parts, Prediction, Response
+from .prediction import JoinedPrediction, Judged, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
-__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
+__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
 
 SIGMA_FLOOR = 1e-6
 """eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Numbers of one evaluation.
+
+    ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
+    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface.
+    """
+
+    energy: float
+    energy_std: float
+    tau: float
+    forces: np.ndarray
+    stress: np.ndarray | None = None
 
 
 class BiasedCalculator(Calculator):
@@ -111,6 +137,23 @@ class BiasedCalculator(Calculator):
         self._history = TauHistory()
         self.reset()
 
+    def evaluated(self, atoms: Atoms) -> Evaluated | None:
+        """The last evaluation as numbers; None where it is not that of ``atoms``."""
+        found = self._prediction
+        if found is None or self.check_state(atoms):
+            return None
+        forces, stress = found.biased_forces, self.results.get("stress")
+        return Evaluated(found.energy, found.energy_std, found.tau, forces, stress)
+
+    def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
+        """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
+        self.forget()
+        if known is not None:
+            self.atoms = atoms.copy()
+            biased = Response(known.forces, known.stress)
+            self._prediction = self._joined(known.energy, known.energy_std, known.tau, biased)
+            self._set_results(known.energy - known.tau * known.energy_std, biased)
+
     @property
     def tau(self) -> float:
         """Strength of the bias that the next evaluation will use."""
@@ -192,13 +235,25 @@ class BiasedCalculator(Calculator):
             parts = None
             biased = found.combined(-tau * slope)
             self._evaluation = found
-            self._prediction = self._joined(found, sigma, tau, biased, slope)
+            self._prediction = self._joined(found.energy, sigma, tau, biased, found)
         if repeated is None:
             self._remember(parts if due else None)
-        energy = found.energy - tau * sigma
+        self._set_results(found.energy - tau * sigma, biased)
+
+    def _set_results(self, energy: float, biased: Response) -> None:
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
+
+    def energy_change(self, atoms: Atoms) -> float:
+        """Biased energy of another configuration less that of the last evaluation, eV.
+
+        Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
+        and the running averages of tau stay as they are.
+        """
+        found = self._evaluator.evaluate(atoms, False)
+        sigma = np.sqrt(self._surrogate.posterior.variance(found.phi) + SIGMA_FLOOR**2)
+        return float(found.energy - self.prediction.tau * sigma - self.results["energy"])
 
     @property
     def _history_due(self) -> bool:
@@ -220,7 +275,7 @@ class BiasedCalculator(Calculator):
         )
 
     def _separated(self, energy: float, sigma: float, tau: float, parts: Parts) -> Prediction:
-        bias = parts.sigma.scaled(-tau)
+        bias, atoms = parts.sigma.scaled(-tau), self.atoms.copy()
         return Prediction(
             energy=energy,
             forces=parts.unbiased.forces,
@@ -230,27 +285,39 @@ class BiasedCalculator(Calculator):
             bias_stress=None if parts.unbiased.stress is None else bias.stress,
             energy_std=sigma,
             tau=tau,
-            _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
+            _uncertainty=_deferred(self._surrogate, atoms),
             _sigma_forces=parts.sigma.forces,
-            _search=self._search(self.atoms.copy()),
+            _search=self._search(atoms),
+            _judged=Judged(self._surrogate, atoms),
         )
 
     def _joined(
-        self, found: Evaluation, sigma: float, tau: float, biased: Response, slope: np.ndarray
+        self,
+        energy: float,
+        sigma: float,
+        tau: float,
+        biased: Response,
+        found: Evaluation | None = None,
     ) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(found)
+        evaluator, posterior, atoms = self._evaluator, self._surrogate.posterior, self.atoms.copy()
+        alive = (lambda: None) if found is None else weakref.ref(found)
 
         def take_apart() -> Parts:
-            one = alive()
-            if one is None:
-                one = evaluator.evaluate(atoms, False)
-            of_sigma = one.of_features(slope)
+            one = alive() or evaluator.evaluate(atoms, False)
+            direction, _ = posterior.covariance_times(one.phi)
+            of_sigma = one.of_features(direction / sigma)
             return Parts(biased.plus(tau, of_sigma), of_sigma)
 
-        uncertainty = _deferred(self._surrogate, atoms)
         return JoinedPrediction(
-            found.energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+            energy,
+            sigma,
+            tau,
+            biased,
+            take_apart,
+            _deferred(self._surrogate, atoms),
+            self._search(atoms),
+            Judged(self._surrogate, atoms),
         )
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:

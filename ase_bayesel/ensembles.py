@@ -159,7 +159,7 @@ class NPT:
             pressure_au=pressure,
             tdamp=self.thermostat_fs * units.fs,
             pdamp=self.barostat_fs * units.fs,
-            **({"mask": self.axes} if self.cell == "axes" else {}),
+            **({"mask": np.array(self.axes)} if self.cell == "axes" else {}),
         )
 
 

@@ -49,6 +49,10 @@ class TimeLimitError(CommandError):
     """An external program was stopped because its time was up."""
 
 
+class WorkerError(BayeselError):
+    """The processes that advance walkers cannot be reached, or are lost again and again."""
+
+
 class RefitError(BayeselError):
     """The potential could not be refitted; the last good model is still in place."""
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
 from .errors import BayeselError, StoreError
+from .structures import write_frames
 
 DAMAGE = (
     OSError,
@@ -46,7 +46,7 @@ def extxyz_bytes(frames: Sequence[Atoms]) -> bytes:
     if not frames:
         return b""
     text = io.StringIO()
-    write(text, list(frames), format="extxyz")
+    write_frames(text, frames)
     return text.getvalue().encode()
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
 from .force_uncertainty import LeadingForce, leading_force
-from .surrogate import Uncertainty
+from .surrogate import Surrogate, Uncertainty
 
 
 class once:
@@ -55,6 +56,13 @@ class Parts(NamedTuple):
     sigma: Response
 
 
+class Judged(NamedTuple):
+    """A structure and the surrogate that judged it."""
+
+    surrogate: Surrogate
+    atoms: Atoms
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One evaluation of a `BiasedCalculator`, taken apart; eV and A.
@@ -83,6 +91,7 @@ class Prediction:
     _uncertainty: Callable[[], Uncertainty]
     _sigma_forces: np.ndarray | None = None
     _search: Callable[[np.ndarray], LeadingForce] | None = None
+    _judged: Judged | None = None
 
     @property
     def separated(self) -> bool:
@@ -132,10 +141,31 @@ class Prediction:
             raise RuntimeError("this prediction was made without the gradient of sigma_E")
         return np.linalg.norm(self._sigma_forces, axis=1)
 
-    @property
+    @once
     def stress_std(self) -> np.ndarray | None:
-        """``(6,)`` eV/A^3, None without three periodic directions."""
+        """``(6,)`` eV/A^3, None without three periodic directions; exact.
+
+        Costs no full Jacobian where `leading_force` has to search.
+        """
+        if self.searched:
+            return self._of.surrogate.stress_std(self._of.atoms)
         return self.uncertainty.stress
+
+    @once
+    def local_energy_std(self) -> np.ndarray:
+        """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV."""
+        return self._of.surrogate.local_energy_std(self._of.atoms)
+
+    @once
+    def information_gain(self) -> float:
+        """What a label of this structure would add to log det Sigma^-1 (Eq. 4), no unit."""
+        return self._of.surrogate.information_gain(self._of.atoms)
+
+    @property
+    def _of(self) -> Judged:
+        if self._judged is None:
+            raise RuntimeError("this prediction was made without its surrogate")
+        return self._judged
 
 
 class JoinedPrediction(Prediction):
@@ -153,6 +183,7 @@ class JoinedPrediction(Prediction):
         take_apart: Callable[[], Parts],
         uncertainty: Callable[[], Uncertainty],
         search: Callable[[np.ndarray], LeadingForce] | None,
+        judged: Judged | None = None,
     ) -> None:
         known = {
             "energy": energy,
@@ -161,6 +192,7 @@ class JoinedPrediction(Prediction):
             "tau": tau,
             "_uncertainty": uncertainty,
             "_search": search,
+            "_judged": judged,
             "_biased": biased,
             "_take_apart": take_apart,
         }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms, FixCartesian, dict2constraint
 from ase.io import iread, read, write
+from ase.io.jsonio import decode, encode
 from ase.stress import voigt_6_to_full_3x3_stress
 from matscipy.neighbours import neighbour_list
 from scipy.spatial import cKDTree
@@ -23,6 +26,10 @@ POSITION_DECIMALS = 8
 """Decimals of a position in extended XYZ; structures are identified to this precision."""
 
 PROPERTIES = ("energy", "forces", "virial")
+
+CONSTRAINTS_KEY = "bayesel_constraints"
+"""Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
+and FixCartesian, as ASE's dictionaries."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def read_frames(path: str | PathLike) -> list[Atoms]:
     if not frames:
         raise StructureError(f"{path}: holds no structure")
     for number, atoms in enumerate(frames):
-        check_structure(atoms, f"{path}, frame {number}")
+        _check_read(atoms, f"{path}, frame {number}")
     return list(frames)
 
 
@@ -87,7 +94,7 @@ def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
             return
         except Exception as error:  # ASE's readers raise anything from KeyError to their own
             raise StructureError(f"{path}, frame {number}: cannot be read ({error})") from error
-        check_structure(atoms, f"{path}, frame {number}")
+        _check_read(atoms, f"{path}, frame {number}")
         yield atoms
         number += 1
 
@@ -101,9 +108,36 @@ def _existing(path: str | PathLike) -> Path:
     return path
 
 
-def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
-    """Write extended XYZ."""
-    write(path, list(frames), format="extxyz")
+def write_frames(path: str | Path | TextIO, frames: Sequence[Atoms]) -> None:
+    """Write extended XYZ, with all constraints: see `CONSTRAINTS_KEY`."""
+    write(path, [_with_constraints(atoms) for atoms in frames], format="extxyz")
+
+
+def _with_constraints(atoms: Atoms) -> Atoms:
+    """The structure, with constraints that extended XYZ would lose in its comment line."""
+    if all(isinstance(c, FixAtoms | FixCartesian) for c in atoms.constraints):
+        return atoms
+    try:
+        described = json.loads(encode([c.todict() for c in atoms.constraints]))
+    except (AttributeError, NotImplementedError, TypeError) as error:
+        names = ", ".join(type(c).__name__ for c in atoms.constraints)
+        raise StructureError(f"a constraint cannot be written to a file ({names})") from error
+    out = atoms.copy()
+    out.calc = atoms.calc
+    out.set_constraint()
+    out.info[CONSTRAINTS_KEY] = described
+    return out
+
+
+def _check_read(atoms: Atoms, where: str) -> None:
+    """`check_structure`, and the constraints that the comment line holds."""
+    described = atoms.info.pop(CONSTRAINTS_KEY, None)
+    if described is not None:
+        try:
+            atoms.set_constraint([dict2constraint(d) for d in decode(json.dumps(described))])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
+    check_structure(atoms, where)
 
 
 def check_structure(atoms: Atoms, where: str) -> None:

@@ -36,19 +36,20 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "moves",
     "ramps",
     "integrators",
     "ensembles",
     "driver",
     "walkers",
+    "files",
+    "recording",
+    "generation",
     "explore",
     "processes",
     "refit",
     "labelling",
     "answers",
-    "files",
-    "generation",
-    "recording",
     "store",
     "sections",
     "config",
@@ -56,6 +57,8 @@ ROOMS = [
     "build_md",
     "inputs",
     "models",
+    "thresholds",
+    "exploration",
     "campaign",
     "report",
     "check",
@@ -64,7 +67,20 @@ ROOMS = [
     "pooling",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "pooling", "cli"}
+CONFIG_READERS = {
+    *(
+        "build",
+        "build_md",
+        "inputs",
+        "models",
+        "thresholds",
+        "exploration",
+        "campaign",
+        "check",
+        "pooling",
+        "cli",
+    )
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

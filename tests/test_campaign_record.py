@@ -43,11 +43,12 @@ def assert_same_records(one, other):
     assert one[1] == other[1]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Config of an undisturbed campaign, and how many events it had."""
-    config = write_campaign(tmp_path_factory.mktemp("whole"), CHANGES)
-    return config, sum(1 for _ in campaign(config).run())
+@pytest.fixture(scope="module", params=["lockstep", "turns"])
+def finished(request, tmp_path_factory):
+    """Config of an undisturbed campaign, how many events it had, and the changes in it."""
+    changes = CHANGES | {"explore.mode": request.param}
+    config = write_campaign(tmp_path_factory.mktemp("whole"), changes)
+    return config, sum(1 for _ in campaign(config).run()), changes
 
 
 def test_every_step_is_logged_once(finished):
@@ -90,16 +91,16 @@ def test_trajectories(finished):
 
 
 def test_left_at_any_event_and_taken_up_again(finished, tmp_path):
-    config, n_events = finished
-    for number, count in enumerate(range(3, n_events, n_events // 3)):
-        ours = write_campaign(tmp_path / str(number), CHANGES)
+    config, n_events, changes = finished
+    for number, count in enumerate(range(n_events // 4, n_events, n_events // 3)):
+        ours = write_campaign(tmp_path / str(number), changes)
         list(islice(campaign(ours).run(), count))
         list(campaign(ours).run())
         assert_same_records(records(ours), records(config))
 
 
 def test_killed_and_run_again(finished, tmp_path):
-    ours = write_campaign(tmp_path, CHANGES)
+    ours = write_campaign(tmp_path, finished[2])
     code = "from ase_bayesel.cli import app; app()"
     command = [sys.executable, "-c", code, "run", str(ours), "--dir", str(tmp_path / "campaign")]
     places = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], os.environ.get("PYTHONPATH", "")])

@@ -6,7 +6,7 @@ Nothing is evaluated for either: they hold what the MD has at hand.
 """
 
 from .log import StepLog, read_log
-from .recorder import Record, Recorder, RoundRecorder, Tape, recorded
+from .recorder import Record, Recorder, Recording, RoundRecorder, Tape, recorded
 from .steps import LOG_DTYPE, log_row, recorded_frame
 from .trajectory import TrajectoryFile
 
@@ -14,6 +14,7 @@ __all__ = [
     "LOG_DTYPE",
     "Record",
     "Recorder",
+    "Recording",
     "RoundRecorder",
     "StepLog",
     "Tape",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +20,20 @@ from .trajectory import TrajectoryFile
 class Record:
     """What is to be written of some steps: ``rows (n,)`` of the log, frames of the trajectory."""
 
-    rows: np.ndarray
-    frames: tuple[Atoms, ...]
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, LOG_DTYPE))
+    frames: tuple[Atoms, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is recorded of walkers: frames every ``interval`` steps, None for none; and a log."""
+
+    interval: int | None = None
+    log: bool = False
+
+    def tape(self, walker: int, first_step: int) -> Tape:
+        """For the steps of a walker from ``first_step`` on."""
+        return Tape(self, walker, first_step)
 
 
 class Tape:
@@ -29,20 +41,16 @@ class Tape:
 
     Parameters
     ----------
-    interval
-        Steps between frames; None for no frames.
-    log
-        Whether to take up rows.
+    recording
+        What is taken up.
     walker
         Its number, which frames and rows carry.
     first_step
         Of the iteration over the walker. Its frame there, at 0 alone, was not taken up before.
     """
 
-    def __init__(
-        self, interval: int | None, log: bool, walker: int = 0, first_step: int = 0
-    ) -> None:
-        self._interval, self._log, self._walker = interval, log, walker
+    def __init__(self, recording: Recording, walker: int = 0, first_step: int = 0) -> None:
+        self._recording, self._walker = recording, walker
         self._known = last_recorded(first_step)
         self._rows: list[np.ndarray] = []
         self._frames: list[Atoms] = []
@@ -51,10 +59,10 @@ class Tape:
         """Take up a step. A stopped walker shows a frame that is there already."""
         if step.step <= self._known:
             return
-        if self._log:
+        if self._recording.log:
             self._rows.append(log_row(step, self._walker))
-        due = self._interval is not None and step.step % self._interval == 0
-        if due and step.status == "running":
+        interval = self._recording.interval
+        if interval is not None and step.step % interval == 0 and step.status == "running":
             self._frames.append(recorded_frame(step, self._walker))
 
     def take(self) -> Record:
@@ -105,7 +113,7 @@ class Recorder:
         self._trajectory = None if trajectory is None else TrajectoryFile(trajectory, last)
         self._log = None if log is None else StepLog(log, None if last is None else {walker: last})
         every = None if trajectory is None else interval
-        self._tape = Tape(every, log is not None, walker, resume_at or 0)
+        self._tape = Tape(Recording(every, log is not None), walker, resume_at or 0)
 
     def add(self, step: WalkerStep) -> None:
         """Record a step."""
@@ -155,33 +163,27 @@ class RoundRecorder:
     ----------
     folder
         Of the round.
-    interval
-        Steps between frames; None for no trajectories.
-    log
-        Whether to log every step.
+    recording
+        What is recorded.
     steps
         The step at which each walker goes on; what is recorded beyond is removed.
     """
 
-    def __init__(self, folder: Path, interval: int | None, log: bool, steps: Sequence[int]) -> None:
-        self._interval = interval
+    def __init__(self, folder: Path, recording: Recording, steps: Sequence[int]) -> None:
+        self._recording = recording
         last = [last_recorded(step) for step in steps]
-        self._log = StepLog(folder / "log", dict(enumerate(last))) if log else None
+        self._log = StepLog(folder / "log", dict(enumerate(last))) if recording.log else None
         self._trajectories = [
             TrajectoryFile(folder / f"trajectory_{walker}.xyz", step)
             for walker, step in enumerate(last)
-            if interval is not None
+            if recording.interval is not None
         ]
-
-    def tape(self, walker: int, first_step: int) -> Tape:
-        """For the steps of a walker from ``first_step`` on."""
-        return Tape(self._interval, self._log is not None, walker, first_step)
 
     def watch(
         self, walker: int, first_step: int, steps: Iterable[WalkerStep]
     ) -> Iterator[WalkerStep]:
         """The same steps, each recorded before it is handed on."""
-        tape = self.tape(walker, first_step)
+        tape = self._recording.tape(walker, first_step)
         for step in steps:
             tape.add(step)
             self.write(walker, tape.take())

@@ -20,7 +20,7 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
-from .explore import ExploreConfig, GuardsConfig, TriggerConfig
+from .explore import ExploreConfig
 from .generation import (
     ChainConfig,
     DynamicsConfig,
@@ -40,13 +40,28 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
+from .overrides import Overrides
+from .triggers import (
+    CalibrationConfig,
+    CombinedConfig,
+    GuardsConfig,
+    PickConfig,
+    SingleConfig,
+    TriggerConfig,
+    single_triggers,
+)
+from .walkers import WorkersConfig
 
 __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
     "BussiConfig",
+    "CalibrationConfig",
+    "CellMoveConfig",
     "ChainConfig",
+    "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
@@ -63,9 +78,12 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "MoveConfig",
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
+    "Overrides",
+    "PickConfig",
     "PoolConfig",
     "PotentialConfig",
     "PressureSchedule",
@@ -73,11 +91,15 @@ __all__ = [
     "RefitConfig",
     "ScreenConfig",
     "Section",
+    "SingleConfig",
     "StopConfig",
     "SurrogateConfig",
+    "SwapMoveConfig",
     "TBLiteConfig",
     "TauRelSchedule",
     "TemperatureSchedule",
     "TriggerConfig",
     "WeightsConfig",
+    "WorkersConfig",
+    "single_triggers",
 ]

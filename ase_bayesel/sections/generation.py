@@ -16,8 +16,8 @@ from pydantic import (
 from .base import InputPath, Section
 from .data import DataConfig
 from .ensembles import EnsembleConfig, LangevinConfig, PressureSchedule, TemperatureSchedule
-from .explore import GuardsConfig
 from .models import DescriptorConfig, PotentialConfig
+from .triggers import GuardsConfig
 
 Several = Field(min_length=1)
 Repeat = tuple[PositiveInt, PositiveInt]
