@@ -34,6 +34,10 @@ class BiasTerms(NamedTuple):
     strength: float
 
 
+NO_BIAS = BiasTerms(0.0, 0.0, 0.0)
+"""The terms without a bias."""
+
+
 @dataclass(frozen=True)
 class Bias:
     """What `Deviation` and `Variance` share: E_b = E - tau s(x) U(phi_w).

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ase import Atoms
 
-from .build import build_guards, build_trigger
+from .build import build_guards, build_trigger, uncalibrated
 from .config import validate_config
+from .driver import check_moves
 from .ensembles import NPT, NVE, Bussi, Ensemble, Langevin, NoseHooverChain, check_ensemble
 from .errors import ConfigError
-from .sections import EnsembleConfig, ExploreConfig, Overrides
+from .moves import CellMove, Move, SwapMove
+from .sections import CellMoveConfig, EnsembleConfig, ExploreConfig, MoveConfig, Overrides
 
 ENSEMBLES: dict[str, type[Ensemble]] = {
     "nve": NVE,
@@ -28,6 +31,19 @@ OVERRIDES_KEY = "bayesel"
 def build_ensemble(config: EnsembleConfig) -> Ensemble:
     """The ensemble that a config describes."""
     return ENSEMBLES[config.kind](**config.model_dump(exclude={"kind"}))
+
+
+def build_moves(moves: Sequence[MoveConfig]) -> tuple[Move, ...]:
+    """The Monte Carlo moves that a config describes."""
+    return tuple(_build_move(move) for move in moves)
+
+
+def _build_move(move: MoveConfig) -> Move:
+    options = move.model_dump(exclude={"kind"})
+    if isinstance(move, CellMoveConfig):
+        return CellMove(**options)
+    elements = None if move.elements is None else tuple(move.elements)
+    return SwapMove(**{**options, "elements": elements})
 
 
 def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
@@ -67,8 +83,17 @@ def _overrides(atoms: Atoms, where: str) -> Overrides:
     return validate_config(raw, where, schema=Overrides)
 
 
-def walker_options(explore: ExploreConfig, start: Atoms, where: str = "structure") -> dict:
-    """Keyword arguments of `run_walker` for a start, its own settings included."""
+def walker_options(
+    explore: ExploreConfig,
+    start: Atoms,
+    where: str = "structure",
+    calibrated: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Keyword arguments of `run_walker` for a start, its own settings included.
+
+    ``calibrated`` are the thresholds that the config does not give as numbers.
+    """
+    own = overrides_of(start, where)
     return {
         "n_steps": explore.steps,
         "temperature_K": explore.temperature_K,
@@ -76,26 +101,30 @@ def walker_options(explore: ExploreConfig, start: Atoms, where: str = "structure
         "tau_rel": explore.tau_rel,
         "timestep_fs": explore.timestep_fs,
         "ensemble": build_ensemble(explore.ensemble),
-        "triggers": [build_trigger(explore)],
-        "guards": build_guards(explore),
+        "moves": build_moves(explore.moves),
+        "triggers": own.get("triggers") or [build_trigger(explore, calibrated)],
+        "guards": build_guards(explore).against(start),
         "max_rollbacks": explore.max_rollbacks,
         "check_interval": explore.check_interval,
-        **overrides_of(start, where),
+        **own,
     }
 
 
 def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
-    """Check that a start's own settings, constraints and ensemble go together.
+    """Check that a start's own settings, constraints, ensemble and moves go together.
 
     Raises
     ------
     BayeselError
         Beginning with ``where``.
     """
-    options = walker_options(explore, start, where)
+    later = [1.0] * len(uncalibrated(explore))
+    options = walker_options(explore, start, where, later)
     if explore.tau is not None and options["tau_rel"] is not None:
         raise ConfigError(
             f"{where}, info[{OVERRIDES_KEY!r}]: tau_rel has no effect on a fixed explore.tau; "
             "give explore.tau_rel instead"
         )
-    check_ensemble(options["ensemble"], start, options["pressure_GPa"] is not None, where)
+    pressure_given = options["pressure_GPa"] is not None
+    check_ensemble(options["ensemble"], start, pressure_given, where)
+    check_moves(options["moves"], options["ensemble"], start, pressure_given, where)

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -14,12 +13,12 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from .bias import SIGMA_FLOOR, Bias, BiasTerms, Deviation, TauHistory, TauRule, atom_weights
 from .descriptors.base import JointDescriptor
-from .evaluation import Evaluation, choose_evaluator
+from .evaluation import EVALUATION_ERRORS, Evaluation, choose_evaluator, weighed
 from .force_uncertainty import ForceSearch, LeadingForce
-from .prediction import JoinedPrediction, Parts, Prediction, Response
+from .prediction import Evaluated, JoinedPrediction, Judged, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
-__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
+__all__ = ["EVALUATION_ERRORS", "SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
 
 
 class BiasedCalculator(Calculator):
@@ -117,6 +116,23 @@ class BiasedCalculator(Calculator):
         self._history = TauHistory()
         self.reset()
 
+    def evaluated(self, atoms: Atoms) -> Evaluated | None:
+        """The last evaluation as numbers; None where it is not that of ``atoms``."""
+        found = self._prediction
+        if found is None or self.check_state(atoms):
+            return None
+        forces, stress = found.biased_forces, self.results.get("stress")
+        return Evaluated(found.energy, found.energy_std, found.tau, found.terms, forces, stress)
+
+    def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
+        """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
+        self.forget()
+        if known is not None:
+            self.atoms = atoms.copy()
+            biased = Response(known.forces, known.stress)
+            self._prediction = self._joined(known, biased)
+            self._set_results(known.energy + known.terms.energy, biased)
+
     @property
     def bias(self) -> Bias:
         """The kind of bias, its region and its energy limit."""
@@ -192,41 +208,50 @@ class BiasedCalculator(Calculator):
         tau = self.tau if repeated is None else repeated.tau
         self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
-        posterior, weights = self._surrogate.posterior, atom_weights(self._bias.region, self.atoms)
+        weights = atom_weights(self._bias.region, self.atoms)
         found = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
-        direction, variance = posterior.covariance_times(found.phi)
-        sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
-        of_sigma = direction / sigma
-        if weights is not None:
-            direction, variance = posterior.covariance_times(found.region)
-        level, factor = self._bias.level(variance)
-        slope = factor * direction
+        seen = weighed(found, self._bias, self._surrogate.posterior)
         if self._history.start_energy is None:
             self._history = replace(self._history, start_energy=found.energy)
         due = repeated is None and self._history_due
         parts = None
         if due or self.separate or not self._evaluator.joined:
-            parts = found.parts(slope)
+            parts = found.parts(seen.slope)
             if due and self.rule is not None:
                 peak = np.linalg.norm(parts.level.forces, axis=1).max()
                 tau = min(tau, self.rule.limit(float(peak)))
-        rise = found.energy - self._history.start_energy
-        terms = self._bias.terms(tau, level, rise, len(self.atoms))
-        one = _Biased(found, weights, sigma, of_sigma, slope, 1.0 / (factor * sigma), tau, terms)
+        terms = self._terms(found.energy, seen.level, tau, len(self.atoms))
         if parts is not None:
-            bias = parts.bias(terms)
-            biased = parts.unbiased.plus(1.0, bias)
-            self._prediction = self._separated(one, parts, bias)
+            biased = parts.unbiased.plus(1.0, parts.bias(terms))
+            self._prediction = self._separated(found.energy, seen.sigma, tau, terms, parts)
         else:
-            biased = found.combined(1.0 + terms.of_energy, -terms.strength * slope)
+            biased = found.combined(1.0 + terms.of_energy, -terms.strength * seen.slope)
             self._evaluation = found
-            self._prediction = self._joined(one, biased)
+            known = Evaluated(found.energy, seen.sigma, tau, terms, *biased)
+            self._prediction = self._joined(known, biased, found)
         if repeated is None:
             self._remember(parts if due else None, weights)
-        energy = found.energy + terms.energy
+        self._set_results(found.energy + terms.energy, biased)
+
+    def _terms(self, energy: float, level: float, tau: float, n_atoms: int) -> BiasTerms:
+        start = self._history.start_energy
+        return self._bias.terms(tau, level, 0.0 if start is None else energy - start, n_atoms)
+
+    def _set_results(self, energy: float, biased: Response) -> None:
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
+
+    def energy_change(self, atoms: Atoms) -> float:
+        """Biased energy of another configuration less that of the last evaluation, eV.
+
+        Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
+        and the running averages of tau stay as they are.
+        """
+        found = self._evaluator.evaluate(atoms, False, atom_weights(self._bias.region, atoms))
+        seen = weighed(found, self._bias, self._surrogate.posterior)
+        terms = self._terms(found.energy, seen.level, self.prediction.tau, len(atoms))
+        return float(found.energy + terms.energy - self.results["energy"])
 
     @property
     def _history_due(self) -> bool:
@@ -248,75 +273,71 @@ class BiasedCalculator(Calculator):
             forces, gradient, self.rule, self._interval(self.rule), weights
         )
 
-    def _separated(self, one: _Biased, parts: Parts, bias: Response) -> Prediction:
-        atoms = self.atoms.copy()
+    def _separated(
+        self, energy: float, sigma: float, tau: float, terms: BiasTerms, parts: Parts
+    ) -> Prediction:
+        bias, atoms = parts.bias(terms), self.atoms.copy()
         return Prediction(
-            energy=one.found.energy,
+            energy=energy,
             forces=parts.unbiased.forces,
             stress=parts.unbiased.stress,
-            bias_energy=one.terms.energy,
+            bias_energy=terms.energy,
             bias_forces=bias.forces,
             bias_stress=bias.stress,
-            energy_std=one.sigma,
-            tau=one.tau,
+            energy_std=sigma,
+            tau=tau,
             _uncertainty=_deferred(self._surrogate, atoms),
-            _sigma_forces=partial(self._sigma_forces(one, atoms), parts),
+            _sigma_forces=partial(self._sigma_forces(sigma, atoms), parts),
             _search=self._search(atoms),
+            _judged=Judged(self._surrogate, atoms),
+            terms=terms,
         )
 
-    def _joined(self, one: _Biased, biased: Response) -> Prediction:
+    def _joined(
+        self, known: Evaluated, biased: Response, found: Evaluation | None = None
+    ) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(one.found)
-        terms, slope, weights = one.terms, one.slope, one.weights
+        evaluator, posterior, atoms = self._evaluator, self._surrogate.posterior, self.atoms.copy()
+        alive = (lambda: None) if found is None else weakref.ref(found)
+        bias, terms = self._bias, known.terms
 
         def take_apart() -> Parts:
-            found = alive()
-            if found is None:
-                found = evaluator.evaluate(atoms, False, weights)
-            level = found.of_features(slope)
+            one = alive() or evaluator.evaluate(atoms, False, atom_weights(bias.region, atoms))
+            level = one.of_features(weighed(one, bias, posterior).slope)
             unbiased = biased.plus(terms.strength, level).scaled(1.0 / (1.0 + terms.of_energy))
             return Parts(unbiased, level)
 
         return JoinedPrediction(
-            one.found.energy,
-            one.sigma,
-            one.tau,
+            known.energy,
+            known.energy_std,
+            known.tau,
             terms,
             biased,
             take_apart,
-            self._sigma_forces(one, atoms),
+            self._sigma_forces(known.energy_std, atoms),
             _deferred(self._surrogate, atoms),
             self._search(atoms),
+            Judged(self._surrogate, atoms),
         )
 
-    def _sigma_forces(self, one: _Biased, atoms: Atoms) -> Callable[[Parts], np.ndarray]:
+    def _sigma_forces(self, sigma: float, atoms: Atoms) -> Callable[[Parts], np.ndarray]:
         """Minus the gradient of sigma_E of the whole structure, from the parts or from a pass."""
-        evaluator, of_sigma, ratio = self._evaluator, one.of_sigma, one.sigma_over_level
-        if one.weights is None:
-            return lambda parts: ratio * parts.level.forces
-        return lambda parts: evaluator.evaluate(atoms, False).of_features(of_sigma).forces
+        evaluator, posterior = self._evaluator, self._surrogate.posterior
+        if self._bias.region is None:
+            _, factor = self._bias.level(sigma**2 - SIGMA_FLOOR**2)
+            return lambda parts: parts.level.forces / (factor * sigma)
+
+        def from_a_pass(_: Parts) -> np.ndarray:
+            one = evaluator.evaluate(atoms, False)
+            return one.of_features(weighed(one, Deviation(), posterior).slope).forces
+
+        return from_a_pass
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:
         descriptor, posterior = self._surrogate.descriptor, self._surrogate.posterior
         if self.force_search is None or not isinstance(descriptor, JointDescriptor):
             return None
         return partial(self.force_search, descriptor, posterior, atoms)
-
-
-class _Biased(NamedTuple):
-    """One evaluation with its bias.
-
-    ``of_sigma`` is the derivative of sigma_E by phi, ``slope`` that of U by the region's row.
-    """
-
-    found: Evaluation
-    weights: np.ndarray | None
-    sigma: float
-    of_sigma: np.ndarray
-    slope: np.ndarray
-    sigma_over_level: float
-    tau: float
-    terms: BiasTerms
 
 
 def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:

@@ -7,21 +7,38 @@ once, from the MLIP and the descriptor (`choose_evaluator`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorError,
+    PropertyNotImplementedError,
+)
 
 from . import gathering
+from .bias import SIGMA_FLOOR, Bias
 from .descriptors.base import (
     Descriptor,
     EnergyAndFeatures,
     Gradient,
     JointDescriptor,
 )
+from .errors import BayeselError
+from .posterior import Posterior
 from .prediction import Parts, Response
 from .surrogate import Surrogate, SurrogateCalculator
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 class Evaluation(Protocol):
@@ -46,6 +63,24 @@ class Evaluation(Protocol):
     def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
         """Forces and stress of ``energy_weight`` times the MLIP's energy + cotangent . region."""
         ...
+
+
+class Weighed(NamedTuple):
+    """sigma_E of a structure, the level U of its bias, and U's gradient by the region's row."""
+
+    sigma: float
+    level: float
+    slope: np.ndarray
+
+
+def weighed(found: Evaluation, bias: Bias, posterior: Posterior) -> Weighed:
+    """What a posterior makes of an evaluation."""
+    direction, variance = posterior.covariance_times(found.phi)
+    sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
+    if found.region is not found.phi:
+        direction, variance = posterior.covariance_times(found.region)
+    level, factor = bias.level(variance)
+    return Weighed(sigma, level, factor * direction)
 
 
 class Evaluator(Protocol):

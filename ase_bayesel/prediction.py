@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
-from .bias import BiasTerms
+from .bias import NO_BIAS, BiasTerms
 from .force_uncertainty import LeadingForce, leading_force
-from .surrogate import Uncertainty
+from .surrogate import Surrogate, Uncertainty
 
 
 class once:
@@ -64,6 +65,29 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """Numbers of one evaluation.
+
+    ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
+    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface.
+    """
+
+    energy: float
+    energy_std: float
+    tau: float
+    terms: BiasTerms
+    forces: np.ndarray
+    stress: np.ndarray | None = None
+
+
+class Judged(NamedTuple):
+    """A structure and the surrogate that judged it."""
+
+    surrogate: Surrogate
+    atoms: Atoms
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One evaluation of a `BiasedCalculator`, taken apart; eV and A.
 
@@ -78,6 +102,8 @@ class Prediction:
         sigma_E of the whole structure with its floor, eV, whatever the bias looks at.
     tau
         The strength used in this evaluation.
+    terms
+        What the gradient of the biased energy is made of.
     """
 
     energy: float
@@ -91,6 +117,8 @@ class Prediction:
     _uncertainty: Callable[[], Uncertainty]
     _sigma_forces: Callable[[], np.ndarray] | None = None
     _search: Callable[[np.ndarray], LeadingForce] | None = None
+    _judged: Judged | None = None
+    terms: BiasTerms = NO_BIAS
 
     @property
     def separated(self) -> bool:
@@ -111,6 +139,11 @@ class Prediction:
     def force_std(self) -> np.ndarray:
         """``(n_atoms,)`` length of each atom's force deviation, eV/A."""
         return self.uncertainty.forces
+
+    @property
+    def known_force_std(self) -> np.ndarray | None:
+        """`force_std` if somebody has asked for the exact deviations already, else None."""
+        return self.force_std if "uncertainty" in self.__dict__ else None
 
     @property
     def searched(self) -> bool:
@@ -138,10 +171,31 @@ class Prediction:
             raise RuntimeError("this prediction was made without the gradient of sigma_E")
         return np.linalg.norm(self._sigma_forces(), axis=1)
 
-    @property
+    @once
     def stress_std(self) -> np.ndarray | None:
-        """``(6,)`` eV/A^3, None without three periodic directions."""
+        """``(6,)`` eV/A^3, None without three periodic directions; exact.
+
+        Costs no full Jacobian where `leading_force` has to search.
+        """
+        if self.searched:
+            return self._of.surrogate.stress_std(self._of.atoms)
         return self.uncertainty.stress
+
+    @once
+    def local_energy_std(self) -> np.ndarray:
+        """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV."""
+        return self._of.surrogate.local_energy_std(self._of.atoms)
+
+    @once
+    def information_gain(self) -> float:
+        """What a label of this structure would add to log det Sigma^-1 (Eq. 4), no unit."""
+        return self._of.surrogate.information_gain(self._of.atoms)
+
+    @property
+    def _of(self) -> Judged:
+        if self._judged is None:
+            raise RuntimeError("this prediction was made without its surrogate")
+        return self._judged
 
 
 class JoinedPrediction(Prediction):
@@ -161,6 +215,7 @@ class JoinedPrediction(Prediction):
         sigma_forces: Callable[[Parts], np.ndarray],
         uncertainty: Callable[[], Uncertainty],
         search: Callable[[np.ndarray], LeadingForce] | None,
+        judged: Judged | None = None,
     ) -> None:
         known = {
             "energy": energy,
@@ -169,7 +224,8 @@ class JoinedPrediction(Prediction):
             "tau": tau,
             "_uncertainty": uncertainty,
             "_search": search,
-            "_terms": terms,
+            "terms": terms,
+            "_judged": judged,
             "_biased": biased,
             "_take_apart": parts,
             "_of_parts": sigma_forces,
@@ -190,7 +246,7 @@ class JoinedPrediction(Prediction):
 
     @once
     def _bias(self) -> Response:
-        return self._parts.bias(self.__dict__["_terms"])
+        return self._parts.bias(self.terms)
 
     @once
     def forces(self) -> np.ndarray:  # type: ignore[override]

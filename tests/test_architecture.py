@@ -36,18 +36,21 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "moves",
     "ramps",
     "integrators",
     "ensembles",
     "heat",
     "driver",
     "walkers",
+    "files",
+    "recording",
+    "generation",
     "explore",
     "processes",
     "refit",
     "labelling",
     "answers",
-    "files",
     "store",
     "sections",
     "config",
@@ -55,14 +58,30 @@ ROOMS = [
     "build_md",
     "inputs",
     "models",
+    "thresholds",
+    "exploration",
     "campaign",
     "report",
     "check",
     "pool_report",
     "picking",
+    "pooling",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}
+CONFIG_READERS = {
+    *(
+        "build",
+        "build_md",
+        "inputs",
+        "models",
+        "thresholds",
+        "exploration",
+        "campaign",
+        "check",
+        "pooling",
+        "cli",
+    )
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 

@@ -159,6 +159,30 @@ def test_one_pass_and_two_give_the_same(mace_pair):
             assert_close(getattr(joined, name), getattr(separated, name), 1e-8)
 
 
+@pytest.mark.parametrize("name", BIASES)
+def test_the_price_of_a_move(make, name):
+    """What Monte Carlo moves ask for: a difference of biased energies."""
+    calculator = make(BIASES[name])
+    atoms, moved = begun(calculator, ALLOY), alloy("AlCuCuCu", 0.2, 3)
+    before = atoms.get_potential_energy()
+    change = calculator.energy_change(moved)
+    assert atoms.get_potential_energy() == before
+    assert change == pytest.approx(calculator.get_potential_energy(moved) - before, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_a_restored_evaluation(make, name):
+    one, other = make(BIASES[name]), make(BIASES[name])
+    atoms = begun(one, ALLOY)
+    forces = atoms.get_forces()
+    other.restore(ALLOY, one.evaluated(atoms))
+    np.testing.assert_array_equal(other.get_forces(ALLOY), forces)
+    assert other.get_potential_energy(ALLOY) == atoms.get_potential_energy()
+    for field in ("forces", "bias_forces", "force_std_bound"):
+        ours, theirs = getattr(other.prediction, field), getattr(one.prediction, field)
+        assert_close(ours, theirs, 1e-8)
+
+
 def test_a_cluster_and_an_mlip_without_stress(ace_surrogate):
     calculator = BiasedCalculator(
         Opaque(EMT()), ace_surrogate, 2.0, bias=Variance("Al", energy_limit=LIMIT)

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_
 from ase_bayesel.campaign import Ended
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import ThermostatWarning
-from ase_bayesel.explore import ExploreState, WalkerState
+from ase_bayesel.exploration import _watched
+from ase_bayesel.explore.state import ExploreState, WalkerState
 from ase_bayesel.heat import HeatCheck
 from ase_bayesel.models import load_model
 from ase_bayesel.walkers import WalkerStep
@@ -34,9 +36,14 @@ def saved(campaign):
     return campaign.store.load_exploration(1, starts)[0]
 
 
+@pytest.fixture(scope="module", params=["turns", "lockstep"])
+def changes(request):
+    return LIMITED | {"explore.mode": request.param}
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    campaign = opened(write_campaign(tmp_path_factory.mktemp("whole"), LIMITED))
+def whole(tmp_path_factory, changes):
+    campaign = opened(write_campaign(tmp_path_factory.mktemp("whole"), changes))
     assert isinstance(list(campaign.run())[-1], Ended)
     return campaign
 
@@ -51,9 +58,8 @@ def test_the_limit_counts_from_the_start_in_every_turn(whole):
         assert walker.driver.tau.start_energy == pytest.approx(energy, rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_left_and_taken_up(tmp_path, whole, seed):
-    config, rng, last = write_campaign(tmp_path, LIMITED), np.random.default_rng(seed), None
+def test_left_and_taken_up(tmp_path, whole, changes):
+    config, rng, last = write_campaign(tmp_path, changes), np.random.default_rng(3), None
     while not isinstance(last, Ended):
         running = opened(config).run()
         last = list(islice(running, int(rng.integers(3, 60))))[-1]
@@ -65,18 +71,18 @@ def test_left_and_taken_up(tmp_path, whole, seed):
         assert one.driver == other.driver
 
 
-def test_a_warning_shows_in_the_progress(tmp_path):
-    campaign = opened(write_campaign(tmp_path))
+def test_a_warning_shows_in_the_progress():
     walker = WalkerState(copper(0), np.random.default_rng(0).bit_generator.state)
     state = ExploreState((walker,))
     hot = DriverState(heat=replace(HeatCheck(), warning="mean temperature 999 K"))
+    setup = SimpleNamespace(plans=[SimpleNamespace(n_steps=10)])
 
     def turn():
         yield WalkerStep(1, copper(0), None, 300.0)
         yield WalkerStep(2, copper(0), None, 999.0, driver=hot)
         return state
 
-    details = [event.detail for event in campaign._watched(turn(), 1, state, 3)]
+    details = [event.detail for event in _watched(setup, 1, turn(), state, 3)]
     assert details == ["walker 0, 0/3 picks", "walker 0, 0/3 picks, mean temperature 999 K"]
 
 

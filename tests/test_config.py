@@ -153,7 +153,7 @@ def test_fixed_strength():
 @pytest.mark.parametrize("kind", ["force", "energy_per_atom"])
 def test_eps_belongs_to_the_relative_trigger(kind):
     trigger = {"kind": kind, "threshold": 0.1, "eps": 0.2}
-    assert "eps belongs to kind: relative_force" in refusal({"explore.trigger": trigger})
+    assert "explore.trigger.eps: Extra inputs" in refusal({"explore.trigger": trigger})
     del trigger["eps"]
     settings = campaign_settings({"explore.trigger": trigger})
     assert validate_config(settings, "").explore.trigger.kind == kind
