@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bias import TauRule
+    from .bias import Deviation, TauRule, Variance
     from .build_md import overrides_of
     from .calculator import BiasedCalculator
     from .campaign import Campaign
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .generation import generate_pool
     from .moves import CellMove, SwapMove
     from .pool import select
     from .posterior import Posterior
@@ -36,6 +37,7 @@ _ROOMS = {
     "Campaign": "campaign",
     "CampaignConfig": "config",
     "CellMove": "moves",
+    "Deviation": "bias",
     "DriverState": "driver",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
@@ -54,9 +56,11 @@ _ROOMS = {
     "Surrogate": "surrogate",
     "SwapMove": "moves",
     "TauRule": "bias",
+    "Variance": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
     "fit_surrogate": "fitting",
+    "generate_pool": "generation",
     "load_config": "config",
     "overrides_of": "build_md",
     "run_walker": "walkers",
@@ -73,6 +77,7 @@ __all__ = [
     "Campaign",
     "CampaignConfig",
     "CellMove",
+    "Deviation",
     "DriverState",
     "EnergyTrigger",
     "FeatureStore",
@@ -89,9 +94,11 @@ __all__ = [
     "Surrogate",
     "SwapMove",
     "TauRule",
+    "Variance",
     "WalkerStep",
     "Weights",
     "fit_surrogate",
+    "generate_pool",
     "load_config",
     "overrides_of",
     "run_walker",

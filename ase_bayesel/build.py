@@ -9,7 +9,7 @@ from pathlib import Path
 from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
-from .bias import TauRule
+from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
 from .errors import ConfigError
@@ -20,12 +20,14 @@ from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
     ACEConfig,
+    BiasConfig,
     CalibrationConfig,
     CombinedConfig,
     EngineConfig,
     ExploreConfig,
     MACEPotentialConfig,
     MACERefitConfig,
+    PoolConfig,
     SingleConfig,
     TriggerConfig,
     single_triggers,
@@ -60,7 +62,7 @@ def cpu_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def initial_potential(config: CampaignConfig) -> Path | None:
+def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
     """The file of the potential that the campaign starts from, if it has one.
 
     Raises
@@ -81,7 +83,7 @@ def initial_potential(config: CampaignConfig) -> Path | None:
     return model
 
 
-def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descriptor:
+def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
     """The descriptor of a round; ``potential`` is the file of the round's potential."""
     features = config.descriptor
     if isinstance(features, ACEConfig):
@@ -105,10 +107,13 @@ def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descript
     )
 
 
-def build_potential(config: CampaignConfig, model: Path | None, surrogate: Surrogate) -> Calculator:
+def build_potential(
+    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
+) -> Calculator:
     """The potential of a round: from its file, or the mean of the surrogate."""
     potential = config.potential
     if potential is None:
+        assert surrogate is not None
         return surrogate.calculator()
     if isinstance(potential, MACEPotentialConfig):
         from .descriptors.mace.loading import mace_calculator
@@ -143,7 +148,19 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
     """The rule behind ``tau_rel``; None if tau is fixed."""
     if explore.tau_rel is None:
         return None
-    return TauRule(value_at(explore.tau_rel, 0), explore.tau_delay, explore.tau_max)
+    return TauRule(
+        value_at(explore.tau_rel, 0),
+        explore.tau_delay,
+        explore.tau_max,
+        bias_force_max=explore.bias.force_max,
+        heat_max=explore.bias.heat_max,
+    )
+
+
+def build_bias(bias: BiasConfig) -> Bias:
+    """The kind of bias, its region and its energy limit."""
+    kind = {"deviation": Deviation, "variance": Variance}[bias.kind]
+    return kind(bias.elements, bias.energy_limit)
 
 
 def build_trigger(explore: ExploreConfig, calibrated: Sequence[float] = ()) -> Trigger:

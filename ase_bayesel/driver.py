@@ -13,6 +13,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from .bias import TauHistory
 from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
 from .errors import StructureError
+from .heat import HeatCheck
 from .moves import CellMove, Move, MoveState
 from .ramps import Schedule, value_at, values_of
 from .triggers import Guards
@@ -63,6 +64,8 @@ class DriverState:
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
         Running averages of the bias.
+    heat
+        Running averages of the temperature, where there is a thermostat.
     """
 
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class DriverState:
     rollbacks: int = 0
     frames: tuple[Frame, ...] = ()
     tau: TauHistory = TauHistory()
+    heat: HeatCheck = HeatCheck()
 
     def to_json(self) -> dict[str, Any]:
         """Only what JSON knows; numbers come back bit for bit."""
@@ -80,6 +84,7 @@ class DriverState:
             "rollbacks": self.rollbacks,
             "frames": frames,
             "tau": asdict(self.tau),
+            "heat": asdict(self.heat),
         }
 
     @classmethod
@@ -91,6 +96,7 @@ class DriverState:
             raw["rollbacks"],
             tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
             TauHistory(**raw["tau"]),
+            HeatCheck(**raw["heat"]),
         )
 
 
@@ -220,11 +226,16 @@ class Driver:
         frames = self.state.frames
         if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
             frames = (*frames, Frame.of(self.atoms))[-2:]
+        heat, history = self.state.heat, self.atoms.calc.history
+        if self._ensemble.thermostatted:
+            heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+            history = self.atoms.calc.history = replace(history, heat=heat.recent - 1.0)
         self.state = replace(
             self.state,
             variables=self._dynamics.variables,
             frames=frames,
-            tau=self.atoms.calc.history,
+            tau=history,
+            heat=heat,
         )
 
     def rewind(self, step: int) -> None:

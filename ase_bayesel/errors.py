@@ -59,3 +59,11 @@ class RefitError(BayeselError):
 
 class ValidationError(BayeselError):
     """A property cannot be computed: nothing came to rest, or a structure does not serve."""
+
+
+class GenerationError(BayeselError):
+    """A pool of candidate structures cannot be generated as it is asked for."""
+
+
+class ThermostatWarning(UserWarning):
+    """A thermostat does not keep its temperature: the bias, say, heats faster than it cools."""

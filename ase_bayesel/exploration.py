@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from .build import (
+    build_bias,
     build_force_search,
     build_pick_rule,
     build_tau_rule,
@@ -26,14 +27,16 @@ from .calculator import BiasedCalculator
 from .config import CampaignConfig
 from .driver import DriverState
 from .explore import ExploreState, explore_in_lockstep, start_exploration, take_turn
-from .explore.blocks import WalkerPlan, WalkerSetup
+from .explore.blocks import Arrival, WalkerPlan, WalkerSetup
 from .explore.local import LocalExecutor
 from .explore.lockstep import Executor
+from .explore.state import WalkerState
 from .models import Progress, load_model
+from .recording import Recording, RoundRecorder
 from .store import Store
 from .surrogate import Surrogate
 from .thresholds import calibrating
-from .triggers import LazyCheck
+from .triggers import LazyCheck, PickRule
 from .walkers import WalkerStep, run_walker
 
 SAVE_EVERY_S = 10.0
@@ -74,12 +77,14 @@ def explore_round(
         surrogate = replace(setup.surrogate, posterior=posterior)
     if len(state.picks) >= limit or not state.alive:
         return state
+    rule = build_pick_rule(config.explore)
+    saving = Saving(store, number, setup, [walker.step for walker in state.walkers])
     if config.explore.mode == "turns":
-        return (yield from _in_turns(config, store, number, setup, state, surrogate, limit))
+        return (yield from _in_turns(saving, setup, state, surrogate, limit, rule))
     with _executor(config, store, number, setup, starts) as executor:
-        rule = build_pick_rule(config.explore)
-        barriers = explore_in_lockstep(state, surrogate, setup, executor, limit, rule)
-        return (yield from _saved(store, number, setup, state, barriers, limit))
+        recorded = RecordedExecutor(executor, saving.recorder)
+        barriers = explore_in_lockstep(state, surrogate, setup, recorded, limit, rule)
+        return (yield from _saved(saving, setup, state, barriers, limit))
 
 
 def load_setup(
@@ -97,9 +102,11 @@ def load_setup(
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
             force_search=build_force_search(explore),
+            bias=build_bias(explore.bias),
         ),
         tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),
         explore.check_interval,
+        Recording(explore.trajectory_interval, explore.log),
     )
 
 
@@ -154,9 +161,38 @@ def _executor(
         yield executor
 
 
+class Saving:
+    """Saves a round: what its walkers did first, then the state that says so."""
+
+    def __init__(self, store: Store, number: int, setup: WalkerSetup, steps: Sequence[int]) -> None:
+        self.number, self._store = number, store
+        self.recorder = store.recorder(number, setup.recording, steps)
+
+    def save(self, state: ExploreState, surrogate: Surrogate, known: int) -> None:
+        """Save a state with picks beyond the ``known`` ones of the state before."""
+        self.recorder.flush(state.picks[known:])
+        self._store.save_exploration(self.number, state, surrogate.posterior)
+
+
+@dataclass(frozen=True)
+class RecordedExecutor:
+    """An executor whose walkers are recorded."""
+
+    executor: Executor
+    recorder: RoundRecorder
+
+    def advance(
+        self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
+    ) -> dict[int, Arrival]:
+        """All walkers at the barrier; see `explore.lockstep.Executor`."""
+        arrivals = self.executor.advance(walkers, barrier, surrogate)
+        for number, arrival in arrivals.items():
+            self.recorder.write(number, arrival.record)
+        return arrivals
+
+
 def _saved(
-    store: Store,
-    number: int,
+    saving: Saving,
     setup: WalkerSetup,
     state: ExploreState,
     barriers: Iterator[tuple[ExploreState, Surrogate]],
@@ -166,40 +202,41 @@ def _saved(
     total = sum(plan.n_steps for plan in setup.plans)
     last_save = time.monotonic()
     for after, surrogate in barriers:
-        picked = len(after.picks) > len(state.picks)
-        state = after
+        known, state = len(state.picks), after
+        picked = len(state.picks) > known
         if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
-            store.save_exploration(number, state, surrogate.posterior)
+            saving.save(state, surrogate, known)
             last_save = time.monotonic()
         alive = f"{len(state.living)} of {len(state.walkers)} walkers"
-        detail = f"{alive}, {len(state.picks)}/{limit} picks"
-        yield Progress(number, "explore", sum(w.step for w in state.walkers), total, detail)
+        warnings = [w.driver.heat.warning for w in state.walkers if w.driver is not None]
+        told = next((f", {warning}" for warning in warnings if warning), "")
+        detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
+        yield Progress(saving.number, "explore", sum(w.step for w in state.walkers), total, detail)
     return state
 
 
 def _in_turns(
-    config: CampaignConfig,
-    store: Store,
-    number: int,
+    saving: Saving,
     setup: WalkerSetup,
     state: ExploreState,
     surrogate: Surrogate,
     limit: int,
+    rule: PickRule,
 ) -> Generator[Progress, None, ExploreState]:
     """One walker after the other, each until it picks; returns the last state."""
     calculator = setup.make_calculator(surrogate)
-
-    rule = build_pick_rule(config.explore)
     while len(state.picks) < limit and state.alive:
-        start = partial(_in_turn, setup.plans[state.turn], calculator)
-        turn = take_turn(state, calculator, start, rule)
-        state = yield from _watched(setup, number, turn, state, limit)
-        store.save_exploration(number, state, calculator.surrogate.posterior)
+        start = partial(_in_turn, setup.plans[state.turn], saving.recorder, state.turn, calculator)
+        turn, known = take_turn(state, calculator, start, rule), len(state.picks)
+        state = yield from _watched(setup, saving.number, turn, state, limit)
+        saving.save(state, calculator.surrogate, known)
     return state
 
 
 def _in_turn(
     plan: WalkerPlan,
+    recorder: RoundRecorder,
+    number: int,
     calculator: BiasedCalculator,
     atoms: Atoms,
     rng: np.random.Generator,
@@ -207,9 +244,10 @@ def _in_turn(
     driver: DriverState | None,
 ) -> Iterator[WalkerStep]:
     """A walker's steps in its turn; see `explore.turns.StartWalker`."""
-    return plan.run(
+    steps = plan.run(
         atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
     )
+    return recorder.watch(number, first_step, steps)
 
 
 def _watched(
@@ -228,4 +266,5 @@ def _watched(
             step = next(turn)
         except StopIteration as end:
             return end.value
-        yield Progress(number, "explore", others + step.step, total, detail)
+        told = f"{detail}, {step.warning}" if step.warning else detail
+        yield Progress(number, "explore", others + step.step, total, told)

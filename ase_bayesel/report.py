@@ -29,6 +29,7 @@ def write_report(store: Store) -> Path:
     reports = [store.read_report(k) for k in range(store.completed_rounds())]
     figures = {
         "Uncertainty along the walkers": uncertainty_figure(store, len(reports)),
+        "Every step of the walkers": motion_figure(store, len(reports)),
         "Error against number of labels": error_figure(reports),
         "Parity on the test set after the last round": parity_figure(store, reports),
     }
@@ -92,6 +93,27 @@ def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
         panel.set(title=f"round {number}", xlabel="MD step")
     panels[0].set_ylabel("trigger criterion")
     panels[0].legend(fontsize="x-small")
+    return figure
+
+
+def motion_figure(store: Store, n_rounds: int) -> Figure | None:
+    """sigma_E and temperature at every step, one column a round, where there is a log."""
+    logs = [(k, store.read_log(k)) for k in range(1, n_rounds + 1)]
+    logs = [(k, rows) for k, rows in logs if len(rows)]
+    if not logs:
+        return None
+    figure = Figure(figsize=(3.2 * max(len(logs), 2), 4.8), layout="constrained")
+    panels = figure.subplots(2, len(logs), sharex="col", sharey="row", squeeze=False)
+    for (number, rows), column in zip(logs, panels.T, strict=True):
+        for walker in np.unique(rows["walker"]).tolist():
+            mine = rows[rows["walker"] == walker]
+            for panel, name in zip(column, ("energy_std", "temperature_K"), strict=True):
+                panel.plot(mine["step"], mine[name], lw=1, label=f"walker {walker}")
+        column[0].set(title=f"round {number}")
+        column[1].set(xlabel="MD step")
+    panels[0, 0].set_ylabel("sigma_E (eV)")
+    panels[1, 0].set_ylabel("temperature (K)")
+    panels[0, 0].legend(fontsize="x-small")
     return figure
 
 

@@ -7,6 +7,8 @@
     labels/<id>.failed.json     a reference calculation that failed, with the reason
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
     round_0001/picks/           picked structures, in order
+    round_0001/log/             every step of the walkers, see `recording.read_log`
+    round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
     round_0001/refit/           what the refit of the potential left: logs, training data
     round_0001/potential.*      the potential after the round's refit, if it has a file
@@ -14,8 +16,9 @@
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
 
-Every file is written beside its place, flushed to disk and moved there in one
-step, so that a kill at any moment leaves the old or the new content.
+Every file but a trajectory is written beside its place, flushed to disk and moved there in
+one step, so that a kill at any moment leaves the old or the new content. Trajectories and
+log may be ahead of the exploration; they are cut where it is taken up.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from .explore.records import record_of, walker_from
 from .files import extxyz_bytes, npz_bytes, reading, write_atomically
 from .labelling import Label
 from .posterior import Posterior
+from .recording import Recording, RoundRecorder, read_log
 from .structures import read_frames
 from .surrogate import Surrogate
 
@@ -189,6 +193,14 @@ class Store:
             for k, identity in enumerate(meta["picks"])
         ]
         return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
+
+    def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
+        """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
+        return RoundRecorder(self.round_directory(number), recording, steps)
+
+    def read_log(self, number: int) -> np.ndarray:
+        """The log of a round's walkers, see `recording.LOG_DTYPE`; empty if there is none."""
+        return read_log(self.round_directory(number) / "log")
 
     def _pick_path(self, number: int, k: int, identity: str) -> Path:
         return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"

@@ -59,6 +59,14 @@ class WalkerStep:
     checks: tuple[LazyCheck, ...] = ()
 
     @property
+    def warning(self) -> str:
+        """What is wrong with the mean temperature (`HeatCheck`), empty if nothing is.
+
+        It stays from the step at which a `ThermostatWarning` was given.
+        """
+        return self.driver.heat.warning
+
+    @property
     def fired(self) -> TriggerReport | None:
         """The first trigger that fired, if any."""
         return next((report for report in self.reports if report.fired), None)

@@ -40,14 +40,17 @@ ROOMS = [
     "ramps",
     "integrators",
     "ensembles",
+    "heat",
     "driver",
     "walkers",
+    "files",
+    "recording",
+    "generation",
     "explore",
     "processes",
     "refit",
     "labelling",
     "answers",
-    "files",
     "store",
     "sections",
     "config",
@@ -62,6 +65,7 @@ ROOMS = [
     "check",
     "pool_report",
     "picking",
+    "pooling",
     "cli",
 ]
 CONFIG_READERS = {
@@ -74,6 +78,7 @@ CONFIG_READERS = {
         "exploration",
         "campaign",
         "check",
+        "pooling",
         "cli",
     )
 }
@@ -138,7 +143,8 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps"]
+    "room",
+    ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps", "heat"],
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
@@ -169,7 +175,7 @@ def test_errors_have_one_base():
     errors = importlib.import_module("ase_bayesel.errors")
     named = [value for value in vars(errors).values() if isinstance(value, type)]
     assert len(named) > 5
-    assert all(issubclass(error, errors.BayeselError) for error in named)
+    assert all(issubclass(error, errors.BayeselError | UserWarning) for error in named)
 
 
 def test_no_global_random_state():

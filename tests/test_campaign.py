@@ -406,7 +406,14 @@ EXPLOSIONS = {
         "explore.tau": 1e8,
         "explore.guards": GUARDS_OFF,
     },
-    "strong relative bias": {"explore.tau_rel": 1e6, "explore.tau_max": 1e9},
+    "strong relative bias": {
+        "explore.tau_rel": 1e6,
+        "explore.bias": {"force_max": 1e9, "heat_max": 1e9},
+    },
+    "strong relative variance": {
+        "explore.tau_rel": 1e6,
+        "explore.bias": {"kind": "variance", "force_max": 1e9, "heat_max": 1e9},
+    },
 }
 
 

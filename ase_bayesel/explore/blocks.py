@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ase import Atoms
 
 from ..calculator import BiasedCalculator
+from ..recording import Record, Recording
 from ..surrogate import Surrogate
 from ..triggers import LazyCheck
 from ..walkers import WalkerStep
@@ -48,20 +49,27 @@ class WalkerSetup:
         One per walker.
     check_interval
         Steps between two barriers, where the triggers are evaluated.
+    recording
+        What of the steps is to be written.
     """
 
     surrogate: Surrogate
     make_calculator: Callable[[Surrogate], BiasedCalculator]
     plans: tuple[WalkerPlan, ...]
     check_interval: int
+    recording: Recording = Recording()
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A walker at the next barrier, or where it ended before, and what its triggers saw."""
+    """A walker at the next barrier, or where it ended before, and what its triggers saw.
+
+    ``record`` is what is to be written of the steps in between.
+    """
 
     walker: WalkerState
     sighting: Sighting | None = None
+    record: Record = Record()
 
 
 def advance_walker(
@@ -96,7 +104,9 @@ def advance_walker(
     )
     last: WalkerStep | None = None
     status = "finished"
+    tape = setup.recording.tape(number, walker.step)
     for last in steps:
+        tape.add(last)
         if last.status != "running" or last.step == barrier:
             status = last.status
             break
@@ -114,7 +124,7 @@ def advance_walker(
         ratios=tuple(check.ratios for check in last.checks) if running else (),
     )
     calculator.release()
-    return Arrival(arrived, Sighting.of(last) if last.reports else None)
+    return Arrival(arrived, Sighting.of(last) if last.reports else None, tape.take())
 
 
 def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sighting:

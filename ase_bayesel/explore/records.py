@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ..bias import BiasTerms
 from ..calculator import Evaluated
 from ..driver import DriverState, Frame
 from ..structures import canonical
@@ -33,7 +34,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
     arrays = dict(vars(Frame.of(walker.atoms)))
     found = walker.evaluated
     if found is not None:
-        meta["evaluated"] = [found.energy, found.energy_std, found.tau]
+        meta["evaluated"] = [found.energy, found.energy_std, found.tau, found.terms]
         arrays["forces"] = found.forces
         if found.stress is not None:
             arrays["stress"] = found.stress
@@ -51,7 +52,9 @@ def walker_from(
     Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
-        evaluated = Evaluated(*meta["evaluated"], arrays["forces"], arrays.get("stress"))
+        *numbers, terms = meta["evaluated"]
+        stress = arrays.get("stress")
+        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     return WalkerState(

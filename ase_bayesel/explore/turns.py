@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from ase import Atoms
 
-from ..bias import TauHistory
 from ..calculator import BiasedCalculator
 from ..driver import DriverState
 from ..structures import structure_id
@@ -64,7 +63,7 @@ def take_turn(
     walkers = list(state.walkers)
     if final is not None:
         rng_state = dict(rng.bit_generator.state)
-        driver = replace(final.driver, tau=TauHistory())
+        driver = replace(final.driver, tau=final.driver.tau.emptied())
         walkers[turn] = WalkerState(
             final.atoms, rng_state, final.step, status, driver, waiting=waiting
         )

@@ -1,6 +1,7 @@
 """The sections of a config: frozen, unknown keys refused."""
 
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
+from .bias import BiasConfig
 from .data import (
     DataConfig,
     EngineConfig,
@@ -21,6 +22,13 @@ from .ensembles import (
     TemperatureSchedule,
 )
 from .explore import ExploreConfig
+from .generation import (
+    ChainConfig,
+    DynamicsConfig,
+    PoolConfig,
+    RecipeConfig,
+    ScreenConfig,
+)
 from .models import (
     ACEConfig,
     CommandRefitConfig,
@@ -50,13 +58,16 @@ __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "BiasConfig",
     "BussiConfig",
     "CalibrationConfig",
     "CellMoveConfig",
+    "ChainConfig",
     "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
+    "DynamicsConfig",
     "EngineConfig",
     "EnsembleConfig",
     "ExploreConfig",
@@ -75,9 +86,12 @@ __all__ = [
     "NoseHooverChainConfig",
     "Overrides",
     "PickConfig",
+    "PoolConfig",
     "PotentialConfig",
     "PressureSchedule",
+    "RecipeConfig",
     "RefitConfig",
+    "ScreenConfig",
     "Section",
     "SingleConfig",
     "StopConfig",

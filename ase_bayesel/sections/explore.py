@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from .base import InputPath, Section
+from .bias import BiasConfig
 from .ensembles import (
     EnsembleConfig,
     LangevinConfig,
@@ -24,6 +25,9 @@ class ExploreConfig(Section):
 
     In ``lockstep`` all walkers advance together and a pick by one reaches all the others at
     their next step. In ``turns`` each runs until it picks and then hands over.
+
+    ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
+    null for none; ``log`` keeps numbers of every step, see `recording`.
     """
 
     starts: InputPath
@@ -39,13 +43,16 @@ class ExploreConfig(Section):
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: PositiveInt = 20
-    tau_max: PositiveFloat = 50.0
+    tau_max: PositiveFloat | None = None
+    bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
     pick: PickConfig = PickConfig()
     guards: GuardsConfig = GuardsConfig()
     moves: list[MoveConfig] = []
     max_rollbacks: NonNegativeInt = 0
+    trajectory_interval: PositiveInt | None = None
+    log: bool = False
 
     @model_validator(mode="after")
     def _one_strength(self) -> ExploreConfig:
