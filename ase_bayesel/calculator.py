@@ -82,7 +82,7 @@ class BiasedCalculator(Calculator):
             tau_rel = TauRule(float(tau_rel))
         self.rule = tau_rel
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
-        self._history = TauHistory()
+        self._history = self._before = TauHistory()
         self.separate = separate
         self.force_search = force_search
         self._bias = bias
@@ -113,7 +113,7 @@ class BiasedCalculator(Calculator):
 
     def forget(self) -> None:
         """Drop cached results, running averages and the start's energy: a new trajectory."""
-        self._history = TauHistory()
+        self._history = self._before = TauHistory()
         self.reset()
 
     def evaluated(self, atoms: Atoms) -> Evaluated | None:
@@ -122,13 +122,14 @@ class BiasedCalculator(Calculator):
         if found is None or self.check_state(atoms):
             return None
         forces, stress = found.biased_forces, self.results.get("stress")
-        return Evaluated(found.energy, found.energy_std, found.tau, found.terms, forces, stress)
+        numbers = found.energy, found.energy_std, found.tau, found.terms
+        return Evaluated(*numbers, forces, stress, self._before, self._history)
 
     def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
         """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
         self.forget()
         if known is not None:
-            self.atoms = atoms.copy()
+            self.atoms, self._before, self._history = atoms.copy(), known.before, known.after
             biased = Response(known.forces, known.stress)
             self._prediction = self._joined(known, biased)
             self._set_results(known.energy + known.terms.energy, biased)
@@ -175,6 +176,20 @@ class BiasedCalculator(Calculator):
         self._history = history
 
     @property
+    def history_before(self) -> TauHistory:
+        """The same as it was before the last evaluation."""
+        return self._before
+
+    def take_up(self, atoms: Atoms, before: TauHistory) -> None:
+        """Go on from ``atoms`` with the history of before their evaluation.
+
+        It is made again, at the same tau, unless it is at hand.
+        """
+        if self._prediction is None or self._before != before or self.check_state(atoms):
+            self._history = self._before = before
+            self.reset()
+
+    @property
     def prediction(self) -> Prediction:
         """The last evaluation, taken apart.
 
@@ -205,6 +220,8 @@ class BiasedCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         """Biased energy, forces and, where it exists, stress."""
         repeated = self._prediction if not system_changes else None
+        if repeated is None:
+            self._before = self._history
         tau = self.tau if repeated is None else repeated.tau
         self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)

@@ -107,7 +107,9 @@ def assert_same_states(one, other):
             theirs.rng_state,
             theirs.ratios,
         )
-        assert ours.driver.to_json() == theirs.driver.to_json()
+        assert (ours.driver is None) == (theirs.driver is None)
+        if ours.driver is not None:
+            assert ours.driver.to_json() == theirs.driver.to_json()
 
 
 # a chain of blocks is the walker in one go
@@ -426,7 +428,7 @@ def test_a_relative_trigger_counts_forces_once(little_data):
     """Its criterion needs unbiased forces, which must not enter the averages twice."""
     setup = setup_for(little_data, RelativeForceTrigger(1e9), n_steps=12, tau_rel=RULE)
     states, _ = explored(setup, started([START]))
-    assert [s.walkers[0].driver.tau.n for s in states[1:-1]] == [5, 9, 13]
+    assert [s.walkers[0].evaluated.after.n for s in states[1:-1]] == [5, 9, 13]
 
 
 # the pick rule
