@@ -62,7 +62,7 @@ ROOMS = [
     "picking",
     "cli",
 ]
-CONFIG_READERS = {"build", "inputs", "models", "campaign", "check", "cli"}
+CONFIG_READERS = {"build", "build_md", "inputs", "models", "campaign", "check", "cli"}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 
