@@ -187,7 +187,7 @@ class Driver:
 
     def attempt_moves(self, step: int, guards: Guards) -> None:
         """Attempt the moves that are due before this step."""
-        if not self._started:
+        if not self._moves or not self._started:
             return
         numbers = self.atoms.numbers.copy()
         states, pressure = list(self.state.moves), self._targets.pressure_GPa
