@@ -62,7 +62,8 @@ class DriverState:
     frames
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
-        Running averages of the bias.
+        Running averages of the bias before this frame was evaluated: whoever goes on
+        evaluates it again, at the same tau.
     """
 
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -170,6 +171,8 @@ class Driver:
             self._draw_momenta(first_step)
         elif state is None:
             bring_to_rest(atoms, ensemble)
+        if targets.tau_rel is not None and atoms.calc.tau_rel is None:
+            raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
             atoms.calc.history = state.tau
         self.state = state or DriverState(tau=atoms.calc.history)
@@ -177,6 +180,7 @@ class Driver:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
             raise ValueError("state: belongs to other moves")
+        self._resumed = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
         self._begin(first_step, self.state.variables)
 
@@ -186,7 +190,10 @@ class Driver:
         return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
 
     def attempt_moves(self, step: int, guards: Guards) -> None:
-        """Attempt the moves that are due before this step."""
+        """Attempt the moves that are due before this step, and evaluate what they changed.
+
+        ``tau`` of the state then is that before the evaluation at the end of the step.
+        """
         if not self._moves or not self._started:
             return
         numbers = self.atoms.numbers.copy()
@@ -205,6 +212,7 @@ class Driver:
         if (self.atoms.numbers != numbers).any():
             self._begin(step, self._dynamics.variables)
             next(self._stream)
+        self.atoms.get_forces()
 
     def advance(self, step: int) -> None:
         """Make this step; only an evaluation at the first one, and after a `rewind`."""
@@ -212,19 +220,21 @@ class Driver:
         if self._targets.tau_rel is not None:
             self.atoms.calc.tau_rel = value_at(self._targets.tau_rel, step)
         self._dynamics.aim(temperature, pressure)
+        self._history = self.atoms.calc.history
         next(self._stream)
         self._started = True
 
     def accept(self, step: int) -> None:
         """Take the present frame into the state, as a sane one."""
         frames = self.state.frames
-        if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
+        due = step % KEEP_INTERVAL == 0 and step != self._resumed
+        if self._rolls_back and (due or not frames):
             frames = (*frames, Frame.of(self.atoms))[-2:]
         self.state = replace(
             self.state,
             variables=self._dynamics.variables,
             frames=frames,
-            tau=self.atoms.calc.history,
+            tau=self._history,
         )
 
     def rewind(self, step: int) -> None:
