@@ -69,7 +69,7 @@ def walk(surrogate, atoms=START, seed=0, rule=None, **options):
     ids=lambda ensemble: type(ensemble).__name__,
 )
 def test_two_runs_equal_one(surrogate, ensemble, left_at):
-    """Left after a step with a cell move and after one without; swaps change the masses on the way."""
+    """Left after a step with a cell move, and after one without; swaps change masses."""
     options = {"ensemble": ensemble, "rule": TauRule(0.3, delay=2)}
     whole = list(walk(surrogate, **options))
     assert whole[-1].status == "running"
