@@ -14,6 +14,7 @@ from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
+from .integrators import CellExplosionError
 from .moves import Move
 from .ramps import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
@@ -39,7 +40,8 @@ class WalkerStep:
         What the triggers saw; nothing of those that were not evaluated.
     status
         ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
-        ``"force"``, ``"temperature"`` or ``"calculator_error"``.
+        ``"force"``, ``"temperature"``, ``"volume"`` (of a barostat's step) or
+        ``"calculator_error"``.
     driver
         The state with which this step is gone on from, see `run_walker`.
     rolled_back
@@ -185,7 +187,7 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
     except EVALUATION_ERRORS as error:
         if starts and isinstance(error, StructureError | DescriptorError):
             raise
-        return "calculator_error"
+        return "volume" if isinstance(error, CellExplosionError) else "calculator_error"
     return guards.violated(driver.atoms, driver.atoms.calc.prediction)
 
 
