@@ -196,8 +196,11 @@ class Driver:
         return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
 
     def attempt_moves(self, step: int, guards: Guards) -> None:
-        """Attempt the moves that are due before this step."""
-        if not self._started:
+        """Attempt the moves that are due before this step, and evaluate what they changed.
+
+        ``tau`` of the state then is that before the evaluation at the end of the step.
+        """
+        if not self._moves or not self._started:
             return
         numbers = self.atoms.numbers.copy()
         states, pressure = list(self.state.moves), self._targets.pressure_GPa
@@ -215,6 +218,7 @@ class Driver:
         if (self.atoms.numbers != numbers).any():
             self._begin(step, self._dynamics.variables)
             next(self._stream)
+        self.atoms.get_forces()
 
     def advance(self, step: int) -> None:
         """Make this step; only an evaluation at the first one, and after a `rewind`."""
