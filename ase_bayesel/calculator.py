@@ -137,12 +137,16 @@ class BiasedCalculator(Calculator):
 
     @property
     def history(self) -> TauHistory:
-        """The running averages; set them to go on with a trajectory."""
+        """The running averages.
+
+        Set them to those from before an evaluation to repeat it: results are discarded.
+        """
         return self._history
 
     @history.setter
     def history(self, history: TauHistory) -> None:
         self._history = history
+        self.reset()
 
     @property
     def prediction(self) -> Prediction:

@@ -59,7 +59,8 @@ class DriverState:
     frames
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
-        Running averages of the bias.
+        Running averages of the bias before this frame was evaluated: whoever goes on
+        evaluates it again, at the same tau.
     """
 
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -150,9 +151,12 @@ class Driver:
             self._draw_momenta(first_step)
         elif state is None:
             bring_to_rest(atoms, ensemble)
+        if targets.tau_rel is not None and atoms.calc.tau_rel is None:
+            raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
             atoms.calc.history = state.tau
         self.state = state or DriverState(tau=atoms.calc.history)
+        self._resumed = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
         self._begin(first_step, self.state.variables)
 
@@ -167,18 +171,20 @@ class Driver:
         if self._targets.tau_rel is not None:
             self.atoms.calc.tau_rel = value_at(self._targets.tau_rel, step)
         self._dynamics.aim(temperature, pressure)
+        self._history = self.atoms.calc.history
         next(self._stream)
 
     def accept(self, step: int) -> None:
         """Take the present frame into the state, as a sane one."""
         frames = self.state.frames
-        if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
+        due = step % KEEP_INTERVAL == 0 and step != self._resumed
+        if self._rolls_back and (due or not frames):
             frames = (*frames, Frame.of(self.atoms))[-2:]
         self.state = replace(
             self.state,
             variables=self._dynamics.variables,
             frames=frames,
-            tau=self.atoms.calc.history,
+            tau=self._history,
         )
 
     def rewind(self, step: int) -> None:

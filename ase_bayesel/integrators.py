@@ -126,6 +126,11 @@ class ChainThermostat(_Chain, nhc.NoseHooverChainNVT):
         self._update_atoms()
         return self.atoms.get_forces()
 
+    def _update_atoms(self) -> None:
+        """Takes back what constraints change, so that to set it again changes nothing."""
+        super()._update_atoms()
+        self._q, self._p = self.atoms.get_positions(), self.atoms.get_momenta()
+
 
 class _ChainBarostat(_Chain):
     """What the integrators of Martyna, Tobias and Klein (1994) share."""
