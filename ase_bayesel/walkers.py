@@ -176,7 +176,7 @@ def run_walker(
                     checks = [LazyCheck(trigger, lazy) for trigger in triggers]
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
                 if broken is None and any(report.fired for report in reports):
-                    broken = _with_unbiased_forces(guards, atoms, calculator.prediction)
+                    broken = guards.unbiased_violated(calculator.prediction)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()
@@ -210,12 +210,6 @@ def _step(driver: Driver, step: int, prediction: Prediction | None, *reports, **
     return WalkerStep(
         step, snapshot, prediction, driver.temperature_K, *reports, driver=driver.state, **rest
     )
-
-
-def _with_unbiased_forces(guards: Guards, atoms: Atoms, prediction: Prediction) -> str | None:
-    """`Guards.violated` once the unbiased forces have been evaluated."""
-    _ = prediction.forces
-    return guards.violated(atoms, prediction)
 
 
 def _checked(

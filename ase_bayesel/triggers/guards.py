@@ -135,6 +135,14 @@ class Guards:
             return "temperature"
         return None if self.start is None else self._left(atoms, self.start)
 
+    def unbiased_violated(self, prediction: Prediction) -> str | None:
+        """``"nan"`` or ``"force"`` by the unbiased forces, which are evaluated for this."""
+        lengths = np.linalg.norm(prediction.forces, axis=1)
+        if not np.isfinite(lengths).all():
+            return "nan"
+        broken = self.max_force is not None and lengths.max() > self.max_force
+        return "force" if broken else None
+
     def _volume_broken(self, atoms: Atoms, start: Reference) -> bool:
         before, now = (abs(np.linalg.det(cell)) for cell in (start.cell, atoms.cell.array))
         if self.volume_ratio is None or not atoms.pbc.any() or before == 0:
