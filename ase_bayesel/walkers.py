@@ -185,7 +185,7 @@ def run_walker(
                     checks = [check.forgotten() for check in checks]
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
                 if broken is None and any(report.fired for report in reports):
-                    broken = guards.violated(atoms, calculator.prediction, unbiased=True)
+                    broken = guards.unbiased_violated(calculator.prediction)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()
