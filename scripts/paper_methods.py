@@ -29,14 +29,15 @@ class Method:
     """One line of the tables.
 
     ``name`` is that of `ase_bayesel.select`; ``properties`` is what Bayesian methods take a
-    label to hold; ``surfaces`` are the targets of c-optimal ones. ``nested`` says that fewer
-    picks are a prefix of more.
+    label to hold, and ``scored`` what of it they score, all if empty; ``surfaces`` are the
+    targets of c-optimal ones. ``nested`` says that fewer picks are a prefix of more.
     """
 
     title: str
     name: str
     properties: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
     nested: bool = True
 
     def __post_init__(self) -> None:
@@ -56,10 +57,16 @@ CATALOGUE = {
     "logdet": Method("Bayesian, log determinant", "information_gain", PROPERTIES),
     "i_opt": Method("I-optimal over the pool, E rows", "i_optimal", ENERGY),
     "i_opt_efv": Method("I-optimal over the pool, EFV rows", "i_optimal", PROPERTIES),
+    "i_opt_mixed": Method(
+        "I-optimal over the pool, E scored, EFV rows", "i_optimal", PROPERTIES, scored=ENERGY
+    ),
     "c_100": Method("c-optimal for (100), E rows", "c_optimal", ENERGY, ("100",)),
     "c_111": Method("c-optimal for (111), E rows", "c_optimal", ENERGY, ("111",)),
     "c_opt": Method("c-optimal for both, E rows", "c_optimal", ENERGY, SURFACES),
     "c_opt_efv": Method("c-optimal for both, EFV rows", "c_optimal", PROPERTIES, SURFACES),
+    "c_opt_mixed": Method(
+        "c-optimal for both, E scored, EFV rows", "c_optimal", PROPERTIES, SURFACES, ENERGY
+    ),
     "max_volume": Method("MaxVol", "max_volume"),
     "entropy": Method("information entropy", "entropy"),
     "direct": Method("DIRECT", "direct", nested=False),
@@ -103,6 +110,7 @@ class Selector:
             self.core_fit() if bayesian else self.structures.core,
             np.random.default_rng(seed),
             properties=method.properties or None,
+            scored=method.scored or None,
             targets=targets,
             coefficients=coefficients,
             store=FeatureStore(self.directory / "features", self.descriptor),

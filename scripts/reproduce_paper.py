@@ -41,7 +41,7 @@ OTHER_DESCRIPTORS = ("k_medoids", "variance", "variance_efv")
 SLOW = ("force", "logdet", "i_opt_efv", "c_opt_efv")
 """Methods that score with all rows of every label."""
 
-COMPARED = ("random", "k_medoids", "variance", "i_opt", "c_opt")
+COMPARED = ("random", "k_medoids", "variance", "i_opt", "c_opt", "i_opt_mixed", "c_opt_mixed")
 """Methods that the sub-pools begin with."""
 
 POOL_PART = 140 / 186
