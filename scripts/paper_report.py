@@ -28,7 +28,7 @@ from ase_bayesel.files import write_atomically
 PAPER_LENGTHS = {"ACE (S)": 211, "ACE (M)": 668, "ACE (L)": 1429}
 PAPER_FACTOR = 4.3
 BAYESIAN = ("variance", "variance_efv", "force", "logdet", "i_opt", "i_opt_mixed", "i_opt_efv")
-TARGETED = ("c_100", "c_111", "c_opt", "c_opt_mixed", "c_opt_efv")
+TARGETED = ("c_100", "c_111", "c_opt", "c_opt_mixed", "c_i_opt", "c_opt_efv")
 
 
 def write_report(folder, plan, structures, descriptors, results) -> None:
