@@ -63,13 +63,15 @@ class Aim:
     """What a Bayesian selection is for.
 
     ``weights`` of scores by name; ``targets (T, D)``, linear functionals of the coefficients;
-    ``costs (M,)`` and ``budget`` in the same unit.
+    ``costs (M,)`` and ``budget`` in the same unit; ``scored`` properties of a label count in
+    the score of a target's variance, all where it is None.
     """
 
     weights: Mapping[str, float] | None = None
     targets: np.ndarray | None = None
     costs: np.ndarray | None = None
     budget: float | None = None
+    scored: tuple[str, ...] | None = None
 
     def take(self, chosen: np.ndarray) -> Aim:
         """The same for some of the candidates."""
@@ -94,7 +96,10 @@ def select_bayesian(
             return Selection(found.indices, np.log1p(found.scores))
     label_rows, force_rows = _rows_on_demand(pool, surrogate)
     if targets is not None:
-        score = scores.target_reduction(label_rows, targets)
+        counted = label_rows
+        if aim.scored is not None:
+            counted, _ = _rows_on_demand(pool, replace(surrogate, properties=aim.scored))
+        score = scores.target_reduction(counted, targets)
     else:
         score = _score(pool, method, surrogate.posterior, aim, label_rows, force_rows)
     return selection.greedy(

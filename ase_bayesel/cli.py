@@ -158,6 +158,9 @@ def select(
     properties: Annotated[
         str | None, typer.Option(help="What labels will hold, as energy,forces.")
     ] = None,
+    scored: Annotated[
+        str | None, typer.Option(help="What of a label i_optimal and c_optimal score: energy")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="For weighted_sum: energy_variance=1,force_variance=2")
     ] = None,
@@ -188,6 +191,7 @@ def select(
         PropertyKeys(energy_key, forces_key, virial_key),
         e0s,
         words(properties),
+        words(scored),
         named_numbers("weights", weights),
         targets,
         numbers("coefficients", coefficients),

@@ -39,6 +39,7 @@ class Request:
     keys: PropertyKeys = field(default_factory=PropertyKeys)
     e0s: str = "isolated"
     properties: tuple[str, ...] | None = None
+    scored: tuple[str, ...] | None = None
     weights: Mapping[str, float] | None = None
     targets: Path | None = None
     coefficients: tuple[float, ...] | None = None
@@ -101,6 +102,7 @@ def _select(
         keys=request.keys,
         e0s=request.e0s,
         properties=request.properties,
+        scored=request.scored,
         weights=request.weights,
         targets=frames(request.targets),
         coefficients=request.coefficients,

@@ -30,7 +30,7 @@ NEEDED = {
     "targets": ("c_optimal",),
     "coefficients": ("c_optimal",),
 }
-USERS = NEEDED | {"targets": TARGETED, "costs": BAYESIAN, "budget": BAYESIAN}
+USERS = NEEDED | {"targets": TARGETED, "scored": TARGETED, "costs": BAYESIAN, "budget": BAYESIAN}
 """Which methods need, and which use, the arguments that not all of them share."""
 
 FORCE_PROJECTIONS = 32
@@ -48,6 +48,7 @@ def select(
     keys: PropertyKeys = PropertyKeys(),
     e0s: Mapping[str, float] | str = "isolated",
     properties: Sequence[str] | None = None,
+    scored: Sequence[str] | None = None,
     weights: Mapping[str, float] | None = None,
     targets: Sequence[Atoms] | None = None,
     coefficients: Sequence[float] | np.ndarray | None = None,
@@ -120,6 +121,10 @@ def select(
         surrogate. With energies alone a pick costs O(M D). The rows of forces and virials are
         computed on demand: for the whole pool before the first pick, then for few structures
         a pick (lazy), but for i_optimal and c_optimal for the whole pool at each pick.
+    scored
+        What of a label i_optimal and c_optimal count when they score a candidate, by default
+        all ``properties``; a pick always enters the posterior with all of them. Energies alone
+        need derivatives of the picks only.
     weights
         Names of scores and positive weights, for weighted_sum.
     targets, coefficients
@@ -150,6 +155,7 @@ def select(
         weights=weights,
         targets=targets,
         coefficients=coefficients,
+        scored=scored,
         costs=costs,
         budget=budget,
     )
@@ -176,6 +182,7 @@ def select(
         _target_rows(method, pool, coefficients, goals),
         _costs(costs, budget, pool),
         budget,
+        None if scored is None else _in_order("scored", scored),
     )
     if len(chosen) < len(names):
         pool, aim = pool.take(chosen), aim.take(chosen)
@@ -220,10 +227,13 @@ def _surrogate(
         raise SelectionError("descriptor: differs from that of the surrogate; leave it out")
     if properties is None:
         return core
-    unknown = [name for name in properties if name not in PROPERTIES]
-    if unknown or not properties:
-        raise SelectionError(f"properties: expected some of {', '.join(PROPERTIES)}")
-    return replace(core, properties=tuple(p for p in PROPERTIES if p in properties))
+    return replace(core, properties=_in_order("properties", properties))
+
+
+def _in_order(argument: str, properties: Sequence[str]) -> tuple[str, ...]:
+    if not properties or not set(properties) <= set(PROPERTIES):
+        raise SelectionError(f"{argument}: expected some of {', '.join(PROPERTIES)}")
+    return tuple(name for name in PROPERTIES if name in properties)
 
 
 def _needs_frames(method: str, surrogate: Surrogate | None, costs: Any) -> bool:

@@ -10,10 +10,12 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from paper_refit import SURFACES, SiliconSet, facet_named
+from scipy.linalg import block_diag
 from silicon_fit import KEYS
 
 from ase_bayesel import FeatureStore, select
 from ase_bayesel.descriptors import Descriptor
+from ase_bayesel.feature_store import pool_features
 from ase_bayesel.fitting import fit_surrogate
 from ase_bayesel.pool import BAYESIAN, METHODS
 from ase_bayesel.structures import PROPERTIES
@@ -29,14 +31,18 @@ class Method:
     """One line of the tables.
 
     ``name`` is that of `ase_bayesel.select`; ``properties`` is what Bayesian methods take a
-    label to hold; ``surfaces`` are the targets of c-optimal ones. ``nested`` says that fewer
-    picks are a prefix of more.
+    label to hold, and ``scored`` what of it they score, all if empty; ``surfaces`` are the
+    targets of c-optimal ones, and ``general`` the weight of the mean energy variance over the
+    pool beside theirs, each in units of what it is before the first pick. ``nested`` says that
+    fewer picks are a prefix of more.
     """
 
     title: str
     name: str
     properties: tuple[str, ...] = ()
     surfaces: tuple[str, ...] = ()
+    scored: tuple[str, ...] = ()
+    general: float = 0.0
     nested: bool = True
 
     def __post_init__(self) -> None:
@@ -56,10 +62,24 @@ CATALOGUE = {
     "logdet": Method("Bayesian, log determinant", "information_gain", PROPERTIES),
     "i_opt": Method("I-optimal over the pool, E rows", "i_optimal", ENERGY),
     "i_opt_efv": Method("I-optimal over the pool, EFV rows", "i_optimal", PROPERTIES),
+    "i_opt_mixed": Method(
+        "I-optimal over the pool, E scored, EFV rows", "i_optimal", PROPERTIES, scored=ENERGY
+    ),
     "c_100": Method("c-optimal for (100), E rows", "c_optimal", ENERGY, ("100",)),
     "c_111": Method("c-optimal for (111), E rows", "c_optimal", ENERGY, ("111",)),
     "c_opt": Method("c-optimal for both, E rows", "c_optimal", ENERGY, SURFACES),
     "c_opt_efv": Method("c-optimal for both, EFV rows", "c_optimal", PROPERTIES, SURFACES),
+    "c_opt_mixed": Method(
+        "c-optimal for both, E scored, EFV rows", "c_optimal", PROPERTIES, SURFACES, ENERGY
+    ),
+    "c_i_opt": Method(
+        "c-optimal and 1/10 I-optimal, E scored, EFV rows",
+        "c_optimal",
+        PROPERTIES,
+        SURFACES,
+        ENERGY,
+        general=0.1,
+    ),
     "max_volume": Method("MaxVol", "max_volume"),
     "entropy": Method("information entropy", "entropy"),
     "direct": Method("DIRECT", "direct", nested=False),
@@ -92,22 +112,47 @@ class Selector:
 
     def _select(self, method: Method, members: Sequence[int], n: int, seed: int) -> list[int]:
         bayesian = method.name in BAYESIAN
+        pool = [self.structures.pool[k] for k in members]
+        store = FeatureStore(self.directory / "features", self.descriptor)
         targets, coefficients = None, None
         if method.surfaces:
             targets, coefficients = surface_targets(self.core_fit(), method.surfaces)
+        if method.general:
+            targets, coefficients = self._with_pool(
+                targets, coefficients, pool, store, method.general
+            )
         found = select(
-            [self.structures.pool[k] for k in members],
+            pool,
             n,
             method.name,
             None if bayesian else self.descriptor,
             self.core_fit() if bayesian else self.structures.core,
             np.random.default_rng(seed),
             properties=method.properties or None,
+            scored=method.scored or None,
             targets=targets,
             coefficients=coefficients,
-            store=FeatureStore(self.directory / "features", self.descriptor),
+            store=store,
         )
         return [int(members[k]) for k in found.indices]
+
+    def _with_pool(
+        self,
+        targets: list[Atoms],
+        coefficients: np.ndarray,
+        pool: list[Atoms],
+        store: FeatureStore,
+        weight: float,
+    ) -> tuple[list[Atoms], np.ndarray]:
+        """The targets, and the energies per atom of the pool with a part of all weight."""
+        energies = np.diag([1.0 / len(atoms) for atoms in pool])
+        parts = ((targets, coefficients, 1.0 - weight), (pool, energies, weight))
+        scaled = []
+        for frames, factors, part in parts:
+            rows = factors @ pool_features(frames, self.descriptor, store).rows
+            total = self.core_fit().posterior.variance(rows).sum()
+            scaled.append(factors * np.sqrt(part / total))
+        return [*targets, *pool], block_diag(*scaled)
 
     def core_fit(self) -> Surrogate:
         """The surrogate fitted to the core."""

@@ -27,8 +27,8 @@ from ase_bayesel.files import write_atomically
 
 PAPER_LENGTHS = {"ACE (S)": 211, "ACE (M)": 668, "ACE (L)": 1429}
 PAPER_FACTOR = 4.3
-BAYESIAN = ("variance", "variance_efv", "force", "logdet", "i_opt", "i_opt_efv")
-TARGETED = ("c_100", "c_111", "c_opt", "c_opt_efv")
+BAYESIAN = ("variance", "variance_efv", "force", "logdet", "i_opt", "i_opt_mixed", "i_opt_efv")
+TARGETED = ("c_100", "c_111", "c_opt", "c_opt_mixed", "c_i_opt", "c_opt_efv")
 
 
 def write_report(folder, plan, structures, descriptors, results) -> None:
@@ -165,7 +165,7 @@ def pairs_table(outcome: Outcome) -> str:
     """Differences on the same sub-pool, mean and standard error; negative is better."""
     pairs = [(ENERGY, own, other) for own in BAYESIAN for other in ("k_medoids", "random")]
     rest = [m for m in outcome.methods("sub") if m not in TARGETED]
-    pairs += [(metric, own, None) for own in ("c_opt", "c_opt_efv") for metric in (G100, G111)]
+    pairs += [(metric, own, None) for own in TARGETED for metric in (G100, G111)]
     rows = []
     for metric, own, other in pairs:
         if own not in outcome.methods("sub"):

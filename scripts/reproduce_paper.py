@@ -41,7 +41,10 @@ OTHER_DESCRIPTORS = ("k_medoids", "variance", "variance_efv")
 SLOW = ("force", "logdet", "i_opt_efv", "c_opt_efv")
 """Methods that score with all rows of every label."""
 
-COMPARED = ("random", "k_medoids", "variance", "i_opt", "c_opt")
+MIXED = ("i_opt_mixed", "c_opt_mixed", "c_i_opt")
+"""Methods that score by energies and take up all rows."""
+
+COMPARED = ("random", "k_medoids", "variance", "i_opt", "c_opt", *MIXED)
 """Methods that the sub-pools begin with."""
 
 POOL_PART = 140 / 186
@@ -79,7 +82,8 @@ def full_plan(mace: Sequence[str], n_pools: int = 10) -> Plan:
     tasks += [Task(None, name, m, 0) for name in descriptors for m in OTHER_DESCRIPTORS]
     tasks += [Task(None, reference, m, 0) for m in SLOW[2:]]
     rest = [m for m in fast if m not in COMPARED]
-    tasks += _pool_tasks(reference, [*rest, *SLOW], n_pools, n_seeds=1)
+    tasks += _pool_tasks(reference, rest, n_pools, n_seeds=1)
+    tasks += _pool_tasks(reference, SLOW, n_pools, n_seeds=1)
     return Plan(reference, NUMBERS, tuple(tasks))
 
 

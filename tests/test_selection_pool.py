@@ -139,6 +139,23 @@ def test_targeted_picks_against_the_surrogate(properties, pool, cu_surrogate, cu
     np.testing.assert_array_equal(again.indices, over_pool.indices)
 
 
+def test_targeted_picks_scored_by_energies_take_up_all_rows(pool, cu_surrogate, cu_ace):
+    """Against energy rows in the score and whole labels in the posterior, by brute force."""
+    sizes = np.array([len(atoms) for atoms in pool])
+    means = np.array([f.total for f in cu_ace.compute(pool)]) / sizes[:, None]
+
+    def mean_fall(known, atoms):
+        after = replace(known, properties=("energy",)).condition(atoms).posterior
+        return float((known.posterior.variance(means) - after.variance(means)).mean())
+
+    found = select(pool, 4, "i_optimal", core=cu_surrogate, scored=("energy",))
+    assert found.indices.tolist() == brute_force(pool, 4, cu_surrogate, mean_fall)
+    everything = select(pool, 4, "i_optimal", core=cu_surrogate, scored=cu_surrogate.properties)
+    np.testing.assert_array_equal(
+        everything.indices, select(pool, 4, "i_optimal", core=cu_surrogate).indices
+    )
+
+
 def test_costs_and_budget(pool, energies_alone):
     sizes = np.array([len(atoms) for atoms in pool])
     found = select(pool, 10, "information_gain", core=energies_alone, budget=200.0)
@@ -201,6 +218,8 @@ BAD = [
     ({"method": "c_optimal", "targets": []}, "coefficients: c_optimal needs it"),
     ({"costs": [1.0]}, "costs: expected 19"),
     ({"properties": ["charge"]}, "properties: expected some of energy"),
+    ({"method": "i_optimal", "scored": ["stress"]}, "scored: expected some of energy"),
+    ({"scored": ["energy"]}, "scored: not used by energy_variance"),
     ({"core": None}, "descriptor: give one"),
     ({"core": [Atoms("Cu")]}, "descriptor: give one"),
 ]
