@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bias import TauRule
+    from .bias import Deviation, TauRule, Variance
     from .build_md import overrides_of
     from .calculator import BiasedCalculator
     from .campaign import Campaign
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .feature_store import FeatureStore
     from .fitting import Weights, fit_surrogate
     from .force_uncertainty import ForceSearch
+    from .generation import generate_pool
+    from .moves import CellMove, SwapMove
     from .pool import select
     from .posterior import Posterior
     from .prediction import Prediction
@@ -34,6 +36,8 @@ _ROOMS = {
     "Bussi": "ensembles",
     "Campaign": "campaign",
     "CampaignConfig": "config",
+    "CellMove": "moves",
+    "Deviation": "bias",
     "DriverState": "driver",
     "EnergyTrigger": "triggers",
     "FeatureStore": "feature_store",
@@ -50,10 +54,13 @@ _ROOMS = {
     "Ramp": "ramps",
     "RelativeForceTrigger": "triggers",
     "Surrogate": "surrogate",
+    "SwapMove": "moves",
     "TauRule": "bias",
+    "Variance": "bias",
     "WalkerStep": "walkers",
     "Weights": "fitting",
     "fit_surrogate": "fitting",
+    "generate_pool": "generation",
     "load_config": "config",
     "overrides_of": "build_md",
     "run_walker": "walkers",
@@ -69,6 +76,8 @@ __all__ = [
     "Bussi",
     "Campaign",
     "CampaignConfig",
+    "CellMove",
+    "Deviation",
     "DriverState",
     "EnergyTrigger",
     "FeatureStore",
@@ -83,10 +92,13 @@ __all__ = [
     "Ramp",
     "RelativeForceTrigger",
     "Surrogate",
+    "SwapMove",
     "TauRule",
+    "Variance",
     "WalkerStep",
     "Weights",
     "fit_surrogate",
+    "generate_pool",
     "load_config",
     "overrides_of",
     "run_walker",

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ase.calculators.calculator import Calculator
 from threadpoolctl import threadpool_limits
 
-from .bias import TauRule
+from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
 from .errors import ConfigError
 from .fitting import Weights
+from .force_uncertainty import ForceSearch
 from .labelling import CalculatorFactory, imported_factory, tblite_factory
 from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
     ACEConfig,
+    BiasConfig,
+    CalibrationConfig,
+    CombinedConfig,
     EngineConfig,
     ExploreConfig,
     MACEPotentialConfig,
     MACERefitConfig,
+    PoolConfig,
+    SingleConfig,
+    TriggerConfig,
+    single_triggers,
 )
 from .surrogate import Surrogate
-from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger, Trigger
+from .triggers import (
+    AllOf,
+    AnyOf,
+    EnergyTrigger,
+    ForceTrigger,
+    Guards,
+    InformationTrigger,
+    LocalEnergyTrigger,
+    PickRule,
+    RelativeForceTrigger,
+    StressTrigger,
+    Trigger,
+)
 
 
 @contextmanager
@@ -42,7 +62,7 @@ def cpu_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def initial_potential(config: CampaignConfig) -> Path | None:
+def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
     """The file of the potential that the campaign starts from, if it has one.
 
     Raises
@@ -63,7 +83,7 @@ def initial_potential(config: CampaignConfig) -> Path | None:
     return model
 
 
-def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descriptor:
+def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
     """The descriptor of a round; ``potential`` is the file of the round's potential."""
     features = config.descriptor
     if isinstance(features, ACEConfig):
@@ -87,10 +107,13 @@ def build_descriptor(config: CampaignConfig, potential: Path | None) -> Descript
     )
 
 
-def build_potential(config: CampaignConfig, model: Path | None, surrogate: Surrogate) -> Calculator:
+def build_potential(
+    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
+) -> Calculator:
     """The potential of a round: from its file, or the mean of the surrogate."""
     potential = config.potential
     if potential is None:
+        assert surrogate is not None
         return surrogate.calculator()
     if isinstance(potential, MACEPotentialConfig):
         from .descriptors.mace.loading import mace_calculator
@@ -125,17 +148,76 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
     """The rule behind ``tau_rel``; None if tau is fixed."""
     if explore.tau_rel is None:
         return None
-    return TauRule(value_at(explore.tau_rel, 0), explore.tau_delay, explore.tau_max)
+    return TauRule(
+        value_at(explore.tau_rel, 0),
+        explore.tau_delay,
+        explore.tau_max,
+        bias_force_max=explore.bias.force_max,
+        heat_max=explore.bias.heat_max,
+    )
 
 
-def build_trigger(explore: ExploreConfig) -> Trigger:
-    """The criterion for a pick."""
-    trigger = explore.trigger
-    if trigger.kind == "relative_force":
-        return RelativeForceTrigger(trigger.threshold, trigger.eps)
-    if trigger.kind == "force":
-        return ForceTrigger(trigger.threshold)
-    return EnergyTrigger(trigger.threshold)
+def build_bias(bias: BiasConfig) -> Bias:
+    """The kind of bias, its region and its energy limit."""
+    kind = {"deviation": Deviation, "variance": Variance}[bias.kind]
+    return kind(bias.elements, bias.energy_limit)
+
+
+def build_trigger(explore: ExploreConfig, calibrated: Sequence[float] = ()) -> Trigger:
+    """The criterion for a pick.
+
+    ``calibrated`` are the thresholds that the config does not give as numbers, from left to
+    right (see `thresholds.calibrating`).
+    """
+    return _trigger(explore.trigger, iter(calibrated))
+
+
+def build_probes(explore: ExploreConfig) -> list[Trigger]:
+    """The single triggers whose thresholds are to be calibrated; theirs are 0."""
+    singles = single_triggers(explore.trigger)
+    return [_single(one, 0.0) for one in singles if isinstance(one.threshold, CalibrationConfig)]
+
+
+def uncalibrated(explore: ExploreConfig) -> list[tuple[str, CalibrationConfig]]:
+    """Kind and calibration of the single triggers whose thresholds are not given as numbers."""
+    pairs = [(one.kind, one.threshold) for one in single_triggers(explore.trigger)]
+    return [(kind, how) for kind, how in pairs if isinstance(how, CalibrationConfig)]
+
+
+def _trigger(config: TriggerConfig, calibrated: Iterator[float]) -> Trigger:
+    if isinstance(config, CombinedConfig):
+        kind = AnyOf if config.kind == "any" else AllOf
+        return kind(tuple(_trigger(member, calibrated) for member in config.members))
+    if not isinstance(config.threshold, CalibrationConfig):
+        return _single(config, config.threshold)
+    number = next(calibrated, None)
+    if number is None:
+        raise ConfigError(f"trigger {config.kind}: its threshold has not been calibrated")
+    return _single(config, number)
+
+
+def _single(config: SingleConfig, threshold: float) -> Trigger:
+    if config.kind == "relative_force":
+        return RelativeForceTrigger(threshold, config.eps)
+    kinds = {
+        "force": ForceTrigger,
+        "energy_per_atom": EnergyTrigger,
+        "stress": StressTrigger,
+        "local_energy": LocalEnergyTrigger,
+        "information": InformationTrigger,
+    }
+    return kinds[config.kind](threshold)
+
+
+def build_force_search(explore: ExploreConfig) -> ForceSearch | None:
+    """How force triggers search; None where one of them wants all deviations exactly."""
+    exact = any(getattr(one, "exact", False) for one in single_triggers(explore.trigger))
+    return None if exact else ForceSearch()
+
+
+def build_pick_rule(explore: ExploreConfig) -> PickRule:
+    """Which frame is picked."""
+    return PickRule(**explore.pick.model_dump())
 
 
 def build_guards(explore: ExploreConfig) -> Guards:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ase import Atoms
 
 from .build import build_guards, build_trigger
 from .config import validate_config
+from .driver import check_moves
 from .ensembles import NPT, NVE, Bussi, Ensemble, Langevin, NoseHooverChain, check_ensemble
 from .errors import ConfigError
-from .sections import EnsembleConfig, ExploreConfig, Overrides
+from .moves import CellMove, Move, SwapMove
+from .sections import CellMoveConfig, EnsembleConfig, ExploreConfig, MoveConfig, Overrides
+from .triggers import Trigger
 
 ENSEMBLES: dict[str, type[Ensemble]] = {
     "nve": NVE,
@@ -28,6 +32,19 @@ OVERRIDES_KEY = "bayesel"
 def build_ensemble(config: EnsembleConfig) -> Ensemble:
     """The ensemble that a config describes."""
     return ENSEMBLES[config.kind](**config.model_dump(exclude={"kind"}))
+
+
+def build_moves(moves: Sequence[MoveConfig]) -> tuple[Move, ...]:
+    """The Monte Carlo moves that a config describes."""
+    return tuple(_build_move(move) for move in moves)
+
+
+def _build_move(move: MoveConfig) -> Move:
+    options = move.model_dump(exclude={"kind"})
+    if isinstance(move, CellMoveConfig):
+        return CellMove(**options)
+    elements = None if move.elements is None else tuple(move.elements)
+    return SwapMove(**{**options, "elements": elements})
 
 
 def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
@@ -67,8 +84,16 @@ def _overrides(atoms: Atoms, where: str) -> Overrides:
     return validate_config(raw, where, schema=Overrides)
 
 
-def walker_options(explore: ExploreConfig, start: Atoms, where: str = "structure") -> dict:
-    """Keyword arguments of `run_walker` for a start, its own settings included."""
+def walker_options(
+    explore: ExploreConfig,
+    start: Atoms,
+    where: str = "structure",
+    triggers: Sequence[Trigger] = (),
+) -> dict[str, Any]:
+    """Keyword arguments of `run_walker` for a start, its own settings included.
+
+    ``triggers`` are those of the campaign (`build.build_trigger`).
+    """
     return {
         "n_steps": explore.steps,
         "temperature_K": explore.temperature_K,
@@ -76,8 +101,9 @@ def walker_options(explore: ExploreConfig, start: Atoms, where: str = "structure
         "tau_rel": explore.tau_rel,
         "timestep_fs": explore.timestep_fs,
         "ensemble": build_ensemble(explore.ensemble),
-        "triggers": [build_trigger(explore)],
-        "guards": build_guards(explore),
+        "moves": build_moves(explore.moves),
+        "triggers": list(triggers),
+        "guards": build_guards(explore).against(start),
         "max_rollbacks": explore.max_rollbacks,
         "check_interval": explore.check_interval,
         **overrides_of(start, where),
@@ -85,7 +111,7 @@ def walker_options(explore: ExploreConfig, start: Atoms, where: str = "structure
 
 
 def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
-    """Check that a start's own settings, constraints and ensemble go together.
+    """Check that a start's own settings, constraints, ensemble and moves go together.
 
     Raises
     ------
@@ -98,4 +124,6 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
             f"{where}, info[{OVERRIDES_KEY!r}]: tau_rel has no effect on a fixed explore.tau; "
             "give explore.tau_rel instead"
         )
-    check_ensemble(options["ensemble"], start, options["pressure_GPa"] is not None, where)
+    pressure_given = options["pressure_GPa"] is not None
+    check_ensemble(options["ensemble"], start, pressure_given, where)
+    check_moves(options["moves"], options["ensemble"], start, pressure_given, where)

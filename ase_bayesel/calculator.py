@@ -11,21 +11,18 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from .bias import TauHistory, TauRule
+from .bias import SIGMA_FLOOR, Bias, BiasTerms, Deviation, TauHistory, TauRule, atom_weights
 from .descriptors.base import JointDescriptor
-from .evaluation import Evaluation, choose_evaluator
+from .evaluation import EVALUATION_ERRORS, Evaluation, choose_evaluator, weighed
 from .force_uncertainty import ForceSearch, LeadingForce
-from .prediction import JoinedPrediction, Parts, Prediction, Response
+from .prediction import Evaluated, JoinedPrediction, Judged, Parts, Prediction, Response
 from .surrogate import Surrogate, Uncertainty
 
-__all__ = ["SIGMA_FLOOR", "BiasedCalculator", "Prediction"]
-
-SIGMA_FLOOR = 1e-6
-"""eV; sigma = sqrt(phi^T Sigma phi + floor^2), so that its gradient exists everywhere."""
+__all__ = ["EVALUATION_ERRORS", "SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
 
 
 class BiasedCalculator(Calculator):
-    """ASE calculator of E - tau sigma_E (HAL, van der Oord et al. 2022).
+    """ASE calculator of a biased energy: E - tau sigma_E (HAL), unless another bias is given.
 
     Where the features belong to ``mlip`` itself (the surrogate's own calculator, or
     a MACECalculator and a `MACEDescriptor` on the same model) one forward pass
@@ -41,10 +38,11 @@ class BiasedCalculator(Calculator):
     surrogate
         Gives sigma_E and its gradient.
     tau
-        Fixed strength of the bias (no unit). 0 for plain MD with uncertainties.
+        Fixed strength of the bias, in the unit of its kind. 0 for plain MD with
+        uncertainties.
     tau_rel
         Instead of ``tau``: aimed ratio of bias to unbiased forces, or a `TauRule`
-        with its delay, cap, memory and interval. Evaluations at new positions add
+        with its delay, limits, memory and interval. Evaluations at new positions add
         to the running averages, and the next one uses them.
     separate
         Evaluate unbiased and bias forces separately every time, also where one
@@ -53,6 +51,11 @@ class BiasedCalculator(Calculator):
     force_search
         How triggers find the largest force uncertainty where the features belong to a
         network, so that the full Jacobian is dear. None forms it all the same.
+    bias
+        `Deviation` or `Variance`, with a region of atoms and an energy limit. Triggers
+        and ``prediction.energy_std`` look at the whole structure all the same. A region
+        costs a second row of features: half as much again as a step of linear ACE, next
+        to nothing for a network.
 
     ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
     or `tau` discards cached results; a new surrogate also clears the history of
@@ -69,6 +72,7 @@ class BiasedCalculator(Calculator):
         tau_rel: float | TauRule | None = None,
         separate: bool = False,
         force_search: ForceSearch | None = ForceSearch(),
+        bias: Bias = Deviation(),
     ) -> None:
         super().__init__()
         if (tau is None) == (tau_rel is None):
@@ -78,9 +82,10 @@ class BiasedCalculator(Calculator):
             tau_rel = TauRule(float(tau_rel))
         self.rule = tau_rel
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
-        self._history = TauHistory()
+        self._history = self._before = TauHistory()
         self.separate = separate
         self.force_search = force_search
+        self._bias = bias
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
         self._evaluation: Evaluation | None = None
@@ -93,7 +98,7 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
-        self._history = TauHistory()
+        self._history = self._history.emptied()
         self.adopt(surrogate)
 
     def adopt(self, surrogate: Surrogate) -> None:
@@ -107,9 +112,32 @@ class BiasedCalculator(Calculator):
         self.reset()
 
     def forget(self) -> None:
-        """Drop cached results and the running averages: a new trajectory begins."""
-        self._history = TauHistory()
+        """Drop cached results, running averages and the start's energy: a new trajectory."""
+        self._history = self._before = TauHistory()
         self.reset()
+
+    def evaluated(self, atoms: Atoms) -> Evaluated | None:
+        """The last evaluation as numbers; None where it is not that of ``atoms``."""
+        found = self._prediction
+        if found is None or self.check_state(atoms):
+            return None
+        forces, stress = found.biased_forces, self.results.get("stress")
+        numbers = found.energy, found.energy_std, found.tau, found.terms
+        return Evaluated(*numbers, forces, stress, self._before, self._history)
+
+    def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
+        """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
+        self.forget()
+        if known is not None:
+            self.atoms, self._before, self._history = atoms.copy(), known.before, known.after
+            biased = Response(known.forces, known.stress)
+            self._prediction = self._joined(known, biased)
+            self._set_results(known.energy + known.terms.energy, biased)
+
+    @property
+    def bias(self) -> Bias:
+        """The kind of bias, its region and its energy limit."""
+        return self._bias
 
     @property
     def tau(self) -> float:
@@ -137,16 +165,29 @@ class BiasedCalculator(Calculator):
 
     @property
     def history(self) -> TauHistory:
-        """The running averages.
+        """Running averages and the start's energy; set it to go on with a trajectory.
 
-        Set them to those from before an evaluation to repeat it: results are discarded.
+        The energy limit of a bias counts from the first evaluation after `forget`.
         """
         return self._history
 
     @history.setter
     def history(self, history: TauHistory) -> None:
         self._history = history
-        self.reset()
+
+    @property
+    def history_before(self) -> TauHistory:
+        """The same as it was before the last evaluation."""
+        return self._before
+
+    def take_up(self, atoms: Atoms, before: TauHistory) -> None:
+        """Go on from ``atoms`` with the history of before their evaluation.
+
+        It is made again, at the same tau, unless it is at hand.
+        """
+        if self._prediction is None or self._before != before or self.check_state(atoms):
+            self._history = self._before = before
+            self.reset()
 
     @property
     def prediction(self) -> Prediction:
@@ -179,30 +220,55 @@ class BiasedCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         """Biased energy, forces and, where it exists, stress."""
         repeated = self._prediction if not system_changes else None
+        if repeated is None:
+            self._before = self._history
         tau = self.tau if repeated is None else repeated.tau
         self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
-        surrogate = self._surrogate
-        found = self._evaluator.evaluate(self.atoms, "stress" in properties)
-        direction, variance = surrogate.posterior.covariance_times(found.phi)
-        sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
-        slope = direction / sigma
+        weights = atom_weights(self._bias.region, self.atoms)
+        found = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
+        seen = weighed(found, self._bias, self._surrogate.posterior)
+        if self._history.start_energy is None:
+            self._history = replace(self._history, start_energy=found.energy)
         due = repeated is None and self._history_due
+        parts = None
         if due or self.separate or not self._evaluator.joined:
-            parts = found.parts(slope)
-            biased = parts.unbiased.plus(-tau, parts.sigma)
-            self._prediction = self._separated(found.energy, sigma, tau, parts)
+            parts = found.parts(seen.slope)
+            if due and self.rule is not None:
+                peak = np.linalg.norm(parts.level.forces, axis=1).max()
+                tau = min(tau, self.rule.limit(float(peak)))
+        terms = self._terms(found.energy, seen.level, tau, len(self.atoms))
+        if parts is not None:
+            biased = parts.unbiased.plus(1.0, parts.bias(terms))
+            self._prediction = self._separated(found.energy, seen.sigma, tau, terms, parts)
         else:
-            parts = None
-            biased = found.combined(-tau * slope)
+            biased = found.combined(1.0 + terms.of_energy, -terms.strength * seen.slope)
             self._evaluation = found
-            self._prediction = self._joined(found, sigma, tau, biased, slope)
+            known = Evaluated(found.energy, seen.sigma, tau, terms, *biased)
+            self._prediction = self._joined(known, biased, found)
         if repeated is None:
-            self._remember(parts if due else None)
-        energy = found.energy - tau * sigma
+            self._remember(parts if due else None, weights)
+        self._set_results(found.energy + terms.energy, biased)
+
+    def _terms(self, energy: float, level: float, tau: float, n_atoms: int) -> BiasTerms:
+        start = self._history.start_energy
+        return self._bias.terms(tau, level, 0.0 if start is None else energy - start, n_atoms)
+
+    def _set_results(self, energy: float, biased: Response) -> None:
         self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
+
+    def energy_change(self, atoms: Atoms) -> float:
+        """Biased energy of another configuration less that of the last evaluation, eV.
+
+        Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
+        and the running averages of tau stay as they are.
+        """
+        found = self._evaluator.evaluate(atoms, False, atom_weights(self._bias.region, atoms))
+        seen = weighed(found, self._bias, self._surrogate.posterior)
+        terms = self._terms(found.energy, seen.level, self.prediction.tau, len(atoms))
+        return float(found.energy + terms.energy - self.results["energy"])
 
     @property
     def _history_due(self) -> bool:
@@ -212,50 +278,77 @@ class BiasedCalculator(Calculator):
     def _interval(self, rule: TauRule) -> int:
         return rule.interval or self._evaluator.tau_interval
 
-    def _remember(self, parts: Parts | None) -> None:
+    def _remember(self, parts: Parts | None, weights: np.ndarray | None) -> None:
         """Count an evaluation, and let its forces into the running averages."""
         if self.rule is None:
             return
         if parts is None:
             self._history = self._history.skipped()
             return
+        forces, gradient = parts.unbiased.forces, parts.level.forces
         self._history = self._history.updated(
-            parts.unbiased.forces, parts.sigma.forces, self.rule, self._interval(self.rule)
+            forces, gradient, self.rule, self._interval(self.rule), weights
         )
 
-    def _separated(self, energy: float, sigma: float, tau: float, parts: Parts) -> Prediction:
-        bias = parts.sigma.scaled(-tau)
+    def _separated(
+        self, energy: float, sigma: float, tau: float, terms: BiasTerms, parts: Parts
+    ) -> Prediction:
+        bias, atoms = parts.bias(terms), self.atoms.copy()
         return Prediction(
             energy=energy,
             forces=parts.unbiased.forces,
             stress=parts.unbiased.stress,
-            bias_energy=-tau * sigma,
+            bias_energy=terms.energy,
             bias_forces=bias.forces,
-            bias_stress=None if parts.unbiased.stress is None else bias.stress,
+            bias_stress=bias.stress,
             energy_std=sigma,
             tau=tau,
-            _uncertainty=_deferred(self._surrogate, self.atoms.copy()),
-            _sigma_forces=parts.sigma.forces,
-            _search=self._search(self.atoms.copy()),
+            _uncertainty=_deferred(self._surrogate, atoms),
+            _sigma_forces=partial(self._sigma_forces(sigma, atoms), parts),
+            _search=self._search(atoms),
+            _judged=Judged(self._surrogate, atoms),
+            terms=terms,
         )
 
     def _joined(
-        self, found: Evaluation, sigma: float, tau: float, biased: Response, slope: np.ndarray
+        self, known: Evaluated, biased: Response, found: Evaluation | None = None
     ) -> Prediction:
         """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, atoms, alive = self._evaluator, self.atoms.copy(), weakref.ref(found)
+        evaluator, posterior, atoms = self._evaluator, self._surrogate.posterior, self.atoms.copy()
+        alive = (lambda: None) if found is None else weakref.ref(found)
+        bias, terms = self._bias, known.terms
 
         def take_apart() -> Parts:
-            one = alive()
-            if one is None:
-                one = evaluator.evaluate(atoms, False)
-            of_sigma = one.of_features(slope)
-            return Parts(biased.plus(tau, of_sigma), of_sigma)
+            one = alive() or evaluator.evaluate(atoms, False, atom_weights(bias.region, atoms))
+            level = one.of_features(weighed(one, bias, posterior).slope)
+            unbiased = biased.plus(terms.strength, level).scaled(1.0 / (1.0 + terms.of_energy))
+            return Parts(unbiased, level)
 
-        uncertainty = _deferred(self._surrogate, atoms)
         return JoinedPrediction(
-            found.energy, sigma, tau, biased, take_apart, uncertainty, self._search(atoms)
+            known.energy,
+            known.energy_std,
+            known.tau,
+            terms,
+            biased,
+            take_apart,
+            self._sigma_forces(known.energy_std, atoms),
+            _deferred(self._surrogate, atoms),
+            self._search(atoms),
+            Judged(self._surrogate, atoms),
         )
+
+    def _sigma_forces(self, sigma: float, atoms: Atoms) -> Callable[[Parts], np.ndarray]:
+        """Minus the gradient of sigma_E of the whole structure, from the parts or from a pass."""
+        evaluator, posterior = self._evaluator, self._surrogate.posterior
+        if self._bias.region is None:
+            _, factor = self._bias.level(sigma**2 - SIGMA_FLOOR**2)
+            return lambda parts: parts.level.forces / (factor * sigma)
+
+        def from_a_pass(_: Parts) -> np.ndarray:
+            one = evaluator.evaluate(atoms, False)
+            return one.of_features(weighed(one, Deviation(), posterior).slope).forces
+
+        return from_a_pass
 
     def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:
         descriptor, posterior = self._surrogate.descriptor, self._surrogate.posterior

@@ -7,32 +7,26 @@ event that tells of it, and running again continues where the directory ends.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_engine, build_tau_rule, engine_name
-from .build_md import walker_options
-from .calculator import BiasedCalculator
+from .build import build_engine, engine_name
 from .config import CampaignConfig, changed_fields, validate_config
-from .driver import DriverState
 from .errors import ConfigError
-from .explore import ExploreState, start_exploration, take_turn
-from .force_uncertainty import ForceSearch
+from .exploration import calibrate, explore_round
+from .explore import ExploreState, count_moves
 from .inputs import check_inputs
 from .labelling import label_structure
 from .models import Progress, load_model, make_model
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
-from .walkers import WalkerStep, run_walker
 
-MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h")
+MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h", "explore.workers.")
 """Fields of the config that a campaign may change on its way."""
 
 
@@ -116,59 +110,14 @@ class Campaign:
         explore = self.config.explore
         first = (number - 1) * explore.walkers
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
-        surrogate, potential = load_model(self.config, self.store, number - 1)
-        calculator = BiasedCalculator(
-            potential,
-            surrogate,
-            tau=explore.tau,
-            tau_rel=build_tau_rule(explore),
-            force_search=None if explore.trigger.exact else ForceSearch(),
-        )
-        saved = self.store.load_exploration(number, starts)
-        if saved is None:
-            seeds = np.random.SeedSequence((self.config.seed, number)).spawn(explore.walkers)
-            state = start_exploration(starts, [np.random.default_rng(seed) for seed in seeds])
-        else:
-            state, posterior = saved
-            calculator.surrogate = replace(surrogate, posterior=posterior)
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
-        while len(state.picks) < limit and state.alive:
-            turn = take_turn(state, calculator, partial(self._start_walker, calculator))
-            state = yield from self._watched(turn, number, state, limit)
-            self.store.save_exploration(number, state, calculator.surrogate.posterior)
+        yield from calibrate(
+            self.config, self.store, number, self._train + self._labelled(number - 1), starts
+        )
+        state = yield from explore_round(self.config, self.store, number, starts, limit)
         self.store.write_batch(number, state.picks)
         return state
-
-    def _watched(
-        self,
-        turn: Generator[WalkerStep, None, ExploreState],
-        number: int,
-        state: ExploreState,
-        limit: int,
-    ) -> Generator[Event, None, ExploreState]:
-        """A turn's steps as progress; returns the state after it."""
-        explore = self.config.explore
-        total = sum(walker_options(explore, w.atoms)["n_steps"] for w in state.walkers)
-        others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
-        detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
-        while True:
-            try:
-                step = next(turn)
-            except StopIteration as end:
-                return end.value
-            yield Progress(number, "explore", others + step.step, total, detail)
-
-    def _start_walker(
-        self,
-        calculator: BiasedCalculator,
-        atoms: Atoms,
-        rng: np.random.Generator,
-        first_step: int,
-        state: DriverState | None,
-    ) -> Iterator[WalkerStep]:
-        options = walker_options(self.config.explore, atoms)
-        return run_walker(atoms, calculator, rng=rng, first_step=first_step, state=state, **options)
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
         """Label what is not labelled yet; returns how many structures wait for the user."""
@@ -205,6 +154,7 @@ class Campaign:
             picks=len(state.picks),
             failed=failed,
             walkers=tuple(walker.status for walker in state.walkers),
+            moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,
@@ -260,8 +210,8 @@ class Campaign:
         if fixed:
             raise ConfigError(
                 f"{self.store.directory}: holds a campaign with another config; changed: "
-                f"{', '.join(fixed)}. Only stop and threads may change: undo that, "
-                "or use a new directory"
+                f"{', '.join(fixed)}. Only stop, threads and explore.workers may change: "
+                "undo that, or use a new directory"
             )
         if changed:
             self.store.write_config(ours)

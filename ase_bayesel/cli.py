@@ -204,6 +204,36 @@ def select(
     _say(f"report: {written.page} and {written.record}")
 
 
+@app.command()
+@_named_errors
+def pool(
+    config: Annotated[Path, typer.Argument(help="What to generate (YAML).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
+) -> None:
+    """Generate candidate structures, or continue where it stopped."""
+    from .pooling import make_pool, summary_table
+    from .sections import PoolConfig
+
+    settings = load_config(config, PoolConfig)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    detail = TextColumn("{task.fields[kept]} kept")
+    with ProgressBar(*columns, TimeRemainingColumn(), detail, console=console) as bar:
+        task = bar.add_task("candidates", total=None, kept=0)
+
+        def show(progress) -> None:
+            bar.update(
+                task,
+                description=progress.recipe,
+                completed=progress.done,
+                total=progress.total,
+                kept=progress.kept,
+            )
+
+        summary = make_pool(settings, output, show)
+    console.print(summary_table(summary))
+    _say(f"{summary.kept} structures: {summary.path}")
+
+
 def _directory(config: Path, directory: Path | None) -> Path:
     return directory or config.resolve().with_name(f"{config.stem}_campaign")
 

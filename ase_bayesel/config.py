@@ -24,11 +24,13 @@ from .sections import (
     WeightsConfig,
 )
 
-HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble")
+HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble", "moves")
 KINDS = (
     *("ace", "mace", "import", "command", "tblite", "surrogate"),
     *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
+    *("cell", "swap"),
 )
+TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
 
 
 class CampaignConfig(Section):
@@ -108,12 +110,14 @@ def validate_config(
 def _field(entry: Any) -> str:
     """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
     parts = [*map(str, entry["loc"])] or ["(top level)"]
+    if "trigger" in parts:
+        return ".".join(part for part in parts if part not in TRIGGER_TAGS)
     section = next((k for k, part in enumerate(parts) if part in HAVE_KINDS), None)
     if section is None:
         return ".".join(parts)
     named, rest = parts[: section + 1], parts[section + 1 :]
-    rest = rest[next((k for k, part in enumerate(rest) if part in KINDS), len(rest)) + 1 :]
-    return ".".join([*named, *rest])
+    kind = next((k for k, part in enumerate(rest) if part in KINDS), len(rest))
+    return ".".join([*named, *rest[:kind], *rest[kind + 1 :]])
 
 
 def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

@@ -68,13 +68,21 @@ def property_rows(features: Features | Sketch, prop: str) -> np.ndarray:
 
 
 def weighted_rows(
-    features: Features, noise: Noise, properties: Sequence[str] = ("energy", "forces")
+    features: Features | Sketch, noise: Noise, properties: Sequence[str] = ("energy", "forces")
 ) -> np.ndarray:
     """Rows ``(k, D)`` of the given properties, each divided by its noise."""
     n_atoms = len(features.values)
     return np.concatenate(
         [property_rows(features, prop) / noise.std(prop, n_atoms) for prop in properties]
     )
+
+
+def contributed_properties(
+    atoms: Atoms, labels: Targets, properties: Sequence[str]
+) -> tuple[str, ...]:
+    """The properties whose rows a training structure brings: those labelled, or all if none is."""
+    labelled = [p for p in properties if getattr(labels, p) is not None]
+    return tuple(p for p in usable_properties(atoms, properties) if p in (labelled or properties))
 
 
 def property_targets(labels: Targets, prop: str, baseline: float) -> np.ndarray | None:
@@ -141,6 +149,15 @@ def iterate_features(frames: Sequence[Atoms], descriptor: Descriptor) -> Iterato
         yield from descriptor.compute(batch, derivatives=True)
 
 
+def training_features(
+    frames: Sequence[Atoms], descriptor: Descriptor, force_projections: int | None = None
+) -> Iterator[Features | Sketch]:
+    """What a fit sees of each structure in turn: features, or sketches (`iterate_sketches`)."""
+    if force_projections is None:
+        return iterate_features(frames, descriptor)
+    return iterate_sketches(frames, descriptor, force_projections)
+
+
 def iterate_sketches(
     frames: Sequence[Atoms], descriptor: Descriptor, n_projections: int
 ) -> Iterator[Features | Sketch]:
@@ -187,19 +204,13 @@ def assembling(
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
     unlabelled = {prop: RowFactor(column_scale) for prop in properties}
-    stream: Iterator[Features | Sketch] = iterate_features(frames, descriptor)
-    if force_projections is not None:
-        stream = iterate_sketches(frames, descriptor, force_projections)
+    stream = training_features(frames, descriptor, force_projections)
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {number}")
         baseline = composition_energy(atoms, e0s)
-        observed = {p: property_targets(labels, p, baseline) for p in properties}
-        has_labels = any(values is not None for values in observed.values())
-        for prop in usable_properties(atoms, properties):
+        for prop in contributed_properties(atoms, labels, properties):
             weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms))
-            values = observed[prop]
-            if values is None and has_labels:
-                continue
+            values = property_targets(labels, prop, baseline)
             rows = property_rows(features, prop) / weight
             if values is None:
                 unlabelled[prop].add(rows, np.zeros(len(rows)))

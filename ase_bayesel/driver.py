@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,8 +11,12 @@ from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 
 from .bias import TauHistory
-from .ensembles import Ensemble, bring_to_rest, degrees_of_freedom
+from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
+from .errors import StructureError
+from .heat import HeatCheck
+from .moves import CellMove, Move, MoveState
 from .ramps import Schedule, value_at, values_of
+from .triggers import Guards
 
 KEEP_INTERVAL = 50
 """Steps between frames that are kept to roll back to; a rollback goes back one to two of these."""
@@ -60,24 +64,28 @@ class DriverState:
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
         Running averages of the bias before this frame was evaluated: whoever goes on
-        evaluates it again, at the same tau.
+        evaluates it again, at the same tau, or has kept the evaluation.
+    heat
+        Running averages of the temperature, where there is a thermostat.
     """
 
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    moves: tuple[Any, ...] = ()
+    moves: tuple[MoveState, ...] = ()
     rollbacks: int = 0
     frames: tuple[Frame, ...] = ()
     tau: TauHistory = TauHistory()
+    heat: HeatCheck = HeatCheck()
 
     def to_json(self) -> dict[str, Any]:
         """Only what JSON knows; numbers come back bit for bit."""
         frames = [{k: array.tolist() for k, array in vars(f).items()} for f in self.frames]
         return {
             "variables": {name: list(values) for name, values in self.variables.items()},
-            "moves": list(self.moves),
+            "moves": [asdict(move) for move in self.moves],
             "rollbacks": self.rollbacks,
             "frames": frames,
             "tau": asdict(self.tau),
+            "heat": asdict(self.heat),
         }
 
     @classmethod
@@ -85,10 +93,11 @@ class DriverState:
         """The state that `to_json` wrote."""
         return cls(
             {name: tuple(values) for name, values in raw["variables"].items()},
-            tuple(raw["moves"]),
+            tuple(MoveState(**move) for move in raw["moves"]),
             raw["rollbacks"],
             tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
             TauHistory(**raw["tau"]),
+            HeatCheck(**raw["heat"]),
         )
 
 
@@ -113,6 +122,20 @@ class Targets:
         return 0.0 if self.pressure_GPa is None else value_at(self.pressure_GPa, step) * units.GPa
 
 
+def check_moves(
+    moves: Sequence[Move], ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str
+) -> None:
+    """Raise a `StructureError` that begins with ``where`` if moves do not suit atoms."""
+    try:
+        for move in moves:
+            move.check(atoms, pressure_given)
+    except StructureError as error:
+        raise StructureError(f"{where}: {error}") from None
+    strains = any(isinstance(move, CellMove) for move in moves)
+    if strains and isinstance(ensemble, NPT) and ensemble.cell == "axes":
+        raise StructureError(f"{where}: a cell move strains what NPT with cell: axes holds")
+
+
 class Driver:
     """One walker's atoms under an ensemble, step by step.
 
@@ -131,6 +154,8 @@ class Driver:
         total momentum is removed where the ensemble conserves it.
     rolls_back
         Whether to keep frames for `rewind`.
+    moves
+        Monte Carlo moves between two steps.
     """
 
     def __init__(
@@ -143,10 +168,11 @@ class Driver:
         first_step: int,
         state: DriverState | None,
         rolls_back: bool,
+        moves: Sequence[Move] = (),
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
         self._timestep, self._rng = timestep_fs * units.fs, rng
-        self._rolls_back = rolls_back
+        self._rolls_back, self._moves = rolls_back, tuple(moves)
         if not atoms.get_momenta().any():
             self._draw_momenta(first_step)
         elif state is None:
@@ -154,8 +180,12 @@ class Driver:
         if targets.tau_rel is not None and atoms.calc.tau_rel is None:
             raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
-            atoms.calc.history = state.tau
+            atoms.calc.take_up(atoms, state.tau)
         self.state = state or DriverState(tau=atoms.calc.history)
+        if not self.state.moves:
+            self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
+        if len(self.state.moves) != len(self._moves):
+            raise ValueError("state: belongs to other moves")
         self._resumed = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
         self._begin(first_step, self.state.variables)
@@ -165,27 +195,59 @@ class Driver:
         """Instantaneous temperature over the degrees of freedom that the ensemble has."""
         return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
 
+    def attempt_moves(self, step: int, guards: Guards) -> None:
+        """Attempt the moves that are due before this step, and evaluate what they changed.
+
+        ``tau`` of the state then is that before the evaluation at the end of the step.
+        """
+        if not self._moves or not self._started:
+            return
+        numbers = self.atoms.numbers.copy()
+        states, pressure = list(self.state.moves), self._targets.pressure_GPa
+        for k, move in enumerate(self._moves):
+            if step % move.interval == 0:
+                states[k] = move.attempt(
+                    self.atoms,
+                    temperature_K=self._targets.temperature(step),
+                    pressure_GPa=None if pressure is None else value_at(pressure, step),
+                    rng=self._rng,
+                    state=states[k],
+                    guards=guards,
+                )
+        self.state = replace(self.state, moves=tuple(states))
+        if (self.atoms.numbers != numbers).any():
+            self._begin(step, self._dynamics.variables)
+            next(self._stream)
+        self.atoms.get_forces()
+
     def advance(self, step: int) -> None:
         """Make this step; only an evaluation at the first one, and after a `rewind`."""
         temperature, pressure = self._targets.temperature(step), self._targets.pressure(step)
         if self._targets.tau_rel is not None:
             self.atoms.calc.tau_rel = value_at(self._targets.tau_rel, step)
         self._dynamics.aim(temperature, pressure)
-        self._history = self.atoms.calc.history
         next(self._stream)
+        self._started = True
 
     def accept(self, step: int) -> None:
-        """Take the present frame into the state, as a sane one."""
-        frames = self.state.frames
-        due = step % KEEP_INTERVAL == 0 and step != self._resumed
-        if self._rolls_back and (due or not frames):
-            frames = (*frames, Frame.of(self.atoms))[-2:]
-        self.state = replace(
-            self.state,
-            variables=self._dynamics.variables,
-            frames=frames,
-            tau=self._history,
-        )
+        """Take the present frame into the state, as a sane one, unless it came from there."""
+        calculator = self.atoms.calc
+        if step != self._resumed:
+            frames, heat = self.state.frames, self.state.heat
+            if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
+                frames = (*frames, Frame.of(self.atoms))[-2:]
+            if self._ensemble.thermostatted:
+                heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+            self.state = replace(
+                self.state,
+                variables=self._dynamics.variables,
+                frames=frames,
+                tau=calculator.history_before,
+                heat=heat,
+            )
+        if self._ensemble.thermostatted:
+            heat = self.state.heat.recent - 1.0
+            calculator.history = replace(calculator.history, heat=heat)
 
     def rewind(self, step: int) -> None:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""
@@ -193,6 +255,7 @@ class Driver:
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
         frame.put(self.atoms)
         self.atoms.calc.history = self.state.tau
+        self.atoms.calc.reset()
         self._draw_momenta(step)
         self._begin(step, None)
 
@@ -212,3 +275,4 @@ class Driver:
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)
+        self._started = False

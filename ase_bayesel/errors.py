@@ -49,9 +49,21 @@ class TimeLimitError(CommandError):
     """An external program was stopped because its time was up."""
 
 
+class WorkerError(BayeselError):
+    """The processes that advance walkers cannot be reached, or are lost again and again."""
+
+
 class RefitError(BayeselError):
     """The potential could not be refitted; the last good model is still in place."""
 
 
 class ValidationError(BayeselError):
     """A property cannot be computed: nothing came to rest, or a structure does not serve."""
+
+
+class GenerationError(BayeselError):
+    """A pool of candidate structures cannot be generated as it is asked for."""
+
+
+class ThermostatWarning(UserWarning):
+    """A thermostat does not keep its temperature: the bias, say, heats faster than it cools."""

@@ -7,44 +7,80 @@ once, from the MLIP and the descriptor (`choose_evaluator`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorError,
+    PropertyNotImplementedError,
+)
 
 from . import gathering
+from .bias import SIGMA_FLOOR, Bias
 from .descriptors.base import (
     Descriptor,
     EnergyAndFeatures,
     Gradient,
     JointDescriptor,
-    Pullback,
 )
+from .errors import BayeselError
+from .posterior import Posterior
 from .prediction import Parts, Response
 from .surrogate import Surrogate, SurrogateCalculator
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 class Evaluation(Protocol):
     """Forward pass over one structure, ready to be differentiated; may hold much memory.
 
-    ``energy`` is the MLIP's, eV; ``phi (D,)`` the feature row.
+    ``energy`` is the MLIP's, eV; ``phi (D,)`` the feature row, and ``region (D,)`` the
+    weighted sum over the atoms that was asked for, or phi itself.
     """
 
     energy: float
     phi: np.ndarray
+    region: np.ndarray
 
     def parts(self, cotangent: np.ndarray) -> Parts:
-        """Response of the MLIP, and of the energy ``cotangent . phi``; the pass is then spent."""
+        """Response of the MLIP, and of the energy ``cotangent . region``; it is then spent."""
         ...
 
     def of_features(self, cotangent: np.ndarray) -> Response:
-        """Forces and stress of the energy ``cotangent . phi``."""
+        """Forces and stress of the energy ``cotangent . region``."""
         ...
 
-    def combined(self, cotangent: np.ndarray) -> Response:
-        """Forces and stress of the MLIP's energy plus ``cotangent . phi``."""
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        """Forces and stress of ``energy_weight`` times the MLIP's energy + cotangent . region."""
         ...
+
+
+class Weighed(NamedTuple):
+    """sigma_E of a structure, the level U of its bias, and U's gradient by the region's row."""
+
+    sigma: float
+    level: float
+    slope: np.ndarray
+
+
+def weighed(found: Evaluation, bias: Bias, posterior: Posterior) -> Weighed:
+    """What a posterior makes of an evaluation."""
+    direction, variance = posterior.covariance_times(found.phi)
+    sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
+    if found.region is not found.phi:
+        direction, variance = posterior.covariance_times(found.region)
+    level, factor = bias.level(variance)
+    return Weighed(sigma, level, factor * direction)
 
 
 class Evaluator(Protocol):
@@ -60,8 +96,10 @@ class Evaluator(Protocol):
     tau_interval: int
     gathers: bool
 
-    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
-        """One forward pass.
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """One forward pass; ``weights (n_atoms,)`` are those of the region.
 
         Raises
         ------
@@ -96,12 +134,13 @@ class LinearEvaluator:
     tau_interval: int = 1
     gathers: bool = False
 
-    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
         """One forward pass of the descriptor."""
         volume = _volume(atoms, want_stress)
-        phi, pullback = self.descriptor.linearize(atoms)
-        model = self.mlip.surrogate
-        return _JointEvaluation(_LinearPass(model, atoms, phi, pullback), volume)
+        rows = _Rows(self.descriptor, atoms, weights)
+        return _JointEvaluation(_LinearPass(self.mlip.surrogate, atoms, rows), volume)
 
 
 @dataclass(frozen=True)
@@ -113,10 +152,13 @@ class NetworkEvaluator:
     tau_interval: int = 10
     gathers: bool = True
 
-    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
         """One forward pass of the network, shared where walkers are gathered."""
         volume = _volume(atoms, want_stress)
-        return _JointEvaluation(gathering.forward(self.descriptor, atoms), volume)
+        one = gathering.forward(self.descriptor, atoms)
+        return _JointEvaluation(_NetworkPass(one, weights), volume)
 
 
 @dataclass(frozen=True)
@@ -129,16 +171,18 @@ class SeparateEvaluator:
     tau_interval: int = 1
     gathers: bool = False
 
-    def evaluate(self, atoms: Atoms, want_stress: bool) -> Evaluation:
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
         """Energy, forces and, where wanted or already there, stress; and the features."""
         volume = _volume(atoms, want_stress)
-        phi, pullback = self.descriptor.linearize(atoms)
+        rows = _Rows(self.descriptor, atoms, weights)
         energy = float(self.mlip.get_potential_energy(atoms))
         forces = np.array(self.mlip.get_forces(atoms))
         stress = None
         if volume is not None and (want_stress or "stress" in self.mlip.results):
             stress = np.array(self.mlip.get_stress(atoms))
-        return _SeparateEvaluation(energy, phi, Response(forces, stress), pullback, volume)
+        return _SeparateEvaluation(energy, Response(forces, stress), rows, volume)
 
 
 def _volume(atoms: Atoms, want_stress: bool) -> float | None:
@@ -155,26 +199,60 @@ def _response(gradient: Gradient, volume: float | None) -> Response:
     return Response(-gradient.positions, stress)
 
 
+class _Rows:
+    """The feature row of a structure and that of its region, from one forward pass."""
+
+    def __init__(self, descriptor: Descriptor, atoms: Atoms, weights: np.ndarray | None) -> None:
+        self._alone = weights is None
+        if weights is None:
+            self.phi, self._pullback = descriptor.linearize(atoms)
+            self.region = self.phi
+        else:
+            both = np.stack([np.ones(len(atoms)), weights])
+            (self.phi, self.region), self._pullback = descriptor.linearize(atoms, both)
+
+    def gradient(self, of_phi: np.ndarray, of_region: np.ndarray) -> Gradient:
+        """Gradient of ``of_phi . phi + of_region . region``."""
+        return self._pullback(of_phi + of_region if self._alone else np.stack([of_phi, of_region]))
+
+
 class _LinearPass:
     """Energy and features of a surrogate's mean."""
 
-    def __init__(self, model: Surrogate, atoms: Atoms, phi: np.ndarray, pullback: Pullback) -> None:
-        self.phi, self._pullback, self._mean = phi, pullback, model.posterior.mean
-        self.energy = model.baseline(atoms) + float(self._mean @ phi)
+    def __init__(self, model: Surrogate, atoms: Atoms, rows: _Rows) -> None:
+        self.phi, self.region = rows.phi, rows.region
+        self._rows, self._mean = rows, model.posterior.mean
+        self.energy = model.baseline(atoms) + float(self._mean @ rows.phi)
 
     def gradient(
         self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
     ) -> Gradient:
-        weights = energy_weight * self._mean
-        return self._pullback(weights if cotangent is None else weights + cotangent)
+        of_region = np.zeros_like(self._mean) if cotangent is None else cotangent
+        return self._rows.gradient(energy_weight * self._mean, of_region)
+
+
+class _NetworkPass:
+    """Energy and features of a network."""
+
+    def __init__(self, one: EnergyAndFeatures, weights: np.ndarray | None) -> None:
+        self._one, self._weights = one, weights
+        self.energy, self.phi = one.energy, one.phi
+        self.region = one.phi if weights is None else weights @ one.values
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        if self._weights is not None and cotangent is not None:
+            cotangent = np.outer(self._weights, cotangent)
+        return self._one.gradient(energy_weight, cotangent, last)
 
 
 class _JointEvaluation:
     """One pass that gives both energy and features."""
 
-    def __init__(self, one: EnergyAndFeatures, volume: float | None) -> None:
+    def __init__(self, one: _LinearPass | _NetworkPass, volume: float | None) -> None:
         self._one, self._volume = one, volume
-        self.energy, self.phi = one.energy, one.phi
+        self.energy, self.phi, self.region = one.energy, one.phi, one.region
 
     def parts(self, cotangent: np.ndarray) -> Parts:
         unbiased = self._one.gradient(1.0)
@@ -184,29 +262,24 @@ class _JointEvaluation:
     def of_features(self, cotangent: np.ndarray) -> Response:
         return _response(self._one.gradient(0.0, cotangent), self._volume)
 
-    def combined(self, cotangent: np.ndarray) -> Response:
-        return _response(self._one.gradient(1.0, cotangent), self._volume)
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        return _response(self._one.gradient(energy_weight, cotangent), self._volume)
 
 
 class _SeparateEvaluation:
     """What an MLIP gave, beside the features of a descriptor."""
 
     def __init__(
-        self,
-        energy: float,
-        phi: np.ndarray,
-        unbiased: Response,
-        pullback: Pullback,
-        volume: float | None,
+        self, energy: float, unbiased: Response, rows: _Rows, volume: float | None
     ) -> None:
-        self.energy, self.phi = energy, phi
-        self._unbiased, self._pullback, self._volume = unbiased, pullback, volume
+        self.energy, self.phi, self.region = energy, rows.phi, rows.region
+        self._unbiased, self._rows, self._volume = unbiased, rows, volume
 
     def parts(self, cotangent: np.ndarray) -> Parts:
         return Parts(self._unbiased, self.of_features(cotangent))
 
     def of_features(self, cotangent: np.ndarray) -> Response:
-        return _response(self._pullback(cotangent), self._volume)
+        return _response(self._rows.gradient(np.zeros_like(cotangent), cotangent), self._volume)
 
-    def combined(self, cotangent: np.ndarray) -> Response:
-        return self._unbiased.plus(1.0, self.of_features(cotangent))
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        return self._unbiased.scaled(energy_weight).plus(1.0, self.of_features(cotangent))

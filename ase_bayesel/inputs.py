@@ -7,11 +7,18 @@ from pathlib import Path
 
 from ase import Atoms
 
-from .build import build_descriptor, build_engine, build_refitter, initial_potential
+from .build import (
+    build_descriptor,
+    build_engine,
+    build_guards,
+    build_refitter,
+    initial_potential,
+)
 from .build_md import check_start
 from .config import CampaignConfig
 from .errors import ConfigError, StructureError
 from .refit import MACERefitter
+from .sections import ExploreConfig, single_triggers
 from .structures import PROPERTIES, PropertyKeys, read_frames, reference_energies, targets
 
 
@@ -40,8 +47,6 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     frames = {name: read_frames(path) for name, path in paths.items()}
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
-    for k, start in enumerate(frames["starts"]):
-        check_start(config.explore, start, f"{config.explore.starts}, frame {k}")
     _check_training_labels(frames["train"], data.train, keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -49,7 +54,22 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, keys)
+    _check_starts(frames["starts"], config.explore)
     return frames
+
+
+def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
+    """Whether triggers, guards and what drives a walker make sense for every start."""
+    stress = any(one.kind == "stress" for one in single_triggers(explore.trigger))
+    for k, atoms in enumerate(frames):
+        where = f"{explore.starts}, frame {k}"
+        if stress and not atoms.pbc.all():
+            raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
+        try:
+            build_guards(explore).against(atoms)
+        except StructureError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        check_start(explore, atoms, where)
 
 
 def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:

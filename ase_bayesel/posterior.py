@@ -13,7 +13,7 @@ from os import PathLike
 from typing import BinaryIO, cast
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dtrcon
 
@@ -22,6 +22,9 @@ from .triangular import append_rows
 
 MIN_RCOND = 1e-13
 """Smallest reciprocal condition number of the column-normalised factor."""
+
+MIN_REMAINING = 1e-12
+"""Smallest share of a direction's information that `Posterior.without` may leave."""
 
 FORMAT = "ase_bayesel.posterior/1"
 
@@ -113,6 +116,34 @@ class Posterior:
         extended[:n, n] = self.precision_factor @ self.mean
         extended = append_rows(extended, np.column_stack([rows, targets]))
         return Posterior.from_triangle(extended)
+
+    def without(self, rows: np.ndarray) -> Posterior:
+        """The covariance as if these rows had never been seen; the mean stays.
+
+        With W = R^-T A^T = U s V^T the precision is R^T (I - U s^2 U^T) R, whose factor comes
+        from a QR step of (I - U s^2 U^T)^1/2 R: O(D^3 + k D^2).
+
+        Parameters
+        ----------
+        rows
+            ``(k, D)`` of the weighted rows that this posterior was made from.
+
+        Raises
+        ------
+        SingularPrecisionError
+            If nothing else is known of some direction (or the rows were never seen).
+        """
+        left, singular, _ = np.linalg.svd(self.whiten(rows), full_matrices=False)
+        remaining = 1.0 - singular**2
+        if remaining.min(initial=1.0) < MIN_REMAINING:
+            raise SingularPrecisionError(
+                "without these rows some direction has no information at all, or they are not "
+                "among those that the posterior was made from"
+            )
+        weights = (np.sqrt(remaining) - 1.0)[:, None] * (left.T @ self.precision_factor)
+        factor = qr(self.precision_factor + left @ weights, mode="r")[0]
+        signs = np.where(np.diagonal(factor) < 0, -1.0, 1.0)
+        return Posterior(factor * signs[:, None], self.mean)
 
     @classmethod
     def from_triangle(cls, triangle: np.ndarray) -> Posterior:

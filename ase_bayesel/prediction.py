@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 
+from .bias import NO_BIAS, BiasTerms, TauHistory
 from .force_uncertainty import LeadingForce, leading_force
-from .surrogate import Uncertainty
+from .surrogate import Surrogate, Uncertainty
 
 
 class once:
@@ -49,10 +51,43 @@ class Response(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The MLIP's own response and that of sigma_E: minus its gradient, per unit of tau."""
+    """The MLIP's own response, and minus the gradient of U, the level of the bias (see `Bias`)."""
 
     unbiased: Response
-    sigma: Response
+    level: Response
+
+    def bias(self, terms: BiasTerms) -> Response:
+        """What the bias adds to the MLIP's response."""
+        of_level = self.level.scaled(-terms.strength)
+        if terms.of_energy:
+            of_level = of_level.plus(terms.of_energy, self.unbiased)
+        return of_level if self.unbiased.stress is not None else Response(of_level.forces, None)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Numbers of one evaluation.
+
+    ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
+    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface;
+    ``before`` and ``after`` the history of tau.
+    """
+
+    energy: float
+    energy_std: float
+    tau: float
+    terms: BiasTerms
+    forces: np.ndarray
+    stress: np.ndarray | None = None
+    before: TauHistory = TauHistory()
+    after: TauHistory = TauHistory()
+
+
+class Judged(NamedTuple):
+    """A structure and the surrogate that judged it."""
+
+    surrogate: Surrogate
+    atoms: Atoms
 
 
 @dataclass(frozen=True)
@@ -65,11 +100,13 @@ class Prediction:
         Unbiased values of the MLIP: eV, ``(n_atoms, 3)`` eV/A, ``(6,)`` eV/A^3.
         The stress is None without three periodic directions or where the MLIP has none.
     bias_energy, bias_forces, bias_stress
-        What the bias -tau sigma_E adds to them.
+        What the bias adds to them.
     energy_std
-        sigma_E with its floor, eV.
+        sigma_E of the whole structure with its floor, eV, whatever the bias looks at.
     tau
         The strength used in this evaluation.
+    terms
+        What the gradient of the biased energy is made of.
     """
 
     energy: float
@@ -81,8 +118,10 @@ class Prediction:
     energy_std: float
     tau: float
     _uncertainty: Callable[[], Uncertainty]
-    _sigma_forces: np.ndarray | None = None
+    _sigma_forces: Callable[[], np.ndarray] | None = None
     _search: Callable[[np.ndarray], LeadingForce] | None = None
+    _judged: Judged | None = None
+    terms: BiasTerms = NO_BIAS
 
     @property
     def separated(self) -> bool:
@@ -105,6 +144,11 @@ class Prediction:
         return self.uncertainty.forces
 
     @property
+    def known_force_std(self) -> np.ndarray | None:
+        """`force_std` if somebody has asked for the exact deviations already, else None."""
+        return self.force_std if "uncertainty" in self.__dict__ else None
+
+    @property
     def searched(self) -> bool:
         """Whether `leading_force` has to search, for want of exact deviations."""
         return self._search is not None and "uncertainty" not in self.__dict__
@@ -120,21 +164,45 @@ class Prediction:
             return self._search(scales)
         return leading_force(self.force_std, scales)
 
-    @property
+    @once
     def force_std_bound(self) -> np.ndarray:
-        """|grad_i sigma_E| ``(n_atoms,)``, eV/A: never above `force_std` (Cauchy-Schwarz)."""
+        """|grad_i sigma_E| ``(n_atoms,)``, eV/A: never above `force_std` (Cauchy-Schwarz).
+
+        Of the whole structure; where the bias looks at a region it costs a pass.
+        """
         if self._sigma_forces is None:
             raise RuntimeError("this prediction was made without the gradient of sigma_E")
-        return np.linalg.norm(self._sigma_forces, axis=1)
+        return np.linalg.norm(self._sigma_forces(), axis=1)
+
+    @once
+    def stress_std(self) -> np.ndarray | None:
+        """``(6,)`` eV/A^3, None without three periodic directions; exact.
+
+        Costs no full Jacobian where `leading_force` has to search.
+        """
+        if self.searched:
+            return self._of.surrogate.stress_std(self._of.atoms)
+        return self.uncertainty.stress
+
+    @once
+    def local_energy_std(self) -> np.ndarray:
+        """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV."""
+        return self._of.surrogate.local_energy_std(self._of.atoms)
+
+    @once
+    def information_gain(self) -> float:
+        """What a label of this structure would add to log det Sigma^-1 (Eq. 4), no unit."""
+        return self._of.surrogate.information_gain(self._of.atoms)
 
     @property
-    def stress_std(self) -> np.ndarray | None:
-        """``(6,)`` eV/A^3, None without three periodic directions."""
-        return self.uncertainty.stress
+    def _of(self) -> Judged:
+        if self._judged is None:
+            raise RuntimeError("this prediction was made without its surrogate")
+        return self._judged
 
 
 class JoinedPrediction(Prediction):
-    """A prediction from one combined backward pass of E - tau sigma_E.
+    """A prediction from one combined backward pass of the biased energy.
 
     Unbiased and bias forces and stress are evaluated when first asked for.
     """
@@ -144,20 +212,26 @@ class JoinedPrediction(Prediction):
         energy: float,
         energy_std: float,
         tau: float,
+        terms: BiasTerms,
         biased: Response,
-        take_apart: Callable[[], Parts],
+        parts: Callable[[], Parts],
+        sigma_forces: Callable[[Parts], np.ndarray],
         uncertainty: Callable[[], Uncertainty],
         search: Callable[[np.ndarray], LeadingForce] | None,
+        judged: Judged | None = None,
     ) -> None:
         known = {
             "energy": energy,
-            "bias_energy": -tau * energy_std,
+            "bias_energy": terms.energy,
             "energy_std": energy_std,
             "tau": tau,
             "_uncertainty": uncertainty,
             "_search": search,
+            "terms": terms,
+            "_judged": judged,
             "_biased": biased,
-            "_take_apart": take_apart,
+            "_take_apart": parts,
+            "_of_parts": sigma_forces,
         }
         self.__dict__.update(known)
 
@@ -174,6 +248,10 @@ class JoinedPrediction(Prediction):
         return self.__dict__["_take_apart"]()
 
     @once
+    def _bias(self) -> Response:
+        return self._parts.bias(self.terms)
+
+    @once
     def forces(self) -> np.ndarray:  # type: ignore[override]
         return self._parts.unbiased.forces
 
@@ -183,16 +261,14 @@ class JoinedPrediction(Prediction):
 
     @once
     def bias_forces(self) -> np.ndarray:  # type: ignore[override]
-        return -self.tau * self._parts.sigma.forces
-
-    @once
-    def _sigma_forces(self) -> np.ndarray:  # type: ignore[override]
-        return self._parts.sigma.forces
+        return self._bias.forces
 
     @once
     def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]
-        sigma = self._parts.sigma.stress
-        return None if sigma is None else -self.tau * sigma
+        return self._bias.stress
+
+    def _sigma_forces(self) -> np.ndarray:  # type: ignore[override]
+        return self.__dict__["_of_parts"](self._parts)
 
     def __repr__(self) -> str:
         return (

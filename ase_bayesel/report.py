@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment
@@ -14,10 +15,13 @@ from matplotlib.figure import Figure
 
 from .explore import TRACE_COLUMNS
 from .store import RoundReport, Store
+from .triggers import UNITS
 
 WALKER, STEP, VALUE, PICKED = (
     TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
 )
+
+ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
 
 def write_report(store: Store) -> Path:
@@ -25,6 +29,7 @@ def write_report(store: Store) -> Path:
     reports = [store.read_report(k) for k in range(store.completed_rounds())]
     figures = {
         "Uncertainty along the walkers": uncertainty_figure(store, len(reports)),
+        "Every step of the walkers": motion_figure(store, len(reports)),
         "Error against number of labels": error_figure(reports),
         "Parity on the test set after the last round": parity_figure(store, reports),
     }
@@ -32,13 +37,40 @@ def write_report(store: Store) -> Path:
         files("ase_bayesel").joinpath("templates/report.html").read_text()
     )
     trigger = store.read_config()["explore"]["trigger"]
+    criterion = trigger_text(trigger, iter(store.read_thresholds() or ()))
     page = template.render(
         name=store.directory.resolve().name,
         reports=reports,
-        trigger=trigger,
+        trigger=criterion,
         figures=[(title, png(figure)) for title, figure in figures.items() if figure is not None],
     )
     return store.write_page("report.html", page)
+
+
+def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str:
+    """A trigger's section in words; ``calibrated`` are the thresholds found, left to right."""
+    kind = trigger["kind"]
+    if "members" in trigger:
+        members = "; ".join(trigger_text(member, calibrated) for member in trigger["members"])
+        return f"{kind} of ({members})"
+    threshold, unit = trigger["threshold"], UNITS[kind] and f" {UNITS[kind]}"
+    if not isinstance(threshold, dict):
+        return f"{kind} above {threshold}{unit}"
+    found = next(calibrated, None)
+    number = "a number to be calibrated" if found is None else f"{found:.4g}{unit}"
+    return (
+        f"{kind} above {number} ({threshold['factor']} times the {threshold['quantile']} quantile "
+        f"{ORIGINS[threshold['calibrate']]})"
+    )
+
+
+def trigger_threshold(store: Store) -> float | None:
+    """What the trace's criterion is compared with; 1 for combinations, None if not known yet."""
+    trigger = store.read_config()["explore"]["trigger"]
+    threshold = 1.0 if "members" in trigger else trigger["threshold"]
+    if isinstance(threshold, dict):
+        return next(iter(store.read_thresholds() or ()), None)
+    return threshold
 
 
 def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
@@ -47,7 +79,7 @@ def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
     traces = [(k, trace) for k, trace in traces if len(trace)]
     if not traces:
         return None
-    threshold = store.read_config()["explore"]["trigger"]["threshold"]
+    threshold = trigger_threshold(store)
     figure = Figure(figsize=(3.2 * max(len(traces), 2), 3.2), layout="constrained")
     panels = figure.subplots(1, len(traces), sharey=True, squeeze=False)[0]
     for (number, trace), panel in zip(traces, panels, strict=True):
@@ -56,10 +88,32 @@ def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
             panel.plot(rows[:, STEP], rows[:, VALUE], lw=1, label=f"walker {int(walker)}")
         picked = trace[trace[:, PICKED] > 0]
         panel.plot(picked[:, STEP], picked[:, VALUE], "k*", ms=8, label="picked")
-        panel.axhline(threshold, color="0.5", ls="--", lw=1)
+        if threshold is not None:
+            panel.axhline(threshold, color="0.5", ls="--", lw=1)
         panel.set(title=f"round {number}", xlabel="MD step")
     panels[0].set_ylabel("trigger criterion")
     panels[0].legend(fontsize="x-small")
+    return figure
+
+
+def motion_figure(store: Store, n_rounds: int) -> Figure | None:
+    """sigma_E and temperature at every step, one column a round, where there is a log."""
+    logs = [(k, store.read_log(k)) for k in range(1, n_rounds + 1)]
+    logs = [(k, rows) for k, rows in logs if len(rows)]
+    if not logs:
+        return None
+    figure = Figure(figsize=(3.2 * max(len(logs), 2), 4.8), layout="constrained")
+    panels = figure.subplots(2, len(logs), sharex="col", sharey="row", squeeze=False)
+    for (number, rows), column in zip(logs, panels.T, strict=True):
+        for walker in np.unique(rows["walker"]).tolist():
+            mine = rows[rows["walker"] == walker]
+            for panel, name in zip(column, ("energy_std", "temperature_K"), strict=True):
+                panel.plot(mine["step"], mine[name], lw=1, label=f"walker {walker}")
+        column[0].set(title=f"round {number}")
+        column[1].set(xlabel="MD step")
+    panels[0, 0].set_ylabel("sigma_E (eV)")
+    panels[1, 0].set_ylabel("temperature (K)")
+    panels[0, 0].legend(fontsize="x-small")
     return figure
 
 

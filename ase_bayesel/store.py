@@ -2,10 +2,13 @@
 
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
+    thresholds.json             calibrated thresholds of the triggers, if there are any
     labels/<id>.extxyz          one labelled structure each, never deleted
     labels/<id>.failed.json     a reference calculation that failed, with the reason
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
     round_0001/picks/           picked structures, in order
+    round_0001/log/             every step of the walkers, see `recording.read_log`
+    round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
     round_0001/refit/           what the refit of the potential left: logs, training data
     round_0001/potential.*      the potential after the round's refit, if it has a file
@@ -13,8 +16,9 @@
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
 
-Every file is written beside its place, flushed to disk and moved there in one
-step, so that a kill at any moment leaves the old or the new content.
+Every file but a trajectory is written beside its place, flushed to disk and moved there in
+one step, so that a kill at any moment leaves the old or the new content. Trajectories and
+log may be ahead of the exploration; they are cut where it is taken up.
 """
 
 from __future__ import annotations
@@ -31,12 +35,13 @@ import yaml
 from ase import Atoms
 
 from .accuracy import Parity
-from .driver import DriverState
 from .errors import StoreError
-from .explore import ExploreState, WalkerState
+from .explore import ExploreState
+from .explore.records import record_of, walker_from
 from .files import extxyz_bytes, npz_bytes, reading, write_atomically
 from .labelling import Label
 from .posterior import Posterior
+from .recording import Recording, RoundRecorder, read_log
 from .structures import read_frames
 from .surrogate import Surrogate
 
@@ -57,6 +62,8 @@ class RoundReport:
         Structures picked, and of these failed in labelling, in this round.
     walkers
         How each walker ended.
+    moves
+        Attempts, accepted and failed ones of each kind of Monte Carlo move, all walkers together.
     noise
         Fitted noise of energy, forces and virial.
     energy_rmse, forces_rmse
@@ -69,20 +76,10 @@ class RoundReport:
     picks: int = 0
     failed: int = 0
     walkers: tuple[str, ...] = ()
+    moves: dict[str, list[int]] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
     energy_rmse: float | None = None
     forces_rmse: float | None = None
-
-
-def _walker_entry(walker: WalkerState) -> dict[str, Any]:
-    """What JSON takes of a walker's state."""
-    driver = None if walker.driver is None else walker.driver.to_json()
-    return {
-        "step": walker.step,
-        "status": walker.status,
-        "rng_state": walker.rng_state,
-        "driver": driver,
-    }
 
 
 class Store:
@@ -123,6 +120,21 @@ class Store:
         path = self.directory / "inputs" / f"{name}.extxyz"
         return read_frames(path) if path.exists() else []
 
+    def save_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Keep the calibrated thresholds, from left to right in the config."""
+        content = json.dumps({"calibrated": list(thresholds)}).encode()
+        write_atomically(self.directory / "thresholds.json", content)
+
+    def read_thresholds(self) -> list[float] | None:
+        """The calibrated thresholds, None where nothing was calibrated yet."""
+        path = self.directory / "thresholds.json"
+        if not path.exists():
+            return None
+        try:
+            return [float(number) for number in json.loads(path.read_text())["calibrated"]]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
     # -- rounds --------------------------------------------------------------
 
     def round_directory(self, number: int) -> Path:
@@ -136,7 +148,7 @@ class Store:
         return number
 
     def save_exploration(self, number: int, state: ExploreState, posterior: Posterior) -> None:
-        """Write the state between two turns; the last pick's own file first."""
+        """Write the state between two turns or barriers; the last pick's own file first."""
         directory = self.round_directory(number)
         for k, pick in enumerate(state.picks):
             path = self._pick_path(number, k, pick.info["bayesel_id"])
@@ -144,22 +156,20 @@ class Store:
                 write_atomically(path, extxyz_bytes([pick]))
         buffer = io.BytesIO()
         posterior.save(buffer)
+        records = [record_of(walker) for walker in state.walkers]
         arrays: dict[str, Any] = {
             "meta": json.dumps(
                 {
                     "turn": state.turn,
                     "picks": [pick.info["bayesel_id"] for pick in state.picks],
-                    "walkers": [_walker_entry(walker) for walker in state.walkers],
+                    "walkers": [meta for meta, _ in records],
                 }
             ),
             "trace": state.trace,
             "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
         }
-        for k, walker in enumerate(state.walkers):
-            arrays[f"numbers_{k}"] = walker.atoms.numbers
-            arrays[f"positions_{k}"] = walker.atoms.positions
-            arrays[f"momenta_{k}"] = walker.atoms.get_momenta()
-            arrays[f"cell_{k}"] = walker.atoms.cell.array
+        for k, (_, own) in enumerate(records):
+            arrays |= {f"{name}_{k}": array for name, array in own.items()}
         write_atomically(directory / "explore.npz", npz_bytes(arrays))
 
     def load_exploration(
@@ -174,21 +184,8 @@ class Store:
             return None
         with reading(path) as data:
             meta = json.loads(str(data["meta"]))
-            walkers = []
-            for k, (start, entry) in enumerate(zip(starts, meta["walkers"], strict=True)):
-                atoms = start.copy()
-                atoms.set_cell(data[f"cell_{k}"])
-                atoms.numbers[:] = data[f"numbers_{k}"]
-                atoms.arrays["positions"] = data[f"positions_{k}"]
-                atoms.arrays["momenta"] = data[f"momenta_{k}"]
-                driver = entry.pop("driver")
-                walkers.append(
-                    WalkerState(
-                        atoms,
-                        **entry,
-                        driver=None if driver is None else DriverState.from_json(driver),
-                    )
-                )
+            pairs = enumerate(zip(starts, meta["walkers"], strict=True))
+            walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = data["trace"]
         picks = [
@@ -196,6 +193,14 @@ class Store:
             for k, identity in enumerate(meta["picks"])
         ]
         return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
+
+    def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
+        """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
+        return RoundRecorder(self.round_directory(number), recording, steps)
+
+    def read_log(self, number: int) -> np.ndarray:
+        """The log of a round's walkers, see `recording.LOG_DTYPE`; empty if there is none."""
+        return read_log(self.round_directory(number) / "log")
 
     def _pick_path(self, number: int, k: int, identity: str) -> Path:
         return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
@@ -317,3 +322,9 @@ class Store:
         """Write a page of the report; returns its path."""
         write_atomically(self.directory / name, page.encode())
         return self.directory / name
+
+
+def _of(data: Any, walker: int) -> dict[str, np.ndarray]:
+    """A walker's own arrays of a saved exploration."""
+    end = f"_{walker}"
+    return {name.removesuffix(end): data[name] for name in data.files if name.endswith(end)}

@@ -18,7 +18,14 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .descriptors import descriptor_from_spec
-from .descriptors.base import Descriptor, Features, JointDescriptor, as_frames
+from .descriptors.base import (
+    Descriptor,
+    Features,
+    JointDescriptor,
+    Sketch,
+    SketchingDescriptor,
+    as_frames,
+)
 from .design import (
     Noise,
     iterate_features,
@@ -128,16 +135,34 @@ class Surrogate:
         phi = self.descriptor.compute([atoms])[0].total
         return float(np.sqrt(self.posterior.variance(phi)))
 
+    def local_energy_std(self, atoms: Atoms) -> np.ndarray:
+        """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV, of each atom's features b_i."""
+        return np.sqrt(self.posterior.variance(self.descriptor.compute([atoms])[0].values))
+
+    def stress_std(self, atoms: Atoms) -> np.ndarray | None:
+        """``(6,)`` eV/A^3 as in `Uncertainty`; without force rows where the descriptor can."""
+        if not atoms.pbc.all():
+            return None
+        if isinstance(self.descriptor, SketchingDescriptor):
+            one = self.descriptor.sketch([atoms], 1, np.random.default_rng(0))[0]
+            return self._stress_std(one, atoms)
+        return self._stress_std(self.descriptor.compute([atoms], derivatives=True)[0], atoms)
+
+    def information_gain(self, atoms: Atoms) -> float:
+        """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows."""
+        return self.posterior.information_gain(self.rows(atoms))
+
     def uncertainty(self, atoms: Atoms) -> Uncertainty:
         """Exact standard deviations of energy, forces and stress, from the full Jacobian."""
         features = self.descriptor.compute([atoms], derivatives=True)[0]
         energy = np.sqrt(self.posterior.variance(features.total))
         forces = self.posterior.variance(property_rows(features, "forces"))
-        stress = None
-        if atoms.pbc.all():
-            stress = np.sqrt(self.posterior.variance(property_rows(features, "virial")))
-            stress = stress / atoms.get_volume()
+        stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
         return Uncertainty(float(energy), np.sqrt(forces.reshape(-1, 3).sum(axis=1)), stress)
+
+    def _stress_std(self, features: Features | Sketch, atoms: Atoms) -> np.ndarray:
+        variances = self.posterior.variance(property_rows(features, "virial"))
+        return np.sqrt(variances) / atoms.get_volume()
 
     def calculator(self) -> SurrogateCalculator:
         """The mean as an ASE calculator: energy, forces and stress."""

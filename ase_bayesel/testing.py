@@ -249,12 +249,14 @@ def _check_pullback(
     first, second = rng.standard_normal((2, descriptor.n_features))
     for cotangent in (first, second, first):
         expected = np.einsum("d,dna->na", cotangent, features.jacobian)
-        for name, found in (
-            ("pullback", pullback(cotangent)),
-            ("vjp", descriptor.vjp(atoms, cotangent)),
-        ):
+        both = {"pullback": pullback(cotangent), "vjp": descriptor.vjp(atoms, cotangent)}
+        for name, found in both.items():
             check.close(found.positions, expected, f"{name} by positions and the jacobian")
             check.close(found.strain, cotangent @ features.strain, f"{name} by strain")
+    share = rng.uniform(size=len(atoms))
+    rows, pullback = descriptor.linearize(atoms, np.stack([share, 1.0 - share]))
+    check.equal(rows[0], share @ features.values, "a weighted row and the values")
+    check.close(pullback(np.stack([first, first]))[0], expected, "pullback of two shares")
 
 
 def _check_symmetry(

@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from .calculator import SIGMA_FLOOR
+from .bias import SIGMA_FLOOR, Bias, Deviation
 from .descriptors.mace import MACEDescriptor
 from .descriptors.mace.network import heads_of
 from .descriptors.mace.passes import structure_sums
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 
 class BiasedModel(ModelInterface):
-    """E - tau sigma_E of a MACE model as a torch-sim model.
+    """The biased energy of a MACE model, E - tau sigma_E, as a torch-sim model.
 
     It equals `BiasedCalculator` on the MACECalculator of the same model, for a
     batch of systems of any sizes at a time, and stays on the model's device except
@@ -41,15 +41,27 @@ class BiasedModel(ModelInterface):
         Strength of the bias (no unit); an attribute that can be set as well.
     compute_stress
         Also give the stress, which needs periodic systems.
+    bias
+        `Deviation` or `Variance`.
 
     Raises
     ------
     DescriptorError
-        If the surrogate's descriptor is another one.
+        If the surrogate's descriptor is another one, or for a bias with a region or an
+        energy limit: a state of torch-sim knows neither tags nor a start.
     """
 
-    def __init__(self, surrogate: Surrogate, tau: float, compute_stress: bool = True) -> None:
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        tau: float,
+        compute_stress: bool = True,
+        bias: Bias = Deviation(),
+    ) -> None:
         super().__init__()
+        if bias.region is not None or bias.energy_limit is not None:
+            raise DescriptorError("bias: region and energy_limit need BiasedCalculator")
+        self.bias = bias
         self.surrogate = surrogate
         self.tau = tau
         self._compute_forces, self._compute_stress = True, compute_stress
@@ -99,24 +111,27 @@ class BiasedModel(ModelInterface):
         one = self._descriptor.network.run(self._graphs(state))
         features = one.node_features[:, self._descriptor.columns]
         phi = structure_sums(features, structure, n_systems)
-        sigma, slope = self._uncertainty(phi.detach().double())
+        variance, direction = self._variance(phi.detach().double())
+        level, factor = self.bias.level(variance)
+        slope = direction * torch.as_tensor(factor).expand_as(level)[:, None]
         outputs = [one.energy, phi]
         cotangents = [torch.ones_like(one.energy), (-self.tau * slope).to(phi)]
         by_position, by_strain = one.gradient_tensors(outputs, cotangents, last=True)
-        energy = one.energy.detach() - self.tau * sigma
+        energy = one.energy.detach() - self.tau * level
+        sigma = torch.sqrt(variance + SIGMA_FLOOR**2)
         found = {"energy": energy, "energy_std": sigma, "forces": -by_position}
         if self._compute_stress:
             volume = torch.linalg.det(state.cell).abs().to(by_strain)
             found["stress"] = (by_strain + by_strain.mT) / (2.0 * volume[:, None, None])
         return {name: value.to(self._dtype) for name, value in found.items()}
 
-    def _uncertainty(self, phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """sigma_E ``(B,)`` and its gradient by the feature rows ``phi (B, D)``."""
+    def _variance(self, phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """phi^T Sigma phi ``(B,)`` and Sigma phi ``(B, D)`` of the feature rows ``phi (B, D)``."""
         factor = self._factor
         white = torch.linalg.solve_triangular(factor.mT, phi.mT, upper=False)
-        sigma = torch.sqrt(white.square().sum(dim=0) + SIGMA_FLOOR**2)
-        slope = torch.linalg.solve_triangular(factor, white / sigma, upper=True)
-        return sigma, slope.mT
+        return white.square().sum(dim=0), torch.linalg.solve_triangular(
+            factor, white, upper=True
+        ).mT
 
     def _graphs(self, state: SimState) -> dict[str, torch.Tensor]:
         """The systems as one batch of graphs in the form of mace."""

@@ -8,26 +8,16 @@ from functools import partial
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError
 
-from .calculator import BiasedCalculator, Prediction
-from .driver import Driver, DriverState, Targets
+from .calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
+from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
 from .integrators import CellExplosionError
+from .moves import Move
 from .ramps import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
-
-EVALUATION_ERRORS = (
-    BayeselError,
-    CalculatorError,
-    ArithmeticError,
-    ValueError,
-    RuntimeError,
-    np.linalg.LinAlgError,
-)
-"""What a calculator may raise on a configuration that has lost all sense."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +39,14 @@ class WalkerStep:
     reports
         What the triggers saw; nothing of those that were not evaluated.
     status
-        ``"running"``, or the reason for the stop: ``"nan"``, ``"close_contact"``,
-        ``"force"``, ``"temperature"``, ``"volume"`` (of a barostat's step) or
-        ``"calculator_error"``.
+        ``"running"``, or the reason for the stop: ``"calculator_error"``, ``"volume"`` (also
+        of a barostat's step), or the name of a guard (see `Guards.violated`).
     driver
         The state with which this step is gone on from, see `run_walker`.
     rolled_back
         The reason, where this step is a rollback; ``driver.rollbacks`` counts them.
+    checks
+        The triggers with what they have learnt so far.
     """
 
     step: int
@@ -66,11 +57,25 @@ class WalkerStep:
     status: str = "running"
     driver: DriverState = DriverState()
     rolled_back: str | None = None
+    checks: tuple[LazyCheck, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the mean temperature (`HeatCheck`), empty if nothing is.
+
+        It stays from the step at which a `ThermostatWarning` was given.
+        """
+        return self.driver.heat.warning
 
     @property
     def fired(self) -> TriggerReport | None:
         """The first trigger that fired, if any."""
         return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
 
 
 def run_walker(
@@ -84,7 +89,8 @@ def run_walker(
     ensemble: Ensemble = Langevin(),
     pressure_GPa: Schedule | None = None,
     tau_rel: Schedule | None = None,
-    triggers: Sequence[Trigger] = (),
+    moves: Sequence[Move] = (),
+    triggers: Sequence[Trigger | LazyCheck] = (),
     guards: Guards = Guards(),
     max_rollbacks: int = 0,
     check_interval: int = 1,
@@ -95,7 +101,8 @@ def run_walker(
     """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
-    unbiased prediction. The starting frame is yielded but never triggers. A broken
+    unbiased prediction; a frame that fires has passed the guards with its unbiased forces
+    too. The starting frame is yielded but never triggers. A broken
     guard, a criterion that is not finite or a failing calculator rolls the walker back:
     the step shows a sane frame from some steps before with new momenta, and time goes on.
     After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
@@ -123,8 +130,14 @@ def run_walker(
         Time step (fs).
     ensemble
         `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
+    moves
+        Monte Carlo moves, each attempted before the steps that are multiples of its
+        interval; their counts are in ``driver.moves``.
     triggers, guards, check_interval
-        When to report a structure and when a frame is not sane.
+        When to report a structure and when a frame is not sane. The ``checks`` of an
+        earlier step are triggers that remember. Guards that compare with a start and are
+        not bound to one are bound to ``atoms``: to take a trajectory up again give
+        ``guards.against(start)``.
     max_rollbacks
         How often the walker may be rolled back.
     lazy
@@ -139,23 +152,26 @@ def run_walker(
     Raises
     ------
     StructureError
-        If the ensemble does not suit the atoms or their constraints.
+        If the ensemble or a move does not suit the atoms or their constraints.
     ValueError
         If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
         not positive.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
+    check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
     atoms = atoms.copy()
     atoms.calc = calculator
     targets = Targets(temperature_K, pressure_GPa, tau_rel)
     driver = Driver(
-        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0
+        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0, moves
     )
     broken = guards.violated(atoms)
     if broken is not None:
         yield _step(driver, first_step, None, status=broken)
         return
-    surrogate, checks = None, []
+    guards = guards if guards.start is not None else guards.against(atoms)
+    surrogate = calculator.surrogate
+    checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
     last: WalkerStep | None = None
     for step in range(first_step, max(n_steps, first_step) + 1):
         reports: tuple[TriggerReport, ...] = ()
@@ -166,8 +182,10 @@ def run_walker(
             if broken is None and due:
                 if calculator.surrogate is not surrogate:
                     surrogate = calculator.surrogate
-                    checks = [LazyCheck(trigger, lazy) for trigger in triggers]
+                    checks = [check.forgotten() for check in checks]
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
+                if broken is None and any(report.fired for report in reports):
+                    broken = guards.unbiased_violated(calculator.prediction)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()
@@ -180,13 +198,15 @@ def run_walker(
             yield _step(driver, step, seen, status=broken)
             return
         driver.accept(step)
-        last = _step(driver, step, calculator.prediction, reports, rolled_back=rolled_back)
+        seen = calculator.prediction
+        last = _step(driver, step, seen, reports, rolled_back=rolled_back, checks=tuple(checks))
         yield last
 
 
 def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | None:
     """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
     try:
+        driver.attempt_moves(step, guards)
         driver.advance(step)
     except EVALUATION_ERRORS as error:
         if starts and isinstance(error, StructureError | DescriptorError):

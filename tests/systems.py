@@ -273,7 +273,8 @@ def no_such_engine_works() -> Calculator:
 # the command line, in a process of its own
 
 BAYESEL = str(Path(sysconfig.get_path("scripts")) / "bayesel")
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+SEARCHED = filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(SEARCHED)}
 
 
 def bayesel(*arguments) -> subprocess.CompletedProcess:

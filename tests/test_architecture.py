@@ -36,17 +36,21 @@ ROOMS = [
     "validation",
     "testing",
     "triggers",
+    "moves",
     "ramps",
     "integrators",
     "ensembles",
+    "heat",
     "driver",
     "walkers",
+    "files",
+    "recording",
+    "generation",
     "explore",
     "processes",
     "refit",
     "labelling",
     "answers",
-    "files",
     "store",
     "sections",
     "config",
@@ -54,14 +58,30 @@ ROOMS = [
     "build_md",
     "inputs",
     "models",
+    "thresholds",
+    "exploration",
     "campaign",
     "report",
     "check",
     "pool_report",
     "picking",
+    "pooling",
     "cli",
 ]
-CONFIG_READERS = {"build", "build_md", "inputs", "models", "campaign", "check", "cli"}
+CONFIG_READERS = {
+    *(
+        "build",
+        "build_md",
+        "inputs",
+        "models",
+        "thresholds",
+        "exploration",
+        "campaign",
+        "check",
+        "pooling",
+        "cli",
+    )
+}
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 
@@ -123,7 +143,8 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room", ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps"]
+    "room",
+    ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps", "heat"],
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
@@ -154,7 +175,7 @@ def test_errors_have_one_base():
     errors = importlib.import_module("ase_bayesel.errors")
     named = [value for value in vars(errors).values() if isinstance(value, type)]
     assert len(named) > 5
-    assert all(issubclass(error, errors.BayeselError) for error in named)
+    assert all(issubclass(error, errors.BayeselError | UserWarning) for error in named)
 
 
 def test_no_global_random_state():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,6 +32,8 @@ def history_of(pairs, rule):
         {"tau_rel": 0.1, "memory": 0},
         {"tau_rel": 0.1, "tau_max": 0.0},
         {"tau_rel": 0.1, "tau_max": np.nan},
+        {"tau_rel": 0.1, "bias_force_max": 0.0},
+        {"tau_rel": 0.1, "heat_max": 0.0},
     ],
 )
 def test_rules_that_make_no_sense(arguments):
@@ -95,3 +99,40 @@ def test_pure():
         history.n = 3
     with pytest.raises(AttributeError):
         rule.tau_rel = 0.3
+
+
+def test_the_largest_bias_force_limits_tau():
+    rule = TauRule(0.5, delay=1, bias_force_max=0.3)
+    history = TauHistory().updated(uniform(2.0, 4), np.diag([0.1, 0.2, 3.0]), rule)
+    assert history.peak == 3.0
+    assert history.tau(rule) == pytest.approx(0.1)
+    assert rule.limit(0.0) == np.inf
+
+
+def test_the_running_maximum_rises_at_once_and_falls_slowly():
+    rule = TauRule(0.5, memory=10)
+    history = history_of([(1.0, 1.0), (1.0, 8.0), (1.0, 1.0), (1.0, 1.0)], rule)
+    assert history.peak == pytest.approx(8.0 * 0.9**2)
+    assert history_of([(1.0, 8.0)] + 60 * [(1.0, 1.0)], rule).peak == pytest.approx(1.0)
+
+
+def test_weights_choose_the_atoms_of_the_means():
+    forces, gradient = np.diag([1.0, 2.0, 3.0]), np.diag([0.5, 0.5, 4.0])
+    weights = np.array([0.0, 3.0, 1.0])
+    history = TauHistory().updated(forces, gradient, TauRule(0.1), weights=weights)
+    assert history.force == pytest.approx(2.25)
+    assert history.gradient == pytest.approx(1.375)
+    assert history.peak == 4.0
+
+
+@given(heat=st.floats(-1.0, 5.0))
+def test_heat_weakens_the_bias(heat):
+    rule = TauRule(0.2, delay=1, heat_max=0.8)
+    history = replace(history_of([(1.0, 1.0)], rule), heat=heat)
+    share = history.tau(rule) / 0.2
+    assert share == pytest.approx(np.interp(heat, [0.4, 0.8], [1.0, 0.0]))
+
+
+def test_a_new_surrogate_keeps_the_trajectory():
+    history = TauHistory(7, 1.0, 2.0, 3.0, start_energy=-4.0, heat=0.1)
+    assert history.emptied() == TauHistory(start_energy=-4.0, heat=0.1)

@@ -3,8 +3,16 @@ import pytest
 from ase.calculators.emt import EMT
 from systems import campaign_settings
 
-from ase_bayesel import EnergyTrigger, ForceTrigger, RelativeForceTrigger, TauRule
+from ase_bayesel import (
+    Deviation,
+    EnergyTrigger,
+    ForceTrigger,
+    RelativeForceTrigger,
+    TauRule,
+    Variance,
+)
 from ase_bayesel.build import (
+    build_bias,
     build_descriptor,
     build_engine,
     build_guards,
@@ -42,7 +50,22 @@ def test_weights():
 def test_tau_rule():
     rule = build_tau_rule(config({"explore.tau_max": 7.0}).explore)
     assert rule == TauRule(0.3, delay=2, tau_max=7.0)
+    limits = {"force_max": 2.0, "heat_max": 0.5}
+    rule = build_tau_rule(config({"explore.bias": limits}).explore)
+    assert rule == TauRule(0.3, delay=2, bias_force_max=2.0, heat_max=0.5)
     assert build_tau_rule(config({"explore.tau_rel": None, "explore.tau": 1.0}).explore) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, Deviation()),
+        ({"kind": "variance", "energy_limit": 0.2}, Variance(energy_limit=0.2)),
+        ({"elements": {"Al": 1.0, "Cu": 0.1}}, Deviation({"Al": 1.0, "Cu": 0.1})),
+    ],
+)
+def test_bias(given, expected):
+    assert build_bias(config({"explore.bias": given}).explore.bias) == expected
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ def test_every_wrong_field_is_listed():
         ("explore.ensemble.kind", "berendsen"),
         ("explore.ensemble", {"kind": "npt"}),
         ("explore.tau_rel", -0.1),
+        ("explore.bias", {"kind": "entropy"}),
+        ("explore.bias", {"elements": {}}),
+        ("explore.bias", {"elements": {"Xx": 1.0}}),
+        ("explore.bias", {"elements": {"Cu": -1.0}}),
+        ("explore.bias", {"elements": {"Cu": 0.0}}),
+        ("explore.bias", {"energy_limit": 0.0}),
         ("explore.trigger.kind", "entropy"),
         ("explore.trigger.threshold", 0),
         ("explore.trigger", 0.2),
@@ -179,7 +185,7 @@ def test_fixed_strength():
 @pytest.mark.parametrize("kind", ["force", "energy_per_atom"])
 def test_eps_belongs_to_the_relative_trigger(kind):
     trigger = {"kind": kind, "threshold": 0.1, "eps": 0.2}
-    assert "eps belongs to kind: relative_force" in refusal({"explore.trigger": trigger})
+    assert "explore.trigger.eps: Extra inputs" in refusal({"explore.trigger": trigger})
     del trigger["eps"]
     settings = campaign_settings({"explore.trigger": trigger})
     assert validate_config(settings, "").explore.trigger.kind == kind
@@ -282,3 +288,20 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     config = load_config(write_config(tmp_path, {"weights": None, "stop.max_labels": 7}))
     text = yaml.safe_dump(config.model_dump(mode="json"))
     assert CampaignConfig.model_validate(yaml.safe_load(text)) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"explore.workers": {"kind": "processes"}}, "n_workers is missing for kind: processes"),
+        ({"explore.workers": {"kind": "dask"}}, "scheduler is missing for kind: dask"),
+        ({"explore.workers": {"n_workers": 2}}, "n_workers belongs to kind: processes"),
+        (
+            {"explore.workers": {"kind": "processes", "n_workers": 2}, "explore.mode": "turns"},
+            "workers.kind: processes needs mode: lockstep",
+        ),
+    ],
+)
+def test_workers_fit_their_kind_and_mode(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(tmp_path, changes))

@@ -230,6 +230,9 @@ class Cliff(Guards):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "seen", [0])
 
+    def against(self, start):
+        return self
+
     def violated(self, atoms, prediction=None):
         if prediction is None:
             return super().violated(atoms)
@@ -323,6 +326,9 @@ def test_resumed_where_a_frame_is_kept(cu_surrogate):
 
 class Hot(Guards):
     """Breaks where the atoms have gone far enough: a function of the frame alone."""
+
+    def against(self, start):
+        return self
 
     def violated(self, atoms, prediction=None):
         far = np.abs(atoms.positions - START.positions).max() > 0.05

@@ -278,15 +278,19 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
     step, report = steps[-1], steps[-1].fired
     assert pick.info == {
         "bayesel_id": structure_id(pick),
+        "bayesel_pick": 0,
         "bayesel_walker": 0,
         "bayesel_step": step.step,
         "bayesel_trigger": "force",
         "bayesel_value": report.value,
         "bayesel_threshold": 0.1,
+        "bayesel_reason": f"force {report.value:.6g} > 0.1 (atom {report.atom_index})",
         "bayesel_energy_std": step.prediction.energy_std,
         "bayesel_atom": report.atom_index,
     }
     np.testing.assert_array_equal(pick.arrays["bayesel_force_std"], step.prediction.force_std)
+    local = little_data.local_energy_std(step.atoms)
+    np.testing.assert_array_equal(pick.arrays["bayesel_local_energy_std"], local)
     np.testing.assert_allclose(pick.positions, step.atoms.positions, atol=1e-8)
     assert pick.constraints[0].index.tolist() == [2]
     assert not pick.has("momenta")

@@ -11,9 +11,11 @@ from systems import assert_close, cluster, copper, copper_training, silicon
 
 from ase_bayesel import (
     BiasedCalculator,
+    Deviation,
     MACEDescriptor,
     Posterior,
     Surrogate,
+    Variance,
     fit_surrogate,
 )
 from ase_bayesel.design import Noise
@@ -75,6 +77,17 @@ def assert_equals_calculator(model, frames, calculator, relative=1e-8):
 def test_equals_the_calculator_on_periodic_systems(network, surrogate):
     calculator = BiasedCalculator(mace_calculator(network), surrogate, tau=TAU)
     assert_equals_calculator(BiasedModel(surrogate, TAU), PERIODIC, calculator)
+
+
+def test_equals_the_calculator_with_the_variance(network, surrogate):
+    calculator = BiasedCalculator(mace_calculator(network), surrogate, tau=3.0, bias=Variance())
+    assert_equals_calculator(BiasedModel(surrogate, 3.0, bias=Variance()), PERIODIC, calculator)
+
+
+@pytest.mark.parametrize("bias", [Deviation("Cu"), Variance(energy_limit=0.1)])
+def test_biases_that_need_the_calculator(surrogate, bias):
+    with pytest.raises(DescriptorError, match="BiasedCalculator"):
+        BiasedModel(surrogate, TAU, bias=bias)
 
 
 def test_equals_the_calculator_on_molecules(network, surrogate):

@@ -119,11 +119,16 @@ class Descriptor(Protocol):
         """Features of each structure, with derivatives of the structure sum on request."""
         ...
 
-    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
+    def linearize(
+        self, atoms: Atoms, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Pullback]:
         """The feature row ``(D,)`` and its pullback.
 
         ``pullback(cotangent)`` is the gradient of ``cotangent . phi``; it reuses
         the forward pass and may be called more than once.
+
+        With ``weights (G, n_atoms)`` there are G rows, weighted sums over the atoms:
+        phi is ``weights @ values``, ``(G, D)`` as the cotangent then is.
         """
         ...
 
@@ -149,12 +154,19 @@ class EnergyAndFeatures(Protocol):
     energy: float
     phi: np.ndarray
 
+    @property
+    def values(self) -> np.ndarray:
+        """``(n_atoms, D)``, one feature row per atom."""
+        ...
+
     def gradient(
         self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
     ) -> Gradient:
         """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
 
-        After the ``last`` one the memory of the pass may be gone.
+        With one cotangent per atom, ``(n_atoms, D)``, the second term is the sum of
+        their products with the atoms' rows. After the ``last`` one the memory of the
+        pass may be gone.
         """
         ...
 
@@ -164,7 +176,10 @@ class EnergyAndFeatures(Protocol):
 
 
 class Combination(NamedTuple):
-    """The scalar ``energy_weight * energy + cotangent . phi`` of one structure."""
+    """The scalar ``energy_weight * energy + cotangent . phi`` of one structure.
+
+    A cotangent ``(n_atoms, D)`` has one row per atom, as in `EnergyAndFeatures`.
+    """
 
     energy_weight: float
     cotangent: np.ndarray | None = None
@@ -178,6 +193,10 @@ class BatchedPass(Protocol):
 
     energies: np.ndarray
     phi: np.ndarray
+
+    def values(self, index: int) -> np.ndarray:
+        """Feature rows ``(n_atoms, D)`` of one structure's atoms."""
+        ...
 
     def gradients(
         self, wanted: Mapping[int, Combination], last: bool = False
@@ -201,12 +220,17 @@ class OnePass:
         self.energy = float(batch.energies[index])
         self.phi = batch.phi[index]
 
+    @property
+    def values(self) -> np.ndarray:
+        """``(n_atoms, D)``, one feature row per atom."""
+        return self.batch.values(self.index)
+
     def gradient(
         self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
     ) -> Gradient:
         """Gradient of ``energy_weight * energy + cotangent . phi`` in one backward pass.
 
-        The ``last`` one frees the graph as it goes.
+        As in `EnergyAndFeatures`; the ``last`` one frees the graph as it goes.
         """
         wanted = {self.index: Combination(energy_weight, cotangent)}
         return self.batch.gradients(wanted, last)[self.index]

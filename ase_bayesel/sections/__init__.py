@@ -1,6 +1,7 @@
 """The sections of a config: frozen, unknown keys refused."""
 
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
+from .bias import BiasConfig
 from .data import (
     DataConfig,
     EngineConfig,
@@ -20,7 +21,14 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
-from .explore import ExploreConfig, GuardsConfig, TriggerConfig
+from .explore import ExploreConfig
+from .generation import (
+    ChainConfig,
+    DynamicsConfig,
+    PoolConfig,
+    RecipeConfig,
+    ScreenConfig,
+)
 from .models import (
     ACEConfig,
     CommandRefitConfig,
@@ -33,16 +41,33 @@ from .models import (
     RefitConfig,
     WeightsConfig,
 )
+from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
 from .overrides import Overrides
+from .triggers import (
+    CalibrationConfig,
+    CombinedConfig,
+    GuardsConfig,
+    PickConfig,
+    SingleConfig,
+    TriggerConfig,
+    single_triggers,
+)
+from .walkers import WorkersConfig
 
 __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "BiasConfig",
     "BussiConfig",
+    "CalibrationConfig",
+    "CellMoveConfig",
+    "ChainConfig",
+    "CombinedConfig",
     "CommandRefitConfig",
     "DataConfig",
     "DescriptorConfig",
+    "DynamicsConfig",
     "EngineConfig",
     "EnsembleConfig",
     "ExploreConfig",
@@ -55,19 +80,28 @@ __all__ = [
     "MACEPotentialConfig",
     "MACERefitConfig",
     "ModelFile",
+    "MoveConfig",
     "NPTConfig",
     "NVEConfig",
     "NoseHooverChainConfig",
     "Overrides",
+    "PickConfig",
+    "PoolConfig",
     "PotentialConfig",
     "PressureSchedule",
+    "RecipeConfig",
     "RefitConfig",
+    "ScreenConfig",
     "Section",
+    "SingleConfig",
     "StopConfig",
     "SurrogateConfig",
+    "SwapMoveConfig",
     "TBLiteConfig",
     "TauRelSchedule",
     "TemperatureSchedule",
     "TriggerConfig",
     "WeightsConfig",
+    "WorkersConfig",
+    "single_triggers",
 ]

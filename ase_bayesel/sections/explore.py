@@ -1,4 +1,4 @@
-"""Biased MD: triggers, guards, and one round of exploration."""
+"""Biased MD of one round."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from .base import InputPath, Section
+from .bias import BiasConfig
 from .ensembles import (
     EnsembleConfig,
     LangevinConfig,
@@ -14,40 +15,25 @@ from .ensembles import (
     TauRelSchedule,
     TemperatureSchedule,
 )
-
-
-class TriggerConfig(Section):
-    """The criterion for a pick; units by kind: none, eV/A, eV/atom.
-
-    ``exact`` forms the force deviations of all atoms also for features of a network,
-    where a `ForceSearch` would do.
-    """
-
-    kind: Literal["relative_force", "force", "energy_per_atom"] = "relative_force"
-    threshold: PositiveFloat
-    eps: PositiveFloat = 0.2
-    exact: bool = False
-
-    @model_validator(mode="after")
-    def _eps_only_where_used(self) -> TriggerConfig:
-        if "eps" in self.model_fields_set and self.kind != "relative_force":
-            raise ValueError("eps belongs to kind: relative_force only")
-        return self
-
-
-class GuardsConfig(Section):
-    """Limits of a sane trajectory; see `triggers.Guards`. null switches one off."""
-
-    close_contact: PositiveFloat | None = 0.5
-    max_force: PositiveFloat | None = 100.0
-    max_temperature_K: PositiveFloat | None = 10000.0
+from .moves import MoveConfig
+from .triggers import GuardsConfig, PickConfig, TriggerConfig
+from .walkers import WorkersConfig
 
 
 class ExploreConfig(Section):
-    """Biased MD of one round."""
+    """Biased MD of one round.
+
+    In ``lockstep`` all walkers advance together and a pick by one reaches all the others at
+    their next step. In ``turns`` each runs until it picks and then hands over.
+
+    ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
+    null for none; ``log`` keeps numbers of every step, see `recording`.
+    """
 
     starts: InputPath
     walkers: PositiveInt = 4
+    mode: Literal["lockstep", "turns"] = "lockstep"
+    workers: WorkersConfig = WorkersConfig()
     steps: PositiveInt = 2000
     picks: PositiveInt = 5
     temperature_K: TemperatureSchedule = 300.0
@@ -57,11 +43,16 @@ class ExploreConfig(Section):
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: PositiveInt = 20
-    tau_max: PositiveFloat = 50.0
+    tau_max: PositiveFloat | None = None
+    bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
     trigger: TriggerConfig
+    pick: PickConfig = PickConfig()
     guards: GuardsConfig = GuardsConfig()
+    moves: list[MoveConfig] = []
     max_rollbacks: NonNegativeInt = 0
+    trajectory_interval: PositiveInt | None = None
+    log: bool = False
 
     @model_validator(mode="after")
     def _one_strength(self) -> ExploreConfig:
@@ -73,4 +64,12 @@ class ExploreConfig(Section):
     def _pressure_where_needed(self) -> ExploreConfig:
         if self.ensemble.kind == "npt" and self.pressure_GPa is None:
             raise ValueError("ensemble npt needs pressure_GPa")
+        if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
+            raise ValueError("a cell move needs pressure_GPa")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_are_taken_here(self) -> ExploreConfig:
+        if self.mode == "turns" and self.workers.kind != "batched":
+            raise ValueError(f"workers.kind: {self.workers.kind} needs mode: lockstep")
         return self

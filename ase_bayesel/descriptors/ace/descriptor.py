@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import VOIGT, Features, Gradient, Pullback, as_frames, voigt6
+from ..base import Features, Gradient, Pullback, as_frames, voigt6
 from .basis import many_body_basis
-from .edges import EdgeBasis, Edges
+from .edges import EdgeBasis, Edges, with_centre_and_strain
 from .neighbours import Neighbours, find_neighbours
 from .polynomial import SitePolynomial
 
@@ -23,6 +23,17 @@ CHUNK_BYTES = 48e6
 
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
+
+
+class _Site(NamedTuple):
+    """What a pullback needs of a chunk of atoms, ``rows`` of the structure."""
+
+    rows: np.ndarray
+    ours: Neighbours
+    edges: Edges
+    a: torch.Tensor
+    pairs: torch.Tensor
+    block: slice
 
 
 class ACEDescriptor:
@@ -146,38 +157,46 @@ class ACEDescriptor:
                 )
         return features
 
-    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
-        """The feature row ``(D,)`` and a function from cotangents to gradients."""
+    def linearize(
+        self, atoms: Atoms, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Pullback]:
+        """The feature row ``(D,)`` and a function from cotangents to gradients.
+
+        With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
+        """
         neighbours = self._neighbours([atoms])
-        phi = np.zeros(self.n_features)
+        shape = (self.n_features,) if weights is None else (len(weights), self.n_features)
+        phi = np.zeros(shape)
         sites = []
         for rows in self._chunks(neighbours, CHUNK_ATOMS):
             ours = neighbours.take(rows)
             edges = self._edges.evaluate(ours, neighbours.species)
             a = self._edges.one_particle(edges)
             pairs = self._polynomial.pairs(a)
-            block = self._block(ours)
-            phi[: self._n_pair] += self._pair_values(edges).sum(axis=0)
-            phi[block] += self._polynomial.totals(a, pairs)
-            sites.append((rows, ours, edges, a, pairs, block))
+            site = _Site(rows, ours, edges, a, pairs, self._block(ours))
+            if weights is None:
+                phi[: self._n_pair] += self._pair_values(edges).sum(axis=0)
+                phi[site.block] += self._polynomial.totals(a, pairs)
+            else:
+                own = weights[:, rows]
+                phi[:, : self._n_pair] += own @ self._pair_values(edges)
+                phi[:, site.block] += self._polynomial.totals(a, pairs, torch.from_numpy(own.T)).T
+            sites.append(site)
 
         def pullback(cotangent: np.ndarray) -> Gradient:
             cotangent = np.asarray(cotangent, float)
-            if cotangent.shape != (self.n_features,):
-                raise DescriptorError(
-                    f"cotangent: expected shape ({self.n_features},), got {cotangent.shape}"
-                )
+            if cotangent.shape != shape:
+                raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
             positions = torch.zeros((neighbours.n_atoms, 3), dtype=torch.float64)
             strain = torch.zeros((3, 3), dtype=torch.float64)
-            for rows, ours, edges, a, pairs, block in sites:
-                d_a = self._polynomial.adjoint(a, pairs, cotangent[block])
-                d_edges = self._edges.one_particle_pullback(edges, d_a)
-                d_edges += self._pair_pullback(edges, cotangent[: self._n_pair]) * edges.unit
+            for site in sites:
+                own = None if weights is None else torch.from_numpy(weights[:, site.rows])
+                d_edges = self._edge_gradient(site, np.atleast_2d(cotangent), own)
                 per_edge = d_edges.permute(1, 2, 0)
-                positions[rows] -= per_edge.sum(dim=1)
-                targets = torch.from_numpy(ours.index.ravel())
+                positions[site.rows] -= per_edge.sum(dim=1)
+                targets = torch.from_numpy(site.ours.index.ravel())
                 positions.index_add_(0, targets, per_edge.reshape(-1, 3))
-                strain += torch.einsum("nka,nkb->ab", per_edge, edges.vectors)
+                strain += torch.einsum("nka,nkb->ab", per_edge, site.edges.vectors)
             return Gradient(positions.numpy(), voigt6(strain.numpy()))
 
         return phi, pullback
@@ -266,6 +285,23 @@ class ACEDescriptor:
             return torch.einsum("t,tnk->nk", weights[0], edges.pair_slope)
         return torch.einsum("nkt,tnk->nk", weights[edges.pair_type], edges.pair_slope)
 
+    def _edge_gradient(
+        self, site: _Site, cotangents: np.ndarray, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Gradient of the sum of ``cotangents (G, D) . rows`` by edge vectors, ``(3, N, K)``.
+
+        The rows are sums over the site's atoms, weighted by ``weights (G, N)`` where given.
+        """
+        d_a, d_pair = 0.0, 0.0
+        for number, cotangent in enumerate(cotangents):
+            by_a = self._polynomial.adjoint(site.a, site.pairs, cotangent[site.block])
+            by_pair = self._pair_pullback(site.edges, cotangent[: self._n_pair])
+            if weights is not None:
+                by_a, by_pair = by_a * weights[number], by_pair * weights[number][:, None]
+            d_a, d_pair = d_a + by_a, d_pair + by_pair
+        d_edges = self._edges.one_particle_pullback(site.edges, d_a)
+        return d_edges.add_(d_pair * site.edges.unit)
+
     def _add_derivatives(
         self,
         edges: Edges,
@@ -286,7 +322,7 @@ class ACEDescriptor:
             every_atom[:, :, columns].index_add_(0, target_rows, by_position)
             every_frame[:, :, columns].index_add_(0, frames, by_strain)
 
-        by_position, by_strain = _with_centre_and_strain(
+        by_position, by_strain = with_centre_and_strain(
             self._edges.one_particle_jacobian(edges), edges
         )
         by_position = by_position.view(len(rows), 3 * (width + 1), -1)
@@ -303,21 +339,4 @@ class ACEDescriptor:
             columns = slice(number * self.totaldegree, (number + 1) * self.totaldegree)
             chosen = (edges.pair_type == number)[:, :, None, None]
             if chosen.any():
-                add(columns, *_with_centre_and_strain(pair_slopes * chosen, edges))
-
-
-def _with_centre_and_strain(
-    d_edges: torch.Tensor, edges: Edges
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derivatives by position and by strain from those by edge vector.
-
-    ``d_edges`` is ``(N, K, 3, V)``. Returns ``(N, K + 1, 3, V)``, whose last slot
-    is the centre atom itself, and ``(N, 6, V)``.
-    """
-    n, width, _, v = d_edges.shape
-    by_position = torch.empty((n, width + 1, 3, v), dtype=d_edges.dtype)
-    by_position[:, :width] = d_edges
-    torch.sum(d_edges, dim=1, out=by_position[:, width]).neg_()
-    tensor = torch.bmm(edges.vectors.transpose(1, 2), d_edges.flatten(2)).view(n, 3, 3, v)
-    by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
-    return by_position, by_strain
+                add(columns, *with_centre_and_strain(pair_slopes * chosen, edges))

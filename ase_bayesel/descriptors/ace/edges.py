@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import torch
 
+from ..base import VOIGT
 from .angular import spherical_harmonics
 from .neighbours import Neighbours
 from .radial import (
@@ -205,3 +206,20 @@ def _polynomials(matrix: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, .
     """Values and slopes ``(n, k)`` of the polynomials behind a `chebyshev_matrix`."""
     n = matrix.shape[1]
     return (matrix @ chebyshev(y, n)).split(n)
+
+
+def with_centre_and_strain(
+    d_edges: torch.Tensor, edges: Edges
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Derivatives by position and by strain from those by edge vector.
+
+    ``d_edges`` is ``(N, K, 3, V)``. Returns ``(N, K + 1, 3, V)``, whose last slot
+    is the centre atom itself, and ``(N, 6, V)``.
+    """
+    n, width, _, v = d_edges.shape
+    by_position = torch.empty((n, width + 1, 3, v), dtype=d_edges.dtype)
+    by_position[:, :width] = d_edges
+    torch.sum(d_edges, dim=1, out=by_position[:, width]).neg_()
+    tensor = torch.bmm(edges.vectors.transpose(1, 2), d_edges.flatten(2)).view(n, 3, 3, v)
+    by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
+    return by_position, by_strain

@@ -58,14 +58,15 @@ class SitePolynomial:
         """Products of two one-particle functions, ``(pairs, N)``, shared by what follows."""
         return a[self._pair_a] * a[self._pair_b]
 
-    def totals(self, a: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
-        """B summed over the atoms, ``(K,)``."""
-        triples = (pairs[self._triple_pair] * a[self._triple_c]).sum(dim=1)
-        return (
-            self._single @ a.sum(dim=1).numpy()
-            + self._double @ pairs.sum(dim=1).numpy()
-            + self._triple @ triples.numpy()
+    def totals(
+        self, a: torch.Tensor, pairs: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> np.ndarray:
+        """B summed over the atoms, ``(K,)``; with ``weights (N, G)`` that many sums, ``(K, G)``."""
+        triples = pairs[self._triple_pair] * a[self._triple_c]
+        single, double, triple = (
+            (x.sum(dim=1) if weights is None else x @ weights).numpy() for x in (a, pairs, triples)
         )
+        return self._single @ single + self._double @ double + self._triple @ triple
 
     def values(self, a: torch.Tensor) -> np.ndarray:
         """B of each atom, ``(K, N)``."""

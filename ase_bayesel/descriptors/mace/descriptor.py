@@ -176,10 +176,18 @@ class MACEDescriptor:
             found += sketched_features(self.network, batch, self.columns, n_projections, rng)
         return found
 
-    def linearize(self, atoms: Atoms) -> tuple[np.ndarray, Pullback]:
-        """The feature row ``(D,)`` and a function from cotangents to gradients."""
+    def linearize(
+        self, atoms: Atoms, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Pullback]:
+        """The feature row ``(D,)`` and a function from cotangents to gradients.
+
+        With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
+        """
         one = self.forward(atoms)
-        return one.phi, lambda cotangent: one.gradient(0.0, cotangent)
+        if weights is None:
+            return one.phi, lambda cotangent: one.gradient(0.0, cotangent)
+        rows = weights @ one.values
+        return rows, lambda cotangent: one.gradient(0.0, weights.T @ cotangent)
 
     def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""

@@ -23,11 +23,16 @@ class MACEPass:
         self._one, self._columns = one, columns
         self._slopes: FeatureSlopes | None = None
         structure = torch.repeat_interleave(torch.tensor(sizes)).to(columns.device)
-        self._phi = structure_sums(one.node_features[:, columns], structure, len(sizes))
-        ends = np.cumsum(sizes)
+        self._features = one.node_features[:, columns]
+        self._phi = structure_sums(self._features, structure, len(sizes))
+        self._sizes, ends = list(sizes), np.cumsum(sizes)
         self._atoms = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
         self.energies = one.energy.detach().cpu().numpy().astype(float)
         self.phi = self._phi.detach().cpu().numpy().astype(float)
+
+    def values(self, index: int) -> np.ndarray:
+        """Feature rows ``(n_atoms, D)`` of one structure's atoms."""
+        return self._features.detach()[self._atoms[index]].cpu().numpy().astype(float)
 
     def gradients(
         self, wanted: Mapping[int, Combination], last: bool = False
@@ -42,17 +47,24 @@ class MACEPass:
             If a cotangent has the wrong shape.
         """
         weights, slopes = np.zeros_like(self.energies), np.zeros_like(self.phi)
+        by_atom = None
         for index, (energy_weight, cotangent) in wanted.items():
             weights[index] = energy_weight
-            if cotangent is not None:
+            if np.ndim(cotangent) == 2:
+                by_atom = np.zeros(tuple(self._features.shape)) if by_atom is None else by_atom
+                by_atom[self._atoms[index]] = self._checked(cotangent, self._sizes[index])
+            elif cotangent is not None:
                 slopes[index] = self._checked(cotangent)
         outputs, cotangents = [], []
         if weights.any():
             outputs.append(self._one.energy)
             cotangents.append(torch.as_tensor(weights).to(self._one.energy))
-        if any(cotangent is not None for _, cotangent in wanted.values()):
+        if any(np.ndim(cotangent) == 1 for _, cotangent in wanted.values()):
             outputs.append(self._phi)
             cotangents.append(torch.as_tensor(slopes).to(self._phi))
+        if by_atom is not None:
+            outputs.append(self._features)
+            cotangents.append(torch.as_tensor(by_atom).to(self._features))
         by_position, by_strain = self._one.gradients(outputs, cotangents, last)
         return {k: Gradient(by_position[self._atoms[k]], by_strain[k]) for k in wanted}
 
@@ -62,18 +74,15 @@ class MACEPass:
         A backward pass each; the first call pays two more.
         """
         if self._slopes is None:
-            sizes = [atoms.stop - atoms.start for atoms in self._atoms]
-            self._slopes = FeatureSlopes(self._one, sizes, self._columns)
+            self._slopes = FeatureSlopes(self._one, self._sizes, self._columns)
         whole = np.zeros((len(moves), len(self._one.positions), 3))
         whole[:, self._atoms[index]] = moves
         return np.array([self._slopes.by_move(move)[index] for move in whole])
 
-    def _checked(self, cotangent: np.ndarray) -> np.ndarray:
-        cotangent = np.asarray(cotangent, float)
-        if cotangent.shape != self.phi.shape[1:]:
-            raise DescriptorError(
-                f"cotangent: expected shape {self.phi.shape[1:]}, got {cotangent.shape}"
-            )
+    def _checked(self, cotangent: np.ndarray, *n_atoms: int) -> np.ndarray:
+        cotangent, shape = np.asarray(cotangent, float), (*n_atoms, *self.phi.shape[1:])
+        if cotangent.shape != shape:
+            raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
         return cotangent
 
 

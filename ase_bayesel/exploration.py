@@ -1,0 +1,270 @@
+"""The exploration of one round of a campaign, in turns or in lock-step, on whatever runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from .build import (
+    build_bias,
+    build_force_search,
+    build_pick_rule,
+    build_tau_rule,
+    build_trigger,
+    cpu_threads,
+    uncalibrated,
+)
+from .build_md import walker_options
+from .calculator import BiasedCalculator
+from .config import CampaignConfig
+from .driver import DriverState
+from .explore import ExploreState, explore_in_lockstep, start_exploration, take_turn
+from .explore.blocks import Arrival, WalkerPlan, WalkerSetup
+from .explore.local import LocalExecutor
+from .explore.lockstep import Executor
+from .explore.state import WalkerState
+from .models import Progress, load_model
+from .recording import Recording, RoundRecorder
+from .store import Store
+from .surrogate import Surrogate
+from .thresholds import calibrating
+from .triggers import LazyCheck, PickRule
+from .walkers import WalkerStep, run_walker
+
+SAVE_EVERY_S = 10.0
+"""Longest time between two saves in lock-step, where nothing is picked."""
+
+
+def calibrate(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    train: Sequence[Atoms],
+    starts: Sequence[Atoms],
+) -> Iterator[Progress]:
+    """Find the thresholds that the config leaves open, once for the whole campaign.
+
+    ``train`` are all structures behind the model of the round before.
+    """
+    if uncalibrated(config.explore) and store.read_thresholds() is None:
+        model = load_model(config, store, number - 1)
+        yield from calibrating(config, store, number, model, train, starts)
+
+
+def explore_round(
+    config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms], limit: int
+) -> Generator[Progress, None, ExploreState]:
+    """Run the walkers of a round, from where the store has them, until ``limit`` picks.
+
+    Returns the last state, which is also saved.
+    """
+    setup = load_setup(config, store, number, starts)
+    saved = store.load_exploration(number, starts)
+    if saved is None:
+        seeds = np.random.SeedSequence((config.seed, number)).spawn(len(starts))
+        state = start_exploration(starts, [np.random.default_rng(seed) for seed in seeds])
+        surrogate = setup.surrogate
+    else:
+        state, posterior = saved
+        surrogate = replace(setup.surrogate, posterior=posterior)
+    if len(state.picks) >= limit or not state.alive:
+        return state
+    rule = build_pick_rule(config.explore)
+    saving = Saving(store, number, setup, [walker.step for walker in state.walkers])
+    if config.explore.mode == "turns":
+        return (yield from _in_turns(saving, setup, state, surrogate, limit, rule))
+    with _executor(config, store, number, setup, starts) as executor:
+        recorded = RecordedExecutor(executor, saving.recorder)
+        barriers = explore_in_lockstep(state, surrogate, setup, recorded, limit, rule)
+        return (yield from _saved(saving, setup, state, barriers, limit))
+
+
+def load_setup(
+    config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms]
+) -> WalkerSetup:
+    """What the walkers of a round run with: the model of the round before, and the config."""
+    explore = config.explore
+    surrogate, potential = load_model(config, store, number - 1)
+    triggers = [build_trigger(explore, store.read_thresholds() or ())]
+    return WalkerSetup(
+        surrogate,
+        partial(
+            BiasedCalculator,
+            potential,
+            tau=explore.tau,
+            tau_rel=build_tau_rule(explore),
+            force_search=build_force_search(explore),
+            bias=build_bias(explore.bias),
+        ),
+        tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),
+        explore.check_interval,
+        Recording(explore.trajectory_interval, explore.log),
+    )
+
+
+def _plan(options: dict[str, Any]) -> WalkerPlan:
+    """A walker's plan from the keyword arguments of `run_walker`."""
+    checks = tuple(map(LazyCheck, options.pop("triggers")))
+    return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"])
+
+
+@dataclass(frozen=True)
+class OpenRound:
+    """`load_setup` for a process of its own, with the threads of the config."""
+
+    config: CampaignConfig
+    directory: Path
+    number: int
+    starts: Sequence[Atoms]
+
+    @contextmanager
+    def __call__(self) -> Iterator[WalkerSetup]:
+        with cpu_threads(self.config.threads):
+            yield load_setup(self.config, Store(self.directory), self.number, self.starts)
+
+    @property
+    def token(self) -> str:
+        """Names the round."""
+        return f"ase_bayesel {self.directory} {self.number}"
+
+
+@contextmanager
+def _executor(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    setup: WalkerSetup,
+    starts: Sequence[Atoms],
+) -> Iterator[Executor]:
+    """What advances the walkers of a round, and ends with it."""
+    workers = config.explore.workers
+    if workers.kind == "batched":
+        yield LocalExecutor(setup)
+        return
+    from .explore.dask_workers import dask_executor, local_processes, running_cluster
+
+    opened = OpenRound(config, store.directory.resolve(), number, starts)
+    clients = (
+        local_processes(workers.n_workers)
+        if workers.kind == "processes"
+        else running_cluster(workers.scheduler)
+    )
+    with clients as client, dask_executor(client, opened, opened.token) as executor:
+        yield executor
+
+
+class Saving:
+    """Saves a round: what its walkers did first, then the state that says so."""
+
+    def __init__(self, store: Store, number: int, setup: WalkerSetup, steps: Sequence[int]) -> None:
+        self.number, self._store = number, store
+        self.recorder = store.recorder(number, setup.recording, steps)
+
+    def save(self, state: ExploreState, surrogate: Surrogate, known: int) -> None:
+        """Save a state with picks beyond the ``known`` ones of the state before."""
+        self.recorder.flush(state.picks[known:])
+        self._store.save_exploration(self.number, state, surrogate.posterior)
+
+
+@dataclass(frozen=True)
+class RecordedExecutor:
+    """An executor whose walkers are recorded."""
+
+    executor: Executor
+    recorder: RoundRecorder
+
+    def advance(
+        self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
+    ) -> dict[int, Arrival]:
+        """All walkers at the barrier; see `explore.lockstep.Executor`."""
+        arrivals = self.executor.advance(walkers, barrier, surrogate)
+        for number, arrival in arrivals.items():
+            self.recorder.write(number, arrival.record)
+        return arrivals
+
+
+def _saved(
+    saving: Saving,
+    setup: WalkerSetup,
+    state: ExploreState,
+    barriers: Iterator[tuple[ExploreState, Surrogate]],
+    limit: int,
+) -> Generator[Progress, None, ExploreState]:
+    """Save at every pick, at the end, and now and then; returns the last state."""
+    total = sum(plan.n_steps for plan in setup.plans)
+    last_save = time.monotonic()
+    for after, surrogate in barriers:
+        known, state = len(state.picks), after
+        picked = len(state.picks) > known
+        if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
+            saving.save(state, surrogate, known)
+            last_save = time.monotonic()
+        alive = f"{len(state.living)} of {len(state.walkers)} walkers"
+        warnings = [w.driver.heat.warning for w in state.walkers if w.driver is not None]
+        told = next((f", {warning}" for warning in warnings if warning), "")
+        detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
+        yield Progress(saving.number, "explore", sum(w.step for w in state.walkers), total, detail)
+    return state
+
+
+def _in_turns(
+    saving: Saving,
+    setup: WalkerSetup,
+    state: ExploreState,
+    surrogate: Surrogate,
+    limit: int,
+    rule: PickRule,
+) -> Generator[Progress, None, ExploreState]:
+    """One walker after the other, each until it picks; returns the last state."""
+    calculator = setup.make_calculator(surrogate)
+    while len(state.picks) < limit and state.alive:
+        start = partial(_in_turn, setup.plans[state.turn], saving.recorder, state.turn, calculator)
+        turn, known = take_turn(state, calculator, start, rule), len(state.picks)
+        state = yield from _watched(setup, saving.number, turn, state, limit)
+        saving.save(state, calculator.surrogate, known)
+    return state
+
+
+def _in_turn(
+    plan: WalkerPlan,
+    recorder: RoundRecorder,
+    number: int,
+    calculator: BiasedCalculator,
+    atoms: Atoms,
+    rng: np.random.Generator,
+    first_step: int,
+    driver: DriverState | None,
+) -> Iterator[WalkerStep]:
+    """A walker's steps in its turn; see `explore.turns.StartWalker`."""
+    steps = plan.run(
+        atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
+    )
+    return recorder.watch(number, first_step, steps)
+
+
+def _watched(
+    setup: WalkerSetup,
+    number: int,
+    turn: Generator[WalkerStep, None, ExploreState],
+    state: ExploreState,
+    limit: int,
+) -> Generator[Progress, None, ExploreState]:
+    """A turn's steps as progress; returns the state after it."""
+    total = sum(plan.n_steps for plan in setup.plans)
+    others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
+    detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
+    while True:
+        try:
+            step = next(turn)
+        except StopIteration as end:
+            return end.value
+        told = f"{detail}, {step.warning}" if step.warning else detail
+        yield Progress(number, "explore", others + step.step, total, told)

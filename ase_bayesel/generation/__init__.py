@@ -1,0 +1,32 @@
+"""Pools of candidate structures from recipes, written as they are made."""
+
+from .builders import SLAB_BUILDERS, Bulk, Slab, StandardSlab
+from .distortions import Rattle, Strain, Swaps, Vacancies, VolumeScan
+from .dynamics import Dynamics
+from .generate import PoolProgress, PoolSummary, RecipeCount, generate_pool
+from .recipe import Chain, Context, Recipe, Rejected, derived
+from .screening import NearCopies, Screen
+
+__all__ = [
+    "SLAB_BUILDERS",
+    "Bulk",
+    "Chain",
+    "Context",
+    "Dynamics",
+    "NearCopies",
+    "PoolProgress",
+    "PoolSummary",
+    "Rattle",
+    "Recipe",
+    "RecipeCount",
+    "Rejected",
+    "Screen",
+    "Slab",
+    "StandardSlab",
+    "Strain",
+    "Swaps",
+    "Vacancies",
+    "VolumeScan",
+    "derived",
+    "generate_pool",
+]

@@ -1,0 +1,163 @@
+"""What a recipe is: from one start to candidate structures, each with its origin."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ..errors import GenerationError
+from ..structures import canonical, structure_id
+from ..surrogate import Surrogate
+from ..triggers import Guards
+
+PREFIX = "bayesel_"
+"""Of the keys in ``atoms.info`` that tell the origin of a frame."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What recipes may use besides their start.
+
+    Attributes
+    ----------
+    calculator
+        The potential of MD; any ASE calculator.
+    surrogate
+        Gives the bias of MD.
+    guards
+        End a trajectory that is not sane.
+    """
+
+    calculator: Calculator | None = None
+    surrogate: Surrogate | None = None
+    guards: Guards = field(default_factory=Guards)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A candidate that a recipe could not make, and why."""
+
+    reason: str
+
+
+Candidate = Atoms | Rejected
+
+
+class Recipe(ABC):
+    """Makes candidates from a start, or from nothing.
+
+    Attributes
+    ----------
+    needs_start
+        False where the recipe builds its structures from nothing.
+    keeps_cell
+        Whether a candidate's cell is the start's own, strained at most.
+    """
+
+    needs_start: ClassVar[bool] = True
+    keeps_cell: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, which becomes the ``config_type`` of its frames."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many candidates one start gives, those that could not be made included."""
+
+    @abstractmethod
+    def frames(
+        self, start: Atoms, context: Context, rng: np.random.Generator
+    ) -> Iterator[Candidate]:
+        """Exactly `size` candidates; the start is not changed.
+
+        The same start and ``rng`` give the same candidates. A recipe without need of a start
+        is given one without atoms.
+        """
+
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a named error if the recipe cannot be followed at all, or not on these starts."""
+        return None
+
+
+def origin(start: Atoms | None) -> Atoms:
+    """A start as recipes take it: nothing but the structure, and its id as the parent."""
+    if start is None:
+        return Atoms()
+    bare = canonical(start)
+    bare.info = {f"{PREFIX}parent": structure_id(bare)}
+    return bare
+
+
+def derived(atoms: Atoms, start: Atoms, recipe: str, **parameters: Any) -> Atoms:
+    """A candidate: the bare structure with the start's origin, the recipe and its parameters."""
+    made = canonical(atoms)
+    before = start.info.get(f"{PREFIX}recipe")
+    made.info = {
+        **start.info,
+        f"{PREFIX}recipe": recipe if before is None else f"{before}+{recipe}",
+        **{f"{PREFIX}{key}": value for key, value in parameters.items()},
+    }
+    return made
+
+
+@dataclass(frozen=True)
+class Chain(Recipe):
+    """Each candidate of one recipe is the start of the next; only the last ones are kept.
+
+    ``Chain((Bulk("Si"), Slab((1, 0, 0), (6,)), Rattle((0.1,), copies=10)))`` makes rattled
+    surfaces. The origin of a frame holds the parameters of all steps; its parent is the start
+    of the first.
+    """
+
+    recipes: tuple[Recipe, ...]
+
+    def __post_init__(self) -> None:
+        if not self.recipes:
+            raise ValueError("a chain needs at least one recipe")
+
+    @property
+    def name(self) -> str:
+        return "+".join(recipe.name for recipe in self.recipes)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod([recipe.size for recipe in self.recipes]))
+
+    @property
+    def needs_start(self) -> bool:  # type: ignore[override]
+        return self.recipes[0].needs_start
+
+    @property
+    def keeps_cell(self) -> bool:  # type: ignore[override]
+        return all(recipe.keeps_cell for recipe in self.recipes)
+
+    def frames(
+        self, start: Atoms, context: Context, rng: np.random.Generator
+    ) -> Iterator[Candidate]:
+        first, *rest = self.recipes
+        if not rest:
+            yield from first.frames(start, context, rng)
+            return
+        after = Chain(tuple(rest))
+        for made in first.frames(start, context, rng):
+            if isinstance(made, Rejected):
+                yield from [made] * after.size
+            else:
+                yield from after.frames(made, context, rng)
+
+    def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        for number, recipe in enumerate(self.recipes):
+            recipe.check(context, () if number else starts)
+        if any(not recipe.needs_start for recipe in self.recipes[1:]):
+            raise GenerationError(
+                f"chain {self.name}: only its first recipe can build a structure from nothing"
+            )
