@@ -20,7 +20,10 @@ from ase_bayesel.structures import canonical, structure_id
 
 STARTS = alloy_cells(2, 0.1, 0)
 REPORT = RoundReport(
-    1, 7, 3, 3, 1, ("finished", "nan"), {"energy": 1e-3, "forces": 0.1, "virial": 0.1}, 0.25, None
+    *(1, 7, 3, 3, 1, ("finished", "nan")),
+    moves={"CellMove": [20, 7]},
+    noise={"energy": 1e-3, "forces": 0.1, "virial": 0.1},
+    energy_rmse=0.25,
 )
 
 
