@@ -52,9 +52,8 @@ class BiasedCalculator(Calculator):
         network, so that the full Jacobian is dear. None forms it all the same.
     bias
         `Deviation` or `Variance`, with a region of atoms and an energy limit. Triggers
-        and ``prediction.energy_std`` look at the whole structure all the same. A region
-        costs a second row of features: half as much again as a step of linear ACE, next
-        to nothing for a network.
+        and ``prediction.energy_std`` look at the whole structure all the same. The row of
+        a region comes from the same forward pass.
 
     ``history`` holds the running averages and the start's energy, from which the energy limit
     of a bias counts; ``history_before`` is what it was before the last evaluation.

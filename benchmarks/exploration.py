@@ -6,13 +6,15 @@ A 16-atom cell of silicon and a linear ACE fitted to the 32 structures of
 examples/silicon (GFN1-xTB). Each run is Langevin dynamics on the surrogate's mean,
 biased or not, with the same start and the same random numbers. A trigger of fixed
 threshold picks; a pick enters the posterior at once, without a label, and the run goes
-on. Information is the rise of log det Sigma^-1 by the picks. Writes the table to
+on. Information is the rise of log det Sigma^-1 by the picks. A second table shows
+what an absurd tau_rel does under the limits of `TauRule`. Writes the tables to
 benchmarks/results/ and, with the figure, to docs/exploration.md unless told otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,16 @@ HEADER = [
     "per pick",
     "mean T, K",
     "stopped",
+]
+
+STRONG_SEEDS = 3
+STRONG_HEADER = [
+    "bias_force_max, eV/A",
+    "heat_max",
+    "ended as (last step)",
+    "largest bias force, eV/A",
+    "mean T, K",
+    "thermostat warning at step",
 ]
 
 
@@ -71,7 +83,12 @@ def main() -> None:
             _run(surrogate, start, way, seed, arguments) for seed in range(arguments.seeds)
         ]
         print(markdown_table(HEADER, [_row(name, runs[name], arguments.steps)]), flush=True)
-    text = _report(runs, surrogate.descriptor.n_features, arguments, time.process_time() - began)
+    strong = [
+        _strong(surrogate, start, *way, arguments) for way in ((1e9, 1e9), (5.0, 1e9), (5.0, 1.0))
+    ]
+    text = _report(
+        runs, strong, surrogate.descriptor.n_features, arguments, time.process_time() - began
+    )
     print(text)
     if arguments.only_print:
         return
@@ -171,7 +188,44 @@ def _error(values) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def _report(runs: dict[str, list[Run]], n_features: int, arguments, seconds: float) -> str:
+def _strong(surrogate, start, force_max: float, heat_max: float, arguments) -> list[object]:
+    """What becomes of tau_rel = 50 under limits of tau; a row of the second table."""
+    import numpy as np
+
+    from ase_bayesel import BiasedCalculator, Langevin, TauRule, run_walker
+
+    rule = TauRule(50.0, bias_force_max=force_max, heat_max=heat_max)
+    ends, strongest, temperatures, warned = [], 0.0, [], []
+    for seed in range(STRONG_SEEDS):
+        calculator = BiasedCalculator(surrogate.calculator(), surrogate, tau_rel=rule)
+        for step in run_walker(
+            start,
+            calculator,
+            n_steps=arguments.steps,
+            temperature_K=arguments.temperature,
+            rng=np.random.default_rng(seed),
+            timestep_fs=TIMESTEP_FS,
+            ensemble=Langevin(FRICTION_PER_FS),
+        ):
+            forces = np.linalg.norm(step.prediction.bias_forces, axis=1)
+            strongest = max(strongest, forces.max())
+            temperatures.append(step.temperature_K)
+            if step.warning and len(warned) == seed:
+                warned.append(step.step)
+        warned += [None] * (seed + 1 - len(warned))
+        ends.append(f"{step.status} ({step.step})")
+    limits = ["none" if limit > 1e8 else f"{limit:g}" for limit in (force_max, heat_max)]
+    told = ", ".join("-" if step is None else str(step) for step in warned)
+    return [*limits, ", ".join(ends), f"{strongest:.1f}", f"{np.mean(temperatures):.0f}", told]
+
+
+def _report(
+    runs: dict[str, list[Run]],
+    strong: Sequence[Sequence[object]],
+    n_features: int,
+    arguments,
+    seconds: float,
+) -> str:
     rows = [_row(name, own, arguments.steps) for name, own in runs.items()]
     return (
         f"{machine_line()}\n\n"
@@ -182,7 +236,9 @@ def _report(runs: dict[str, list[Run]], n_features: int, arguments, seconds: flo
         f"{markdown_table(HEADER, rows)}\n\n"
         "A run in which nothing fired is censored at its length, and enters the median, the mean "
         "and the range as that (>=). Means with their standard error over the seeds. Information "
-        "is the rise of log det of the precision by all picks, in nats.\n"
+        "is the rise of log det of the precision by all picks, in nats.\n\n"
+        f"The same runs with tau_rel = 50, without triggers, {STRONG_SEEDS} seeds:\n\n"
+        f"{markdown_table(STRONG_HEADER, strong)}\n"
     )
 
 
@@ -193,13 +249,15 @@ def _draw(runs: dict[str, list[Run]], n_steps: int, path: Path) -> None:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.4), layout="constrained")
     steps = np.arange(n_steps + 1)
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(runs)))
-    for colour, (name, own) in zip(colours, runs.items(), strict=True):
-        label = name.replace("sigma_E^2", r"$\sigma_E^2$").replace("sigma_E", r"$\sigma_E$")
+    n_biased = sum("sigma" in name for name in runs)
+    biased = iter(plt.get_cmap("viridis")(np.linspace(0.1, 0.9, n_biased)))
+    for name, own in runs.items():
+        colour = next(biased) if "sigma" in name else "black"
+        style = "--" if "hot" in name or "^2" in name else "-"
+        label = re.sub(r"sigma_E(\^2)?", r"$\\sigma_E\1$", name)
         label = label.replace("tau_rel", r"$\tau_\mathrm{rel}$")
-        style = "--" if "^2" in name else "-"
         first = np.array([np.inf if run.first is None else run.first for run in own])
         waiting = (first[:, None] > steps).mean(axis=0)
         left.step(steps, waiting, where="post", color=colour, ls=style, label=label)
@@ -210,7 +268,7 @@ def _draw(runs: dict[str, list[Run]], n_steps: int, path: Path) -> None:
     left.set(xlabel="MD step", ylabel="runs without a trigger", ylim=(0, 1.02), xlim=(0, n_steps))
     right.set(xlabel="MD step", ylabel="information gained (nats)", xlim=(0, n_steps))
     right.set_ylim(bottom=0)
-    right.legend(frameon=False, fontsize=8)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=150)
 
 

@@ -8,6 +8,7 @@ from systems import write_campaign
 
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.campaign import Ended
+from ase_bayesel.report import write_report
 
 SMALL = {"stop.max_rounds": 1, "explore.picks": 2, "explore.steps": 24}
 ENSEMBLES = {
@@ -78,6 +79,9 @@ def test_explosions_use_up_the_rollbacks_and_end_with_a_name(tmp_path, name, exp
     store = ended(write_campaign(tmp_path, changes))
     known = {"nan", "close_contact", "force", "temperature", "volume", "calculator_error"}
     states = walkers(store)
+    rollbacks = sum(walker.driver.rollbacks for walker in states if walker.driver)
+    assert store.read_report(1).rollbacks == rollbacks
+    assert (f"rolled back {rollbacks} times" in write_report(store).read_text()) == (rollbacks > 0)
     assert {walker.status for walker in states} <= known | {"finished", "running"}
     for walker in states:
         if walker.status in known and walker.step > 0:
