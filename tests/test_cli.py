@@ -401,7 +401,7 @@ def test_status_while_it_runs(config):
         assert result.exit_code == 0, result.output
         counts += re.findall(r"round 1: (\d) picks so far", result.stdout)
     assert counts == sorted(counts)
-    assert {"0", "1", "2"} <= set(counts)
+    assert {"0", "2"} <= set(counts)  # two walkers may pick at one barrier
 
 
 def test_status_writes_nothing(finished):
