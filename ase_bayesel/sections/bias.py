@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from ase.data import chemical_symbols
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from .base import Section
@@ -27,6 +26,8 @@ class BiasConfig(Section):
     @model_validator(mode="after")
     def _elements_exist(self) -> BiasConfig:
         if self.elements is not None:
+            from ase.data import chemical_symbols
+
             unknown = [symbol for symbol in self.elements if symbol not in chemical_symbols[1:]]
             if unknown:
                 raise ValueError(f"elements: no such chemical symbols: {', '.join(unknown)}")
