@@ -183,6 +183,7 @@ class Driver:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
             raise ValueError("state: belongs to other moves")
+        self._measured = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
         self._begin(first_step, self.state.variables)
 
@@ -227,7 +228,7 @@ class Driver:
         if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
             frames = (*frames, Frame.of(self.atoms))[-2:]
         heat, history = self.state.heat, self.atoms.calc.history
-        if self._ensemble.thermostatted:
+        if self._ensemble.thermostatted and step != self._measured:
             heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
             history = self.atoms.calc.history = replace(history, heat=heat.recent - 1.0)
         self.state = replace(
