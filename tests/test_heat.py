@@ -167,7 +167,7 @@ def test_constant_energy_has_no_target(cu_surrogate):
 
 def test_a_walker_that_is_taken_up_counts_no_frame_twice(cu_surrogate):
     def steps(first=None):
-        calculator = BiasedCalculator(EMT(), cu_surrogate, tau=0.0)
+        calculator = BiasedCalculator(cu_surrogate.calculator(), cu_surrogate, tau=0.0)
         start = START if first is None else first.atoms
         return run_walker(
             start,
