@@ -174,13 +174,14 @@ def build_trigger(explore: ExploreConfig, calibrated: Sequence[float] = ()) -> T
 
 def build_probes(explore: ExploreConfig) -> list[Trigger]:
     """The single triggers whose thresholds are to be calibrated; theirs are 0."""
-    return [_single(one, 0.0) for one in uncalibrated(explore)]
-
-
-def uncalibrated(explore: ExploreConfig) -> list[SingleConfig]:
-    """The single triggers whose thresholds are not given as numbers."""
     singles = single_triggers(explore.trigger)
-    return [one for one in singles if isinstance(one.threshold, CalibrationConfig)]
+    return [_single(one, 0.0) for one in singles if isinstance(one.threshold, CalibrationConfig)]
+
+
+def uncalibrated(explore: ExploreConfig) -> list[tuple[str, CalibrationConfig]]:
+    """Kind and calibration of the single triggers whose thresholds are not given as numbers."""
+    pairs = [(one.kind, one.threshold) for one in single_triggers(explore.trigger)]
+    return [(kind, how) for kind, how in pairs if isinstance(how, CalibrationConfig)]
 
 
 def _trigger(config: TriggerConfig, calibrated: Iterator[float]) -> Trigger:

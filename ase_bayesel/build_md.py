@@ -8,13 +8,14 @@ from typing import Any
 
 from ase import Atoms
 
-from .build import build_guards, build_trigger, uncalibrated
+from .build import build_guards, build_trigger
 from .config import validate_config
 from .driver import check_moves
 from .ensembles import NPT, NVE, Bussi, Ensemble, Langevin, NoseHooverChain, check_ensemble
 from .errors import ConfigError
 from .moves import CellMove, Move, SwapMove
 from .sections import CellMoveConfig, EnsembleConfig, ExploreConfig, MoveConfig, Overrides
+from .triggers import Trigger
 
 ENSEMBLES: dict[str, type[Ensemble]] = {
     "nve": NVE,
@@ -87,13 +88,12 @@ def walker_options(
     explore: ExploreConfig,
     start: Atoms,
     where: str = "structure",
-    calibrated: Sequence[float] = (),
+    triggers: Sequence[Trigger] = (),
 ) -> dict[str, Any]:
     """Keyword arguments of `run_walker` for a start, its own settings included.
 
-    ``calibrated`` are the thresholds that the config does not give as numbers.
+    ``triggers`` are those of the campaign (`build.build_trigger`).
     """
-    own = overrides_of(start, where)
     return {
         "n_steps": explore.steps,
         "temperature_K": explore.temperature_K,
@@ -102,11 +102,11 @@ def walker_options(
         "timestep_fs": explore.timestep_fs,
         "ensemble": build_ensemble(explore.ensemble),
         "moves": build_moves(explore.moves),
-        "triggers": own.get("triggers") or [build_trigger(explore, calibrated)],
+        "triggers": list(triggers),
         "guards": build_guards(explore).against(start),
         "max_rollbacks": explore.max_rollbacks,
         "check_interval": explore.check_interval,
-        **own,
+        **overrides_of(start, where),
     }
 
 
@@ -118,8 +118,7 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
     BayeselError
         Beginning with ``where``.
     """
-    later = [1.0] * len(uncalibrated(explore))
-    options = walker_options(explore, start, where, later)
+    options = walker_options(explore, start, where)
     if explore.tau is not None and options["tau_rel"] is not None:
         raise ConfigError(
             f"{where}, info[{OVERRIDES_KEY!r}]: tau_rel has no effect on a fixed explore.tau; "

@@ -47,7 +47,6 @@ class BiasedCalculator(Calculator):
     separate
         Evaluate unbiased and bias forces separately every time, also where one
         backward pass would do for their sum.
-
     force_search
         How triggers find the largest force uncertainty where the features belong to a
         network, so that the full Jacobian is dear. None forms it all the same.
@@ -56,6 +55,8 @@ class BiasedCalculator(Calculator):
         and ``prediction.energy_std`` look at the whole structure all the same. The row of
         a region comes from the same forward pass.
 
+    ``history`` holds the running averages and the start's energy, from which the energy limit
+    of a bias counts; ``history_before`` is what it was before the last evaluation.
     ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
     or `tau` discards cached results; a new surrogate also clears the history of
     `tau_rel`.
@@ -81,7 +82,7 @@ class BiasedCalculator(Calculator):
             tau_rel = TauRule(float(tau_rel))
         self.rule = tau_rel
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
-        self._history = TauHistory()
+        self.history = self.history_before = TauHistory()
         self.separate = separate
         self.force_search = force_search
         self._bias = bias
@@ -97,7 +98,7 @@ class BiasedCalculator(Calculator):
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
-        self._history = self._history.emptied()
+        self.history = self.history.emptied()
         self.adopt(surrogate)
 
     def adopt(self, surrogate: Surrogate) -> None:
@@ -112,7 +113,7 @@ class BiasedCalculator(Calculator):
 
     def forget(self) -> None:
         """Drop cached results, running averages and the start's energy: a new trajectory."""
-        self._history = TauHistory()
+        self.history = self.history_before = TauHistory()
         self.reset()
 
     def evaluated(self, atoms: Atoms) -> Evaluated | None:
@@ -121,13 +122,14 @@ class BiasedCalculator(Calculator):
         if found is None or self.check_state(atoms):
             return None
         forces, stress = found.biased_forces, self.results.get("stress")
-        return Evaluated(found.energy, found.energy_std, found.tau, found.terms, forces, stress)
+        numbers = found.energy, found.energy_std, found.tau, found.terms
+        return Evaluated(*numbers, forces, stress, self.history_before, self.history)
 
     def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
         """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
         self.forget()
         if known is not None:
-            self.atoms = atoms.copy()
+            self.atoms, self.history_before, self.history = atoms.copy(), known.before, known.after
             biased = Response(known.forces, known.stress)
             self._prediction = self._joined(known, biased)
             self._set_results(known.energy + known.terms.energy, biased)
@@ -140,7 +142,7 @@ class BiasedCalculator(Calculator):
     @property
     def tau(self) -> float:
         """Strength of the bias that the next evaluation will use."""
-        return self._fixed_tau if self.rule is None else self._history.tau(self.rule)
+        return self._fixed_tau if self.rule is None else self.history.tau(self.rule)
 
     @tau.setter
     def tau(self, value: float) -> None:
@@ -161,17 +163,11 @@ class BiasedCalculator(Calculator):
             raise ValueError("tau_rel: this calculator has a fixed tau; give it a tau_rel instead")
         self.rule = replace(self.rule, tau_rel=value)
 
-    @property
-    def history(self) -> TauHistory:
-        """Running averages and the start's energy; set it to go on with a trajectory.
-
-        The energy limit of a bias counts from the first evaluation after `forget`.
-        """
-        return self._history
-
-    @history.setter
-    def history(self, history: TauHistory) -> None:
-        self._history = history
+    def take_up(self, atoms: Atoms, before: TauHistory) -> None:
+        """Go on from ``atoms`` as before their evaluation, which is repeated if not at hand."""
+        if self._prediction is None or self.history_before != before or self.check_state(atoms):
+            self.history = self.history_before = before
+            self.reset()
 
     @property
     def prediction(self) -> Prediction:
@@ -204,14 +200,16 @@ class BiasedCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         """Biased energy, forces and, where it exists, stress."""
         repeated = self._prediction if not system_changes else None
+        if repeated is None:
+            self.history_before = self.history
         tau = self.tau if repeated is None else repeated.tau
         self._evaluation = None  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
         weights = atom_weights(self._bias.region, self.atoms)
         found = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
         seen = weighed(found, self._bias, self._surrogate.posterior)
-        if self._history.start_energy is None:
-            self._history = replace(self._history, start_energy=found.energy)
+        if self.history.start_energy is None:
+            self.history = replace(self.history, start_energy=found.energy)
         due = repeated is None and self._history_due
         parts = None
         if due or self.separate or not self._evaluator.joined:
@@ -233,7 +231,7 @@ class BiasedCalculator(Calculator):
         self._set_results(found.energy + terms.energy, biased)
 
     def _terms(self, energy: float, level: float, tau: float, n_atoms: int) -> BiasTerms:
-        start = self._history.start_energy
+        start = self.history.start_energy
         return self._bias.terms(tau, level, 0.0 if start is None else energy - start, n_atoms)
 
     def _set_results(self, energy: float, biased: Response) -> None:
@@ -255,7 +253,7 @@ class BiasedCalculator(Calculator):
     @property
     def _history_due(self) -> bool:
         """Whether the running averages of a rule need this evaluation's forces."""
-        return self.rule is not None and self._history.due(self._interval(self.rule))
+        return self.rule is not None and self.history.due(self._interval(self.rule))
 
     def _interval(self, rule: TauRule) -> int:
         return rule.interval or self._evaluator.tau_interval
@@ -265,10 +263,10 @@ class BiasedCalculator(Calculator):
         if self.rule is None:
             return
         if parts is None:
-            self._history = self._history.skipped()
+            self.history = self.history.skipped()
             return
         forces, gradient = parts.unbiased.forces, parts.level.forces
-        self._history = self._history.updated(
+        self.history = self.history.updated(
             forces, gradient, self.rule, self._interval(self.rule), weights
         )
 

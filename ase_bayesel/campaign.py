@@ -154,6 +154,7 @@ class Campaign:
             picks=len(state.picks),
             failed=failed,
             walkers=tuple(walker.status for walker in state.walkers),
+            rollbacks=sum(w.driver.rollbacks for w in state.walkers if w.driver is not None),
             moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,

@@ -63,7 +63,8 @@ class DriverState:
     frames
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
-        Running averages of the bias.
+        Running averages of the bias before this frame was evaluated: whoever goes on
+        evaluates it again, at the same tau, or has kept the evaluation.
     heat
         Running averages of the temperature, where there is a thermostat.
     """
@@ -176,14 +177,16 @@ class Driver:
             self._draw_momenta(first_step)
         elif state is None:
             bring_to_rest(atoms, ensemble)
+        if targets.tau_rel is not None and atoms.calc.tau_rel is None:
+            raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
-            atoms.calc.history = state.tau
+            atoms.calc.take_up(atoms, state.tau)
         self.state = state or DriverState(tau=atoms.calc.history)
         if not self.state.moves:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
             raise ValueError("state: belongs to other moves")
-        self._measured = None if state is None else first_step
+        self._resumed = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
         self._begin(first_step, self.state.variables)
 
@@ -193,8 +196,11 @@ class Driver:
         return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
 
     def attempt_moves(self, step: int, guards: Guards) -> None:
-        """Attempt the moves that are due before this step."""
-        if not self._started:
+        """Attempt the moves that are due before this step, and evaluate what they changed.
+
+        ``tau`` of the state then is that before the evaluation at the end of the step.
+        """
+        if not self._moves or not self._started:
             return
         numbers = self.atoms.numbers.copy()
         states, pressure = list(self.state.moves), self._targets.pressure_GPa
@@ -212,6 +218,7 @@ class Driver:
         if (self.atoms.numbers != numbers).any():
             self._begin(step, self._dynamics.variables)
             next(self._stream)
+        self.atoms.get_forces()
 
     def advance(self, step: int) -> None:
         """Make this step; only an evaluation at the first one, and after a `rewind`."""
@@ -223,21 +230,24 @@ class Driver:
         self._started = True
 
     def accept(self, step: int) -> None:
-        """Take the present frame into the state, as a sane one."""
-        frames = self.state.frames
-        if self._rolls_back and (not frames or step % KEEP_INTERVAL == 0):
-            frames = (*frames, Frame.of(self.atoms))[-2:]
-        heat, history = self.state.heat, self.atoms.calc.history
-        if self._ensemble.thermostatted and step != self._measured:
-            heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
-            history = self.atoms.calc.history = replace(history, heat=heat.recent - 1.0)
-        self.state = replace(
-            self.state,
-            variables=self._dynamics.variables,
-            frames=frames,
-            tau=history,
-            heat=heat,
-        )
+        """Take the present frame into the state, as a sane one, unless it came from there."""
+        calculator = self.atoms.calc
+        if step != self._resumed:
+            frames, heat = self.state.frames, self.state.heat
+            if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
+                frames = (*frames, Frame.of(self.atoms))[-2:]
+            if self._ensemble.thermostatted:
+                heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+            self.state = replace(
+                self.state,
+                variables=self._dynamics.variables,
+                frames=frames,
+                tau=calculator.history_before,
+                heat=heat,
+            )
+        if self._ensemble.thermostatted:
+            heat = self.state.heat.recent - 1.0
+            calculator.history = replace(calculator.history, heat=heat)
 
     def rewind(self, step: int) -> None:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""
@@ -245,6 +255,7 @@ class Driver:
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
         frame.put(self.atoms)
         self.atoms.calc.history = self.state.tau
+        self.atoms.calc.reset()
         self._draw_momenta(step)
         self._begin(step, None)
 

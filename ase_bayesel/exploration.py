@@ -18,6 +18,7 @@ from .build import (
     build_force_search,
     build_pick_rule,
     build_tau_rule,
+    build_trigger,
     cpu_threads,
     uncalibrated,
 )
@@ -32,11 +33,10 @@ from .explore.lockstep import Executor
 from .explore.state import WalkerState
 from .models import Progress, load_model
 from .recording import Recording, RoundRecorder
-from .sections import ExploreConfig
 from .store import Store
 from .surrogate import Surrogate
 from .thresholds import calibrating
-from .triggers import LazyCheck, PickRule, Trigger
+from .triggers import LazyCheck, PickRule
 from .walkers import WalkerStep, run_walker
 
 SAVE_EVERY_S = 10.0
@@ -56,8 +56,7 @@ def calibrate(
     """
     if uncalibrated(config.explore) and store.read_thresholds() is None:
         model = load_model(config, store, number - 1)
-        plainly = partial(_plainly, config.explore)
-        yield from calibrating(config, store, number, model, train, starts, plainly)
+        yield from calibrating(config, store, number, model, train, starts)
 
 
 def explore_round(
@@ -94,7 +93,7 @@ def load_setup(
     """What the walkers of a round run with: the model of the round before, and the config."""
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
-    thresholds = store.read_thresholds() or ()
+    triggers = [build_trigger(explore, store.read_thresholds() or ())]
     return WalkerSetup(
         surrogate,
         partial(
@@ -105,7 +104,7 @@ def load_setup(
             force_search=build_force_search(explore),
             bias=build_bias(explore.bias),
         ),
-        tuple(_plan(walker_options(explore, start, calibrated=thresholds)) for start in starts),
+        tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),
         explore.check_interval,
         Recording(explore.trajectory_interval, explore.log),
     )
@@ -115,21 +114,6 @@ def _plan(options: dict[str, Any]) -> WalkerPlan:
     """A walker's plan from the keyword arguments of `run_walker`."""
     checks = tuple(map(LazyCheck, options.pop("triggers")))
     return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"])
-
-
-def _plainly(
-    explore: ExploreConfig,
-    calculator: BiasedCalculator,
-    triggers: Sequence[Trigger],
-    n_steps: int,
-    start: Atoms,
-    atoms: Atoms,
-    rng: np.random.Generator,
-) -> Iterator[WalkerStep]:
-    """The campaign's MD for a calibration; see `thresholds.Plainly`."""
-    options = walker_options(explore, start, calibrated=[1.0] * len(uncalibrated(explore)))
-    plain = {"triggers": triggers, "n_steps": n_steps, "tau_rel": None}
-    return run_walker(atoms, calculator, rng=rng, **(options | plain))
 
 
 @dataclass(frozen=True)

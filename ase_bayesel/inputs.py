@@ -39,9 +39,9 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     if isinstance(refitter, MACERefitter):
         refitter.check()
     build_engine(config.labelling)
-    data, explore = config.data, config.explore
+    data = config.data
     keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
-    paths = {"train": data.train, "starts": explore.starts}
+    paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
     frames = {name: read_frames(path) for name, path in paths.items()}

@@ -21,6 +21,13 @@ from ase.md.verlet import VelocityVerlet
 Variables = Mapping[str, tuple[float, ...]]
 """Thermostat and barostat variables by name, flat."""
 
+LARGEST_STEP = 2.0
+"""Factor by which the volume may change in a step."""
+
+
+class CellExplosionError(ArithmeticError):
+    """The cell has lost all sense within a step."""
+
 
 class _Saved:
     """State of an integrator beyond that of the atoms."""
@@ -112,7 +119,8 @@ class _Chain(_Saved):
         """One step from what the atoms are now."""
         self._q = self.atoms.get_positions()
         self._p = self.atoms.get_momenta()
-        super().step()
+        with np.errstate(over="ignore", invalid="ignore"):  # what explodes, guards see
+            super().step()
 
 
 class ChainThermostat(_Chain, nhc.NoseHooverChainNVT):
@@ -125,6 +133,11 @@ class ChainThermostat(_Chain, nhc.NoseHooverChainNVT):
     def _get_forces(self) -> np.ndarray:
         self._update_atoms()
         return self.atoms.get_forces()
+
+    def _update_atoms(self) -> None:
+        """Takes back what constraints change, so that to set it again changes nothing."""
+        super()._update_atoms()
+        self._q, self._p = self.atoms.get_positions(), self.atoms.get_momenta()
 
 
 class _ChainBarostat(_Chain):
@@ -146,6 +159,18 @@ class _ChainBarostat(_Chain):
         self._num_atoms_global = self._effective_atoms
         self._kT = units.kB * self._temperature_K
         self._barostat = self._new_barostat()
+
+    def step(self) -> None:
+        """One step from what the atoms are now."""
+        self._volume_before = self.atoms.get_volume()
+        super().step()
+
+    def _update_atoms(self) -> None:
+        """Refuses a cell for which neighbours could not be listed."""
+        ratio = self._get_volume() / self._volume_before
+        if not 1 / LARGEST_STEP < ratio < LARGEST_STEP:
+            raise CellExplosionError(f"the volume changes by a factor {ratio:.3g} in one step")
+        super()._update_atoms()
 
     def _get_forces(self) -> np.ndarray:
         """Asks for the stress first: one evaluation then serves both."""

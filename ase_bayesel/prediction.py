@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from .bias import NO_BIAS, BiasTerms
+from .bias import NO_BIAS, BiasTerms, TauHistory
 from .force_uncertainty import LeadingForce, leading_force
 from .surrogate import Surrogate, Uncertainty
 
@@ -69,7 +69,8 @@ class Evaluated:
     """Numbers of one evaluation.
 
     ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
-    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface.
+    ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface;
+    ``before`` and ``after`` the history of tau.
     """
 
     energy: float
@@ -78,6 +79,8 @@ class Evaluated:
     terms: BiasTerms
     forces: np.ndarray
     stress: np.ndarray | None = None
+    before: TauHistory = TauHistory()
+    after: TauHistory = TauHistory()
 
 
 class Judged(NamedTuple):

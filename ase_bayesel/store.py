@@ -68,6 +68,8 @@ class RoundReport:
         Fitted noise of energy, forces and virial.
     energy_rmse, forces_rmse
         Errors on the test set, eV/atom and eV/A; None without a test set.
+    rollbacks
+        How often walkers were rolled back, all together.
     """
 
     round_number: int
@@ -80,6 +82,7 @@ class RoundReport:
     noise: dict[str, float] = field(default_factory=dict)
     energy_rmse: float | None = None
     forces_rmse: float | None = None
+    rollbacks: int = 0
 
 
 class Store:

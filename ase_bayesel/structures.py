@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 from ase import Atoms
-from ase.constraints import FixAtoms, FixCartesian, dict2constraint
+from ase.constraints import FixAtoms, FixCartesian, FixConstraint, dict2constraint
 from ase.io import iread, read, write
 from ase.io.jsonio import decode, encode
 from ase.stress import voigt_6_to_full_3x3_stress
@@ -119,7 +119,8 @@ def _with_constraints(atoms: Atoms) -> Atoms:
         return atoms
     try:
         described = json.loads(encode([c.todict() for c in atoms.constraints]))
-    except (AttributeError, NotImplementedError, TypeError) as error:
+        _constraints(described)
+    except (*UNREADABLE, NotImplementedError) as error:
         names = ", ".join(type(c).__name__ for c in atoms.constraints)
         raise StructureError(f"a constraint cannot be written to a file ({names})") from error
     out = atoms.copy()
@@ -129,13 +130,21 @@ def _with_constraints(atoms: Atoms) -> Atoms:
     return out
 
 
+def _constraints(described: list[Any]) -> list[FixConstraint]:
+    return [dict2constraint(entry) for entry in decode(json.dumps(described))]
+
+
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What ASE raises on descriptions of constraints that it does not know."""
+
+
 def _check_read(atoms: Atoms, where: str) -> None:
     """`check_structure`, and the constraints that the comment line holds."""
     described = atoms.info.pop(CONSTRAINTS_KEY, None)
     if described is not None:
         try:
-            atoms.set_constraint([dict2constraint(d) for d in decode(json.dumps(described))])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            atoms.set_constraint(_constraints(described))
+        except UNREADABLE as error:
             raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
     check_structure(atoms, where)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from .build import build_force_search, build_probes, uncalibrated
+from .build_md import walker_options
 from .calculator import BiasedCalculator
 from .config import CampaignConfig
 from .models import Progress
@@ -16,14 +17,7 @@ from .store import Store
 from .structures import PropertyKeys
 from .surrogate import Surrogate
 from .triggers import Trigger, judging, quantile_threshold, reported_criteria
-from .walkers import WalkerStep
-
-Plainly = Callable[
-    [BiasedCalculator, Sequence[Trigger], int, Atoms, Atoms, np.random.Generator],
-    Iterator[WalkerStep],
-]
-"""(calculator, triggers, steps, start, atoms, rng) -> steps of the campaign's MD from ``atoms``,
-of a walker that began at ``start``."""
+from .walkers import run_walker
 
 
 def calibrating(
@@ -33,7 +27,6 @@ def calibrating(
     model: tuple[Surrogate, Calculator],
     train: Sequence[Atoms],
     starts: Sequence[Atoms],
-    plainly: Plainly,
 ) -> Generator[Progress, None, tuple[float, ...]]:
     """The calibrated thresholds from left to right: from the store, or found and stored there.
 
@@ -43,8 +36,8 @@ def calibrating(
         The campaign and the round that is about to explore.
     model, train
         Surrogate and potential after the round before, and all structures behind them.
-    starts, plainly
-        The walkers' starts, and how MD runs on them.
+    starts
+        The walkers' starts.
 
     Raises
     ------
@@ -56,26 +49,21 @@ def calibrating(
     if stored is not None or not wanted:
         return tuple(stored or ())
     probes = build_probes(config.explore)
-    values = [np.zeros(0)] * len(wanted)
-    from_training = [k for k, one in enumerate(wanted) if one.threshold.calibrate == "training"]
-    if from_training:
-        chosen = [probes[k] for k in from_training]
-        columns = yield from _on_training(config, number, model, train, chosen)
-        for k, column in zip(from_training, columns.T, strict=True):
-            values[k] = column
-    in_md = [k for k, one in enumerate(wanted) if one.threshold.calibrate == "md"]
-    for steps in {wanted[k].threshold.steps for k in in_md}:
-        same = [k for k in in_md if wanted[k].threshold.steps == steps]
-        chosen = [probes[k] for k in same]
-        columns = yield from _in_md(config, number, model, starts, chosen, steps, plainly)
-        for k, column in zip(same, columns.T, strict=True):
-            values[k] = column
-    found = tuple(
-        quantile_threshold(seen, one.threshold.quantile, one.threshold.factor, one.kind)
-        for seen, one in zip(values, wanted, strict=True)
-    )
-    store.save_thresholds(found)
-    return found
+    together: dict[int | None, list[int]] = {}
+    for k, (_, how) in enumerate(wanted):
+        together.setdefault(how.steps, []).append(k)
+    found = np.zeros(len(wanted))
+    for n_steps, places in together.items():
+        chosen = [probes[k] for k in places]
+        if n_steps is None:
+            values = yield from _on_training(config, number, model, train, chosen)
+        else:
+            values = yield from _in_md(config, number, model, starts, chosen, n_steps)
+        for k, column in zip(places, values.T, strict=True):
+            kind, how = wanted[k]
+            found[k] = quantile_threshold(column, how.quantile, how.factor, kind)
+    store.save_thresholds(found.tolist())
+    return tuple(found.tolist())
 
 
 def _on_training(
@@ -112,7 +100,6 @@ def _in_md(
     starts: Sequence[Atoms],
     probes: Sequence[Trigger],
     n_steps: int,
-    plainly: Plainly,
 ) -> Generator[Progress, None, np.ndarray]:
     """Values ``(n_checks, n_probes)`` in unbiased MD from every start."""
     surrogate, potential = model
@@ -121,7 +108,9 @@ def _in_md(
     seeds = np.random.SeedSequence((config.seed, 0)).spawn(len(starts))
     found = [np.zeros((0, len(probes)))]
     for k, (start, seed) in enumerate(zip(starts, seeds, strict=True), start=1):
-        steps = plainly(calculator, probes, n_steps, start, start, np.random.default_rng(seed))
+        options = walker_options(config.explore, start)
+        options.update(n_steps=n_steps, triggers=probes, tau_rel=None)
+        steps = run_walker(start, calculator, rng=np.random.default_rng(seed), **options)
         found.append(reported_criteria(steps).reshape(-1, len(probes)))
         yield Progress(number, "calibrate", k, len(starts), "unbiased MD")
     return np.concatenate(found)

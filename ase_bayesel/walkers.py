@@ -14,6 +14,7 @@ from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .errors import BayeselError, DescriptorError, StructureError
 from .gathering import Outcome, gathered, outcome_of
+from .integrators import CellExplosionError
 from .moves import Move
 from .ramps import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
@@ -38,8 +39,8 @@ class WalkerStep:
     reports
         What the triggers saw; nothing of those that were not evaluated.
     status
-        ``"running"``, or the reason for the stop: ``"calculator_error"``, or the
-        name of a guard (see `Guards.violated`).
+        ``"running"``, or the reason for the stop: ``"calculator_error"``, ``"volume"`` (also
+        of a barostat's step), or the name of a guard (see `Guards.violated`).
     driver
         The state with which this step is gone on from, see `run_walker`.
     rolled_back
@@ -184,7 +185,7 @@ def run_walker(
                     checks = [check.forgotten() for check in checks]
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
                 if broken is None and any(report.fired for report in reports):
-                    broken = guards.violated(atoms, calculator.prediction, unbiased=True)
+                    broken = guards.unbiased_violated(calculator.prediction)
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()
@@ -196,8 +197,7 @@ def run_walker(
             seen = None if broken == "calculator_error" else calculator.prediction
             yield _step(driver, step, seen, status=broken)
             return
-        if last is not None or state is None:
-            driver.accept(step)
+        driver.accept(step)
         seen = calculator.prediction
         last = _step(driver, step, seen, reports, rolled_back=rolled_back, checks=tuple(checks))
         yield last
@@ -211,7 +211,7 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
     except EVALUATION_ERRORS as error:
         if starts and isinstance(error, StructureError | DescriptorError):
             raise
-        return "calculator_error"
+        return "volume" if isinstance(error, CellExplosionError) else "calculator_error"
     return guards.violated(driver.atoms, driver.atoms.calc.prediction)
 
 

@@ -154,6 +154,21 @@ def test_criteria_are_those_of_a_refit_without_the_structure(frames, kind):
                 assert value == pytest.approx(expected, rel=1e-6)
 
 
+def test_rows_that_are_left_out_are_those_of_the_fit(frames):
+    """All of them, added up, are the precision of a fit but for its prior."""
+    fitted = fit_surrogate(
+        frames, ACEDescriptor("Cu", totaldegree=6), virial_key="virial", e0s={"Cu": 3.5}
+    )
+    factor, scale = fitted.posterior.precision_factor, fitted.descriptor.prior_std()
+    precision = factor.T @ factor
+    without_prior = refitted_without(None, frames, fitted, 1e6 * scale).posterior.precision_factor
+    prior = (precision - without_prior.T @ without_prior) * np.outer(scale, scale)
+    size = np.abs(precision * np.outer(scale, scale)).max()
+    assert 0 < np.diagonal(prior).mean() < 1e-3 * size
+    expected = prior.mean() * len(prior) * np.eye(len(prior))
+    np.testing.assert_allclose(prior, expected, atol=1e-9 * size)
+
+
 def test_left_out_structures_are_more_uncertain(cu_surrogate):
     frames = copper_training()
     potential = cu_surrogate.calculator()

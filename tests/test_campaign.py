@@ -22,12 +22,13 @@ from systems import (
     write_config,
 )
 
-from ase_bayesel import Campaign, Surrogate
+from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walker, run_walkers
+from ase_bayesel.build_md import walker_options
 from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import BayeselError, ConfigError
 from ase_bayesel.store import RoundReport, Store
-from ase_bayesel.structures import structure_id
+from ase_bayesel.structures import canonical, structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}
 
@@ -703,6 +704,71 @@ def test_killed_after_a_pick(tmp_path, finished):
     kills = run_with_kills(config, [("round_0001/picks/[0-9]*", 2, 0.0)])
     assert kills == 1
     assert_survived(config, finished, kills)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"explore.mode": "turns"},
+        {"explore.walkers": 1, "explore.steps": 80},
+        {"explore.walkers": 4},
+        {"explore.walkers": 4, "explore.pick": {"at": "peak", "patience": 4}},
+    ],
+    ids=["turns", "one walker", "four walkers", "peak"],
+)
+def test_killed_after_a_pick_in_every_mode(tmp_path, changes):
+    """SIGKILL of the command, against a campaign that was run in this process."""
+    changes = changes | {"stop.max_rounds": 1}
+    whole, _ = ended(write_campaign(tmp_path / "whole", changes))
+    config = write_campaign(tmp_path / "killed", changes)
+    directory = tmp_path / "killed" / "config_campaign"
+    assert kill_when(start(config), directory, "round_0001/picks/[0-9]*", 1, 0.0)
+    finish(start(config))
+    assert_same_campaign(Store(directory), whole)
+
+
+def test_other_workers_are_accepted(copied):
+    workers = {"kind": "dask", "scheduler": "tcp://nowhere:8786"}
+    write_config(copied.parent, {"explore.workers": workers})
+    assert list(campaign(copied).run()) == [Ended("all 2 rounds are done")]
+    write_config(copied.parent, {"explore.mode": "turns"})
+    with pytest.raises(ConfigError, match=r"explore\.mode"):
+        campaign(copied)
+
+
+def test_a_round_is_replayed_from_its_records(tmp_path):
+    """Seeds, starts and the order of the picks give the round again by `run_walkers` alone."""
+    config = write_campaign(tmp_path, {"explore.walkers": 4, "stop.max_rounds": 1})
+    store, _ = ended(config)
+    explore, batch = load_config(config).explore, store.read_batch(1)
+    assert [pick.info["bayesel_pick"] for pick in batch] == [0, 1, 2]
+    due = [(pick.info["bayesel_walker"], pick.info["bayesel_step"]) for pick in batch]
+    surrogate = Surrogate.load(store.model_path(0))
+    seeds = np.random.SeedSequence((0, 1)).spawn(4)
+    rule = TauRule(explore.tau_rel, explore.tau_delay, explore.tau_max)
+    mlip = surrogate.calculator()
+    calculators = [BiasedCalculator(mlip, surrogate, tau_rel=rule) for _ in seeds]
+    starts = (store.read_input("starts") * 2)[:4]
+    options = [walker_options(explore, atoms) for atoms in starts]
+    walkers = [
+        run_walker(atoms, calculator, rng=np.random.default_rng(seed), **own)
+        for atoms, calculator, seed, own in zip(starts, calculators, seeds, options, strict=True)
+    ]
+    again = []
+    for steps in run_walkers(walkers, calculators):
+        picked = [(k, step) for k, step in steps.items() if (k, step.step) in due]
+        for _, step in picked:
+            again.append(step.atoms)
+            surrogate = surrogate.condition(canonical(step.atoms))
+        for calculator in calculators if picked else ():
+            calculator.adopt(surrogate)
+        if len(again) == len(due):
+            break
+    for ours, pick in zip(again, batch, strict=True):
+        assert structure_id(canonical(ours)) == structure_id(pick)
+    _, posterior = store.load_exploration(1, starts)
+    np.testing.assert_array_equal(surrogate.posterior.precision_factor, posterior.precision_factor)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import yaml
 from pydantic import ValidationError
 from systems import campaign_settings, write_config
 
+from ase_bayesel import Ramp
 from ase_bayesel.cli import init
 from ase_bayesel.config import CampaignConfig, load_config, validate_config
 from ase_bayesel.errors import ConfigError
@@ -96,6 +97,14 @@ def test_every_wrong_field_is_listed():
         ("explore.picks", 2.5),
         ("explore.temperature_K", "hot"),
         ("explore.temperature_K", 0),
+        ("explore.temperature_K", [[0, 300], [0, 400]]),
+        ("explore.temperature_K", [[0, 300], [10, 0]]),
+        ("explore.temperature_K", [[0, 300, 1]]),
+        ("explore.pressure_GPa", "high"),
+        ("explore.max_rollbacks", -1),
+        ("explore.ensemble", "nve"),
+        ("explore.ensemble.kind", "berendsen"),
+        ("explore.ensemble", {"kind": "npt"}),
         ("explore.tau_rel", -0.1),
         ("explore.bias", {"kind": "entropy"}),
         ("explore.bias", {"elements": {}}),
@@ -128,6 +137,29 @@ def test_wrong_values_are_named(field, value):
 def test_numbers_that_are_not_finite_are_refused(field, value):
     changes = {"explore.tau_rel": None} if field == "explore.tau" else {}
     assert field in refusal(changes | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "field"),
+    [
+        ({"kind": "nve", "friction_per_fs": 0.1}, "explore.ensemble.friction_per_fs:"),
+        ({"kind": "npt", "cell": "isotropic"}, "explore.ensemble.cell:"),
+        ({"friction_per_fs": 0.1}, "explore.ensemble:"),
+    ],
+)
+def test_fields_of_the_ensemble_are_named_without_its_kind(ensemble, field):
+    assert field in refusal({"explore.ensemble": ensemble, "explore.pressure_GPa": 0})
+
+
+def test_ramps_are_read_and_written(tmp_path):
+    ramp = [[0, 300], [100, 900.5]]
+    changes = {"explore.temperature_K": ramp, "explore.tau_rel": ramp, "explore.pressure_GPa": -2}
+    config = validate_config(campaign_settings(changes), "here")
+    assert config.explore.temperature_K == Ramp(((0, 300.0), (100, 900.5)))
+    assert config.explore.pressure_GPa == -2.0
+    dumped = yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))
+    assert dumped["explore"]["tau_rel"] == [[0, 300.0], [100, 900.5]]
+    assert validate_config(dumped, "again") == config
 
 
 @pytest.mark.parametrize("missing", ["descriptor", "data", "explore", "labelling"])
@@ -256,3 +288,20 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     config = load_config(write_config(tmp_path, {"weights": None, "stop.max_labels": 7}))
     text = yaml.safe_dump(config.model_dump(mode="json"))
     assert CampaignConfig.model_validate(yaml.safe_load(text)) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"explore.workers": {"kind": "processes"}}, "n_workers is missing for kind: processes"),
+        ({"explore.workers": {"kind": "dask"}}, "scheduler is missing for kind: dask"),
+        ({"explore.workers": {"n_workers": 2}}, "n_workers belongs to kind: processes"),
+        (
+            {"explore.workers": {"kind": "processes", "n_workers": 2}, "explore.mode": "turns"},
+            "workers.kind: processes needs mode: lockstep",
+        ),
+    ],
+)
+def test_workers_fit_their_kind_and_mode(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(tmp_path, changes))

@@ -30,7 +30,6 @@ from ase_bayesel.triggers import (
     LocalEnergyTrigger,
     StressTrigger,
     TriggerReport,
-    leaves,
 )
 
 ATOMS = copper(5, 0.15)
@@ -200,6 +199,11 @@ def truth(tree):
     if isinstance(tree, Fixed):
         return tree.value > tree.threshold
     return (any if isinstance(tree, AnyOf) else all)(truth(member) for member in tree.members)
+
+
+def leaves(tree):
+    """Its single triggers from left to right."""
+    return [tree] if isinstance(tree, Fixed) else [x for m in tree.members for x in leaves(m)]
 
 
 def shown(report):

@@ -95,10 +95,10 @@ def repeated(ensemble):
 @each(ALL[1:])
 def test_thermostats_and_barostats_keep_their_targets(ensemble):
     """For the pressure there is an exact statement: <(P - P0) V> = -kT in each free direction."""
-    temperatures, pressures, works = sampled(ensemble, argon(repeated(ensemble)), 30000)
-    assert_mean(temperatures, T, 0.02 * T)
+    temperatures, pressures, works = sampled(ensemble, argon(repeated(ensemble)), 15000)
+    assert_mean(temperatures, T, 0.04 * T)
     if isinstance(ensemble, NPT):
-        assert_mean(works, -1.0, 0.2)
+        assert_mean(works, -1.0, 0.25)
         assert block_average(pressures)[0] == pytest.approx(PRESSURE, abs=0.005)
 
 

@@ -323,9 +323,9 @@ def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
     def turn(state, known):
         calculator = biased(model, known)
 
-        def start(atoms, rng, first_step):
-            trigger = RelativeForceTrigger(threshold)
-            return walk(calculator, trigger, atoms, rng=rng, first_step=first_step, n_steps=30)
+        def start(atoms, rng, first_step, driver):
+            options = {"rng": rng, "first_step": first_step, "state": driver, "n_steps": 30}
+            return walk(calculator, RelativeForceTrigger(threshold), atoms, **options)
 
         generator = take_turn(state, calculator, start)
         while True:
@@ -346,6 +346,10 @@ def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
     (pick,) = after.picks
     assert "bayesel_force_std" not in pick.arrays  # a search knows the leading atom's only
     deviations = surrogate.uncertainty(pick).forces
+    bound = pick.arrays["bayesel_force_std_bound"]
+    assert ((bound >= 0) & (bound <= deviations * (1 + 1e-6))).all()
+    local = surrogate.local_energy_std(pick)
+    assert_close(pick.arrays["bayesel_local_energy_std"], local, 1e-5)
     assert 0 <= pick.info["bayesel_atom"] < len(START)
     assert pick.info["bayesel_value"] <= (deviations / 0.2).max()
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -17,6 +17,9 @@ from ase_bayesel import (
     BiasedCalculator,
     EnergyTrigger,
     ForceTrigger,
+    Guards,
+    NoseHooverChain,
+    Ramp,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
@@ -36,11 +39,12 @@ from ase_bayesel.explore.local import LocalExecutor
 from ase_bayesel.explore.lockstep import next_barrier
 from ase_bayesel.store import Store
 from ase_bayesel.structures import structure_id
-from ase_bayesel.triggers import LazyCheck
+from ase_bayesel.triggers import AnyOf, LazyCheck, PickRule
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 NEVER = ForceTrigger(1e9)
 RULE = TauRule(0.3, delay=3, memory=7)
+CROSSING, PEAK = PickRule(), PickRule("peak", patience=8, spacing=12)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +68,7 @@ def setup_for(
     run = partial(
         run_walker,
         n_steps=n_steps,
-        temperature_K=1500.0,
-        timestep_fs=2.0,
-        check_interval=check_interval,
-        **driven,
+        **{"temperature_K": 1500.0, "timestep_fs": 2.0, "check_interval": check_interval, **driven},
     )
     return WalkerSetup(
         surrogate,
@@ -81,10 +82,10 @@ def started(starts, seed=0):
     return start_exploration(starts, [np.random.default_rng([seed, k]) for k in range(len(starts))])
 
 
-def explored(setup, state, limit=5, surrogate=None, executor=None):
+def explored(setup, state, limit=5, surrogate=None, executor=None, rule=CROSSING):
     """All states after a barrier, the last one last, and the last surrogate."""
     first = state, surrogate or setup.surrogate
-    found = explore_in_lockstep(*first, setup, executor or LocalExecutor(setup), limit)
+    found = explore_in_lockstep(*first, setup, executor or LocalExecutor(setup), limit, rule)
     states, surrogates = zip(first, *found, strict=True)
     return states, surrogates[-1]
 
@@ -106,7 +107,9 @@ def assert_same_states(one, other):
             theirs.rng_state,
             theirs.ratios,
         )
-        assert ours.driver == theirs.driver
+        assert (ours.driver is None) == (theirs.driver is None)
+        if ours.driver is not None:
+            assert ours.driver.to_json() == theirs.driver.to_json()
 
 
 # a chain of blocks is the walker in one go
@@ -337,23 +340,55 @@ def test_an_error_names_its_walker(little_data):
 # taken up again
 
 
-@pytest.mark.parametrize("n_walkers", [1, 4])
-@pytest.mark.parametrize("bias", [{"tau": 0.5}, {"tau_rel": RULE}], ids=["tau", "tau_rel"])
-def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, bias):
+ANY_OF_TWO = AnyOf((ForceTrigger(0.1), EnergyTrigger(0.02)))
+WAYS = {
+    "tau": {},
+    "tau_rel": {"tau_rel": RULE},
+    "chain": {"driven": {"ensemble": NoseHooverChain(time_constant_fs=20.0)}, "tau_rel": RULE},
+    "rollbacks": {"driven": {"guards": Guards(max_temperature_K=1500), "max_rollbacks": 99}},
+    "ramp": {
+        "driven": {
+            "temperature_K": Ramp(((0, 300), (40, 2000))),
+            "tau_rel": Ramp(((0, 1), (9, 0))),
+        },
+        "tau_rel": RULE,
+    },
+    "any": {"trigger": ANY_OF_TWO, "tau_rel": RULE},
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "n_walkers", "rule"),
+    [
+        ("tau_rel", 1, CROSSING),
+        ("tau_rel", 4, CROSSING),
+        ("tau", 4, PEAK),
+        ("chain", 4, CROSSING),
+        ("rollbacks", 2, PEAK),
+        ("ramp", 2, CROSSING),
+        ("any", 2, PEAK),
+    ],
+)
+def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, rule):
     """All that goes on is what was read back, with new calculators, after every barrier."""
     starts = [FIXED, START, cluster("Cu4", 1), copper(2, 0.05)][:n_walkers]
-    setup = setup_for(little_data, ForceTrigger(0.1), **bias)
-    whole, _ = explored(setup, started(starts), limit=4)
+    setup = setup_for(little_data, **{"trigger": ForceTrigger(0.1)} | WAYS[way])
+    whole, _ = explored(setup, started(starts), 4, rule=rule)
     store, state, surrogate = Store(tmp_path), started(starts), little_data
-    barriers = 0
+    assert len(whole[-1].picks) > 0
+    barriers, waited = 0, False
     while len(state.picks) < 4 and state.alive:
-        found = explore_in_lockstep(state, surrogate, setup, LocalExecutor(setup), 4)
+        found = explore_in_lockstep(state, surrogate, setup, LocalExecutor(setup), 4, rule)
         state, surrogate = next(found)
+        waited = waited or any(walker.waiting.peak is not None for walker in state.walkers)
         store.save_exploration(1, state, surrogate.posterior)
         state, posterior = store.load_exploration(1, starts)
         surrogate = replace(little_data, posterior=posterior)
         barriers += 1
     assert barriers == len(whole) - 1 > 2
+    assert waited == (rule is PEAK)
+    if way == "rollbacks":
+        assert sum(walker.driver.rollbacks for walker in state.walkers) > 0
     assert [structure_id(p) for p in state.picks] == [structure_id(p) for p in whole[-1].picks]
     assert_same_states(replace(state, picks=()), replace(whole[-1], picks=()))
     if starts[0] is FIXED:
@@ -393,4 +428,86 @@ def test_a_relative_trigger_counts_forces_once(little_data):
     """Its criterion needs unbiased forces, which must not enter the averages twice."""
     setup = setup_for(little_data, RelativeForceTrigger(1e9), n_steps=12, tau_rel=RULE)
     states, _ = explored(setup, started([START]))
-    assert [s.walkers[0].driver.tau.n for s in states[1:-1]] == [5, 9, 13]
+    assert [s.walkers[0].evaluated.after.n for s in states[1:-1]] == [5, 9, 13]
+
+
+# the pick rule
+
+
+def test_a_peak_is_picked_when_the_criterion_has_fallen(little_data):
+    setup = setup_for(little_data, ForceTrigger(0.1), n_steps=80)
+    (*_, state), _ = explored(setup, started([START]), 1, rule=PEAK)
+    (pick,) = state.picks
+    step, last = pick.info["bayesel_step"], state.walkers[0].step
+    assert last >= step + PEAK.patience
+    values = {row[1]: row[4] for row in state.trace}
+    assert values[step] == max(values.values()) == pick.info["bayesel_value"]
+    assert state.trace[state.trace[:, -1] == 1][:, 1].tolist() == [step]
+    crossing, _ = explored(setup, started([START]), 1)
+    assert crossing[-1].picks[0].info["bayesel_step"] < step
+
+
+def test_a_peak_that_waits_at_the_end_is_picked(little_data):
+    setup = setup_for(little_data, EnergyTrigger(-1.0), n_steps=10)
+    (*_, state), _ = explored(setup, started([START]), 5, rule=PickRule("peak", patience=99))
+    assert [p.info["bayesel_step"] for p in state.picks] == [max((4, 8), key=energy_std_at(state))]
+    assert not state.alive
+
+
+def energy_std_at(state):
+    return {int(row[1]): row[3] for row in state.trace}.get
+
+
+def test_a_pick_of_another_voids_a_peak_that_waits(little_data):
+    """What the criterion was under the old surrogate says nothing under the new one."""
+    rule = PickRule("peak", patience=8)
+    setup = setup_for(little_data, ForceTrigger(0.1), n_steps=40)
+    states, _ = explored(setup, started([START, copper(2, 0.05), FIXED]), 9, rule=rule)
+    assert len(states[-1].picks) > 1
+    for before, after in pairwise(states):
+        if len(after.picks) > len(before.picks):
+            assert all(walker.waiting.peak is None for walker in after.walkers)
+
+
+def test_picks_of_one_walker_keep_their_distance(little_data):
+    setup = setup_for(little_data, ForceTrigger(0.02), n_steps=60)
+    rule = PickRule(spacing=16)
+    (*_, state), _ = explored(setup, started([START, FIXED]), 9, rule=rule)
+    for walker in range(2):
+        picked = [p.info for p in state.picks if p.info["bayesel_walker"] == walker]
+        steps = [info["bayesel_step"] for info in picked]
+        assert len(steps) > 1
+        assert min(np.diff(steps)) >= 16
+
+
+# batches
+
+
+def test_batches_make_the_same_picks_within_rounding():
+    """Four walkers of different sizes that share passes through a MACE model."""
+    pytest.importorskip("mace")
+    from mace_models import mace_calculator, tiny_mace
+
+    from ase_bayesel import MACEDescriptor
+
+    mlip = mace_calculator(tiny_mace())
+    surrogate = fit_surrogate(copper_training(), MACEDescriptor(mlip), e0s="average")
+    setup = replace(
+        setup_for(
+            surrogate, RelativeForceTrigger(0.02), 16, driven={"guards": Guards(max_force=1e3)}
+        ),
+        make_calculator=partial(BiasedCalculator, mlip, tau_rel=RULE),
+    )
+    starts = [copper(21, 0.05), cluster("Cu5", 4), copper(23, 0.05, repeat=(1, 1, 2))]
+    found = [
+        explored(setup, started(starts), 4, executor=LocalExecutor(setup, batched))[0][-1]
+        for batched in (True, False)
+    ]
+    together, alone = found
+    assert len(together.picks) >= 2
+    np.testing.assert_allclose(together.trace, alone.trace, rtol=1e-6)
+    for ours, theirs in zip(together.picks, alone.picks, strict=True):
+        np.testing.assert_allclose(ours.positions, theirs.positions, atol=1e-7)
+    for ours, theirs in zip(together.walkers, alone.walkers, strict=True):
+        np.testing.assert_allclose(ours.atoms.positions, theirs.atoms.positions, atol=1e-9)
+        assert ours.rng_state == theirs.rng_state

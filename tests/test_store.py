@@ -9,6 +9,8 @@ from ase.constraints import FixAtoms
 from systems import alloy_cells, copper, hashes, reference
 
 from ase_bayesel.accuracy import Parity
+from ase_bayesel.bias import TauHistory
+from ase_bayesel.driver import DriverState, Frame
 from ase_bayesel.errors import BayeselError, StoreError
 from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, WalkerState, start_exploration
 from ase_bayesel.labelling import Label
@@ -65,9 +67,19 @@ def explored():
         moved.set_momenta(rngs[k].normal(size=moved.positions.shape))
         moved.set_cell(moved.cell.array * (1 + 1e-9 * k / 3))
         state = dict(rngs[k].bit_generator.state)
-        walkers.append(WalkerState(moved, state, 17 * k, ("running", "close_contact")[k]))
+        status = ("running", "close_contact")[k]
+        walkers.append(
+            WalkerState(moved, state, 17 * k, status, driver(rngs[k], moved) if k else None)
+        )
     trace = rngs[0].normal(size=(4, len(TRACE_COLUMNS)))
     return ExploreState(tuple(walkers), 1, (picked(STARTS[0]), picked(STARTS[1], 1)), trace)
+
+
+def driver(rng, atoms):
+    """A state of a driver with numbers that are not short."""
+    frames = (Frame.of(atoms), Frame.of(STARTS[1]))
+    averages = TauHistory(5, rng.normal(), rng.normal())
+    return DriverState({"eta": tuple(rng.normal(size=3).tolist())}, (), 2, frames, averages)
 
 
 def damages(path, content):

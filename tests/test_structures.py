@@ -4,7 +4,17 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import (
+    FixAtoms,
+    FixBondLengths,
+    FixCartesian,
+    FixCom,
+    FixConstraint,
+    FixedLine,
+    FixedPlane,
+    FixInternals,
+    Hookean,
+)
 from ase.io import write
 from ase.neighborlist import neighbor_list
 from hypothesis import given
@@ -198,6 +208,57 @@ def test_canonical_is_bare_and_keeps_constraints_and_tags():
 
 
 # labels
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        [FixCom()],
+        [FixedLine([0, 3], [1, 1, 0])],
+        [FixAtoms([1, 2]), FixedPlane([4], [0, 0, 1])],
+        [FixBondLengths([(0, 1), (2, 3)])],
+        [FixInternals(bonds=[[2.5, [0, 1]]])],
+        [Hookean(0, 1, k=2.0, rt=3.0), FixCom()],
+        [FixCartesian(2, [True, False, True])],
+    ],
+    ids=lambda constraints: "+".join(type(c).__name__ for c in constraints),
+)
+def test_constraints_survive_a_file(tmp_path, constraints):
+    """What they do to forces and momenta is the same; other frames have none."""
+    atoms = silicon()
+    atoms.info["name"] = "held"
+    atoms.set_constraint(constraints)
+    write_frames(tmp_path / "frames.extxyz", [silicon(), atoms])
+    assert atoms.constraints[0] is constraints[0]
+    free, held = read_frames(tmp_path / "frames.extxyz")
+    assert free.constraints == []
+    assert held.info == {"name": "held"}
+    dof = [a.get_number_of_degrees_of_freedom() for a in (held, atoms)]
+    assert dof[0] == dof[1] < 24
+    given = np.random.default_rng(0).normal(size=(8, 3))
+    for one in (held, atoms):
+        one.set_momenta(given)
+    np.testing.assert_allclose(held.get_momenta(), atoms.get_momenta(), atol=1e-6)
+
+
+class Nameless(FixConstraint):
+    """A user's own constraint, without ``todict``."""
+
+    def adjust_positions(self, atoms, new):
+        """Nothing."""
+
+
+def test_constraints_that_cannot_be_kept_are_named(tmp_path):
+    atoms = silicon()
+    atoms.set_constraint(Nameless())
+    with pytest.raises(StructureError, match="Nameless"):
+        write_frames(tmp_path / "frames.extxyz", [atoms])
+    atoms.set_constraint(FixCom())
+    write_frames(tmp_path / "frames.extxyz", [atoms])
+    text = (tmp_path / "frames.extxyz").read_text()
+    (tmp_path / "frames.extxyz").write_text(text.replace("FixCom", "FixSpin"))
+    with pytest.raises(StructureError, match="frame 0: bayesel_constraints"):
+        read_frames(tmp_path / "frames.extxyz")
 
 
 def test_targets_in_voigt_order():

@@ -16,6 +16,7 @@ from systems import Opaque, assert_close, cluster, copper, copper_training, with
 
 from ase_bayesel import (
     BiasedCalculator,
+    CellMove,
     EnergyTrigger,
     Guards,
     MACEDescriptor,
@@ -438,3 +439,16 @@ def test_calls_that_exit_or_never_ask():
     with pytest.raises(SystemExit):
         outcomes[4].unwrap()
     assert gathered({}) == {}
+
+
+def test_moves_share_passes(model, surrogate, monkeypatch):
+    """Trial energies of walkers are gathered like all other passes."""
+    options = {"moves": [CellMove(interval=2)], "pressure_GPa": 1.0}
+    starts = [copper(k, 0.05) for k in range(3)]
+    expected = [list(w) for w in walkers_on(biased(model, surrogate), starts, **options)]
+    assert any(steps[-1].driver.moves[0].accepted for steps in expected)
+    forwards, _, _ = count_passes(monkeypatch)
+    calculators = biased(model, surrogate, 3)
+    found = by_walker(run_walkers(walkers_on(calculators, starts, **options), calculators))
+    assert_same_walkers(found, expected)
+    assert np.mean(forwards) > 2

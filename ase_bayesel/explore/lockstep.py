@@ -142,6 +142,11 @@ def _note(trace: np.ndarray, walker: int, now: Sighting) -> None:
 
 
 def _with_new_surrogate(walker: WalkerState) -> WalkerState:
-    """What was evaluated, learnt or waited for with the last surrogate is void."""
-    last = PickState[Atoms](walker.waiting.last)
-    return replace(walker, evaluated=None, ratios=(), waiting=last)
+    """What was evaluated, learnt or waited for with the last surrogate is void.
+
+    The evaluation stays in the running averages of tau, as with `BiasedCalculator.adopt`.
+    """
+    driver, found, last = walker.driver, walker.evaluated, PickState[Atoms](walker.waiting.last)
+    if driver is not None and found is not None:
+        driver = replace(driver, tau=found.after)
+    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=last)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from ..bias import BiasTerms
+from ..bias import BiasTerms, TauHistory
 from ..calculator import Evaluated
 from ..driver import DriverState, Frame
 from ..structures import canonical
@@ -35,6 +36,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
     found = walker.evaluated
     if found is not None:
         meta["evaluated"] = [found.energy, found.energy_std, found.tau, found.terms]
+        meta["histories"] = [asdict(found.before), asdict(found.after)]
         arrays["forces"] = found.forces
         if found.stress is not None:
             arrays["stress"] = found.stress
@@ -54,7 +56,8 @@ def walker_from(
     if meta["evaluated"] is not None:
         *numbers, terms = meta["evaluated"]
         stress = arrays.get("stress")
-        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress)
+        histories = [TauHistory(**history) for history in meta["histories"]]
+        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, *histories)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     return WalkerState(

@@ -30,7 +30,7 @@ class UnbiasedCalculator(Calculator):
     def __init__(self, mlip: Calculator) -> None:
         super().__init__()
         self.mlip = mlip
-        self.history = TauHistory()
+        self.history = self.history_before = TauHistory()
         self.prediction: Prediction
 
     def calculate(

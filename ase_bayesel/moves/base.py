@@ -55,11 +55,6 @@ class Move(Protocol):
 
     interval: int
 
-    @property
-    def name(self) -> str:
-        """What logs call it."""
-        ...
-
     def check(self, atoms: Atoms, pressure_given: bool) -> None:
         """Raise a `StructureError` if this move makes no sense here."""
         ...

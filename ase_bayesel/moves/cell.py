@@ -72,11 +72,6 @@ class CellMove:
         if not 0 < self.target_acceptance < 1 or not 0 <= self.min_width < 1:
             raise ValueError("cell move: target_acceptance and min_width must be between 0 and 1")
 
-    @property
-    def name(self) -> str:
-        """``"cell"``."""
-        return "cell"
-
     def check(self, atoms: Atoms, pressure_given: bool = True) -> None:
         """Raise a `StructureError` unless the atoms are free, periodic in 3D, under a pressure."""
         if not atoms.pbc.all():

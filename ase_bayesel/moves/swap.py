@@ -58,11 +58,6 @@ class SwapMove:
         if self.cutoff is not None and not self.cutoff > 0:
             raise ValueError("swap move: cutoff must be positive")
 
-    @property
-    def name(self) -> str:
-        """``"swap"``."""
-        return "swap"
-
     def check(self, atoms: Atoms, pressure_given: bool = False) -> None:
         """Raise a `StructureError` unless two elements are among the atoms that may be swapped."""
         self._movable(atoms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -20,7 +20,7 @@ class WorkersConfig(Section):
 
     kind: Literal["batched", "processes", "dask"] = "batched"
     n_workers: PositiveInt | None = None
-    scheduler: str | None = Field(None, min_length=1)
+    scheduler: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _fields_of_the_kind(self) -> WorkersConfig:

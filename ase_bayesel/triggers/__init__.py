@@ -6,7 +6,7 @@ the atoms. Neither changes anything.
 
 from .base import Trigger, TriggerReport
 from .calibration import judging, quantile_threshold, reported_criteria, training_criteria
-from .combined import AllOf, AnyOf, leaves
+from .combined import AllOf, AnyOf
 from .criteria import (
     UNITS,
     EnergyTrigger,
@@ -39,7 +39,6 @@ __all__ = [
     "Trigger",
     "TriggerReport",
     "judging",
-    "leaves",
     "quantile_threshold",
     "reported_criteria",
     "training_criteria",

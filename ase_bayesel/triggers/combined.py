@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,15 +62,6 @@ class AllOf:
         fired = all(report.fired for report in reports)
         leader = reports[int(np.argmin([report.ratio for report in reports]))]
         return _report(self.name, fired, leader, reports)
-
-
-def leaves(trigger: Trigger) -> Iterator[Trigger]:
-    """The single triggers of a combination, from left to right; a single one is its own leaf."""
-    if isinstance(trigger, AnyOf | AllOf):
-        for member in trigger.members:
-            yield from leaves(member)
-    else:
-        yield trigger
 
 
 def _check_members(name: str, members: tuple[Trigger, ...]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -105,21 +106,20 @@ class Guards:
         fragments = None if self.lost_atoms is None else _fragments(start, self.lost_atoms)
         spacing = None if self.melted is None else _spacing(start)
         reference = Reference(start.positions.copy(), start.cell.array.copy(), fragments, spacing)
-        return replace(self, start=reference)
+        bound = copy(self)
+        object.__setattr__(bound, "start", reference)
+        return bound
 
-    def violated(
-        self, atoms: Atoms, prediction: Prediction | None = None, unbiased: bool = False
-    ) -> str | None:
+    def violated(self, atoms: Atoms, prediction: Prediction | None = None) -> str | None:
         """Name of the first limit that is broken, or None.
 
         ``"nan"``, ``"volume"``, ``"close_contact"``, ``"force"``, ``"temperature"``,
         ``"lost_atoms"`` or ``"melted"``. A value that is not finite always counts as broken.
-        ``unbiased`` looks at the unbiased forces also where they are yet to be evaluated.
         """
         arrays = [atoms.positions, atoms.get_momenta(), atoms.cell.array]
         if prediction is not None:
             arrays += [np.array([prediction.energy, prediction.energy_std])]
-            forces = _known_forces(prediction, unbiased)
+            forces = _known_forces(prediction)
             arrays += forces
         if not all(np.isfinite(array).all() for array in arrays):
             return "nan"
@@ -134,6 +134,14 @@ class Guards:
         if self.max_temperature_K is not None and atoms.get_temperature() > self.max_temperature_K:
             return "temperature"
         return None if self.start is None else self._left(atoms, self.start)
+
+    def unbiased_violated(self, prediction: Prediction) -> str | None:
+        """``"nan"`` or ``"force"`` by the unbiased forces, which are evaluated for this."""
+        lengths = np.linalg.norm(prediction.forces, axis=1)
+        if not np.isfinite(lengths).all():
+            return "nan"
+        broken = self.max_force is not None and lengths.max() > self.max_force
+        return "force" if broken else None
 
     def _volume_broken(self, atoms: Atoms, start: Reference) -> bool:
         before, now = (abs(np.linalg.det(cell)) for cell in (start.cell, atoms.cell.array))
@@ -152,10 +160,10 @@ class Guards:
         return "melted" if _displacement(atoms, start) > self.melted * start.spacing else None
 
 
-def _known_forces(prediction: Prediction, unbiased: bool) -> list[np.ndarray]:
-    """Biased forces, and unbiased ones if asked for or if they need no further evaluation."""
-    known = [prediction.forces] if unbiased or prediction.separated else []
-    return [*known, prediction.biased_forces]
+def _known_forces(prediction: Prediction) -> list[np.ndarray]:
+    """Biased forces, and unbiased ones that need no further evaluation."""
+    unbiased = [prediction.forces] if prediction.separated else []
+    return [*unbiased, prediction.biased_forces]
 
 
 def _closest(atoms: Atoms) -> float:
