@@ -163,3 +163,26 @@ def test_constant_energy_has_no_target(cu_surrogate):
     steps = walk(cu_surrogate, 0.0, ensemble=NVE(), n_steps=30)
     assert steps[-1].driver.heat == HeatCheck()
     assert steps[-1].driver.tau.heat == 0.0
+
+
+def test_a_walker_that_is_taken_up_counts_no_frame_twice(cu_surrogate):
+    def steps(first=None):
+        calculator = BiasedCalculator(cu_surrogate.calculator(), cu_surrogate, tau=0.0)
+        start = START if first is None else first.atoms
+        return run_walker(
+            start,
+            calculator,
+            n_steps=12,
+            temperature_K=300.0,
+            rng=rng,
+            first_step=0 if first is None else first.step,
+            state=None if first is None else first.driver,
+        )
+
+    rng = np.random.default_rng(0)
+    whole = [step.driver.heat for step in steps()]
+    rng = np.random.default_rng(0)
+    first = next(step for step in steps() if step.step == 5)
+    rest = [step.driver.heat for step in steps(first)]
+    assert rest == whole[5:]
+    assert [heat.n for heat in whole] == list(range(1, 14))
