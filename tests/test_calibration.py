@@ -178,6 +178,7 @@ def test_left_out_structures_are_more_uncertain(cu_surrogate):
     assert np.median(left_out) > 1.5 * np.median(within)
 
 
+@pytest.mark.slow
 def test_sketched_rows_are_left_out_as_they_were_fitted():
     """A fit from projections of the force rows: nothing but the prior and the others remains."""
     pytest.importorskip("mace")
@@ -281,6 +282,7 @@ def test_a_calibrated_campaign(tmp_path):
     assert hashes(store.directory) == before
 
 
+@pytest.mark.slow
 def test_the_calibrated_number_is_reproducible_and_kept(tmp_path):
     changes = {"explore.trigger.threshold": MD, "stop.max_rounds": 1}
     first = campaign_of(tmp_path / "a", changes)

@@ -90,6 +90,7 @@ def test_trajectories(finished):
         assert frame.info["bayesel_temperature_K"] == pytest.approx(row["temperature_K"])
 
 
+@pytest.mark.slow
 def test_left_at_any_event_and_taken_up_again(finished, tmp_path):
     config, n_events, changes = finished
     for number, count in enumerate(range(n_events // 4, n_events, n_events // 3)):

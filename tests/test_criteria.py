@@ -263,6 +263,7 @@ def test_all_stops_at_the_first_that_does_not_fire():
     assert (report.fired, len(report.members), dear.calls) == (False, 2, 1)
 
 
+@pytest.mark.slow
 def test_members_that_need_a_search_are_checked_lazily(mace_model, mace_surrogate):
     """Over real MD: any and all fire where the eager ones do, with fewer evaluations."""
     start = copper(1, 0.05, repeat=(1, 1, 2))

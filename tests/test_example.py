@@ -74,6 +74,7 @@ def five_picks(config, surrogate, update, seed):
     return state.picks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_five_picks_with_the_update_carry_more_information(config, surrogate, seed):
     gains = []

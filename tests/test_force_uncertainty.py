@@ -319,6 +319,7 @@ def test_values_that_are_not_finite_end_a_walker(model, surrogate):
 # exploration
 
 
+@pytest.mark.slow
 def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
     def turn(state, known):
         calculator = biased(model, known)

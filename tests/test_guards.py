@@ -282,6 +282,7 @@ def test_an_insane_start_is_not_measured(calculator):
 # deliberate explosions
 
 
+UNLIMITED = TauRule(50.0, delay=1, bias_force_max=1e6, heat_max=1e6)
 OVERLAPPING = copper(1, 0.02, repeat=(1, 1, 2))
 OVERLAPPING.positions[1] = OVERLAPPING.positions[0] + [0.0, 0.0, 0.3]
 GUARDS = Guards(lost_atoms=2.0, escape_A=20.0, melted=0.4)
@@ -294,7 +295,7 @@ GUARDS = Guards(lost_atoms=2.0, escape_A=20.0, melted=0.4)
         (copper(1, 0.02), {"timestep_fs": 1e8}),
         (with_pbc(copper(1, 0.02), False), {"timestep_fs": 100.0}),
         (OVERLAPPING, {}),
-        (copper(1, 0.1, repeat=(1, 1, 2)), {"tau_rel": TauRule(50.0, delay=1, tau_max=1e6)}),
+        (copper(1, 0.1, repeat=(1, 1, 2)), {"tau_rel": UNLIMITED}),
     ],
     ids=["huge timestep", "absurd timestep", "cluster", "overlap", "tau_rel = 50"],
 )
@@ -311,6 +312,7 @@ def test_explosions_end_as_named_statuses(cu_surrogate, start, options, guards):
         assert guards.against(start).violated(end.atoms, end.prediction) is None
 
 
+NO_LIMITS = {"force_max": 1e6, "heat_max": 1e6}
 EVERY_GUARD = {"lost_atoms": 2.0, "escape_A": 20.0, "melted": 0.4}
 
 
@@ -318,7 +320,7 @@ EVERY_GUARD = {"lost_atoms": 2.0, "escape_A": 20.0, "melted": 0.4}
     "changes",
     [
         {"explore.timestep_fs": 500.0},
-        {"explore.tau_rel": 50.0, "explore.tau_max": 1e6, "explore.timestep_fs": 4.0},
+        {"explore.tau_rel": 50.0, "explore.bias": NO_LIMITS, "explore.timestep_fs": 4.0},
         {"explore.pick": {"at": "peak"}, "explore.timestep_fs": 60.0},
     ],
     ids=["huge timestep", "tau_rel = 50", "peak"],
