@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import wraps
 from importlib.resources import files
@@ -87,6 +88,8 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     from .campaign import Campaign
     from .report import write_report
 
+    # a cluster that closes on a busy machine tells of every connection that breaks
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
     loaded = load_config(config)
     with cpu_threads(loaded.threads):
         campaign = Campaign(loaded, _directory(config, directory))
