@@ -12,10 +12,11 @@ from threadpoolctl import threadpool_limits
 from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
+from .engines import Engine, ImportedEngine, SurrogateEngine, TBLiteEngine
+from .engines.calculators import imported
 from .errors import ConfigError
 from .fitting import Weights
 from .force_uncertainty import ForceSearch
-from .labelling import CalculatorFactory, imported_factory, tblite_factory
 from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
@@ -46,6 +47,8 @@ from .triggers import (
     StressTrigger,
     Trigger,
 )
+
+ENGINES = {engine.kind: engine for engine in (TBLiteEngine, ImportedEngine, SurrogateEngine)}
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def build_potential(
 
         return mace_calculator(model, potential.head, potential.dtype, potential.device)
     own = {} if model is None else {"model": str(model)}
-    return imported_factory(potential.factory, "potential.factory", **own, **potential.parameters)()
+    return imported(potential.factory, "potential.factory")(**own, **potential.parameters)
 
 
 def build_refitter(config: CampaignConfig) -> Refitter | None:
@@ -225,20 +228,14 @@ def build_guards(explore: ExploreConfig) -> Guards:
     return Guards(**explore.guards.model_dump())
 
 
-def build_engine(labelling: EngineConfig | str) -> CalculatorFactory | None:
-    """Maker of reference calculators; None where the user labels by hand."""
+def build_engine(labelling: EngineConfig | str) -> Engine | None:
+    """What computes labels; None where the user labels by hand."""
     if isinstance(labelling, str):
         return None
-    if labelling.kind == "tblite":
-        return tblite_factory(labelling.method, **labelling.parameters)
-    if labelling.kind == "surrogate":
-        return Surrogate.load(labelling.model).calculator
-    return imported_factory(labelling.factory, "labelling.factory", **labelling.parameters)
-
-
-def engine_name(labelling: EngineConfig | str) -> str:
-    """What a label says of its origin."""
-    if isinstance(labelling, str):
-        return "by hand"
-    names = {"tblite": "method", "import": "factory", "surrogate": "model"}
-    return str(getattr(labelling, names[labelling.kind]))
+    given = labelling.model_dump(exclude={"kind"})
+    if given.pop("time_limit_h", None) is not None:
+        given["time_limit_s"] = 3600.0 * labelling.time_limit_h
+    for name in ("command", "ladder"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return ENGINES[labelling.kind](**given)

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_engine, engine_name
+from .build import build_engine
 from .config import CampaignConfig, changed_fields, validate_config
 from .errors import ConfigError
 from .exploration import calibrate, explore_round
@@ -66,7 +66,7 @@ class Campaign:
         self._keys = PropertyKeys(
             config.data.energy_key, config.data.forces_key, config.data.virial_key
         )
-        self._factory = build_engine(config.labelling)
+        self._engine = build_engine(config.labelling)
         if self.store.exists:
             self._check_same_config()
         else:
@@ -121,15 +121,14 @@ class Campaign:
 
     def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
         """Label what is not labelled yet; returns how many structures wait for the user."""
-        if self._factory is None:
+        if self._engine is None:
             self._take_answers(number, state)
         waiting = [p for p in state.picks if not self._is_settled(p)]
-        if self._factory is None:
+        if self._engine is None:
             return len(waiting)
-        engine = engine_name(self.config.labelling)
         settled = len(state.picks) - len(waiting)
         for k, pick in enumerate(waiting, start=settled + 1):
-            label = label_structure(pick, self._factory, self._keys, engine)
+            label = label_structure(pick, self._engine, self._keys)
             self.store.save_label(label)
             detail = "" if label.status == "ok" else f"{label.structure_id} failed: {label.reason}"
             yield Progress(number, "label", k, len(state.picks), detail)

@@ -19,9 +19,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from rich.table import Table
 
 from .build import cpu_threads
+from .engines.calculators import imported
 from .errors import ConfigError
 from .files import write_atomically
-from .labelling import imported_factory
 from .sections import FACTORY, MODEL_NAME, InputPath, Section
 from .structures import read_frames
 from .surrogate import Surrogate
@@ -141,7 +141,7 @@ def load_model(model: str, config: CheckConfig) -> Surrogate | Calculator:
     if model.endswith(".npz"):
         return Surrogate.load(model)
     if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
-        return imported_factory(model, "model")()
+        return imported(model, "model")()
     from .descriptors.mace.loading import locate, mace_calculator
 
     return mace_calculator(locate(model), config.head, "float64", config.device)

@@ -37,12 +37,24 @@ class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
 
 
+class EngineError(BayeselError):
+    """A reference calculation of one structure has failed; the message is the reason."""
+
+
+class NotConvergedError(EngineError):
+    """The self-consistency cycle of a reference calculation did not converge."""
+
+
 class SelectionError(BayeselError):
     """A selection from a pool is asked for what it cannot give."""
 
 
 class CommandError(BayeselError):
     """An external program cannot be started or has failed."""
+
+
+class MissingProgramError(CommandError):
+    """An external program is not installed, or not where it is looked for."""
 
 
 class TimeLimitError(CommandError):

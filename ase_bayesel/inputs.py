@@ -38,13 +38,17 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
         refitter.check()
-    build_engine(config.labelling)
+    engine = build_engine(config.labelling)
     data = config.data
     keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
     paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
     frames = {name: read_frames(path) for name, path in paths.items()}
+    if engine is not None:
+        elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
+        for problem in engine.missing(sorted(elements)):
+            raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
     _check_training_labels(frames["train"], data.train, keys)

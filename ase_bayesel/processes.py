@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from .errors import CommandError, TimeLimitError
+from . import supervise
+from .errors import CommandError, MissingProgramError, TimeLimitError
 
-PR_SET_PDEATHSIG = 1
-TAIL_LINES = 5
+SUPERVISOR = (sys.executable, "-I", "-S", str(supervise.__file__))
+TAIL_LINES, TAIL_BYTES = 5, 4096
 
 
 def run_command(
@@ -28,7 +29,7 @@ def run_command(
     """Run a command and yield its output line by line, which is also appended to ``log``.
 
     The command and its children are killed when the time is up, when the iteration
-    is left early, and (on Linux) when this process dies.
+    is left early, and when this process dies (see `supervise`).
 
     Parameters
     ----------
@@ -43,8 +44,10 @@ def run_command(
 
     Raises
     ------
+    MissingProgramError
+        If the program cannot be started.
     CommandError
-        If the program cannot be started, or ends with another exit code than 0.
+        If it ends with another exit code than 0.
     TimeLimitError
         If the time is up.
     """
@@ -54,14 +57,15 @@ def run_command(
         copy.write(f"$ {' '.join(command)}\n")
         copy.flush()
         process = _started(command, environment)
-        timer = threading.Timer(time_limit_s or 0.0, _kill, [process])
+        timer = threading.Timer(time_limit_s or 0.0, process.terminate)
         timer.daemon = True
         if time_limit_s is not None:
             timer.start()
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         assert process.stdout is not None
         try:
-            for line in process.stdout:
+            for raw in process.stdout:
+                line = raw.decode(errors="replace")
                 copy.write(line)
                 copy.flush()
                 if line.strip():
@@ -70,9 +74,8 @@ def run_command(
             code = process.wait()
         finally:
             timer.cancel()
-            _kill(process)
+            _end(process)
             process.stdout.close()
-            process.wait()
     if code == 0:
         return
     if deadline is not None and time.monotonic() >= deadline:
@@ -81,40 +84,86 @@ def run_command(
     raise CommandError(f"{command[0]}: exit code {code}; see {log}. It ended with: {last}")
 
 
-def _started(command: Sequence[str], environment: Mapping[str, str] | None) -> subprocess.Popen:
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-            preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
+def run_program(
+    command: Sequence[str],
+    directory: Path,
+    output: str,
+    time_limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command in a directory to its end; what it prints goes to files there.
+
+    The command and its children are killed when the time is up, on an exception in this
+    thread, and when this process dies.
+
+    Parameters
+    ----------
+    command, time_limit_s, environment
+        As in `run_command`.
+    directory
+        Where it runs.
+    output
+        Name of the file for its standard output; that for its errors is ``output`` + ``.err``.
+
+    Raises
+    ------
+    MissingProgramError
+        If the program cannot be started.
+    CommandError
+        If it ends with another exit code than 0.
+    TimeLimitError
+        If the time is up.
+    """
+    out, errors = directory / output, directory / f"{output}.err"
+    with open(out, "wb") as to_out, open(errors, "wb") as to_errors:
+        process = _started(command, environment, directory, to_out, to_errors)
+        try:
+            code = process.wait(time_limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeLimitError(
+                f"{command[0]}: stopped after {time_limit_s:.0f} s; see {out}"
+            ) from error
+        finally:
+            _end(process)
+    if code:
+        last = "; ".join(_last_lines(errors) or _last_lines(out)) or "no output"
+        raise CommandError(f"{command[0]}: exit code {code}; see {out}. It ended with: {last}")
+
+
+def _last_lines(path: Path) -> list[str]:
+    with open(path, "rb") as handle:
+        handle.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = handle.read().decode(errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()][-TAIL_LINES:]
+
+
+def _started(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None,
+    directory: Path | None = None,
+    output: int | IO = subprocess.PIPE,
+    errors: int | IO = subprocess.STDOUT,
+) -> subprocess.Popen:
+    """The command under its supervisor, whose standard input keeps it alive."""
+    given = {**os.environ, **(environment or {})}
+    program = shutil.which(command[0], path=given.get("PATH"))
+    if program is None:
+        raise MissingProgramError(
+            f"{command[0]}: cannot be started (no such program); install it, or give its path"
         )
-    except OSError as error:
-        raise CommandError(f"{command[0]}: cannot be started ({error.strerror})") from error
+    return subprocess.Popen(
+        [*SUPERVISOR, os.path.abspath(program), *command[1:]],
+        cwd=directory,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=errors,
+        env=given,
+        start_new_session=True,
+    )
 
 
-def _die_with_parent():
-    """What a child calls before the program starts; the library is loaded before the fork."""
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def ask() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask
-
-
-def _kill(process: subprocess.Popen) -> None:
-    """Kill the whole process group; its leader may be gone already."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _end(process: subprocess.Popen) -> None:
+    """Let the supervisor kill all that it supervises, unless it has ended already."""
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait()

@@ -19,10 +19,8 @@ from ase_bayesel.build import (
     build_tau_rule,
     build_trigger,
     build_weights,
-    engine_name,
 )
 from ase_bayesel.config import validate_config
-from ase_bayesel.errors import ConfigError
 from ase_bayesel.fitting import Weights
 from ase_bayesel.triggers import Guards
 
@@ -94,29 +92,30 @@ def test_imported_engine():
         "parameters": {"asap_cutoff": True},
     }
     given = config({"labelling": labelling}).labelling
-    calculator = build_engine(given)()
+    engine = build_engine(given)
+    calculator = engine.make(engine.rung(0))
     assert isinstance(calculator, EMT)
     assert calculator.parameters["asap_cutoff"] is True
-    assert engine_name(given) == "ase.calculators.emt:EMT"
+    assert engine.name == "ase.calculators.emt:EMT"
 
 
 def test_engine_that_cannot_be_imported():
     given = config({"labelling.factory": "nowhere.at_all:EMT"}).labelling
-    with pytest.raises(ConfigError, match=r"nowhere\.at_all:EMT"):
-        build_engine(given)
+    (problem,) = build_engine(given).missing(["Cu"])
+    assert "nowhere.at_all:EMT" in problem
 
 
 def test_tblite_engine():
     pytest.importorskip("tblite")
     labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
     given = config({"labelling": labelling}).labelling
-    calculator = build_engine(given)()
+    engine = build_engine(given)
+    calculator = engine.make(engine.rung(0))
     assert calculator.parameters["method"] == "GFN2-xTB"
     assert np.isclose(calculator.parameters["accuracy"], 0.5)
-    assert engine_name(given) == "GFN2-xTB"
+    assert engine.name == "GFN2-xTB"
 
 
 def test_no_engine_where_the_user_labels():
     given = config({"labelling": "none"}).labelling
     assert build_engine(given) is None
-    assert engine_name(given) == "by hand"

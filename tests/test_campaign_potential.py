@@ -10,7 +10,7 @@ from ase.io import read
 from systems import CAMPAIGN, copper, finish, kill_when, start, write_campaign
 
 from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
-from ase_bayesel.build import build_engine, engine_name
+from ase_bayesel.build import build_engine
 from ase_bayesel.calculator import BiasedCalculator
 from ase_bayesel.campaign import Ended
 from ase_bayesel.errors import BayeselError, ConfigError, RefitError
@@ -167,8 +167,9 @@ class TestTeacher:
         )
         engine = build_engine(config.labelling)
         energy = cu_surrogate.calculator().get_potential_energy(copper())
-        assert engine().get_potential_energy(copper()) == pytest.approx(energy)
-        assert engine_name(config.labelling) == str(tmp_path / "teacher.npz")
+        found = engine.evaluate(copper(), tmp_path, 0, ["energy"])
+        assert found.energy == pytest.approx(energy)
+        assert engine.name == str(tmp_path / "teacher.npz")
 
 
 @pytest.fixture(scope="module")

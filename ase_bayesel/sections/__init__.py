@@ -2,14 +2,8 @@
 
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
 from .bias import BiasConfig
-from .data import (
-    DataConfig,
-    EngineConfig,
-    ImportedConfig,
-    StopConfig,
-    SurrogateConfig,
-    TBLiteConfig,
-)
+from .data import DataConfig, StopConfig
+from .engines import EngineConfig, ImportedConfig, SurrogateConfig, TBLiteConfig
 from .ensembles import (
     BussiConfig,
     EnsembleConfig,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
-from .base import FACTORY, InputPath, Section
+from .base import InputPath, Section
 
 
 class DataConfig(Section):
@@ -21,34 +21,6 @@ class DataConfig(Section):
     forces_key: str | None = "REF_forces"
     virial_key: str | None = None
     e0s: Literal["isolated", "average"] | dict[str, float] = "isolated"
-
-
-class TBLiteConfig(Section):
-    """xTB by tblite, Gamma point only."""
-
-    kind: Literal["tblite"]
-    method: str = "GFN1-xTB"
-    parameters: dict[str, Any] = {}
-
-
-class ImportedConfig(Section):
-    """Any importable callable that returns an ASE calculator."""
-
-    kind: Literal["import"]
-    factory: str = Field(pattern=FACTORY)
-    parameters: dict[str, Any] = {}
-
-
-class SurrogateConfig(Section):
-    """A saved surrogate as the teacher."""
-
-    kind: Literal["surrogate"]
-    model: InputPath
-
-
-EngineConfig = Annotated[
-    TBLiteConfig | ImportedConfig | SurrogateConfig, Field(discriminator="kind")
-]
 
 
 class StopConfig(Section):

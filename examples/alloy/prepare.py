@@ -14,14 +14,14 @@ from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
-from ase_bayesel.labelling import imported_factory, label_structure
+from ase_bayesel.engines import ImportedEngine
+from ase_bayesel.labelling import label_structure
 from ase_bayesel.structures import PropertyKeys, canonical, write_frames
 
 FOLDER = Path(__file__).parent / "data"
 KEYS = PropertyKeys("REF_energy", "REF_forces", "REF_virial")
-REFERENCE = "ase.calculators.emt:EMT"
+ENGINE = ImportedEngine(factory="ase.calculators.emt:EMT")
 LATTICE_CONSTANT = {"CuAu": 3.88, "Cu3Au": 3.74}
-FACTORY = imported_factory(REFERENCE, "prepare.py")
 
 
 def ordered(compound: str, stretch: float = 1.0) -> Atoms:
@@ -42,7 +42,7 @@ def hot_solution(rng: np.random.Generator) -> Atoms:
     """A random arrangement after 100 fs of reference MD at 800 K, lengths within 3 %."""
     atoms = ordered(str(rng.choice(["CuAu", "Cu3Au"])), rng.uniform(0.97, 1.03))
     atoms.numbers = rng.permutation(atoms.numbers)
-    atoms.calc = FACTORY()
+    atoms.calc = ENGINE.make({})
     thermalize_momenta(atoms, temperature_K=1600, rng=rng)
     friction = 0.02 / units.fs
     Langevin(atoms, 4 * units.fs, temperature_K=800, friction=friction, fixcm=False, rng=rng).run(
@@ -53,7 +53,7 @@ def hot_solution(rng: np.random.Generator) -> Atoms:
 
 def labelled(frames: list[Atoms]) -> list[Atoms]:
     """Reference energies, forces and, of periodic frames, virials."""
-    labels = [label_structure(canonical(atoms), FACTORY, KEYS, REFERENCE) for atoms in frames]
+    labels = [label_structure(canonical(atoms), ENGINE, KEYS) for atoms in frames]
     for label in labels:
         if label.status != "ok":
             raise RuntimeError(label.reason)

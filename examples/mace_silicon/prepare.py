@@ -20,7 +20,8 @@ from ase.build import bulk
 from rich.progress import Progress
 
 from ase_bayesel import ACEDescriptor, fit_surrogate
-from ase_bayesel.labelling import CalculatorFactory, label_structure, tblite_factory
+from ase_bayesel.engines import Engine, SurrogateEngine, TBLiteEngine
+from ase_bayesel.labelling import label_structure
 from ase_bayesel.processes import run_command
 from ase_bayesel.structures import PropertyKeys, canonical, read_frames, write_frames
 
@@ -40,24 +41,24 @@ def main() -> None:
     out = arguments.out or HERE / ("si2018" if real else "xtb")
     out.mkdir(parents=True, exist_ok=True)
     if real:
-        frames, starts, factory = from_silicon_set(arguments.data, out)
+        frames, starts, engine = from_silicon_set(arguments.data, out)
     else:
-        frames, starts, factory = from_xtb()
+        frames, starts, engine = from_xtb()
     isolated = Atoms("Si", cell=[12.0] * 3)
-    frames = labelled([isolated, *frames], factory)
+    frames = labelled([isolated, *frames], engine)
     write_frames(out / "train.extxyz", frames[: 1 + N_TRAIN])
     write_frames(out / "test.extxyz", frames[1 + N_TRAIN :])
     write_frames(out / "starts.extxyz", starts)
     train_mace(frames[1 : 1 + N_TRAIN], frames[0].info["REF_energy"], out)
 
 
-def from_xtb() -> tuple[list[Atoms], list[Atoms], CalculatorFactory]:
+def from_xtb() -> tuple[list[Atoms], list[Atoms], Engine]:
     """Rattled cells of 16 atoms, those for the test more strongly."""
     rng = np.random.default_rng(2025)
     amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.06, 0.14, N_TEST)]
     frames = [rattled(amplitude, rng) for amplitude in amplitudes]
     starts = [rattled(0.01, rng) for _ in range(N_STARTS)]
-    return frames, starts, tblite_factory("GFN1-xTB", electronic_temperature=8000.0)
+    return frames, starts, TBLiteEngine({"electronic_temperature": 8000.0})
 
 
 def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
@@ -67,7 +68,7 @@ def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
     return canonical(atoms)
 
 
-def from_silicon_set(data: Path, out: Path) -> tuple[list[Atoms], list[Atoms], CalculatorFactory]:
+def from_silicon_set(data: Path, out: Path) -> tuple[list[Atoms], list[Atoms], Engine]:
     """Cells of up to 16 atoms from the core set, and a teacher fitted to the whole set."""
     core = read_frames(data / "core.extxyz")
     everything = [*core, *read_frames(data / "surfaces.extxyz")]
@@ -84,12 +85,12 @@ def from_silicon_set(data: Path, out: Path) -> tuple[list[Atoms], list[Atoms], C
     small = [canonical(atoms) for atoms in core if 2 <= len(atoms) <= 16]
     order = np.random.default_rng(2025).permutation(len(small))
     chosen = [small[k] for k in order if len(small[k]) == 16][: N_TRAIN + N_TEST + N_STARTS]
-    return chosen[N_STARTS:], chosen[:N_STARTS], teacher.calculator
+    return chosen[N_STARTS:], chosen[:N_STARTS], SurrogateEngine(model=out / "teacher.npz")
 
 
-def labelled(frames: list[Atoms], factory: CalculatorFactory) -> list[Atoms]:
+def labelled(frames: list[Atoms], engine: Engine) -> list[Atoms]:
     """The structures with energies and forces of the reference."""
-    labels = [label_structure(atoms, factory, KEYS, "reference") for atoms in frames]
+    labels = [label_structure(atoms, engine, KEYS) for atoms in frames]
     for label in labels:
         if label.status != "ok":
             raise RuntimeError(label.reason)

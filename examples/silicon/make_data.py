@@ -17,12 +17,13 @@ from ase.build import bulk, diamond100
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
-from ase_bayesel.labelling import CalculatorFactory, label_structure, tblite_factory
+from ase_bayesel.engines import TBLiteEngine
+from ase_bayesel.labelling import label_structure
 from ase_bayesel.structures import PropertyKeys, canonical, write_frames
 
 HERE = Path(__file__).parent
 KEYS = PropertyKeys("REF_energy", "REF_forces")
-METHOD, ELECTRONIC_TEMPERATURE_K = "GFN1-xTB", 8000.0
+ENGINE = TBLiteEngine({"electronic_temperature": 8000.0})
 LATTICE_CONSTANT = 5.6
 
 
@@ -33,19 +34,19 @@ def rattled(rng: np.random.Generator, amplitude: float) -> Atoms:
     return atoms
 
 
-def labelled(frames: list[Atoms], factory: CalculatorFactory) -> list[Atoms]:
+def labelled(frames: list[Atoms]) -> list[Atoms]:
     """Reference energies, and forces of all frames."""
-    labels = [label_structure(canonical(atoms), factory, KEYS, METHOD) for atoms in frames]
+    labels = [label_structure(canonical(atoms), ENGINE, KEYS) for atoms in frames]
     for label in labels:
         if label.status != "ok":
             raise RuntimeError(label.reason)
     return [label.atoms for label in labels]
 
 
-def hot_frames(rng: np.random.Generator, factory: CalculatorFactory, n: int) -> list[Atoms]:
+def hot_frames(rng: np.random.Generator, n: int) -> list[Atoms]:
     """Frames of reference MD at 900 K, 60 fs apart."""
     atoms = rattled(rng, 0.05)
-    atoms.calc = factory()
+    atoms.calc = ENGINE.make(ENGINE.parameters)
     thermalize_momenta(atoms, temperature_K=1200, rng=rng)
     dynamics = Langevin(
         atoms, 3 * units.fs, temperature_K=900, friction=0.02 / units.fs, fixcm=False, rng=rng
@@ -60,12 +61,11 @@ def hot_frames(rng: np.random.Generator, factory: CalculatorFactory, n: int) -> 
 def main() -> None:
     """Write initial, test, starts and slab (.extxyz) beside this script."""
     rng = np.random.default_rng(2018)
-    factory = tblite_factory(METHOD, electronic_temperature=ELECTRONIC_TEMPERATURE_K)
     isolated = Atoms("Si", cell=[12.0] * 3, pbc=False)
     initial = [isolated, *(rattled(rng, 0.06) for _ in range(6))]
-    test = hot_frames(rng, factory, 15) + [rattled(rng, 0.12) for _ in range(10)]
-    write_frames(HERE / "initial.extxyz", labelled(initial, factory))
-    write_frames(HERE / "test.extxyz", labelled(test, factory))
+    test = hot_frames(rng, 15) + [rattled(rng, 0.12) for _ in range(10)]
+    write_frames(HERE / "initial.extxyz", labelled(initial))
+    write_frames(HERE / "test.extxyz", labelled(test))
     slab = diamond100("Si", size=(2, 2, 8), a=5.46, vacuum=6.0)
     slab.pbc = True
     write_frames(HERE / "slab.extxyz", [canonical(slab)])

@@ -1,0 +1,152 @@
+"""What a reference engine promises, and how its settings become a name.
+
+An engine is a value: frozen, picklable, cheap to make. It computes one structure in a
+directory of its own, with the settings of one rung of its ladder. Rung 0 are the
+parameters as they are given; rung k > 0 the same with the changes of ``ladder[k - 1]``,
+for structures whose calculation has failed before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+
+PROPERTIES = ("energy", "forces", "stress")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an engine computed.
+
+    Attributes
+    ----------
+    energy
+        eV; the one that the forces derive from (free energy with smearing).
+    forces
+        ``(n_atoms, 3)``, eV/A, raw: no constraint applied. None if not asked for.
+    stress
+        ``(6,)``, eV/A^3, in ASE's Voigt order and sign. None if not asked for, or without
+        three periodic directions.
+    version
+        Of the program, as it calls itself; empty where it does not say.
+    """
+
+    energy: float
+    forces: np.ndarray | None = None
+    stress: np.ndarray | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Engine(ABC):
+    """Base of all engines.
+
+    Attributes
+    ----------
+    parameters
+        Settings in the engine's own terms.
+    ladder
+        Changes of ``parameters``, merged into them section by section, to be tried one after
+        the other where a calculation has failed.
+    """
+
+    kind: ClassVar[str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    ladder: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a label says of its origin."""
+        return self.kind
+
+    @property
+    def n_rungs(self) -> int:
+        """How many settings there are to be tried."""
+        return 1 + len(self.ladder)
+
+    def rung(self, k: int) -> dict[str, Any]:
+        """The parameters of a rung."""
+        return merged(self.parameters, self.ladder[k - 1] if k else {})
+
+    def identity(self, k: int = 0) -> dict[str, Any]:
+        """All that decides the numbers of a rung, for JSON: the same on every machine.
+
+        Files count by their content. How the engine is run (command, cores, time limit)
+        does not count.
+        """
+        return {"kind": self.kind, "parameters": self.rung(k)}
+
+    @abstractmethod
+    def missing(self, elements: Sequence[str]) -> list[str]:
+        """What is needed for these elements and not there, a sentence for each thing."""
+
+    @abstractmethod
+    def evaluate(
+        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+    ) -> Evaluation:
+        """Compute one structure.
+
+        Parameters
+        ----------
+        atoms
+            Not changed.
+        directory
+            Exists, is empty, and belongs to this calculation.
+        rung
+            Whose parameters to use.
+        properties
+            Some of `PROPERTIES`, ``"energy"`` among them.
+
+        Raises
+        ------
+        NotConvergedError
+            If the self-consistency cycle did not converge, also where the program does not
+            count that as a failure.
+        MissingProgramError
+            If the program, or a file that every structure needs, is not there.
+        Exception
+            Anything else that goes wrong with this structure.
+        """
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with changes, section by section; neither argument is changed."""
+    result = dict(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        result[key] = merged(inner, value) if both else value
+    return result
+
+
+def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str:
+    """Name of the settings of a label: 12 hexadecimal digits after a letter.
+
+    Parameters
+    ----------
+    identity
+        Of `Engine.identity`.
+    properties
+        What is computed.
+
+    Raises
+    ------
+    TypeError
+        If the identity holds what JSON cannot.
+    """
+    content = json.dumps([identity, sorted(properties)], sort_keys=True)
+    return f"e{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, by which it counts in an identity."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
