@@ -64,3 +64,8 @@ def compare(
 
 def _rmse(difference: np.ndarray) -> float | None:
     return float(np.sqrt(np.mean(difference**2))) if difference.size else None
+
+
+def milli(value: float | None) -> str:
+    """An error in meV or meV/A as text."""
+    return "-" if value is None else f"{1e3 * value:.1f}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
+from .engines import Evaluation
 from .errors import LabellingError
-from .labelling import Label
-from .structures import PROPERTIES, PropertyKeys, read_frames, structure_id, targets
+from .labels import BY_HAND, Label
+from .structures import PROPERTIES, PropertyKeys, read_frames, targets
 
 TOLERANCE_A = 1e-3
 """A label belongs to a pick if no atom and no cell vector differs by more."""
@@ -41,29 +43,19 @@ def read_answers(path: Path, picks: Sequence[Atoms], keys: PropertyKeys) -> list
 
 
 def _label(pick: Atoms, answer: Atoms, keys: PropertyKeys, where: str) -> Label:
-    identity = structure_id(pick)
+    label = Label(pick, BY_HAND, "by hand")
     if answer.info.get(FAILED_KEY):
-        return Label(identity, "failed", pick, "by hand", 0.0, "given up by the user")
+        return replace(label, reason="given up by the user")
     found = targets(answer, keys, where)
-    labelled = pick.copy()
     for prop in PROPERTIES:
-        key, value = getattr(keys, prop), getattr(found, prop)
-        if key is None or (prop == "virial" and value is None):
-            continue
-        if value is None:
+        key = getattr(keys, prop)
+        if prop != "virial" and key is not None and getattr(found, prop) is None:
             raise LabellingError(
                 f"{where}: has no {key!r}; add it, or set {FAILED_KEY}=T to give the structure up"
             )
-        if prop == "forces":
-            labelled.arrays[key] = value
-        else:
-            labelled.info[key] = value if prop == "energy" else _full(value)
-    return Label(identity, "ok", labelled, "by hand", 0.0)
-
-
-def _full(voigt: np.ndarray) -> np.ndarray:
-    xx, yy, zz, yz, xz, xy = voigt
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    periodic = found.virial is not None and pick.pbc.all()
+    stress = -found.virial / pick.get_volume() if periodic else None
+    return replace(label, values=Evaluation(found.energy, found.forces, stress))
 
 
 def _same_structure(pick: Atoms, answer: Atoms) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .engines.calculators import imported
 from .errors import ConfigError
 from .fitting import Weights
 from .force_uncertainty import ForceSearch
+from .labelling import Reference, properties_of
 from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
 from .sections import (
@@ -33,6 +35,8 @@ from .sections import (
     TriggerConfig,
     single_triggers,
 )
+from .store import Store
+from .structures import PropertyKeys
 from .surrogate import Surrogate
 from .triggers import (
     AllOf,
@@ -226,6 +230,34 @@ def build_pick_rule(explore: ExploreConfig) -> PickRule:
 def build_guards(explore: ExploreConfig) -> Guards:
     """Limits of a sane trajectory."""
     return Guards(**explore.guards.model_dump())
+
+
+def build_reference(config: CampaignConfig, store: Store) -> Reference | None:
+    """How a campaign's structures are labelled; None where the user labels by hand."""
+    engine = build_engine(config.labelling)
+    if engine is None:
+        return None
+    data, labels = config.data, config.labels
+    keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
+    directory = labels.store or store.labels.directory
+    return Reference(
+        engine, properties_of(keys), directory.resolve(), labels.keep_output, labels.scratch
+    )
+
+
+@contextmanager
+def open_labelling(config: CampaignConfig) -> Iterator[Executor]:
+    yield Here()
+
+
+class Here(Executor):
+    def submit(self, function, *args):
+        future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def build_engine(labelling: EngineConfig | str) -> Engine | None:

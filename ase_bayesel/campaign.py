@@ -6,8 +6,10 @@ event that tells of it, and running again continues where the directory ends.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -15,19 +17,19 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_engine
-from .config import CampaignConfig, changed_fields, validate_config
-from .errors import ConfigError
-from .exploration import calibrate, explore_round
+from .build import build_reference, open_labelling
+from .changes import Change, accepted_changes
+from .config import CampaignConfig, validate_config
+from .exploration import OnPicks, calibrate, explore_round
 from .explore import ExploreState, count_moves
 from .inputs import check_inputs
-from .labelling import label_structure
+from .labeller import HEARTBEAT_S, Labeller
+from .labelling import Outcome, is_settled, label_of
+from .labels import BY_HAND
 from .models import Progress, load_model, make_model
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
-
-MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h", "explore.workers.")
-"""Fields of the config that a campaign may change on its way."""
+from .training import TrainingSet, training_set
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,19 @@ class Campaign:
         A validated config with absolute paths (`load_config`).
     directory
         Where everything is kept. If it holds a campaign already, that one is
-        continued; of the config only `MAY_CHANGE` may have changed.
+        continued; what of the config may have changed is in `changes`.
+
+    Attributes
+    ----------
+    changes
+        Changes of the config since the last run.
 
     Raises
     ------
     ConfigError
         If the directory belongs to a different config, naming the fields.
+    LockedError
+        If another process works in the directory and this one would have to write.
     StructureError
         If an input file cannot be used.
     """
@@ -63,14 +72,21 @@ class Campaign:
     def __init__(self, config: CampaignConfig, directory: str | Path) -> None:
         self.config = config
         self.store = Store(directory)
+        self.changes: list[Change] = []
         self._keys = PropertyKeys(
             config.data.energy_key, config.data.forces_key, config.data.virial_key
         )
-        self._engine = build_engine(config.labelling)
         if self.store.exists:
-            self._check_same_config()
+            self._take_up()
         else:
-            self.store.create(config.model_dump(mode="json"), check_inputs(config))
+            inputs = check_inputs(config)
+            with self.store.lock():
+                self.store.create(config.model_dump(mode="json"), inputs)
+        self._reference = build_reference(config, self.store)
+        if self._reference is None:
+            self._labels, self._settings = self.store.labels, (BY_HAND,)
+        else:
+            self._labels, self._settings = self._reference.store, self._reference.settings()
         self._train = self.store.read_input("train")
         self._starts = self.store.read_input("starts")
         self._test = self.store.read_input("test")
@@ -82,7 +98,19 @@ class Campaign:
         return cls(validate_config(store.read_config(), str(store.config_path)), directory)
 
     def run(self) -> Iterator[Event]:
-        """Go on until the campaign ends or waits for labels; one event at a time."""
+        """Go on until the campaign ends or waits for labels; one event at a time.
+
+        The iteration may be left at any event: what has happened is on disk, or is done again.
+
+        Raises
+        ------
+        LockedError
+            If another process works on this campaign.
+        """
+        with self.store.lock():
+            yield from self._run()
+
+    def _run(self) -> Iterator[Event]:
         number = self.store.completed_rounds()
         if number == 0:
             yield from self._refit(0, ExploreState(()))
@@ -92,8 +120,12 @@ class Campaign:
             if reason is not None:
                 yield Ended(reason)
                 return
-            state = yield from self._explore(number)
-            missing = yield from self._label(number, state)
+            if self._reference is None:
+                state = yield from self._explore(number, _ignore)
+                missing = self._take_answers(number, state)
+            else:
+                state = yield from self._explore_and_label(number)
+                missing = 0
             if missing:
                 yield Ended(
                     f"{missing} structures wait for labels: put them into "
@@ -101,57 +133,62 @@ class Campaign:
                     self.store.batch_path(number),
                 )
                 return
+            self._note_labels(number, state)
             yield from self._refit(number, state)
             number += 1
 
     # -- stages --------------------------------------------------------------
 
-    def _explore(self, number: int) -> Generator[Event, None, ExploreState]:
+    def _explore(self, number: int, on_picks: OnPicks) -> Generator[Progress, None, ExploreState]:
         explore = self.config.explore
         first = (number - 1) * explore.walkers
         starts = list(islice(cycle(self._starts), first, first + explore.walkers))
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
-        yield from calibrate(
-            self.config, self.store, number, self._train + self._labelled(number - 1), starts
-        )
-        state = yield from explore_round(self.config, self.store, number, starts, limit)
+        known = self._training_set(number - 1)
+        yield from calibrate(self.config, self.store, number, known, starts)
+        state = yield from explore_round(self.config, self.store, number, starts, limit, on_picks)
         self.store.write_batch(number, state.picks)
         return state
 
-    def _label(self, number: int, state: ExploreState) -> Generator[Event, None, int]:
-        """Label what is not labelled yet; returns how many structures wait for the user."""
-        if self._engine is None:
-            self._take_answers(number, state)
-        waiting = [p for p in state.picks if not self._is_settled(p)]
-        if self._engine is None:
-            return len(waiting)
-        settled = len(state.picks) - len(waiting)
-        for k, pick in enumerate(waiting, start=settled + 1):
-            label = label_structure(pick, self._engine, self._keys)
-            self.store.save_label(label)
-            detail = "" if label.status == "ok" else f"{label.structure_id} failed: {label.reason}"
-            yield Progress(number, "label", k, len(state.picks), detail)
-        return 0
+    def _explore_and_label(self, number: int) -> Generator[Event, None, ExploreState]:
+        """Labels are computed while the walkers look for the next pick, unless told otherwise."""
+        assert self._reference is not None
+        at_once = self.config.labels.start == "at_once"
+        with Labeller(self._reference, partial(open_labelling, self.config)) as labeller:
+            exploring = self._explore(number, labeller.submit if at_once else _ignore)
+            while True:
+                try:
+                    yield next(exploring)
+                except StopIteration as end:
+                    state: ExploreState = end.value
+                    break
+                yield from _told(number, labeller.ended(), labeller)
+            labeller.submit(state.picks)
+            while labeller.n_running:
+                ended = labeller.ended(HEARTBEAT_S)
+                yield from _told(number, ended, labeller)
+                if not ended:
+                    yield _progress(number, labeller, f"{labeller.n_running} under way")
+            yield from _told(number, labeller.ended(), labeller)
+        return state
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
-        labelled = self._labelled(number)
-        frames = self._train + labelled
-        known = len(self._labelled(number - 1))
+        frames = self._training_set(number)
+        n_new = sum(settings is not None for _, settings in self.store.read_labelled(number))
         surrogate = yield from make_model(
-            self.config, self.store, number, frames, len(self._train), len(labelled) - known
+            self.config, self.store, number, frames, len(self._train), n_new
         )
         parity = None
         if self._test:
             _, potential = load_model(self.config, self.store, number)
             parity = compare(surrogate, self._test, self._keys, potential)
-        failed = sum(self.store.label_failed(structure_id(pick)) for pick in state.picks)
         report = RoundReport(
             round_number=number,
             n_train=len(frames),
             n_labels=len(frames) - len(self._train),
             picks=len(state.picks),
-            failed=failed,
+            failed=len(state.picks) - n_new,
             walkers=tuple(walker.status for walker in state.walkers),
             rollbacks=sum(w.driver.rollbacks for w in state.walkers if w.driver is not None),
             moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
@@ -163,6 +200,19 @@ class Campaign:
         yield report
 
     # -- helpers -------------------------------------------------------------
+
+    def _take_up(self) -> None:
+        """Accept the changes of the config, or refuse them."""
+        self.changes = accepted_changes(self.config, self.store)
+        if not self.changes:
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        number = self.store.completed_rounds()
+        with self.store.lock():
+            self.store.log_changes(
+                [{"time": now, "round": number, **asdict(change)} for change in self.changes]
+            )
+            self.store.write_config(self.config.model_dump(mode="json"))
 
     def _reason_to_end(self, number: int) -> str | None:
         stop = self.config.stop
@@ -182,36 +232,35 @@ class Campaign:
         asked = sum(self.store.read_report(k).picks for k in range(number))
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
-    def _labelled(self, number: int) -> list[Atoms]:
-        """All good labels up to and including a round, in the order of the picks."""
-        frames = []
-        for k in range(1, number + 1):
-            for pick in self.store.read_batch(k):
-                label = self.store.load_label(structure_id(pick))
-                if label is not None:
-                    frames.append(label)
-        return frames
+    def _training_set(self, number: int) -> TrainingSet:
+        return training_set(self.store, self._labels, number, self._train, self._keys)
 
-    def _is_settled(self, pick: Atoms) -> bool:
-        identity = structure_id(pick)
-        return self.store.load_label(identity) is not None or self.store.label_failed(identity)
-
-    def _take_answers(self, number: int, state: ExploreState) -> None:
-        """Keep the labels that the user has put in place for a batch."""
+    def _take_answers(self, number: int, state: ExploreState) -> int:
+        """Keep the labels that the user has put in place; returns how many are missing."""
         path = self.store.answer_path(number)
         if path.exists():
             for label in read_answers(path, state.picks, self._keys):
-                self.store.save_label(label)
+                self._labels.save(label)
+        return sum(
+            not is_settled(self._labels, self._settings, structure_id(pick)) for pick in state.picks
+        )
 
-    def _check_same_config(self) -> None:
-        ours = self.config.model_dump(mode="json")
-        changed = changed_fields(ours, self.store.read_config())
-        fixed = sorted(key for key in changed if not key.startswith(MAY_CHANGE))
-        if fixed:
-            raise ConfigError(
-                f"{self.store.directory}: holds a campaign with another config; changed: "
-                f"{', '.join(fixed)}. Only stop, threads and explore.workers may change: "
-                "undo that, or use a new directory"
-            )
-        if changed:
-            self.store.write_config(ours)
+    def _note_labels(self, number: int, state: ExploreState) -> None:
+        identities = [structure_id(pick) for pick in state.picks]
+        found = [(one, label_of(self._labels, self._settings, one)) for one in identities]
+        self.store.save_labelled(number, found)
+
+
+def _ignore(picks: Sequence[Atoms]) -> None:
+    """Nobody waits for the picks."""
+
+
+def _told(number: int, outcomes: Sequence[Outcome], labeller: Labeller) -> Iterator[Progress]:
+    """Calculations that have ended, as progress."""
+    for k, outcome in enumerate(outcomes, start=1 - len(outcomes)):
+        detail = "" if outcome.ok else f"{outcome.structure_id} failed: {outcome.reason}"
+        yield _progress(number, labeller, detail, k)
+
+
+def _progress(number: int, labeller: Labeller, detail: str, back: int = 0) -> Progress:
+    return Progress(number, "label", labeller.n_done + back, labeller.n_asked, detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -27,11 +26,8 @@ app = typer.Typer(
     add_completion=False,
 )
 console = Console()
-log = logging.getLogger("bayesel")
 
-EXIT_BAD_INPUT = 2
-LOG_EVERY = 0.1
-"""Fraction of a stage after which a plain log gets its next line."""
+EXIT_BAD_INPUT, EXIT_RUN_AGAIN = 2, 75
 
 ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
 DirectoryOption = Annotated[
@@ -83,17 +79,30 @@ def validate(config: ConfigArgument) -> None:
 @app.command()
 @_named_errors
 def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
-    """Run a campaign to its report, or continue one where it stopped."""
+    """Run a campaign to its report, or continue one where it stopped.
+
+    On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
+    """
     from .build import cpu_threads
     from .campaign import Campaign
+    from .progress import show
     from .report import write_report
+    from .stopping import StopRequested, stop_requests
 
     # a cluster that closes on a busy machine tells of every connection that breaks
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
     loaded = load_config(config)
-    with cpu_threads(loaded.threads):
+    with cpu_threads(loaded.threads), stop_requests() as requests:
         campaign = Campaign(loaded, _directory(config, directory))
-        reason = _show(campaign) if console.is_terminal else _log(campaign)
+        for change in campaign.changes:
+            _say(f"changed since the last run: {change}")
+        try:
+            reason = show(campaign, requests, console)
+        except StopRequested:
+            reason = None
+    if reason is None:
+        _say(f"stopped on {requests.signal}; all that is needed is on disk: run again to go on")
+        raise typer.Exit(EXIT_RUN_AGAIN)
     _say(reason)
     _say(f"report: {write_report(campaign.store)}")
 
@@ -102,6 +111,9 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
 @_named_errors
 def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Show the rounds so far and what comes next."""
+    from .accuracy import milli
+    from .labels import LabelStore
+
     store = _existing(config, directory)
     done = store.completed_rounds()
     table = Table(title=escape(str(store.directory)))
@@ -110,12 +122,21 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     for number in range(done):
         r = store.read_report(number)
         counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)
-        table.add_row(*map(str, counts), *(_milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
     console.print(table)
     if store.batch_path(done).exists():
         _say(f"round {done}: picks are in {store.batch_path(done)}")
     elif done:
         _say(f"round {done}: {store.count_picks(done)} picks so far")
+    labels = LabelStore(store.read_config().get("labels", {}).get("store") or store.labels.directory)
+    counts = labels.counts()
+    _say(
+        f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
+        f"{counts.running} under way"
+    )
+    for number in range(1, done):
+        for identity in store.set_aside(number):
+            _say(f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}")
 
 
 @app.command()
@@ -259,68 +280,3 @@ def _existing(config: Path, directory: Path | None):
     if not store.exists:
         raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
     return store
-
-
-def _show(campaign) -> str:
-    """Run with progress bars; returns why it ended."""
-    from .campaign import Ended, Progress
-
-    columns = (
-        TextColumn("round {task.fields[round]}"),
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
-    with ProgressBar(*columns, console=console) as bars:
-        tasks: dict[tuple[int, str], int] = {}
-        for event in campaign.run():
-            if isinstance(event, Ended):
-                return event.reason
-            if isinstance(event, Progress):
-                key = (event.round_number, event.stage)
-                if key not in tasks:
-                    tasks[key] = bars.add_task(
-                        event.stage, total=event.total, round=event.round_number, detail=""
-                    )
-                bars.update(tasks[key], completed=event.done, detail=escape(event.detail))
-            else:
-                bars.console.print(_sentence(event), soft_wrap=True)
-    raise AssertionError("a campaign ends with an Ended event")
-
-
-def _log(campaign) -> str:
-    """Run with plain log lines; returns why it ended."""
-    from .campaign import Ended, Progress
-
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
-    shown = (-1, "", -1.0)
-    for event in campaign.run():
-        if isinstance(event, Ended):
-            return event.reason
-        if isinstance(event, Progress):
-            fraction = event.done / max(event.total, 1)
-            place = (event.round_number, event.stage, fraction // LOG_EVERY)
-            if place != shown:
-                shown = place
-                count = f"{event.done}/{event.total}"
-                log.info("round %d %s %s %s", event.round_number, event.stage, count, event.detail)
-        else:
-            log.info("%s", _sentence(event))
-    raise AssertionError("a campaign ends with an Ended event")
-
-
-def _sentence(report) -> str:
-    text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed, "
-    text += f"{report.n_labels} labels in all, {report.n_train} training structures"
-    if report.energy_rmse is not None:
-        text += f"; test energy RMSE {_milli(report.energy_rmse)} meV/atom"
-    if report.forces_rmse is not None:
-        text += f", force RMSE {_milli(report.forces_rmse)} meV/A"
-    return text
-
-
-def _milli(value: float | None) -> str:
-    return "-" if value is None else f"{1e3 * value:.1f}"

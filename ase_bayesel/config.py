@@ -14,6 +14,7 @@ from .sections import (
     DescriptorConfig,
     EngineConfig,
     ExploreConfig,
+    LabelsConfig,
     MACEFeaturesConfig,
     MACEPotentialConfig,
     MACERefitConfig,
@@ -51,6 +52,7 @@ class CampaignConfig(Section):
     weights: WeightsConfig | None = WeightsConfig()
     explore: ExploreConfig
     labelling: EngineConfig | Literal["none"]
+    labels: LabelsConfig = LabelsConfig()
     stop: StopConfig = StopConfig()
 
     @model_validator(mode="after")
@@ -120,10 +122,13 @@ def _field(entry: Any) -> str:
     return ".".join([*named, *rest[:kind], *rest[kind + 1 :]])
 
 
-def changed_fields(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Dotted names of the fields in which two dumped configs differ, sorted."""
-    one, other = _flat(first), _flat(second)
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+def changed_fields(
+    before: dict[str, Any], after: dict[str, Any]
+) -> dict[str, tuple[object, object]]:
+    """Fields in which two dumped configs differ, by dotted name, sorted: (before, after)."""
+    old, new = _flat(before), _flat(after)
+    names = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return {name: (old.get(name), new.get(name)) for name in names}
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, object]:

@@ -33,6 +33,10 @@ class StoreError(BayeselError):
     """A campaign directory is damaged or does not fit its config."""
 
 
+class LockedError(StoreError):
+    """Another process works in the same place."""
+
+
 class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
 
@@ -55,6 +59,10 @@ class CommandError(BayeselError):
 
 class MissingProgramError(CommandError):
     """An external program is not installed, or not where it is looked for."""
+
+
+class TerminatedError(CommandError):
+    """An external program was asked to end (SIGTERM), as a scheduler does: run it again."""
 
 
 class TimeLimitError(CommandError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,6 +39,9 @@ from .thresholds import calibrating
 from .triggers import LazyCheck, PickRule
 from .walkers import WalkerStep, run_walker
 
+OnPicks = Callable[[Sequence[Atoms]], None]
+"""Is told of picks."""
+
 SAVE_EVERY_S = 10.0
 """Longest time between two saves in lock-step, where nothing is picked."""
 
@@ -60,11 +63,17 @@ def calibrate(
 
 
 def explore_round(
-    config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms], limit: int
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    starts: Sequence[Atoms],
+    limit: int,
+    on_picks: OnPicks,
 ) -> Generator[Progress, None, ExploreState]:
     """Run the walkers of a round, from where the store has them, until ``limit`` picks.
 
-    Returns the last state, which is also saved.
+    ``on_picks`` is told of picks once they are on disk. Returns the last state, which is also
+    saved.
     """
     setup = load_setup(config, store, number, starts)
     saved = store.load_exploration(number, starts)
@@ -78,7 +87,9 @@ def explore_round(
     if len(state.picks) >= limit or not state.alive:
         return state
     rule = build_pick_rule(config.explore)
-    saving = Saving(store, number, setup, [walker.step for walker in state.walkers])
+    on_picks(state.picks)
+    steps = [walker.step for walker in state.walkers]
+    saving = Saving(store, number, store.recorder(number, setup.recording, steps), on_picks)
     if config.explore.mode == "turns":
         return (yield from _in_turns(saving, setup, state, surrogate, limit, rule))
     with _executor(config, store, number, setup, starts) as executor:
@@ -161,17 +172,20 @@ def _executor(
         yield executor
 
 
+@dataclass(frozen=True)
 class Saving:
     """Saves a round: what its walkers did first, then the state that says so."""
 
-    def __init__(self, store: Store, number: int, setup: WalkerSetup, steps: Sequence[int]) -> None:
-        self.number, self._store = number, store
-        self.recorder = store.recorder(number, setup.recording, steps)
+    store: Store
+    number: int
+    recorder: RoundRecorder
+    on_picks: OnPicks
 
     def save(self, state: ExploreState, surrogate: Surrogate, known: int) -> None:
         """Save a state with picks beyond the ``known`` ones of the state before."""
         self.recorder.flush(state.picks[known:])
-        self._store.save_exploration(self.number, state, surrogate.posterior)
+        self.store.save_exploration(self.number, state, surrogate.posterior)
+        self.on_picks(state.picks[known:])
 
 
 @dataclass(frozen=True)
@@ -198,21 +212,31 @@ def _saved(
     barriers: Iterator[tuple[ExploreState, Surrogate]],
     limit: int,
 ) -> Generator[Progress, None, ExploreState]:
-    """Save at every pick, at the end, and now and then; returns the last state."""
+    """Save at every pick, at the end, now and then, and when it is left; returns the last state."""
     total = sum(plan.n_steps for plan in setup.plans)
-    last_save = time.monotonic()
-    for after, surrogate in barriers:
-        known, state = len(state.picks), after
-        picked = len(state.picks) > known
-        if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
-            saving.save(state, surrogate, known)
-            last_save = time.monotonic()
-        alive = f"{len(state.living)} of {len(state.walkers)} walkers"
-        warnings = [w.driver.heat.warning for w in state.walkers if w.driver is not None]
-        told = next((f", {warning}" for warning in warnings if warning), "")
-        detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
-        yield Progress(saving.number, "explore", sum(w.step for w in state.walkers), total, detail)
+    last_save, unsaved = time.monotonic(), None
+    try:
+        for after, surrogate in barriers:
+            known, state = len(state.picks), after
+            unsaved = partial(saving.save, state, surrogate, known)
+            picked = len(state.picks) > known
+            if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
+                unsaved()
+                last_save, unsaved = time.monotonic(), None
+            yield _progress(saving.number, state, total, limit)
+    except (GeneratorExit, KeyboardInterrupt):
+        if unsaved is not None:
+            unsaved()
+        raise
     return state
+
+
+def _progress(number: int, state: ExploreState, total: int, limit: int) -> Progress:
+    alive = f"{len(state.living)} of {len(state.walkers)} walkers"
+    warnings = [w.driver.heat.warning for w in state.walkers if w.driver is not None]
+    told = next((f", {warning}" for warning in warnings if warning), "")
+    detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
+    return Progress(number, "explore", sum(w.step for w in state.walkers), total, detail)
 
 
 def _in_turns(

@@ -1,66 +1,269 @@
-"""Reference calculations through ASE. A failure is a record, never a crash."""
+"""Reference calculations: one structure, up the ladder of its engine, to disk.
+
+A failure is a record, never a crash. A label is on disk before the task that made it
+returns, so that a worker that is lost never costs a finished calculation.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from ase import Atoms
-from ase.stress import voigt_6_to_full_3x3_stress
 
-from .engines import Engine
-from .engines.base import PROPERTIES
+from .engines import Engine, Evaluation, settings_hash
+from .errors import (
+    ConfigError,
+    LabellingError,
+    MissingProgramError,
+    StoreError,
+    TerminatedError,
+)
+from .files import write_atomically
+from .labels import Label, LabelStore, label_bytes, with_labels
 from .structures import PropertyKeys, structure_id
+
+FATAL = (MissingProgramError, ConfigError, TerminatedError)
+"""What says nothing about the structure: no record is made of it."""
+
+ROOM_BYTES = 1 << 20
+"""Where less is free on a disk, a calculation that failed there has failed for want of it."""
 
 
 @dataclass(frozen=True)
-class Label:
-    """Outcome of one reference calculation.
+class Reference:
+    """How structures are labelled: an engine, what of it, and where the labels lie.
 
-    ``status`` is ``"ok"`` or ``"failed"``; ``atoms`` carries the labels under the
-    property keys if ok; ``reason`` says what went wrong if not.
+    Attributes
+    ----------
+    engine
+        Computes.
+    properties
+        Some of energy, forces, stress.
+    directory
+        Of the `LabelStore`.
+    keep_output
+        Keep the engine's directory also where the calculation has succeeded.
+    scratch
+        Where calculations run; None for beside the labels.
     """
 
+    engine: Engine
+    properties: tuple[str, ...]
+    directory: Path
+    keep_output: bool = False
+    scratch: Path | None = None
+
+    @property
+    def store(self) -> LabelStore:
+        return LabelStore(self.directory)
+
+    def settings(self) -> tuple[str, ...]:
+        """The name of the settings of each rung."""
+        rungs = range(self.engine.n_rungs)
+        return tuple(settings_hash(self.engine.identity(k), self.properties) for k in rungs)
+
+    def describe(self) -> None:
+        """Note beside the labels what the names of the settings stand for."""
+        for k, name in enumerate(self.settings()):
+            self.store.describe(name, {**self.engine.identity(k), "computed": self.properties})
+
+
+def properties_of(keys: PropertyKeys) -> tuple[str, ...]:
+    """What has to be computed for labels under these keys."""
+    wanted = {"energy": True, "forces": keys.forces, "stress": keys.virial}
+    return tuple(name for name, key in wanted.items() if key)
+
+
+# one structure
+
+
+def compute(
+    atoms: Atoms,
+    engine: Engine,
+    properties: Sequence[str],
+    rung: int = 0,
+    directory: Path | None = None,
+) -> Label:
+    """Label one structure in one setting; whatever is wrong with it becomes a failed record.
+
+    Parameters
+    ----------
+    directory
+        Empty, where the engine works; None for a temporary one.
+
+    Raises
+    ------
+    MissingProgramError, ConfigError
+        If no structure could be computed.
+    TerminatedError
+        If somebody ended the engine.
+    StoreError
+        If the disk is full.
+    """
+    if directory is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return compute(atoms, engine, properties, rung, Path(temporary))
+    settings = settings_hash(engine.identity(rung), properties)
+    label = Label(atoms, settings, engine.name, rung=rung, host=socket.gethostname())
+    start = time.perf_counter()
+    try:
+        values = engine.evaluate(atoms.copy(), directory, rung, properties)
+        _check_finite(values)
+    except FATAL:
+        raise
+    except Exception as error:  # engines raise anything; the reason is kept in the record
+        if shutil.disk_usage(directory).free < ROOM_BYTES:
+            raise StoreError(f"{directory}: the disk is full ({error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        return replace(label, reason=reason, wall_s=time.perf_counter() - start)
+    return replace(label, values=values, wall_s=time.perf_counter() - start)
+
+
+def _check_finite(values: Evaluation) -> None:
+    for name in ("energy", "forces", "stress"):
+        value = getattr(values, name)
+        if value is not None and not np.isfinite(value).all():
+            raise FloatingPointError(f"the engine returned a {name} that is not finite")
+
+
+def labelled(frames: Sequence[Atoms], engine: Engine, keys: PropertyKeys) -> list[Atoms]:
+    """Structures with labels by the first setting of an engine, for data that must be whole.
+
+    Raises
+    ------
+    LabellingError
+        For the first structure whose calculation fails, with its number and the reason.
+    """
+    out = []
+    for k, atoms in enumerate(frames):
+        label = compute(atoms, engine, properties_of(keys))
+        if label.values is None:
+            raise LabellingError(f"structure {k}: {label.reason}")
+        out.append(with_labels(atoms, label.values, keys))
+    return out
+
+
+# one structure, up the ladder, to disk
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the labelling of a structure ended: labelled, or given up with the last reason."""
+
     structure_id: str
-    status: str
-    atoms: Atoms
-    engine: str
-    wall_s: float
+    ok: bool
     reason: str = ""
 
 
-def label_structure(atoms: Atoms, engine: Engine, keys: PropertyKeys) -> Label:
-    """Label one structure; whatever the engine raises becomes a failed record.
+def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) -> Outcome:
+    """Label one structure by the first rung that succeeds; what is on disk is not done again.
 
-    The energy is force-consistent, the forces are raw (constraints not applied),
-    the virial is -volume times the stress, and present only with three periodic
-    directions.
+    Parameters
+    ----------
+    settings
+        ``reference.settings()``, which reads the files of the engine.
+
+    Raises
+    ------
+    MissingProgramError, ConfigError, TerminatedError
+        As `compute`. Nothing is recorded then.
+    StoreError
+        If the outcome cannot be written.
     """
-    labelled = atoms.copy()
-    identity = structure_id(labelled)
-    wanted = zip(PROPERTIES, (keys.energy, keys.forces, keys.virial), strict=True)
-    properties = [name for name, key in wanted if key is not None]
-    start = time.perf_counter()
+    store, identity = reference.store, structure_id(atoms)
+    for rung, name in enumerate(settings):
+        with store.claim(identity, name):
+            if store.path(identity, name).exists():
+                return Outcome(identity, True)
+            if not store.failed(identity, name):
+                _compute_and_save(atoms, reference, rung, name)
+            if store.path(identity, name).exists():
+                return Outcome(identity, True)
+    return Outcome(identity, False, store.reason(identity, settings[-1]))
+
+
+def _compute_and_save(atoms: Atoms, reference: Reference, rung: int, settings: str) -> None:
+    store, identity = reference.store, structure_id(atoms)
+    if _adopt_rescued(store, identity, settings):
+        return
+    with _workplace(reference, identity, settings) as directory:
+        label = compute(atoms, reference.engine, reference.properties, rung, directory)
+        if not label.ok or reference.keep_output:
+            label = replace(label, output=_keep(directory, store.output(identity, settings)))
+        try:
+            store.save(label)
+        except OSError as error:
+            _rescue(label, error)
+
+
+@contextmanager
+def _workplace(reference: Reference, identity: str, settings: str) -> Iterator[Path]:
+    """An empty directory for a calculation; what an earlier one left there is removed."""
+    directory = reference.store.running(identity, settings)
+    if reference.scratch is not None:
+        directory = reference.scratch / f"{settings}_{identity}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     try:
-        with TemporaryDirectory() as scratch:
-            found = engine.evaluate(labelled, Path(scratch), 0, properties)
-        if not all(
-            np.isfinite(getattr(found, name)).all()
-            for name in properties
-            if getattr(found, name) is not None
-        ):
-            raise FloatingPointError("the engine returned values that are not finite")
-    except Exception as error:  # engines raise anything; the reason is kept in the record
-        reason = f"{type(error).__name__}: {error}"
-        return Label(identity, "failed", atoms, engine.name, time.perf_counter() - start, reason)
-    if keys.energy is not None:
-        labelled.info[keys.energy] = found.energy
-    if keys.forces is not None:
-        labelled.arrays[keys.forces] = found.forces
-    if keys.virial is not None and found.stress is not None:
-        virial = -atoms.get_volume() * voigt_6_to_full_3x3_stress(found.stress)
-        labelled.info[keys.virial] = virial
-    return Label(identity, "ok", labelled, engine.name, time.perf_counter() - start)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _keep(directory: Path, place: Path) -> Path | None:
+    """Move an engine's directory to where it is kept; None if it is empty."""
+    shutil.rmtree(place, ignore_errors=True)
+    if not any(directory.iterdir()):
+        return None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.move(directory, place))
+
+
+def _rescued(identity: str, settings: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"ase_bayesel_{os.getuid()}_{settings}_{identity}.extxyz"
+
+
+def _rescue(label: Label, error: OSError) -> None:
+    """Keep a label that has no room in its store, and tell where."""
+    place = _rescued(label.structure_id, label.settings)
+    told = f"{error.filename}: {error.strerror}: the outcome of a calculation cannot be written"
+    if not label.ok:
+        raise StoreError(f"{told}; make room and run again") from error
+    try:
+        write_atomically(place, label_bytes(label))
+    except OSError:
+        raise StoreError(f"{told}, nor to {place}; make room and run again") from error
+    raise StoreError(
+        f"{told}. The label is kept as {place} and taken from there; make room and run again"
+    ) from error
+
+
+def _adopt_rescued(store: LabelStore, identity: str, settings: str) -> bool:
+    place = _rescued(identity, settings)
+    if not place.exists() or place.stat().st_uid != os.getuid():
+        return False
+    write_atomically(store.path(identity, settings), place.read_bytes())
+    store.load(identity, settings)
+    place.unlink()
+    return True
+
+
+def is_settled(store: LabelStore, settings: Sequence[str], identity: str) -> bool:
+    """Whether a structure has a label, or has failed on every rung."""
+    if label_of(store, settings, identity) is not None:
+        return True
+    return all(store.failed(identity, name) for name in settings)
+
+
+def label_of(store: LabelStore, settings: Sequence[str], identity: str) -> str | None:
+    """The first settings in which a structure is labelled; None if it is in none."""
+    return next((name for name in settings if store.path(identity, name).exists()), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from . import supervise
-from .errors import CommandError, MissingProgramError, TimeLimitError
+from .errors import CommandError, MissingProgramError, TerminatedError, TimeLimitError
 
 SUPERVISOR = (sys.executable, "-I", "-S", str(supervise.__file__))
 TAIL_LINES, TAIL_BYTES = 5, 4096
+TERMINATED = 128 + signal.SIGTERM
 
 
 def run_command(
@@ -109,6 +111,8 @@ def run_program(
     ------
     MissingProgramError
         If the program cannot be started.
+    TerminatedError
+        If somebody else has ended it by SIGTERM, as a scheduler does when the time is up.
     CommandError
         If it ends with another exit code than 0.
     TimeLimitError
@@ -125,6 +129,8 @@ def run_program(
             ) from error
         finally:
             _end(process)
+    if code == TERMINATED:
+        raise TerminatedError(f"{command[0]}: was terminated by a signal; see {out}")
     if code:
         last = "; ".join(_last_lines(errors) or _last_lines(out)) or "no output"
         raise CommandError(f"{command[0]}: exit code {code}; see {out}. It ended with: {last}")

@@ -3,13 +3,15 @@
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
     thresholds.json             calibrated thresholds of the triggers, if there are any
-    labels/<id>.extxyz          one labelled structure each, never deleted
-    labels/<id>.failed.json     a reference calculation that failed, with the reason
+    changes.jsonl               what has changed in the config since
+    lock                        there while a process works here
+    labels/                     see `labels`; elsewhere if the config says so
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
     round_0001/picks/           picked structures, in order
     round_0001/log/             every step of the walkers, see `recording.read_log`
     round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
+    round_0001/labelled.json    the settings in which each pick was labelled, once all are
     round_0001/refit/           what the refit of the potential left: logs, training data
     round_0001/potential.*      the potential after the round's refit, if it has a file
     round_0001/model.npz        the surrogate after the round's refit
@@ -26,6 +28,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,8 +41,8 @@ from .accuracy import Parity
 from .errors import StoreError
 from .explore import ExploreState
 from .explore.records import record_of, walker_from
-from .files import extxyz_bytes, npz_bytes, reading, write_atomically
-from .labelling import Label
+from .files import extxyz_bytes, locked, npz_bytes, reading, write_atomically
+from .labels import LabelStore
 from .posterior import Posterior
 from .recording import Recording, RoundRecorder, read_log
 from .structures import read_frames
@@ -138,6 +141,17 @@ class Store:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
+    def lock(self) -> AbstractContextManager[None]:
+        """Work here alone; a `LockedError` names who else does."""
+        return locked(self.directory / "lock")
+
+    def log_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Add to the record of changes of the config."""
+        path = self.directory / "changes.jsonl"
+        before = path.read_bytes() if path.exists() else b""
+        lines = "".join(json.dumps(change) + "\n" for change in changes)
+        write_atomically(path, before + lines.encode())
+
     # -- rounds --------------------------------------------------------------
 
     def round_directory(self, number: int) -> Path:
@@ -154,7 +168,7 @@ class Store:
         """Write the state between two turns or barriers; the last pick's own file first."""
         directory = self.round_directory(number)
         for k, pick in enumerate(state.picks):
-            path = self._pick_path(number, k, pick.info["bayesel_id"])
+            path = self.pick_path(number, k, pick.info["bayesel_id"])
             if not path.exists():
                 write_atomically(path, extxyz_bytes([pick]))
         buffer = io.BytesIO()
@@ -192,7 +206,7 @@ class Store:
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = data["trace"]
         picks = [
-            read_frames(self._pick_path(number, k, identity))[0]
+            read_frames(self.pick_path(number, k, identity))[0]
             for k, identity in enumerate(meta["picks"])
         ]
         return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
@@ -204,9 +218,6 @@ class Store:
     def read_log(self, number: int) -> np.ndarray:
         """The log of a round's walkers, see `recording.LOG_DTYPE`; empty if there is none."""
         return read_log(self.round_directory(number) / "log")
-
-    def _pick_path(self, number: int, k: int, identity: str) -> Path:
-        return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
 
     def count_picks(self, number: int) -> int:
         """Picks of a round so far, also while it is exploring."""
@@ -224,6 +235,9 @@ class Store:
         with reading(path) as data:
             return data["trace"]
 
+    def pick_path(self, number: int, k: int, identity: str) -> Path:
+        return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
+
     def batch_path(self, number: int) -> Path:
         return self.round_directory(number) / "to_label.extxyz"
 
@@ -240,34 +254,30 @@ class Store:
         path = self.batch_path(number)
         return read_frames(path) if path.exists() and path.stat().st_size else []
 
-    # -- labels --------------------------------------------------------------
+    def save_labelled(self, number: int, labelled: Sequence[tuple[str, str | None]]) -> None:
+        """Note for each pick of a round, in order, in which settings it is labelled."""
+        content = json.dumps({"picks": labelled}).encode()
+        write_atomically(self.round_directory(number) / "labelled.json", content)
 
-    def save_label(self, label: Label) -> None:
-        """Keep one outcome; a good label is never overwritten."""
-        good, bad = self._label_paths(label.structure_id)
-        if good.exists():
-            return
-        facts = {"engine": label.engine, "wall_s": round(label.wall_s, 3)}
-        if label.status == "ok":
-            atoms = label.atoms.copy()
-            atoms.info.update({f"bayesel_{key}": value for key, value in facts.items()})
-            write_atomically(good, extxyz_bytes([atoms]))
-        else:
-            record = {**facts, "status": label.status, "reason": label.reason}
-            write_atomically(bad, json.dumps(record, indent=2).encode())
+    def read_labelled(self, number: int) -> list[tuple[str, str | None]]:
+        """Identity and settings of each pick's label; None where it was set aside."""
+        path = self.round_directory(number) / "labelled.json"
+        if not path.exists():
+            return []
+        try:
+            pairs = json.loads(path.read_text())["picks"]
+            return [(str(identity), settings) for identity, settings in pairs]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
 
-    def load_label(self, identity: str) -> Atoms | None:
-        """The labelled structure, or None."""
-        good, _ = self._label_paths(identity)
-        return read_frames(good)[0] if good.exists() else None
+    def set_aside(self, number: int) -> list[str]:
+        """Picks of a round for which there is no label."""
+        return [identity for identity, settings in self.read_labelled(number) if settings is None]
 
-    def label_failed(self, identity: str) -> bool:
-        good, bad = self._label_paths(identity)
-        return bad.exists() and not good.exists()
-
-    def _label_paths(self, identity: str) -> tuple[Path, Path]:
-        labels = self.directory / "labels"
-        return labels / f"{identity}.extxyz", labels / f"{identity}.failed.json"
+    @property
+    def labels(self) -> LabelStore:
+        """Labels of this campaign alone; those that a user put in place are always here."""
+        return LabelStore(self.directory / "labels")
 
     # -- end of a round ------------------------------------------------------
 

@@ -27,6 +27,11 @@ POSITION_DECIMALS = 8
 
 PROPERTIES = ("energy", "forces", "virial")
 
+REF_ENERGY, REF_FORCES, REF_VIRIAL, REF_STRESS = (
+    f"REF_{name}" for name in ("energy", "forces", "virial", "stress")
+)
+"""Keys of labels in files that this package writes: eV, eV/A, eV, eV/A^3."""
+
 CONSTRAINTS_KEY = "bayesel_constraints"
 """Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
 and FixCartesian, as ASE's dictionaries."""

@@ -16,8 +16,10 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
+
+from ase_bayesel.structures import structure_id
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -231,6 +233,19 @@ def copy_campaign(config: Path, folder: Path) -> Path:
     for stored in folder.glob("*/config.yaml"):
         stored.write_text(stored.read_text().replace(str(config.parent), str(folder)))
     return folder / config.name
+
+
+def label_of(directory: Path, pick: Atoms) -> Atoms | None:
+    """The label of a pick as it lies in a campaign directory; None if it has none."""
+    paths = list(directory.glob(f"labels/*/{structure_id(pick)}.extxyz"))
+    assert len(paths) <= 1
+    return read(paths[0]) if paths else None
+
+
+def set_aside(directory: Path, pick: Atoms) -> bool:
+    """Whether the record of a failed calculation lies in a campaign directory, and no label."""
+    failed = list(directory.glob(f"labels/*/{structure_id(pick)}.failed.json"))
+    return bool(failed) and label_of(directory, pick) is None
 
 
 def hashes(folder: Path) -> dict[str, str]:

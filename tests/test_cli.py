@@ -359,14 +359,14 @@ def test_run_in_a_directory_of_choice(config):
 def test_a_changed_config_is_refused(finished, tmp_path):
     path = tmp_path / "config.yaml"
     settings = yaml.safe_load(finished.read_text())
-    settings["explore"]["steps"] = 41
+    settings["weights"] = None
     for section, keys in (("data", ("train", "test")), ("explore", ("starts",))):
         for key in keys:
             settings[section][key] = str(finished.parent / settings[section][key])
     path.write_text(yaml.safe_dump(settings))
     before = hashes(directory(finished))
     result = call("run", path, "--dir", directory(finished))
-    assert_refused(result, directory(finished), "explore.steps", "new directory")
+    assert_refused(result, directory(finished), "weights", "new directory")
     assert hashes(directory(finished)) == before
 
 

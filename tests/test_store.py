@@ -1,4 +1,3 @@
-import json
 import os
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from ase_bayesel.bias import TauHistory
 from ase_bayesel.driver import DriverState, Frame
 from ase_bayesel.errors import BayeselError, StoreError
 from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, WalkerState, start_exploration
-from ase_bayesel.labelling import Label
 from ase_bayesel.posterior import Posterior
 from ase_bayesel.store import RoundReport, Store
 from ase_bayesel.structures import canonical, structure_id
@@ -30,14 +28,6 @@ REPORT = RoundReport(
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "campaign")
-
-
-def good_label(atoms, engine="EMT"):
-    return Label(structure_id(atoms), "ok", reference(atoms), engine, 0.1234567)
-
-
-def failed_label(atoms, reason="no convergence"):
-    return Label(structure_id(atoms), "failed", atoms, "EMT", 2.0, reason)
 
 
 def picked(atoms, walker=0):
@@ -197,59 +187,6 @@ def test_inputs_are_kept(store):
     assert found[0].constraints[0].index.tolist() == [1]
     assert len(store.read_input("starts")) == 1
     assert store.read_input("test") == []
-
-
-# labels
-
-
-def test_label_round_trip(store):
-    store.save_label(good_label(STARTS[0]))
-    identity = structure_id(STARTS[0])
-    found = store.load_label(identity)
-    assert structure_id(found) == identity
-    assert found.info["REF_energy"] == reference(STARTS[0]).info["REF_energy"]
-    expected = reference(STARTS[0]).arrays["REF_forces"]
-    np.testing.assert_allclose(found.arrays["REF_forces"], expected, atol=1e-8)
-    assert (found.info["bayesel_engine"], found.info["bayesel_wall_s"]) == ("EMT", 0.123)
-    assert not store.label_failed(identity)
-    assert store.load_label("0" * 16) is None
-    assert not store.label_failed("0" * 16)
-
-
-def test_a_good_label_is_never_overwritten(store):
-    store.save_label(good_label(STARTS[0], "first"))
-    before = hashes(store.directory)
-    store.save_label(failed_label(STARTS[0]))
-    store.save_label(good_label(STARTS[0], "second"))
-    assert hashes(store.directory) == before
-    assert not store.label_failed(structure_id(STARTS[0]))
-
-
-def test_a_failed_label_gives_way_to_a_good_one(store):
-    identity = structure_id(STARTS[0])
-    store.save_label(failed_label(STARTS[0], "first"))
-    assert store.label_failed(identity)
-    assert store.load_label(identity) is None
-    record = json.loads((store.directory / "labels" / f"{identity}.failed.json").read_text())
-    assert record == {"engine": "EMT", "wall_s": 2.0, "status": "failed", "reason": "first"}
-    store.save_label(good_label(STARTS[0]))
-    assert not store.label_failed(identity)
-    assert store.load_label(identity) is not None
-
-
-def test_labels_of_different_structures_do_not_meet(store):
-    for atoms in STARTS:
-        store.save_label(good_label(atoms))
-    for atoms in STARTS:
-        found = store.load_label(structure_id(atoms))
-        assert found.numbers.tolist() == atoms.numbers.tolist()
-
-
-def test_a_damaged_label_is_named(store):
-    store.save_label(good_label(STARTS[0]))
-    (path,) = (store.directory / "labels").iterdir()
-    path.write_bytes(path.read_bytes()[:-60])
-    assert complaint(lambda: store.load_label(structure_id(STARTS[0])), path) is None
 
 
 # exploration

@@ -29,7 +29,8 @@ class Evaluation:
     Attributes
     ----------
     energy
-        eV; the one that the forces derive from (free energy with smearing).
+        eV; the one that the forces derive from (free energy with smearing). None only where
+        a user has labelled without energies.
     forces
         ``(n_atoms, 3)``, eV/A, raw: no constraint applied. None if not asked for.
     stress
@@ -39,7 +40,7 @@ class Evaluation:
         Of the program, as it calls itself; empty where it does not say.
     """
 
-    energy: float
+    energy: float | None
     forces: np.ndarray | None = None
     stress: np.ndarray | None = None
     version: str = ""

@@ -11,10 +11,16 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..structures import PropertyKeys, canonical, targets, write_frames
-
-ENERGY, FORCES, VIRIAL, STRESS = "REF_energy", "REF_forces", "REF_virial", "REF_stress"
-"""Keys of the labels in the files that a refit reads: eV, eV/A, eV, eV/A^3."""
+from ..structures import (
+    REF_ENERGY,
+    REF_FORCES,
+    REF_STRESS,
+    REF_VIRIAL,
+    PropertyKeys,
+    canonical,
+    targets,
+    write_frames,
+)
 
 
 class RefitProgress(NamedTuple):
@@ -75,18 +81,18 @@ class Refitter(Protocol):
 
 
 def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKeys) -> None:
-    """Extended XYZ of structures with their labels under `ENERGY`, `FORCES`, `VIRIAL`, `STRESS`."""
+    """Extended XYZ of structures with their labels under `REF_ENERGY` and so on."""
     written = []
     for number, atoms in enumerate(frames):
         found = targets(atoms, keys, f"training frame {number}")
         frame = canonical(atoms)
         if found.energy is not None:
-            frame.info[ENERGY] = found.energy
+            frame.info[REF_ENERGY] = found.energy
         if found.forces is not None:
-            frame.arrays[FORCES] = found.forces
+            frame.arrays[REF_FORCES] = found.forces
         if found.virial is not None:
             virial = voigt_6_to_full_3x3_stress(found.virial)
-            frame.info[VIRIAL] = virial
-            frame.info[STRESS] = np.ravel(-virial / atoms.get_volume())
+            frame.info[REF_VIRIAL] = virial
+            frame.info[REF_STRESS] = np.ravel(-virial / atoms.get_volume())
         written.append(frame)
     write_frames(path, written)

@@ -21,8 +21,15 @@ from ..descriptors.mace.loading import import_mace, load_module
 from ..descriptors.mace.network import chosen_head, heads_of
 from ..errors import CommandError, ConfigError, RefitError, TimeLimitError
 from ..processes import run_command
-from ..structures import PropertyKeys, neighbour_pairs, targets
-from .base import ENERGY, FORCES, STRESS, RefitProgress, RefitTask, write_training_frames
+from ..structures import (
+    REF_ENERGY,
+    REF_FORCES,
+    REF_STRESS,
+    PropertyKeys,
+    neighbour_pairs,
+    targets,
+)
+from .base import RefitProgress, RefitTask, write_training_frames
 
 NAME = "model"
 ENVIRONMENT = {
@@ -183,9 +190,9 @@ class MACERefitter:
             "work_dir": str(task.directory / "running"),
             "train_file": str(task.directory / "train.extxyz"),
             "valid_file": str(task.directory / "valid.extxyz"),
-            "energy_key": ENERGY,
-            "forces_key": FORCES,
-            "stress_key": STRESS,
+            "energy_key": REF_ENERGY,
+            "forces_key": REF_FORCES,
+            "stress_key": REF_STRESS,
             "foundation_model": str(task.model),
             "multiheads_finetuning": False,
             "E0s": str(e0s),

@@ -2,7 +2,7 @@
 
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
 from .bias import BiasConfig
-from .data import DataConfig, StopConfig
+from .data import DataConfig, LabelsConfig, StopConfig
 from .engines import EngineConfig, ImportedConfig, SurrogateConfig, TBLiteConfig
 from .ensembles import (
     BussiConfig,
@@ -69,6 +69,7 @@ __all__ = [
     "ImportedConfig",
     "ImportedPotentialConfig",
     "InputPath",
+    "LabelsConfig",
     "LangevinConfig",
     "MACEFeaturesConfig",
     "MACEPotentialConfig",

@@ -23,6 +23,22 @@ class DataConfig(Section):
     e0s: Literal["isolated", "average"] | dict[str, float] = "isolated"
 
 
+class LabelsConfig(Section):
+    """When structures are labelled, and where labels are kept.
+
+    ``start`` is ``at_once``, while the walkers look for the next pick, or ``batch``, when the
+    round's exploration has ended. ``store`` is a directory that campaigns share: what one has
+    computed the others take. Without it labels lie in the campaign directory. The directory
+    of a failed calculation is kept; ``keep_output`` keeps that of all. ``scratch`` is where
+    calculations run, on the machine that runs them; by default beside the labels.
+    """
+
+    start: Literal["at_once", "batch"] = "at_once"
+    store: InputPath | None = None
+    keep_output: bool = False
+    scratch: InputPath | None = None
+
+
 class StopConfig(Section):
     """When the campaign ends, besides a round in which nothing triggers."""
 

@@ -15,7 +15,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
 from ase_bayesel.engines import ImportedEngine
-from ase_bayesel.labelling import label_structure
+from ase_bayesel.labelling import labelled
 from ase_bayesel.structures import PropertyKeys, canonical, write_frames
 
 FOLDER = Path(__file__).parent / "data"
@@ -51,15 +51,6 @@ def hot_solution(rng: np.random.Generator) -> Atoms:
     return atoms
 
 
-def labelled(frames: list[Atoms]) -> list[Atoms]:
-    """Reference energies, forces and, of periodic frames, virials."""
-    labels = [label_structure(canonical(atoms), ENGINE, KEYS) for atoms in frames]
-    for label in labels:
-        if label.status != "ok":
-            raise RuntimeError(label.reason)
-    return [label.atoms for label in labels]
-
-
 def main() -> None:
     """Write train, test and starts (.extxyz) into the folder data."""
     rng = np.random.default_rng(2026)
@@ -69,8 +60,12 @@ def main() -> None:
     test = [hot_solution(rng) for _ in range(24)]
     starts = [canonical(rattled(ordered(c), 0.01, rng)) for c in LATTICE_CONSTANT]
     FOLDER.mkdir(exist_ok=True)
-    write_frames(FOLDER / "train.extxyz", labelled(train))
-    write_frames(FOLDER / "test.extxyz", labelled(test))
+    write_frames(
+        FOLDER / "train.extxyz", labelled([canonical(atoms) for atoms in train], ENGINE, KEYS)
+    )
+    write_frames(
+        FOLDER / "test.extxyz", labelled([canonical(atoms) for atoms in test], ENGINE, KEYS)
+    )
     write_frames(FOLDER / "starts.extxyz", starts)
 
 

@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from ase_bayesel import ACEDescriptor, fit_surrogate
 from ase_bayesel.engines import Engine, SurrogateEngine, TBLiteEngine
-from ase_bayesel.labelling import label_structure
+from ase_bayesel.labelling import labelled
 from ase_bayesel.processes import run_command
 from ase_bayesel.structures import PropertyKeys, canonical, read_frames, write_frames
 
@@ -45,7 +45,7 @@ def main() -> None:
     else:
         frames, starts, engine = from_xtb()
     isolated = Atoms("Si", cell=[12.0] * 3)
-    frames = labelled([isolated, *frames], engine)
+    frames = labelled([isolated, *frames], engine, KEYS)
     write_frames(out / "train.extxyz", frames[: 1 + N_TRAIN])
     write_frames(out / "test.extxyz", frames[1 + N_TRAIN :])
     write_frames(out / "starts.extxyz", starts)
@@ -86,15 +86,6 @@ def from_silicon_set(data: Path, out: Path) -> tuple[list[Atoms], list[Atoms], E
     order = np.random.default_rng(2025).permutation(len(small))
     chosen = [small[k] for k in order if len(small[k]) == 16][: N_TRAIN + N_TEST + N_STARTS]
     return chosen[N_STARTS:], chosen[:N_STARTS], SurrogateEngine(model=out / "teacher.npz")
-
-
-def labelled(frames: list[Atoms], engine: Engine) -> list[Atoms]:
-    """The structures with energies and forces of the reference."""
-    labels = [label_structure(atoms, engine, KEYS) for atoms in frames]
-    for label in labels:
-        if label.status != "ok":
-            raise RuntimeError(label.reason)
-    return [label.atoms for label in labels]
 
 
 def train_mace(frames: list[Atoms], e0: float, out: Path) -> None:

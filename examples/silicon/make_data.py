@@ -18,7 +18,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
 from ase_bayesel.engines import TBLiteEngine
-from ase_bayesel.labelling import label_structure
+from ase_bayesel.labelling import labelled
 from ase_bayesel.structures import PropertyKeys, canonical, write_frames
 
 HERE = Path(__file__).parent
@@ -32,15 +32,6 @@ def rattled(rng: np.random.Generator, amplitude: float) -> Atoms:
     atoms = bulk("Si", a=LATTICE_CONSTANT) * (2, 2, 2)
     atoms.rattle(amplitude, rng=rng)
     return atoms
-
-
-def labelled(frames: list[Atoms]) -> list[Atoms]:
-    """Reference energies, and forces of all frames."""
-    labels = [label_structure(canonical(atoms), ENGINE, KEYS) for atoms in frames]
-    for label in labels:
-        if label.status != "ok":
-            raise RuntimeError(label.reason)
-    return [label.atoms for label in labels]
 
 
 def hot_frames(rng: np.random.Generator, n: int) -> list[Atoms]:
@@ -64,8 +55,10 @@ def main() -> None:
     isolated = Atoms("Si", cell=[12.0] * 3, pbc=False)
     initial = [isolated, *(rattled(rng, 0.06) for _ in range(6))]
     test = hot_frames(rng, 15) + [rattled(rng, 0.12) for _ in range(10)]
-    write_frames(HERE / "initial.extxyz", labelled(initial))
-    write_frames(HERE / "test.extxyz", labelled(test))
+    write_frames(
+        HERE / "initial.extxyz", labelled([canonical(atoms) for atoms in initial], ENGINE, KEYS)
+    )
+    write_frames(HERE / "test.extxyz", labelled([canonical(atoms) for atoms in test], ENGINE, KEYS))
     slab = diamond100("Si", size=(2, 2, 8), a=5.46, vacuum=6.0)
     slab.pbc = True
     write_frames(HERE / "slab.extxyz", [canonical(slab)])
