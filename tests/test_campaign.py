@@ -8,7 +8,18 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.io import read, write
+from ase.io import write
+from campaigns import (
+    assert_same_campaign,
+    by_positions,
+    calls,
+    counted,
+    final_model,
+    pick_ids,
+    picks,
+    reports,
+    settled,
+)
 from systems import (
     alloy_cells,
     bayesel,
@@ -46,41 +57,6 @@ def ended(config):
     *_, last = running.run()
     assert isinstance(last, Ended)
     return running.store, last
-
-
-def reports(store):
-    return [store.read_report(k) for k in range(store.completed_rounds())]
-
-
-def picks(store):
-    """The picks of all rounds in order."""
-    return [pick for k in range(1, store.completed_rounds() + 1) for pick in store.read_batch(k)]
-
-
-def pick_ids(store):
-    return [pick.info["bayesel_id"] for pick in picks(store)]
-
-
-def final_model(store):
-    return Surrogate.load(store.model_path(store.completed_rounds() - 1))
-
-
-def assert_same_campaign(one, other):
-    """Picks and walkers bit for bit, the same labels, and the same final model."""
-    assert reports(one) == reports(other)
-    assert pick_ids(one) == pick_ids(other)
-    assert len(pick_ids(one)) > 0
-    for ours, theirs in zip(picks(one), picks(other), strict=True):
-        np.testing.assert_array_equal(ours.positions, theirs.positions)
-        assert ours.info == theirs.info
-        label, expected = label_of(one.directory, ours), label_of(other.directory, theirs)
-        assert label.info["REF_energy"] == expected.info["REF_energy"]
-        np.testing.assert_array_equal(label.arrays["REF_forces"], expected.arrays["REF_forces"])
-    for number in range(1, one.completed_rounds()):
-        np.testing.assert_array_equal(one.read_trace(number), other.read_trace(number))
-    ours, theirs = final_model(one).posterior, final_model(other).posterior
-    scale = np.abs(theirs.mean).max()
-    np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-12 * scale)
 
 
 @pytest.fixture(scope="module")
@@ -643,22 +619,6 @@ def test_left_at_random_events(tmp_path, finished, seed):
     assert_same_campaign(campaign(config).store, finished)
 
 
-def counted(folder):
-    """A campaign whose labels take a while, and are counted."""
-    parameters = {"log": str(folder / "calls.log"), "delay_s": 0.05}
-    labelling = {"kind": "import", "factory": "systems:CountingEMT", "parameters": parameters}
-    return write_campaign(folder, {"labelling": labelling})
-
-
-def calls(config):
-    log = config.with_name("calls.log")
-    return log.read_text().split() if log.exists() else []
-
-
-def settled(directory):
-    return {path.stem for path in directory.glob("labels/*/*.extxyz")}
-
-
 def run_with_kills(config, moments):
     """Run to the end with a SIGKILL at each moment; returns how many struck.
 
@@ -674,13 +634,6 @@ def run_with_kills(config, moments):
     finish(start(config))
     assert not known & {by_positions(directory)[line] for line in calls(config)[before:]}
     return kills
-
-
-def by_positions(directory):
-    """Identity of every pick by what `CountingEMT` notes of it."""
-    files = directory.glob("round_*/picks/[0-9]*.extxyz")
-    found = [read(path) for path in files]
-    return {atoms.positions.tobytes().hex(): structure_id(atoms) for atoms in found}
 
 
 @pytest.fixture(scope="module")
