@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +21,29 @@ from .fitting import Weights
 from .force_uncertainty import ForceSearch
 from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
+from .resources import (
+    BatchJobs,
+    Here,
+    LocalCluster,
+    ProcessPool,
+    Resource,
+    RunningCluster,
+)
 from .sections import (
     ACEConfig,
+    BatchConfig,
     BiasConfig,
     CalibrationConfig,
     CombinedConfig,
+    DaskConfig,
     EngineConfig,
     ExploreConfig,
+    LocalConfig,
     MACEPotentialConfig,
     MACERefitConfig,
     PoolConfig,
+    ProcessesConfig,
+    ResourceConfig,
     SingleConfig,
     TriggerConfig,
     single_triggers,
@@ -239,3 +254,28 @@ def build_engine(labelling: EngineConfig | str) -> Engine | None:
         if name in given:
             given[name] = tuple(given[name])
     return ENGINES[labelling.kind](**given)
+
+
+def build_resource(workers: ResourceConfig, threads: int, directory: Path) -> Resource:
+    """Where tasks run that use so many threads; ``directory`` is the campaign's."""
+    match workers:
+        case ProcessesConfig():
+            return ProcessPool(workers.n_workers or _n_workers(threads), threads)
+        case LocalConfig():
+            return LocalCluster(workers.n_workers or _n_workers(threads))
+        case DaskConfig():
+            return RunningCluster(workers.scheduler)
+        case BatchConfig():
+            given = workers.model_dump(exclude={"kind"}, exclude_none=True)
+            for name in ("directives", "directives_skip", "prologue"):
+                given[name] = tuple(given[name])
+            given.setdefault("log_directory", directory.resolve() / "jobs")
+            return BatchJobs(workers.kind, **given)
+        case _:
+            return Here()
+
+
+def _n_workers(threads: int) -> int:
+    """How many processes of so many threads the cores take that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, usable // threads)

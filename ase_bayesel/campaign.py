@@ -26,7 +26,7 @@ from .models import Progress, load_model, make_model
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
 
-MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h", "explore.workers.")
+MAY_CHANGE = ("stop.", "threads", "refit.time_limit_h", "workers.")
 """Fields of the config that a campaign may change on its way."""
 
 
@@ -210,7 +210,7 @@ class Campaign:
         if fixed:
             raise ConfigError(
                 f"{self.store.directory}: holds a campaign with another config; changed: "
-                f"{', '.join(fixed)}. Only stop, threads and explore.workers may change: "
+                f"{', '.join(fixed)}. Only stop, threads and workers may change: "
                 "undo that, or use a new directory"
             )
         if changed:

@@ -62,7 +62,7 @@ class TimeLimitError(CommandError):
 
 
 class WorkerError(BayeselError):
-    """The processes that advance walkers cannot be reached, or are lost again and again."""
+    """Workers cannot be had, or are lost again and again over the same task."""
 
 
 class RefitError(BayeselError):
