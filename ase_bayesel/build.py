@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,16 +22,29 @@ from .force_uncertainty import ForceSearch
 from .labelling import Reference, properties_of
 from .ramps import value_at
 from .refit import CommandRefitter, MACERefitter, Refitter
+from .resources import (
+    BatchJobs,
+    Here,
+    LocalCluster,
+    ProcessPool,
+    Resource,
+    RunningCluster,
+)
 from .sections import (
     ACEConfig,
+    BatchConfig,
     BiasConfig,
     CalibrationConfig,
     CombinedConfig,
+    DaskConfig,
     EngineConfig,
     ExploreConfig,
+    LocalConfig,
     MACEPotentialConfig,
     MACERefitConfig,
     PoolConfig,
+    ProcessesConfig,
+    ResourceConfig,
     SingleConfig,
     TriggerConfig,
     single_triggers,
@@ -245,21 +259,6 @@ def build_reference(config: CampaignConfig, store: Store) -> Reference | None:
     )
 
 
-@contextmanager
-def open_labelling(config: CampaignConfig) -> Iterator[Executor]:
-    yield Here()
-
-
-class Here(Executor):
-    def submit(self, function, *args):
-        future = Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 def build_engine(labelling: EngineConfig | str) -> Engine | None:
     """What computes labels; None where the user labels by hand."""
     if isinstance(labelling, str):
@@ -271,3 +270,28 @@ def build_engine(labelling: EngineConfig | str) -> Engine | None:
         if name in given:
             given[name] = tuple(given[name])
     return ENGINES[labelling.kind](**given)
+
+
+def build_resource(workers: ResourceConfig, threads: int, directory: Path) -> Resource:
+    """Where tasks run that use so many threads; ``directory`` is the campaign's."""
+    match workers:
+        case ProcessesConfig():
+            return ProcessPool(workers.n_workers or _n_workers(threads), threads)
+        case LocalConfig():
+            return LocalCluster(workers.n_workers or _n_workers(threads))
+        case DaskConfig():
+            return RunningCluster(workers.scheduler)
+        case BatchConfig():
+            given = workers.model_dump(exclude={"kind"}, exclude_none=True)
+            for name in ("directives", "directives_skip", "prologue"):
+                given[name] = tuple(given[name])
+            given.setdefault("log_directory", directory.resolve() / "jobs")
+            return BatchJobs(workers.kind, **given)
+        case _:
+            return Here()
+
+
+def _n_workers(threads: int) -> int:
+    """How many processes of so many threads the cores take that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, usable // threads)

@@ -7,9 +7,9 @@ event that tells of it, and running again continues where the directory ends.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ase import Atoms
 
 from .accuracy import compare
 from .answers import read_answers
-from .build import build_reference, open_labelling
+from .build import build_reference, build_resource
 from .changes import Change, accepted_changes
 from .config import CampaignConfig, validate_config
 from .exploration import OnPicks, calibrate, explore_round
@@ -27,6 +27,7 @@ from .labeller import HEARTBEAT_S, Labeller
 from .labelling import Outcome, is_settled, label_of
 from .labels import BY_HAND
 from .models import Progress, load_model, make_model
+from .resources import TaskExecutor, open_executor
 from .store import RoundReport, Store
 from .structures import PropertyKeys, structure_id
 from .training import TrainingSet, training_set
@@ -155,7 +156,7 @@ class Campaign:
         """Labels are computed while the walkers look for the next pick, unless told otherwise."""
         assert self._reference is not None
         at_once = self.config.labels.start == "at_once"
-        with Labeller(self._reference, partial(open_labelling, self.config)) as labeller:
+        with Labeller(self._reference, self._open_executor) as labeller:
             exploring = self._explore(number, labeller.submit if at_once else _ignore)
             while True:
                 try:
@@ -200,6 +201,10 @@ class Campaign:
         yield report
 
     # -- helpers -------------------------------------------------------------
+
+    def _open_executor(self) -> AbstractContextManager[TaskExecutor]:
+        workers, threads = self.config.workers.labelling, self.config.threads
+        return open_executor(build_resource(workers, threads, self.store.directory))
 
     def _take_up(self) -> None:
         """Accept the changes of the config, or refuse them."""

@@ -128,7 +128,9 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
         _say(f"round {done}: picks are in {store.batch_path(done)}")
     elif done:
         _say(f"round {done}: {store.count_picks(done)} picks so far")
-    labels = LabelStore(store.read_config().get("labels", {}).get("store") or store.labels.directory)
+    labels = LabelStore(
+        store.read_config().get("labels", {}).get("store") or store.labels.directory
+    )
     counts = labels.counts()
     _say(
         f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "

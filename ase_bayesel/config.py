@@ -23,13 +23,19 @@ from .sections import (
     Section,
     StopConfig,
     WeightsConfig,
+    WorkersConfig,
 )
 
-HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble", "moves")
+HAVE_KINDS = (
+    *("descriptor", "potential", "refit", "labelling", "ensemble", "moves"),
+    *("walkers", "features"),
+)
 KINDS = (
     *("ace", "mace", "import", "command", "tblite", "surrogate"),
     *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
     *("cell", "swap"),
+    *("here", "processes", "local", "dask"),
+    *("slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"),
 )
 TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
 
@@ -53,6 +59,7 @@ class CampaignConfig(Section):
     explore: ExploreConfig
     labelling: EngineConfig | Literal["none"]
     labels: LabelsConfig = LabelsConfig()
+    workers: WorkersConfig = WorkersConfig()
     stop: StopConfig = StopConfig()
 
     @model_validator(mode="after")
@@ -65,6 +72,9 @@ class CampaignConfig(Section):
             raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
         if self.refit is not None and getattr(self.potential, "model", None) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
+        walkers = self.workers.walkers.kind
+        if self.explore.mode == "turns" and walkers != "here":
+            raise ValueError(f"workers.walkers: kind {walkers} needs explore.mode: lockstep")
         return self
 
 

@@ -70,7 +70,11 @@ class TimeLimitError(CommandError):
 
 
 class WorkerError(BayeselError):
-    """The processes that advance walkers cannot be reached, or are lost again and again."""
+    """Workers cannot be had, or are lost again and again over the same task."""
+
+
+class LostTaskError(WorkerError):
+    """A task has cost several workers their lives, and is given up."""
 
 
 class RefitError(BayeselError):

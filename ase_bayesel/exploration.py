@@ -17,6 +17,7 @@ from .build import (
     build_bias,
     build_force_search,
     build_pick_rule,
+    build_resource,
     build_tau_rule,
     build_trigger,
     cpu_threads,
@@ -33,6 +34,7 @@ from .explore.lockstep import Executor
 from .explore.state import WalkerState
 from .models import Progress, load_model
 from .recording import Recording, RoundRecorder
+from .resources import Here, open_client
 from .store import Store
 from .surrogate import Surrogate
 from .thresholds import calibrating
@@ -156,20 +158,16 @@ def _executor(
     starts: Sequence[Atoms],
 ) -> Iterator[Executor]:
     """What advances the walkers of a round, and ends with it."""
-    workers = config.explore.workers
-    if workers.kind == "batched":
+    resource = build_resource(config.workers.walkers, config.threads, store.directory)
+    if isinstance(resource, Here):
         yield LocalExecutor(setup)
         return
-    from .explore.dask_workers import dask_executor, local_processes, running_cluster
-
     opened = OpenRound(config, store.directory.resolve(), number, starts)
-    clients = (
-        local_processes(workers.n_workers)
-        if workers.kind == "processes"
-        else running_cluster(workers.scheduler)
-    )
-    with clients as client, dask_executor(client, opened, opened.token) as executor:
-        yield executor
+    with open_client(resource) as client:
+        from .explore.dask_workers import dask_executor
+
+        with dask_executor(client, opened, opened.token) as executor:
+            yield executor
 
 
 @dataclass(frozen=True)

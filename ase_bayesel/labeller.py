@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from ase import Atoms
 
-from .errors import TerminatedError, WorkerError
+from .errors import LostTaskError, TerminatedError
 from .labelling import Outcome, Reference, is_settled, label_task
 from .labels import Label
+from .resources import TaskExecutor
 from .structures import structure_id
 
-OpenExecutor = Callable[[], AbstractContextManager[Executor]]
+OpenExecutor = Callable[[], AbstractContextManager[TaskExecutor]]
 
 HEARTBEAT_S = 1.0
 """Longest time for which waiting for labels tells nothing."""
@@ -45,7 +46,7 @@ class Labeller:
         self.n_done = 0
         self._open_executor = open_executor
         self._stack = ExitStack()
-        self._executor: Executor | None = None
+        self._executor: TaskExecutor | None = None
         self._settings = reference.settings()
         self._running: dict[Future, Atoms] = {}
         self._asked: set[str] = set()
@@ -104,7 +105,7 @@ class Labeller:
         """None where it goes on with the next rung."""
         try:
             return future.result()
-        except WorkerError as error:
+        except LostTaskError as error:
             return self._deadly(atoms, error)
         except TerminatedError:
             self._terminated[structure_id(atoms)] += 1
@@ -116,7 +117,7 @@ class Labeller:
             error.add_note(f"raised by the labelling of {structure_id(atoms)}")
             raise
 
-    def _deadly(self, atoms: Atoms, error: WorkerError) -> Outcome | None:
+    def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
         """A calculation that ends its process is a failed one; the next rung may do better."""
         store, identity = self.reference.store, structure_id(atoms)
         rungs = enumerate(self._settings)

@@ -26,8 +26,9 @@ from ase.calculators.emt import EMT
 from ase_bayesel import ACEDescriptor, BiasedCalculator, EnergyTrigger, fit_surrogate, run_walker
 from ase_bayesel.explore import explore_in_lockstep, start_exploration
 from ase_bayesel.explore.blocks import WalkerPlan, WalkerSetup
-from ase_bayesel.explore.dask_workers import dask_executor, local_processes
+from ase_bayesel.explore.dask_workers import dask_executor
 from ase_bayesel.explore.local import LocalExecutor
+from ase_bayesel.resources import LocalCluster, open_client
 from ase_bayesel.triggers import LazyCheck
 
 CHECK_INTERVAL, N_STEPS, N_WALKERS = 5, 20, 4
@@ -82,7 +83,10 @@ def round_trip_s(start: Atoms, n_barriers: int = 30) -> float:
     state = start_exploration([start] * N_WALKERS, generators())
     at_end = {k: replace(w, step=N_STEPS) for k, w in enumerate(state.walkers)}
     times = []
-    with local_processes(2) as client, dask_executor(client, opened, "benchmark") as executor:
+    with (
+        open_client(LocalCluster(2)) as client,
+        dask_executor(client, opened, "benchmark") as executor,
+    ):
         for _ in range(n_barriers):
             began = time.perf_counter()
             executor.advance(at_end, N_STEPS + CHECK_INTERVAL, setup.surrogate)

@@ -177,6 +177,7 @@ CAMPAIGN = {
         "trigger": {"kind": "relative_force", "threshold": 0.01},
     },
     "labelling": {"kind": "import", "factory": "ase.calculators.emt:EMT"},
+    "workers": {"labelling": {"kind": "here"}},
     "stop": {"max_rounds": 2},
 }
 

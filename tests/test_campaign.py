@@ -694,7 +694,7 @@ def test_killed_after_a_pick_in_every_mode(tmp_path, changes):
 
 def test_other_workers_are_accepted(copied):
     workers = {"kind": "dask", "scheduler": "tcp://nowhere:8786"}
-    write_config(copied.parent, {"explore.workers": workers})
+    write_config(copied.parent, {"workers": {"walkers": workers}})
     assert list(campaign(copied).run()) == [Ended("all 2 rounds are done")]
 
 

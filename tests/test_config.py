@@ -293,15 +293,18 @@ def test_what_is_written_reads_back_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"explore.workers": {"kind": "processes"}}, "n_workers is missing for kind: processes"),
-        ({"explore.workers": {"kind": "dask"}}, "scheduler is missing for kind: dask"),
-        ({"explore.workers": {"n_workers": 2}}, "n_workers belongs to kind: processes"),
-        (
-            {"explore.workers": {"kind": "processes", "n_workers": 2}, "explore.mode": "turns"},
-            "workers.kind: processes needs mode: lockstep",
-        ),
+        ({"walkers": {"kind": "dask"}}, r"workers\.walkers\.scheduler: Field required"),
+        ({"labelling": {"n_workers": 2}}, r"workers\.labelling: Unable to extract tag"),
+        ({"refit": {"kind": "slurm", "job": 2}}, r"workers\.refit\.job: Extra inputs"),
+        ({"features": {"kind": "local", "n_workers": 0}}, r"workers\.features\.n_workers: "),
     ],
 )
-def test_workers_fit_their_kind_and_mode(tmp_path, changes, message):
+def test_wrong_workers(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
+        load_config(write_config(tmp_path, {"workers": changes}))
+
+
+def test_turns_are_taken_here(tmp_path):
+    changes = {"workers": {"walkers": {"kind": "processes"}}, "explore.mode": "turns"}
+    with pytest.raises(ConfigError, match=r"kind processes needs explore\.mode: lockstep"):
         load_config(write_config(tmp_path, changes))

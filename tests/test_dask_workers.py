@@ -26,17 +26,14 @@ from ase_bayesel.design import Noise
 from ase_bayesel.errors import WorkerError
 from ase_bayesel.explore import explore_in_lockstep
 from ase_bayesel.explore.local import LocalExecutor
+from ase_bayesel.resources import LocalCluster, RunningCluster, open_client
 from ase_bayesel.store import Store
 
 psutil = pytest.importorskip("psutil")
 dask = pytest.importorskip("dask")
 pytest.importorskip("distributed")
 
-from ase_bayesel.explore.dask_workers import (  # noqa: E402
-    dask_executor,
-    local_processes,
-    running_cluster,
-)
+from ase_bayesel.explore.dask_workers import dask_executor  # noqa: E402
 
 STARTS = [copper(1, 0.02, repeat=(1, 1, 2)), copper(2, 0.05), cluster("Cu4", 1)]
 LIMIT = 12
@@ -99,7 +96,7 @@ def here(surrogate):
 
 @pytest.fixture(scope="module")
 def client():
-    with local_processes(2) as client:
+    with open_client(LocalCluster(2)) as client:
         yield client
 
 
@@ -177,7 +174,7 @@ def test_nobody_answers():
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(WorkerError, match="no Dask scheduler"),
-        running_cluster("tcp://127.0.0.1:9"),
+        open_client(RunningCluster("tcp://127.0.0.1:9")),
     ):
         pass
 
@@ -185,7 +182,7 @@ def test_nobody_answers():
 # campaigns
 
 FOUR = {"explore.walkers": 4, "stop.max_rounds": 1}
-PROCESSES = FOUR | {"explore.workers": {"kind": "processes", "n_workers": 2}}
+PROCESSES = FOUR | {"workers": {"walkers": {"kind": "processes", "n_workers": 2}}}
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +204,7 @@ def test_a_campaign_in_two_processes(tmp_path, in_process):
 
 def test_a_campaign_on_a_running_cluster(tmp_path, in_process, client):
     workers = {"kind": "dask", "scheduler": client.cluster.scheduler_address}
-    store, _ = ended(write_campaign(tmp_path, FOUR | {"explore.workers": workers}))
+    store, _ = ended(write_campaign(tmp_path, FOUR | {"workers": {"walkers": workers}}))
     assert_same_campaign(store, in_process)
     client.wait_for_workers(2, timeout=60)  # they outlive the campaign
 

@@ -1,4 +1,4 @@
-"""Walkers advanced by Dask workers: local processes, or a cluster of the user's.
+"""Walkers advanced by Dask workers, wherever those run (see `resources.open_client`).
 
 Every task is a function of values: the walker's state, the barrier and the posterior. A
 worker loads the round's model once and keeps it; a posterior travels to it once per pick.
@@ -7,27 +7,19 @@ What a worker was doing when it was lost is done again by another, with the same
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+import dask
 import numpy as np
-
-from ..errors import WorkerError
-
-try:
-    import dask
-    from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
-except ModuleNotFoundError as error:
-    raise WorkerError(
-        "workers in other processes need Dask: pip install 'ase_bayesel[distributed]'"
-    ) from error
+from distributed import Client, Future, WorkerPlugin, get_worker
 
 from ..calculator import BiasedCalculator
 from ..gathering import Outcome
 from ..posterior import Posterior
+from ..resources.dask_clients import NO_WARNING, worker_error
 from ..surrogate import Surrogate
 from .blocks import Arrival, WalkerSetup, advance_walker
 from .local import arrival_of
@@ -35,38 +27,6 @@ from .state import WalkerState
 
 OpenSetup = Callable[[], AbstractContextManager[WalkerSetup]]
 """Loads what walkers run with, and sets the process up for it meanwhile; can be pickled."""
-
-
-@contextmanager
-def local_processes(n_workers: int) -> Iterator[Client]:
-    """Processes of this machine, one thread each, that end with this block or this process."""
-    cluster = LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,
-        dashboard_address=None,
-        silence_logs=logging.ERROR,
-    )
-    with cluster, Client(cluster, set_as_default=False) as client:
-        yield client
-
-
-@contextmanager
-def running_cluster(address: str) -> Iterator[Client]:
-    """The workers behind a scheduler's address.
-
-    Raises
-    ------
-    WorkerError
-        If nothing answers there.
-    """
-    try:
-        client = Client(address, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise WorkerError(f"{address}: no Dask scheduler answers ({error})") from error
-    with client:
-        yield client
 
 
 @contextmanager
@@ -107,7 +67,7 @@ class DaskExecutor:
         Raises
         ------
         WorkerError
-            If a walker's block has cost several workers their lives.
+            If a walker's block has cost several workers their lives, or none can be had.
         """
         posterior = self._publish(surrogate)
         futures = {
@@ -126,7 +86,7 @@ class DaskExecutor:
         """The posterior on the cluster; the scheduler can make it again if its workers are lost."""
         if self._published is None or self._published[0] is not surrogate:
             held = surrogate.posterior
-            with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+            with dask.config.set(NO_WARNING):
                 future = self._client.submit(_arrays, held.precision_factor, held.mean, pure=False)
             self._published = surrogate, future
         return self._published[1]
@@ -135,10 +95,8 @@ class DaskExecutor:
 def _result(future: Future) -> Outcome:
     try:
         return Outcome(future.result())
-    except KilledWorker as error:
-        return Outcome(error=WorkerError(f"several workers were lost over one block ({error})"))
     except Exception as error:
-        return Outcome(error=error)
+        return Outcome(error=worker_error(error))
 
 
 def _arrays(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

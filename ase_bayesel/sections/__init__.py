@@ -46,12 +46,20 @@ from .triggers import (
     TriggerConfig,
     single_triggers,
 )
-from .walkers import WorkersConfig
+from .workers import (
+    BatchConfig,
+    DaskConfig,
+    LocalConfig,
+    ProcessesConfig,
+    ResourceConfig,
+    WorkersConfig,
+)
 
 __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "BatchConfig",
     "BiasConfig",
     "BussiConfig",
     "CalibrationConfig",
@@ -59,6 +67,7 @@ __all__ = [
     "ChainConfig",
     "CombinedConfig",
     "CommandRefitConfig",
+    "DaskConfig",
     "DataConfig",
     "DescriptorConfig",
     "DynamicsConfig",
@@ -71,6 +80,7 @@ __all__ = [
     "InputPath",
     "LabelsConfig",
     "LangevinConfig",
+    "LocalConfig",
     "MACEFeaturesConfig",
     "MACEPotentialConfig",
     "MACERefitConfig",
@@ -84,8 +94,10 @@ __all__ = [
     "PoolConfig",
     "PotentialConfig",
     "PressureSchedule",
+    "ProcessesConfig",
     "RecipeConfig",
     "RefitConfig",
+    "ResourceConfig",
     "ScreenConfig",
     "Section",
     "SingleConfig",

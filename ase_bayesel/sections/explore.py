@@ -17,7 +17,6 @@ from .ensembles import (
 )
 from .moves import MoveConfig
 from .triggers import GuardsConfig, PickConfig, TriggerConfig
-from .walkers import WorkersConfig
 
 
 class ExploreConfig(Section):
@@ -33,7 +32,6 @@ class ExploreConfig(Section):
     starts: InputPath
     walkers: PositiveInt = 4
     mode: Literal["lockstep", "turns"] = "lockstep"
-    workers: WorkersConfig = WorkersConfig()
     steps: PositiveInt = 2000
     picks: PositiveInt = 5
     temperature_K: TemperatureSchedule = 300.0
@@ -66,10 +64,4 @@ class ExploreConfig(Section):
             raise ValueError("ensemble npt needs pressure_GPa")
         if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
             raise ValueError("a cell move needs pressure_GPa")
-        return self
-
-    @model_validator(mode="after")
-    def _turns_are_taken_here(self) -> ExploreConfig:
-        if self.mode == "turns" and self.workers.kind != "batched":
-            raise ValueError(f"workers.kind: {self.workers.kind} needs mode: lockstep")
         return self
