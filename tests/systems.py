@@ -299,12 +299,12 @@ def bayesel(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-def start(config):
+def start(config, out=subprocess.DEVNULL):
     """``bayesel run`` in a process of its own."""
     return subprocess.Popen(
         [BAYESEL, "run", str(config)],
         env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
     )
