@@ -37,6 +37,7 @@ class AbinitEngine(PseudopotentialEngine):
     default_command: ClassVar[tuple[str, ...]] = ("abinit",)
     output: ClassVar[str] = "abinit.log"
     defaults: ClassVar[Mapping[str, Any]] = {
+        "nstep": 100,
         "occopt": 7,
         "tsmear": 0.005,
         "nshiftk": 1,
@@ -85,7 +86,7 @@ class AbinitEngine(PseudopotentialEngine):
 
     def _structure(self, atoms: Atoms) -> dict[str, Any]:
         species = sorted(set(atoms.symbols))
-        files = ",\n".join(str(self._path(element).absolute()) for element in species)
+        files = ",\n".join(str(self.path(element)) for element in species)
         structure = {
             "natom": len(atoms),
             "ntypat": len(species),

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
-from ..errors import EngineError, MissingProgramError
+from ..errors import EngineError
 from .base import Evaluation, content_hash, merged
 from .dft import DFTEngine, numbers
 
@@ -84,7 +84,7 @@ class CP2KEngine(DFTEngine):
     letter_case: ClassVar[Callable[[str], str]] = staticmethod(str.upper)
     unconverged: ClassVar[str] = "SCF run NOT converged"
     completion: ClassVar[str] = "PROGRAM ENDED AT"
-    complaint: ClassVar[re.Pattern[str]] = re.compile(r"^ \*.{13}(\S.*?) +\*$", re.M)
+    complaint: ClassVar[re.Pattern[str]] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
 
     basis_set: str | Mapping[str, str] = "DZVP-MOLOPT-SR-GTH"
     basis_set_file: Path = Path("BASIS_MOLOPT")
@@ -106,13 +106,17 @@ class CP2KEngine(DFTEngine):
         }
         return {**super().identity(k), **own}
 
-    def missing(self, elements: Sequence[str]) -> list[str]:
-        problems = super().missing(elements)
+    def absent(self) -> list[str]:
+        return [
+            f"{path}: no such file (labelling.{name})"
+            for name in ("basis_set_file", "potential_file")
+            if not (path := getattr(self, name)).is_file()
+        ]
+
+    def unknown(self, elements: Sequence[str]) -> list[str]:
+        problems = []
         for name in ("basis_set", "potential"):
-            path: Path = getattr(self, f"{name}_file")
-            if not path.is_file():
-                problems.append(f"{path}: no such file (labelling.{name}_file)")
-                continue
+            path = getattr(self, f"{name}_file")
             known = _entries(path)
             for element in elements:
                 wanted = _of(getattr(self, name), element)
@@ -129,23 +133,12 @@ class CP2KEngine(DFTEngine):
     ) -> Sequence[str]:
         if atoms.pbc.any() != atoms.pbc.all():
             raise EngineError("cp2k takes structures with three periodic directions or none")
-        for path in (self.basis_set_file, self.potential_file):
-            if not path.is_file():
-                raise MissingProgramError(f"{path}: no such file")
-        own = self._boxed(atoms)
+        own = self.checked(atoms)
+        if not own.pbc.any():
+            own = _boxed(own, self.vacuum_A)
         sections = merged(self._implied(own, properties), parameters)
         (directory / INPUT).write_text("\n".join([*_rendered(sections), ""]))
         return ["-i", INPUT]
-
-    def _boxed(self, atoms: Atoms) -> Atoms:
-        """A bare copy; without periodic directions in the middle of a cube."""
-        own = self.bare(atoms)
-        if not own.pbc.any():
-            low, high = own.positions.min(axis=0), own.positions.max(axis=0)
-            edge = (high - low).max() + 2 * self.vacuum_A
-            own.positions += (edge - low - high) / 2
-            own.cell[:] = edge * np.eye(3)
-        return own
 
     def _implied(self, atoms: Atoms, properties: Sequence[str]) -> dict[str, Any]:
         """The sections that follow from the structure and the attributes."""
@@ -193,7 +186,7 @@ class CP2KEngine(DFTEngine):
         ]
         cell = {name: _vector(row) for name, row in zip("ABC", atoms.cell.tolist(), strict=True)}
         cell["PERIODIC"] = "XYZ" if atoms.pbc.all() else "NONE"
-        coordinates = {" ": [f"{element} {_vector(row)}" for element, row in rows]}
+        coordinates = {"": [f"{element} {_vector(row)}" for element, row in rows]}
         return {"CELL": cell, "COORD": coordinates, "KIND": kinds}
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
@@ -212,19 +205,19 @@ class CP2KEngine(DFTEngine):
         return Evaluation(float(energy) * Hartree, forces, stress, f"CP2K {version[1]}")
 
 
-def _of(choice: str | Mapping[str, str], element: str) -> str:
-    """What is chosen for an element.
+def _boxed(molecule: Atoms, vacuum_A: float) -> Atoms:
+    """A copy in the middle of a cube of whole Angstroms, so that neighbours share a grid."""
+    own = molecule.copy()
+    low, high = own.positions.min(axis=0), own.positions.max(axis=0)
+    edge = np.ceil((high - low).max() + 2 * vacuum_A)
+    own.positions += (edge - low - high) / 2
+    own.cell[:] = edge * np.eye(3)
+    return own
 
-    Raises
-    ------
-    EngineError
-        If nothing is.
-    """
-    if isinstance(choice, str):
-        return choice
-    if element not in choice:
-        raise EngineError(f"{element}: no basis set or potential is given")
-    return choice[element]
+
+def _of(choice: str | Mapping[str, str], element: str) -> str:
+    """What is chosen for an element."""
+    return choice if isinstance(choice, str) else choice.get(element, "entry")
 
 
 def _entries(path: Path) -> dict[str, set[str]]:

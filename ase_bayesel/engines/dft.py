@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,8 +94,31 @@ class DFTEngine(ProgramEngine):
         a, b, c = np.where(atoms.pbc, points, 1).tolist()
         return a, b, c
 
-    def bare(self, atoms: Atoms) -> Atoms:
-        """Nothing but elements, positions, cell and the moments of ``magnetization``."""
+    @abstractmethod
+    def absent(self) -> list[str]:
+        """Files that every structure needs and that are not there, a sentence for each."""
+
+    @abstractmethod
+    def unknown(self, elements: Sequence[str]) -> list[str]:
+        """Elements for which nothing is given, a sentence for each."""
+
+    def missing(self, elements: Sequence[str]) -> list[str]:
+        return super().missing(elements) + (self.absent() or self.unknown(elements))
+
+    def checked(self, atoms: Atoms) -> Atoms:
+        """A bare copy of a structure: elements, positions, cell, and where its spins start.
+
+        Raises
+        ------
+        EngineError
+            If nothing is given for one of its elements.
+        MissingProgramError
+            If a file is not there.
+        """
+        if absent := self.absent():
+            raise MissingProgramError("; ".join(absent))
+        if unknown := self.unknown(sorted(set(atoms.symbols))):
+            raise EngineError("; ".join(unknown))
         own = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         moments = [self.magnetization.get(symbol, 0.0) for symbol in own.symbols]
         own.set_initial_magnetic_moments(moments if self.magnetization else None)
@@ -151,51 +175,35 @@ class PseudopotentialEngine(DFTEngine):
     pseudopotentials: Mapping[str, str] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        hashes = {element: content_hash(self._path(element)) for element in self.pseudopotentials}
+        hashes = {element: content_hash(self.path(element)) for element in self.pseudopotentials}
         return {**super().identity(k), "pseudopotentials": hashes}
 
-    def missing(self, elements: Sequence[str]) -> list[str]:
-        return super().missing(elements) + self._unknown(elements) + self._absent()
-
     def checked(self, atoms: Atoms) -> Atoms:
-        """A bare copy of a structure that the program can compute.
-
-        Raises
-        ------
-        EngineError
-            If it is not periodic in three directions, or has an element without
-            pseudopotential.
-        MissingProgramError
-            If a file of a pseudopotential is not there.
-        """
         if not atoms.pbc.all():
             raise EngineError(
-                f"{self.kind} needs three periodic directions; put vacuum into the cell and set "
-                "pbc where the structure ends"
+                f"{self.kind} needs three periodic directions; where the structure ends, put "
+                "vacuum into the cell and make it periodic"
             )
-        if unknown := self._unknown(sorted(set(atoms.symbols))):
-            raise EngineError("; ".join(unknown))
-        if absent := self._absent():
-            raise MissingProgramError("; ".join(absent))
-        return self.bare(atoms)
+        return super().checked(atoms)
 
-    def _path(self, element: str) -> Path:
-        return self.pseudo_dir / self.pseudopotentials[element]
+    def path(self, element: str) -> Path:
+        """Where the pseudopotential of an element is."""
+        return (self.pseudo_dir / self.pseudopotentials[element]).absolute()
 
-    def _unknown(self, elements: Sequence[str]) -> list[str]:
+    def absent(self) -> list[str]:
+        if not self.pseudo_dir.is_dir():
+            return [f"{self.pseudo_dir}: no such directory (labelling.pseudo_dir)"]
+        return [
+            f"{self.path(element)}: no such file (labelling.pseudopotentials.{element})"
+            for element in self.pseudopotentials
+            if not self.path(element).is_file()
+        ]
+
+    def unknown(self, elements: Sequence[str]) -> list[str]:
         return [
             f"{element}: no pseudopotential is given (labelling.pseudopotentials)"
             for element in elements
             if element not in self.pseudopotentials
-        ]
-
-    def _absent(self) -> list[str]:
-        if not self.pseudo_dir.is_dir():
-            return [f"{self.pseudo_dir}: no such directory (labelling.pseudo_dir)"]
-        return [
-            f"{self._path(element)}: no such file (labelling.pseudopotentials.{element})"
-            for element in self.pseudopotentials
-            if not self._path(element).is_file()
         ]
 
 

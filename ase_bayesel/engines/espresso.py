@@ -14,7 +14,6 @@ from ase.io.espresso import write_espresso_in
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, Ry
 
-from ..errors import ConfigError
 from .base import Evaluation, merged
 from .dft import PseudopotentialEngine, numbers
 
@@ -56,13 +55,6 @@ class EspressoEngine(PseudopotentialEngine):
     unconverged: ClassVar[str] = "convergence NOT achieved"
     completion: ClassVar[str] = "JOB DONE."
     complaint: ClassVar[re.Pattern[str]] = re.compile(r"Error in routine ([^%]*)")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for k in range(self.n_rungs):
-            for name, value in self.rung(k).items():
-                if not isinstance(value, Mapping):
-                    raise ConfigError(f"labelling.parameters: {name} stands outside of a namelist")
 
     def write(
         self,

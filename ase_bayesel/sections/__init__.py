@@ -3,7 +3,15 @@
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
 from .bias import BiasConfig
 from .data import DataConfig, StopConfig
-from .engines import EngineConfig, ImportedConfig, SurrogateConfig, TBLiteConfig
+from .engines import (
+    AbinitConfig,
+    CP2KConfig,
+    EngineConfig,
+    EspressoConfig,
+    ImportedConfig,
+    SurrogateConfig,
+    TBLiteConfig,
+)
 from .ensembles import (
     BussiConfig,
     EnsembleConfig,
@@ -52,8 +60,10 @@ __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "AbinitConfig",
     "BiasConfig",
     "BussiConfig",
+    "CP2KConfig",
     "CalibrationConfig",
     "CellMoveConfig",
     "ChainConfig",
@@ -64,6 +74,7 @@ __all__ = [
     "DynamicsConfig",
     "EngineConfig",
     "EnsembleConfig",
+    "EspressoConfig",
     "ExploreConfig",
     "GuardsConfig",
     "ImportedConfig",
