@@ -68,7 +68,7 @@ def silicon_pair():
     """Two atoms in a sheared cell, one of them held by a constraint."""
     atoms = bulk("Si", a=5.4)
     atoms.positions[0] += [0.15, 0.1, -0.05]
-    deformation = np.eye(3) + [[0.03, 0.08, 0.0], [0.0, -0.05, 0.03], [0.04, 0.0, 0.02]]
+    deformation = np.array([[1.03, 0.08, 0.0], [0.0, 0.95, 0.03], [0.04, 0.0, 1.02]])
     atoms.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
     atoms.set_constraint(FixAtoms([0]))
     return atoms

@@ -1,5 +1,6 @@
 """What the three DFT engines promise, each asked of the real program where it is installed."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,10 +84,8 @@ def test_stress_is_the_slope_of_the_energy(name, finished, tmp_path):
 
 @programs
 def test_the_program_says_its_version(name, finished):
-    program = {"espresso": "PWSCF", "abinit": "ABINIT", "cp2k": "CP2K"}[name]
-    word, version = finished(name)[0].version.split()
-    assert word == program
-    assert version[0].isdigit()
+    pattern = {"espresso": r"PWSCF v\.\d", "abinit": r"ABINIT \d", "cp2k": r"CP2K version \d"}
+    assert re.match(pattern[name], finished(name)[0].version)
 
 
 @programs
@@ -137,7 +136,7 @@ def test_a_failing_program_is_quoted(name, tmp_path):
         "cp2k": ({"FORCE_EVAL": {"DFT": {"NONSENSE": 1}}}, "unknown keyword NONSENSE"),
     }[name]
     broken = replace(engine, parameters=merged(engine.parameters, wrong))
-    with pytest.raises(CommandError, match=f"exit code.* it said: .*{said}"):
+    with pytest.raises(CommandError, match=f"{said}.*exit code"):
         evaluated(broken, atoms, tmp_path)
 
 
@@ -253,7 +252,7 @@ def test_what_the_engine_sets_cannot_be_given(engine):
 def test_defaults_parameters_and_rungs(engine):
     ladder = ({"Mixing": {"Beta": "1e-1"}}, {"mixing": {"gamma": "1.5D-3", "word": "e1"}})
     one = replace(engine, parameters={"MIXING": {"beta": 0.7, "on": True}}, ladder=ladder)
-    case = one.letter_case
+    case = str.upper if one.upper_case else str.lower
     mixing = [one.rung(k)[case("mixing")] for k in range(3)]
     beta, gamma, on, word = map(case, ("beta", "gamma", "on", "word"))
     assert mixing[0] == {beta: 0.7, on: True}

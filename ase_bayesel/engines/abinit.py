@@ -92,7 +92,7 @@ class AbinitEngine(PseudopotentialEngine):
             "ntypat": len(species),
             "znucl": [atomic_numbers[element] for element in species],
             "typat": [1 + species.index(element) for element in atoms.symbols],
-            "acell": "3*1 angstrom",
+            "acell": "1 1 1 angstrom",
             "rprim": atoms.cell.array,
             "xcart": f"{_text(atoms.positions)} angstrom",
             "pseudos": f'"{files}"',

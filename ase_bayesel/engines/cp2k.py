@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,15 +21,13 @@ INPUT = "cp2k.inp"
 # energy and forces are printed in one way until 2024 and in another since 2025
 ENERGY = re.compile(r"^ ENERGY\| Total FORCE_EVAL .*\[(?:a\.u\.|hartree)\]:?\s+(\S+)", re.M)
 FORCES = re.compile(r"^ (?:ATOMIC FORCES in|FORCES\| Atomic forces)", re.M)
-FORCE = re.compile(
-    r"^ (?:FORCES\|\s+\d+|\s+\d+\s+\d+\s+[A-Z][a-z]?)\s+(\S+)\s+(\S+)\s+(\S+)", re.M
-)
+FORCE = re.compile(r"^ (?:FORCES\|\s+\d+|\s+\d+\s+\d+\s+[A-Z][a-z]?)\s+(\S+)\s+(\S+)\s+(\S+)", re.M)
 STRESS = re.compile(
     r"^ STRESS\| Analytical stress tensor \[(GPa|bar)\]\n.*\n"
     + "".join(rf" STRESS\|\s+{axis}\s+(\S+)\s+(\S+)\s+(\S+)\n" for axis in "xyz"),
     re.M,
 )
-VERSION = re.compile(r"CP2K\| version string:\s+CP2K version (.*)")
+VERSION = re.compile(r"CP2K\| version string:\s+(.*)")
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class CP2KEngine(DFTEngine):
         "FORCE_EVAL.DFT.KPOINTS",
         "FORCE_EVAL.DFT.MGRID.CUTOFF",
     )
-    letter_case: ClassVar[Callable[[str], str]] = staticmethod(str.upper)
+    upper_case: ClassVar[bool] = True
     unconverged: ClassVar[str] = "SCF run NOT converged"
     completion: ClassVar[str] = "PROGRAM ENDED AT"
     complaint: ClassVar[re.Pattern[str]] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
@@ -198,11 +196,12 @@ class CP2KEngine(DFTEngine):
             rows = FORCE.findall(FORCES.split(text)[-1])[: len(atoms)]
             forces = numbers(rows, (len(atoms), 3), "the forces", output) * (Hartree / Bohr)
         if "stress" in properties and atoms.pbc.all():
-            unit, *rows = STRESS.findall(text)[-1]
+            rows = [row[1:] for row in STRESS.findall(text)[-1:]]
             tensor = numbers(rows, (3, 3), "the stress", output)
-            stress = -full_3x3_to_voigt_6_stress(tensor) * {"GPa": GPa, "bar": bar}[unit]
-        version = VERSION.search(text)
-        return Evaluation(float(energy) * Hartree, forces, stress, f"CP2K {version[1]}")
+            unit = {"GPa": GPa, "bar": bar}[STRESS.findall(text)[-1][0]]
+            stress = -full_3x3_to_voigt_6_stress(tensor) * unit
+        version = "".join(VERSION.findall(text)[:1])
+        return Evaluation(float(energy) * Hartree, forces, stress, version)
 
 
 def _boxed(molecule: Atoms, vacuum_A: float) -> Atoms:

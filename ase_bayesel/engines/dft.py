@@ -53,7 +53,7 @@ class DFTEngine(ProgramEngine):
 
     defaults: ClassVar[Mapping[str, Any]]
     reserved: ClassVar[Sequence[str]]
-    letter_case: ClassVar[Callable[[str], str]] = staticmethod(str.lower)
+    upper_case: ClassVar[bool] = False
     unconverged: ClassVar[str]
     completion: ClassVar[str]
     complaint: ClassVar[re.Pattern[str]]
@@ -72,8 +72,9 @@ class DFTEngine(ProgramEngine):
 
     def rung(self, k: int) -> dict[str, Any]:
         settings = dict(self.defaults)
+        letter_case = str.upper if self.upper_case else str.lower
         for changes in (self.parameters, *self.ladder[k - 1 : k]):
-            settings = merged(settings, _normal(changes, self.letter_case))
+            settings = merged(settings, _normal(changes, letter_case))
         return settings
 
     def identity(self, k: int = 0) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class DFTEngine(ProgramEngine):
             output = directory / self.output
             self.check_converged(output)
             said = " ".join(self.complaint.findall(output.read_text(errors="replace"))).split()
-            raise CommandError(f"{error}; it said: {' '.join(said)}" if said else str(error)) from error
+            raise CommandError(f"{' '.join(said)} ({error})") from error
 
     def check_converged(self, output: Path) -> None:
         """Raise NotConvergedError if the output says that the self-consistency cycle gave up."""
@@ -227,9 +228,7 @@ def _normal(value: Any, letter_case: Callable[[str], str]) -> Any:
     return value
 
 
-def numbers(
-    rows: Sequence[Any], shape: tuple[int, ...], quantity: str, output: Path
-) -> np.ndarray:
+def numbers(rows: Sequence[Any], shape: tuple[int, ...], quantity: str, output: Path) -> np.ndarray:
     """A table of an output file.
 
     Raises

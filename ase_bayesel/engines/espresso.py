@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from ase import Atoms
 from ase.io.espresso import write_espresso_in
 from ase.stress import full_3x3_to_voigt_6_stress
-from ase.units import Bohr, Ry
+from ase.units import create_units
 
 from .base import Evaluation, merged
 from .dft import PseudopotentialEngine, numbers
 
 INPUT = "espresso.pwi"
+UNITS = create_units("2006")  # as ASE's own reader, so that labels of both fit together
+RY, BOHR = UNITS["Ry"], UNITS["Bohr"]
 ENERGY = re.compile(r"^!!?\s+total energy\s+=\s*(\S+) Ry", re.MULTILINE)
 FORCE = re.compile(r"^\s+atom\s+\d+ type\s+\d+\s+force =\s*(\S+)\s+(\S+)\s+(\S+)", re.MULTILINE)
 STRESS = re.compile(r"total\s+stress .*\n" + 3 * r"\s*(\S+)\s+(\S+)\s+(\S+) .*\n")
-VERSION = re.compile(r"Program PWSCF v\.(\S+)")
+VERSION = re.compile(r"Program (PWSCF v\.\S+)")
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,10 @@ class EspressoEngine(PseudopotentialEngine):
         if "forces" in properties:
             # contributions to the forces may follow in the same format
             rows = FORCE.findall(text.partition("Forces acting on atoms")[2])[: len(atoms)]
-            forces = numbers(rows, (len(atoms), 3), "the forces", output) * (Ry / Bohr)
+            forces = numbers(rows, (len(atoms), 3), "the forces", output) * (RY / BOHR)
         if "stress" in properties:
             rows = STRESS.findall(text)[-1:]
-            tensor = numbers(rows, (3, 3), "the stress", output) * (Ry / Bohr**3)
+            tensor = numbers(rows, (3, 3), "the stress", output) * (RY / BOHR**3)
             stress = -full_3x3_to_voigt_6_stress(tensor)
-        version = VERSION.search(text)
-        return Evaluation(float(energy) * Ry, forces, stress, f"PWSCF {version[1]}")
+        version = "".join(VERSION.findall(text)[:1])
+        return Evaluation(float(energy) * RY, forces, stress, version)

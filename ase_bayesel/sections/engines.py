@@ -95,11 +95,6 @@ class CP2KConfig(DFTSection):
 
 
 EngineConfig = Annotated[
-    TBLiteConfig
-    | ImportedConfig
-    | SurrogateConfig
-    | EspressoConfig
-    | AbinitConfig
-    | CP2KConfig,
+    TBLiteConfig | ImportedConfig | SurrogateConfig | EspressoConfig | AbinitConfig | CP2KConfig,
     Field(discriminator="kind"),
 ]
