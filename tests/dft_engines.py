@@ -53,7 +53,7 @@ CP2K = CP2KEngine(
     potential_file=Path("/usr/share/cp2k/GTH_POTENTIALS"),
     xc="PADE",
     cutoff_Ry=80.0,
-    vacuum_A=4.0,
+    vacuum_A=3.0,
     **COMMON,
 )
 PERIODIC_CP2K = replace(

@@ -82,11 +82,11 @@ def test_input_of_a_molecule(engine, tmp_path):
     atoms = Atoms("SiHH", [[0, 0, 0], [1, 1, 0], [1, -1, 3.2]])
     root = written(replace(engine, magnetization={"Si": 2.0}), atoms, tmp_path)
     cell = section(root, "FORCE_EVAL/SUBSYS/CELL").keywords
-    assert cell == ["A 12.0 0.0 0.0", "B 0.0 12.0 0.0", "C 0.0 0.0 12.0", "PERIODIC NONE"]
+    assert cell == ["A 10.0 0.0 0.0", "B 0.0 10.0 0.0", "C 0.0 0.0 10.0", "PERIODIC NONE"]
     lines = section(root, "FORCE_EVAL/SUBSYS/COORD").keywords
     positions = np.array([line.split()[1:] for line in lines], float)
     np.testing.assert_allclose(positions - positions[0], atoms.positions, atol=1e-12)
-    np.testing.assert_allclose(positions.min(axis=0) + positions.max(axis=0), 12.0)
+    np.testing.assert_allclose(positions.min(axis=0) + positions.max(axis=0), 10.0)
     assert section(root, "FORCE_EVAL/DFT/POISSON").keywords == [
         "PERIODIC NONE",
         "PSOLVER WAVELET",
@@ -154,7 +154,7 @@ def test_identity_counts_files_by_content(engine, tmp_path):
     before = engine.identity()
     engine.basis_set_file.write_text(BASIS + "\n")
     assert engine.identity() != before
-    for changes in ({"xc": "PBE"}, {"cutoff_Ry": 81.0}, {"vacuum_A": 3.0}, {"basis_set": "x"}):
+    for changes in ({"xc": "PBE"}, {"cutoff_Ry": 81.0}, {"vacuum_A": 4.0}, {"basis_set": "x"}):
         assert replace(engine, **changes).identity() != engine.identity()
 
 

@@ -36,8 +36,9 @@ class CP2KEngine(DFTEngine):
 
     ``parameters`` are sections of its input in its own units, ``{"FORCE_EVAL": {"DFT":
     {"SCF": {"MAX_SCF": 60}}}}``, where ``_`` is the parameter of a section itself, a list is
-    what is there several times, and truth is ON or OFF. They go before what follows from the
+    what is there several times, and truth is ON or OFF. They win over what follows from the
     attributes. The defaults converge the SCF cycle to 1e-7; there is no smearing.
+    ``magnetization`` is in Bohr magnetons.
 
     Attributes
     ----------
@@ -196,9 +197,9 @@ class CP2KEngine(DFTEngine):
             rows = FORCE.findall(FORCES.split(text)[-1])[: len(atoms)]
             forces = numbers(rows, (len(atoms), 3), "the forces", output) * (Hartree / Bohr)
         if "stress" in properties and atoms.pbc.all():
-            rows = [row[1:] for row in STRESS.findall(text)[-1:]]
-            tensor = numbers(rows, (3, 3), "the stress", output)
-            unit = {"GPa": GPa, "bar": bar}[STRESS.findall(text)[-1][0]]
+            found = STRESS.findall(text)[-1:]
+            tensor = numbers([row[1:] for row in found], (3, 3), "the stress", output)
+            unit = {"GPa": GPa, "bar": bar}[found[0][0]]
             stress = -full_3x3_to_voigt_6_stress(tensor) * unit
         version = "".join(VERSION.findall(text)[:1])
         return Evaluation(float(energy) * Hartree, forces, stress, version)
@@ -247,4 +248,4 @@ def _rendered(sections: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _word(value: Any) -> str:
-    return {True: "ON", False: "OFF"}[value] if isinstance(value, bool) else str(value)
+    return ("OFF", "ON")[value] if isinstance(value, bool) else str(value)

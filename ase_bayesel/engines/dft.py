@@ -135,8 +135,10 @@ class DFTEngine(ProgramEngine):
         except CommandError as error:
             output = directory / self.output
             self.check_converged(output)
-            said = " ".join(self.complaint.findall(output.read_text(errors="replace"))).split()
-            raise CommandError(f"{' '.join(said)} ({error})") from error
+            said = " ".join(self.complaint.findall(output.read_text(errors="replace")))
+            if not said:
+                raise
+            raise CommandError(f"{' '.join(said.split())} ({error})") from error
 
     def check_converged(self, output: Path) -> None:
         """Raise NotConvergedError if the output says that the self-consistency cycle gave up."""
@@ -218,14 +220,14 @@ def _holds(settings: Mapping[str, Any], names: Sequence[str]) -> bool:
 
 
 def _normal(value: Any, letter_case: Callable[[str], str]) -> Any:
-    """Settings with their names in one case and text that is a number as a number."""
+    """Settings with their names in one case and one form of each number (1e2, 100.0, 100)."""
     if isinstance(value, Mapping):
         return {letter_case(str(name)): _normal(one, letter_case) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_normal(one, letter_case) for one in value]
     if isinstance(value, str) and EXPONENT.fullmatch(value):
-        return float(re.sub("[dD]", "e", value))
-    return value
+        value = float(re.sub("[dD]", "e", value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def numbers(rows: Sequence[Any], shape: tuple[int, ...], quantity: str, output: Path) -> np.ndarray:
