@@ -1,6 +1,5 @@
 """The DFT engines on small silicon cells and molecules, as cheap as they run."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +15,6 @@ from ase_bayesel.engines.base import merged
 PROPERTIES = ("energy", "forces", "stress")
 COMMON = {"environment": {"OMP_NUM_THREADS": "1"}, "time_limit_s": 300.0}
 STRAIN = np.array([[0.5, 0.6, 0.2], [0.6, -0.7, 0.4], [0.2, 0.4, 0.3]])
-
-needs_espresso = pytest.mark.skipif(not shutil.which("pw.x"), reason="needs pw.x")
-needs_abinit = pytest.mark.skipif(not shutil.which("abinit"), reason="needs abinit")
-needs_cp2k = pytest.mark.skipif(not shutil.which("cp2k.psmp"), reason="needs cp2k.psmp")
 
 # both plane-wave programs get a kinetic energy that makes E smooth in the strain (qcutz, ecutsm),
 # so that finite differences of E are the stress also with few plane waves
@@ -62,6 +57,15 @@ PERIODIC_CP2K = replace(
     kpts=(2, 2, 2),
     cutoff_Ry=50.0,
 )
+
+
+def needs(engine):
+    """Skip where the program or its files are not installed."""
+    missing = "; ".join(engine.missing(["H", "Si"]))
+    return pytest.mark.skipif(bool(missing), reason=missing)
+
+
+needs_espresso, needs_abinit, needs_cp2k = needs(ESPRESSO), needs(ABINIT), needs(CP2K)
 
 
 def silicon_pair():

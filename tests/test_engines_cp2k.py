@@ -23,6 +23,7 @@ from systems import campaign_settings
 from ase_bayesel.build import build_engine
 from ase_bayesel.config import validate_config
 from ase_bayesel.engines import CP2KEngine
+from ase_bayesel.engines.base import merged
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
 
 BASIS = """# a comment
@@ -216,7 +217,16 @@ def test_both_layouts(engine, tmp_path, printed):
 @pytest.mark.slow
 def test_a_crystal_with_smearing(tmp_path):
     atoms = silicon_pair()
-    found = evaluated(PERIODIC_CP2K, atoms, tmp_path)
+    talking = {"GLOBAL": {"PRINT_LEVEL": "MEDIUM"}}
+    found = evaluated(
+        replace(PERIODIC_CP2K, parameters=merged(PERIODIC_CP2K.parameters, talking)),
+        atoms,
+        tmp_path,
+    )
+    text = (tmp_path / "run0" / "cp2k.out").read_text()
+    rows = re.findall(r"BRILLOUIN\|\s+\d+\s+0\.125\d+\s+(\S+)\s+(\S+)\s+(\S+)\n", text)
+    grid = np.array(list(np.ndindex(2, 2, 2))) / 2
+    np.testing.assert_allclose(np.array(rows, float), grid, atol=1e-5)
     check_forces(PERIODIC_CP2K, atoms, found, tmp_path, 1e-3)
     check_stress(PERIODIC_CP2K, atoms, found, tmp_path, 0.01)
 
