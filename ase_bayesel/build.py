@@ -14,7 +14,15 @@ from threadpoolctl import threadpool_limits
 from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
-from .engines import Engine, ImportedEngine, SurrogateEngine, TBLiteEngine
+from .engines import (
+    AbinitEngine,
+    CP2KEngine,
+    Engine,
+    EspressoEngine,
+    ImportedEngine,
+    SurrogateEngine,
+    TBLiteEngine,
+)
 from .engines.calculators import imported
 from .errors import ConfigError
 from .fitting import Weights
@@ -66,7 +74,17 @@ from .triggers import (
     Trigger,
 )
 
-ENGINES = {engine.kind: engine for engine in (TBLiteEngine, ImportedEngine, SurrogateEngine)}
+ENGINES: dict[str, type[Engine]] = {
+    engine.kind: engine
+    for engine in (
+        TBLiteEngine,
+        ImportedEngine,
+        SurrogateEngine,
+        EspressoEngine,
+        AbinitEngine,
+        CP2KEngine,
+    )
+}
 
 
 @contextmanager

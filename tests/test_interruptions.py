@@ -51,6 +51,7 @@ def test_a_signal_saves_the_step_and_says_run_again(tmp_path, number):
     assert not (store.directory / "lock").exists()
 
 
+@pytest.mark.slow
 def test_signals_in_the_middle_change_nothing(tmp_path):
     undisturbed, config = (counted(tmp_path / name) for name in ("undisturbed", "stopped"))
     finish(start(undisturbed))
@@ -119,6 +120,7 @@ def small_disk(path, kilobytes):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path):
     """A disk that is too small, and is made larger bit by bit until the campaign fits."""
     undisturbed = counted(tmp_path / "undisturbed")
@@ -127,7 +129,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path):
     directory = tmp_path / "disk"
     refused = 0
     with small_disk(directory, 140):
-        for kilobytes in range(140, 2000, 60):
+        for kilobytes in range(140, 2000, 120):
             resize = ["mount", "-o", f"remount,size={kilobytes}k", str(directory)]
             subprocess.run(resize, check=True)
             result = bayesel("run", config, "--dir", directory)

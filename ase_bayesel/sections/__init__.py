@@ -3,7 +3,15 @@
 from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
 from .bias import BiasConfig
 from .data import DataConfig, LabelsConfig, StopConfig
-from .engines import EngineConfig, ImportedConfig, SurrogateConfig, TBLiteConfig
+from .engines import (
+    AbinitConfig,
+    CP2KConfig,
+    EngineConfig,
+    EspressoConfig,
+    ImportedConfig,
+    SurrogateConfig,
+    TBLiteConfig,
+)
 from .ensembles import (
     BussiConfig,
     EnsembleConfig,
@@ -59,9 +67,11 @@ __all__ = [
     "FACTORY",
     "MODEL_NAME",
     "ACEConfig",
+    "AbinitConfig",
     "BatchConfig",
     "BiasConfig",
     "BussiConfig",
+    "CP2KConfig",
     "CalibrationConfig",
     "CellMoveConfig",
     "ChainConfig",
@@ -73,6 +83,7 @@ __all__ = [
     "DynamicsConfig",
     "EngineConfig",
     "EnsembleConfig",
+    "EspressoConfig",
     "ExploreConfig",
     "GuardsConfig",
     "ImportedConfig",

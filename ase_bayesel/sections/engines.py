@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .base import FACTORY, InputPath, Section
 
@@ -49,6 +49,52 @@ class SurrogateConfig(EngineSection):
     model: InputPath
 
 
+class DFTSection(ProgramSection):
+    """What the DFT programs share; see `engines.dft.DFTEngine`.
+
+    One of ``kpts`` and ``kspacing`` (1/A) is given.
+    """
+
+    kpts: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    kspacing: PositiveFloat | None = None
+    magnetization: dict[str, float] = {}
+
+
+class PseudopotentialSection(DFTSection):
+    """What the plane-wave programs share; see `engines.dft.PseudopotentialEngine`."""
+
+    pseudo_dir: InputPath
+    pseudopotentials: dict[str, str] = Field(min_length=1)
+
+
+class EspressoConfig(PseudopotentialSection):
+    """Quantum ESPRESSO; see `EspressoEngine`. ``parameters`` are namelists."""
+
+    kind: Literal["espresso"]
+    parameters: dict[str, dict[str, Any]]  # type: ignore[assignment]
+    ladder: list[dict[str, dict[str, Any]]] = []  # type: ignore[assignment]
+
+
+class AbinitConfig(PseudopotentialSection):
+    """ABINIT; see `AbinitEngine`. ``parameters`` are its input variables."""
+
+    kind: Literal["abinit"]
+
+
+class CP2KConfig(DFTSection):
+    """CP2K; see `CP2KEngine`. ``parameters`` are sections of its input."""
+
+    kind: Literal["cp2k"]
+    basis_set: str | dict[str, str] = "DZVP-MOLOPT-SR-GTH"
+    basis_set_file: InputPath
+    potential: str | dict[str, str] = "GTH-PBE"
+    potential_file: InputPath
+    xc: str = "PBE"
+    cutoff_Ry: PositiveFloat = 400.0
+    vacuum_A: PositiveFloat = 5.0
+
+
 EngineConfig = Annotated[
-    TBLiteConfig | ImportedConfig | SurrogateConfig, Field(discriminator="kind")
+    TBLiteConfig | ImportedConfig | SurrogateConfig | EspressoConfig | AbinitConfig | CP2KConfig,
+    Field(discriminator="kind"),
 ]
