@@ -16,10 +16,11 @@ from ase import Atoms
 
 from .descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from .structures import PROPERTIES, PropertyKeys, Targets, composition_energy, targets
-from .triangular import append_rows
+from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
 BATCH_ROWS = 512
+CHUNK_ATOMS = 2000
 
 OnProgress = Callable[[int, int], None]
 """Called with (structures done, structures in all)."""
@@ -116,6 +117,14 @@ class RowFactor:
         if sum(len(block) for block in self._waiting) >= BATCH_ROWS:
             self._flush()
 
+    def absorb(self, other: RowFactor) -> None:
+        """Append all rows of another."""
+        self.n_rows += other.n_rows
+        self._waiting += other._waiting
+        if other._triangle is not None:
+            self._flush()
+            self._triangle = merge(self.triangle, other._triangle)
+
     @property
     def triangle(self) -> np.ndarray:
         self._flush()
@@ -142,6 +151,15 @@ class DesignFactors:
     labelled: Mapping[str, RowFactor]
     unlabelled: Mapping[str, RowFactor]
 
+    def absorb(self, other: DesignFactors) -> None:
+        """Append the rows of further structures."""
+        for ours, theirs in (
+            (self.labelled, other.labelled),
+            (self.unlabelled, other.unlabelled),
+        ):
+            for prop, factor in theirs.items():
+                ours[prop].absorb(factor)
+
 
 def iterate_features(frames: Sequence[Atoms], descriptor: Descriptor) -> Iterator[Features]:
     """Features with derivatives of each structure in turn, computed in batches."""
@@ -150,31 +168,50 @@ def iterate_features(frames: Sequence[Atoms], descriptor: Descriptor) -> Iterato
 
 
 def training_features(
-    frames: Sequence[Atoms], descriptor: Descriptor, force_projections: int | None = None
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    force_projections: int | None = None,
+    first: int = 0,
 ) -> Iterator[Features | Sketch]:
     """What a fit sees of each structure in turn: features, or sketches (`iterate_sketches`)."""
     if force_projections is None:
         return iterate_features(frames, descriptor)
-    return iterate_sketches(frames, descriptor, force_projections)
+    return iterate_sketches(frames, descriptor, force_projections, first)
 
 
 def iterate_sketches(
-    frames: Sequence[Atoms], descriptor: Descriptor, n_projections: int
+    frames: Sequence[Atoms], descriptor: Descriptor, n_projections: int, first: int = 0
 ) -> Iterator[Features | Sketch]:
     """Sketches of each structure in turn; features where those are no dearer.
 
-    The random numbers are the same in every call.
+    The random numbers are the same in every call, and in a call for one of the `chunks` that
+    begins with structure ``first``.
     """
     if not isinstance(descriptor, SketchingDescriptor) or descriptor.n_features <= n_projections:
         yield from iterate_features(frames, descriptor)
         return
-    rng = np.random.default_rng(0)
     for batch in _batches(frames):
+        rng = np.random.default_rng((0, first))
+        first += len(batch)
         small = [atoms for atoms in batch if 3 * len(atoms) <= n_projections]
         large = [atoms for atoms in batch if 3 * len(atoms) > n_projections]
         exact: Iterator[Features | Sketch] = iter(descriptor.compute(small, derivatives=True))
         sketched: Iterator[Features | Sketch] = iter(descriptor.sketch(large, n_projections, rng))
         yield from (next(exact if 3 * len(a) <= n_projections else sketched) for a in batch)
+
+
+def chunks(frames: Sequence[Atoms]) -> list[slice]:
+    """Parts of the structures in their order, each of some `CHUNK_ATOMS` atoms.
+
+    What `training_features` gives for one of them does not depend on the others.
+    """
+    parts, start, stop, n_atoms = [], 0, 0, 0
+    for batch in _batches(frames):
+        stop, n_atoms = stop + len(batch), n_atoms + sum(map(len, batch))
+        if n_atoms >= CHUNK_ATOMS or stop == len(frames):
+            parts.append(slice(start, stop))
+            start, n_atoms = stop, 0
+    return parts
 
 
 def _batches(frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
@@ -193,20 +230,22 @@ def assembling(
     e0s: Mapping[str, float],
     column_scale: np.ndarray,
     force_projections: int | None = None,
+    first: int = 0,
 ) -> Generator[int, None, DesignFactors]:
     """Stream all structures into triangular factors, a few megabytes whatever their number.
 
     A structure with some labels contributes the rows that are labelled; one
     without any contributes the rows of every property in ``keys`` to the
     unlabelled factors. With ``force_projections`` the force rows are sketched (see
-    `iterate_sketches`). Yields how many structures are done.
+    `iterate_sketches`). ``first`` is the number of the first structure, where they are one of
+    the `chunks` of a training set. Yields how many structures are done.
     """
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
     unlabelled = {prop: RowFactor(column_scale) for prop in properties}
-    stream = training_features(frames, descriptor, force_projections)
+    stream = training_features(frames, descriptor, force_projections, first)
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
-        labels = targets(atoms, keys, f"training frame {number}")
+        labels = targets(atoms, keys, f"training frame {first + number}")
         baseline = composition_energy(atoms, e0s)
         for prop in contributed_properties(atoms, labels, properties):
             weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms))

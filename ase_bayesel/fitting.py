@@ -99,12 +99,25 @@ def fitting(
     force_projections: int | None = None,
 ) -> Generator[int, None, Surrogate]:
     """`fit_surrogate` step by step: yields how many structures are done."""
-    for number, atoms in enumerate(frames):
-        check_structure(atoms, f"training frame {number}")
-    energies = reference_energies(frames, e0s, keys.energy)
+    energies = baseline_energies(frames, keys, e0s)
     scale = descriptor.prior_std()
     factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
     return surrogate_from_factors(factors, descriptor, keys, energies, weights)
+
+
+def baseline_energies(
+    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str
+) -> dict[str, float]:
+    """What a fit takes off the energies, by element, eV; all structures are checked first.
+
+    Raises
+    ------
+    StructureError
+        For a structure that cannot be used, naming its number.
+    """
+    for number, atoms in enumerate(frames):
+        check_structure(atoms, f"training frame {number}")
+    return reference_energies(frames, e0s, keys.energy)
 
 
 def surrogate_from_factors(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,18 @@ from .build import (
     build_descriptor,
     build_potential,
     build_refitter,
+    build_resource,
     build_weights,
+    cpu_threads,
     initial_potential,
 )
 from .config import CampaignConfig
+from .descriptors import Descriptor
+from .design import DesignFactors, assembling, chunks, finished
 from .errors import RefitError
-from .fitting import fitting
-from .refit import RefitTask
+from .fitting import baseline_energies, surrogate_from_factors
+from .refit import RefitTask, refit_elsewhere
+from .resources import Here, open_executor
 from .store import Store
 from .structures import PropertyKeys, reference_energies
 from .surrogate import Surrogate
@@ -78,17 +84,69 @@ def make_model(
         yield from _train(config, store, number, frames, n_new, keys, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
-    steps = fitting(
-        frames,
-        descriptor,
-        keys,
-        config.data.e0s,
-        build_weights(config),
-        getattr(config.descriptor, "force_projections", None),
-    )
-    surrogate = yield from _counted(steps, number, len(frames))
+    e0s = baseline_energies(frames, keys, config.data.e0s)
+    steps = _assembling(config, store, number, frames, descriptor, keys, e0s)
+    factors = yield from _counted(steps, number, len(frames))
+    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, build_weights(config))
     store.save_model(number, surrogate)
     return surrogate
+
+
+def _assembling(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+) -> Generator[int, None, DesignFactors]:
+    """The rows of all structures, here or in tasks of `chunks` that are combined in order.
+
+    Both give the same least-squares problem; its triangular factors differ by rounding.
+    """
+    projections = getattr(config.descriptor, "force_projections", None)
+    resource = build_resource(config.workers.features, config.threads, store.directory)
+    if isinstance(resource, Here):
+        scale = descriptor.prior_std()
+        return (yield from assembling(frames, descriptor, keys, e0s, scale, projections))
+    potential = store.potential_path(number)
+    make = partial(build_descriptor, config, None if potential is None else potential.resolve())
+    whole: DesignFactors | None = None
+    with open_executor(resource) as executor:
+        parts = chunks(frames)
+        futures = [
+            executor.submit(
+                assemble_chunk,
+                *(make, config.threads, frames[part], keys, e0s, projections, part.start),
+            )
+            for part in parts
+        ]
+        for part, future in zip(parts, futures, strict=True):
+            found = future.result()
+            if whole is None:
+                whole = found
+            else:
+                whole.absorb(found)
+            yield part.stop
+    assert whole is not None
+    return whole
+
+
+def assemble_chunk(
+    make_descriptor: Callable[[], Descriptor],
+    threads: int,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    force_projections: int | None,
+    first: int,
+) -> DesignFactors:
+    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    with cpu_threads(threads):
+        descriptor = make_descriptor()
+        scale = descriptor.prior_std()
+        return finished(assembling(frames, descriptor, keys, e0s, scale, force_projections, first))
 
 
 def _take_given_potential(config: CampaignConfig, store: Store) -> None:
@@ -105,7 +163,11 @@ def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
     task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
-    steps = refitter.refit(task)
+    resource = build_resource(config.workers.refit, config.threads, store.directory)
+    if isinstance(resource, Here):
+        steps = refitter.refit(task)
+    else:
+        steps = refit_elsewhere(resource, refitter, task)
     while True:
         try:
             step = next(steps)
@@ -127,8 +189,8 @@ def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> 
 
 
 def _counted(
-    steps: Generator[int, None, Surrogate], number: int, total: int
-) -> Generator[Progress, None, Surrogate]:
+    steps: Generator[int, None, DesignFactors], number: int, total: int
+) -> Generator[Progress, None, DesignFactors]:
     while True:
         try:
             done = next(steps)

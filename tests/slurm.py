@@ -4,13 +4,14 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from ase_bayesel.processes import SUPERVISOR
 
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATIENCE_S = 60.0
@@ -131,20 +132,22 @@ def _free_ports(n: int) -> list[int]:
 
 @contextmanager
 def _daemon(command, folder, environment):
-    """A daemon in the foreground that ends with this block, with what it has started."""
+    """A daemon in the foreground that ends with this block or this process, and its children."""
+    program = shutil.which(command[0], path=_path())
     with open(folder / f"{command[0]}.out", "ab") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
+            [*SUPERVISOR, program, *command[1:]],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
         )
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.stdin.close()
+        process.wait()
 
 
 def _idle() -> bool:

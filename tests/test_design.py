@@ -1,13 +1,17 @@
+import pickle
+
 import numpy as np
 import pytest
 from ase import Atoms
 from systems import assert_close, copper, copper_training, emt_labelled
 
+from ase_bayesel import design
 from ase_bayesel.descriptors.base import Features
 from ase_bayesel.design import (
     Noise,
     RowFactor,
     assembling,
+    chunks,
     finished,
     iterate_features,
     property_rows,
@@ -15,6 +19,7 @@ from ase_bayesel.design import (
     usable_properties,
     weighted_rows,
 )
+from ase_bayesel.errors import StructureError
 from ase_bayesel.structures import PropertyKeys, Targets, composition_energy, targets
 from ase_bayesel.triangular import append_rows
 
@@ -110,6 +115,38 @@ def test_assembled_factor_against_the_dense_matrix(cu_ace):
         dense = np.column_stack([np.concatenate(rows), np.concatenate(values)])
         triangle = factors.labelled[prop].triangle
         assert_close(triangle.T @ triangle, dense.T @ dense, 1e-12)
+
+
+def test_chunks_together_give_the_whole(cu_ace, monkeypatch):
+    """The rows of the parts in their order, whatever is labelled in them."""
+    monkeypatch.setattr(design, "BATCH_ATOMS", 5)
+    monkeypatch.setattr(design, "CHUNK_ATOMS", 13)
+    monkeypatch.setattr(design, "BATCH_ROWS", 20)
+    frames = [*copper_training(), copper(3), Atoms("Cu")]
+    parts = chunks(frames)
+    assert [(part.start, part.stop) for part in parts] == [(0, 4), (4, 8), (8, 12)]
+    scale = cu_ace.prior_std()
+    whole = finished(assembling(frames, cu_ace, KEYS, E0S, scale))
+    first, *others = (
+        finished(assembling(frames[part], cu_ace, KEYS, E0S, scale, first=part.start))
+        for part in parts
+    )
+    for other in others:
+        first.absorb(pickle.loads(pickle.dumps(other)))
+    for kind in ("labelled", "unlabelled"):
+        for prop, factor in getattr(whole, kind).items():
+            ours = getattr(first, kind)[prop]
+            assert ours.n_rows == factor.n_rows
+            assert_close(
+                ours.triangle.T @ ours.triangle, factor.triangle.T @ factor.triangle, 1e-12
+            )
+
+
+def test_errors_in_a_chunk_name_the_frame(cu_ace):
+    wrong = emt_labelled(copper(0))
+    wrong.info["energy"] = "low"
+    with pytest.raises(StructureError, match="training frame 7"):
+        finished(assembling([copper(1), wrong], cu_ace, KEYS, E0S, cu_ace.prior_std(), first=6))
 
 
 def test_frames_with_no_or_some_labels(cu_ace):

@@ -18,6 +18,7 @@ from ase_bayesel.resources import (
     Here,
     LocalCluster,
     ProcessPool,
+    RunningCluster,
     open_executor,
 )
 
@@ -88,6 +89,21 @@ def test_a_task_that_kills_three_workers_is_given_up(resource, tmp_path):
         assert executor.submit(abs, -2).result(60) == 2
 
 
+@pytest.mark.parametrize("resource", ELSEWHERE)
+def test_what_is_done_is_not_done_again(resource, tmp_path):
+    """Workers that are lost after a task cost nothing, though its future is kept."""
+    with open_executor(resource) as executor:
+        futures = [executor.submit(tasks.logged, k, 0.1, tmp_path) for k in range(4)]
+        assert wait(futures, 60).not_done == set()
+        naps = [executor.submit(tasks.nap, 0.2) for _ in range(4)]
+        for pid in {nap.result(60) for nap in naps}:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1.0)
+        assert executor.submit(abs, -2).result(60) == 2
+        time.sleep(1.0)
+    assert {(tmp_path / str(k)).read_text() for k in range(4)} == {"started\ndone\n"}
+
+
 def test_a_lost_worker_costs_its_own_task_only(tmp_path):
     """What runs beside it goes on, once."""
     with open_executor(ProcessPool(2)) as executor:
@@ -129,6 +145,35 @@ def test_a_killed_worker_takes_its_programs_along(resource, tmp_path):
         for pid in {worker, *others}:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(map(alive, programs)))
+
+
+CLUSTER = """
+import time
+from ase_bayesel.resources import LocalCluster, open_client
+
+if __name__ == "__main__":
+    with open_client(LocalCluster(1)) as client:
+        print(client.scheduler.address, flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_running_cluster_and_its_end(tmp_path):
+    (tmp_path / "cluster.py").write_text(CLUSTER)
+    command = [sys.executable, str(tmp_path / "cluster.py")]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as cluster:
+        resource = RunningCluster(cluster.stdout.readline().strip())
+        with open_executor(resource) as executor:
+            worker = executor.submit(tasks.process).result(60)
+            unfinished = executor.submit(tasks.nap, 600.0)
+        assert unfinished.cancelled()
+        assert alive(worker)
+        with open_executor(resource) as executor:
+            unfinished = executor.submit(tasks.nap, 600.0)
+            cluster.kill()
+            with pytest.raises(WorkerError, match="lost the connection"):
+                unfinished.result(60)
 
 
 ORPHANS = """

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from systems import copper, copper_training
 
-from ase_bayesel import MACEDescriptor, fit_surrogate
+from ase_bayesel import MACEDescriptor, design, fit_surrogate
 from ase_bayesel.descriptors.base import Features, Sketch
-from ase_bayesel.design import assembling, finished, iterate_sketches
+from ase_bayesel.design import assembling, chunks, finished, iterate_sketches
 from ase_bayesel.structures import PropertyKeys
 
 pytest.importorskip("mace")
@@ -61,6 +61,19 @@ def test_exact_where_that_is_no_dearer(descriptor):
     assert [isinstance(one, Sketch) for one in found] == [size > 11 for size in sizes]
     with pytest.raises(ValueError, match="n_projections"):
         descriptor.sketch(frames, 0, np.random.default_rng(0))
+
+
+def test_the_same_sketches_in_chunks(descriptor, monkeypatch):
+    monkeypatch.setattr(design, "BATCH_ATOMS", 9)
+    monkeypatch.setattr(design, "CHUNK_ATOMS", 20)
+    frames = [copper(k, repeat=(1 + k % 2, 1, 1)) for k in range(9)]
+    whole = list(iterate_sketches(frames, descriptor, 4))
+    parts = chunks(frames)
+    assert len(parts) > 2
+    split = [s for p in parts for s in iterate_sketches(frames[p], descriptor, 4, p.start)]
+    for ours, theirs in zip(split, whole, strict=True):
+        np.testing.assert_array_equal(ours.force_rows, theirs.force_rows)
+    assert not np.array_equal(whole[0].moves, whole[4].moves)
 
 
 def test_fit_from_projections_is_close_to_the_exact_one(descriptor):

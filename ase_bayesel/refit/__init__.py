@@ -2,6 +2,14 @@
 
 from .base import RefitProgress, RefitTask, Refitter
 from .command import CommandRefitter
+from .elsewhere import refit_elsewhere
 from .mace import MACERefitter
 
-__all__ = ["CommandRefitter", "MACERefitter", "RefitProgress", "RefitTask", "Refitter"]
+__all__ = [
+    "CommandRefitter",
+    "MACERefitter",
+    "RefitProgress",
+    "RefitTask",
+    "Refitter",
+    "refit_elsewhere",
+]

@@ -54,7 +54,7 @@ def new_job(resource: BatchJobs, scheduler: str, name: str, worker: str) -> Job:
     arguments += ["--lifetime-stagger", f"{0.5 * leave_s:.0f}s"]
     options: dict[str, Any] = {
         "cores": resource.cores,
-        "memory": f"{resource.memory_GB} GB",
+        "memory": f"{resource.memory_GB} GiB",
         "processes": resource.processes,
         "interface": resource.interface,
         "python": shlex.quote(resource.python),

@@ -97,13 +97,18 @@ def _cancel(task: distributed.Future, future: Future[Any]) -> None:
 
 
 def _settle(future: Future[Any], task: distributed.Future) -> None:
-    """Hand on the outcome of a Dask task."""
+    """Hand on the outcome of a Dask task, which is then forgotten.
+
+    A result that somebody still wants is computed again when its worker goes.
+    """
     if not future.set_running_or_notify_cancel():
         return
     try:
         future.set_result(task.result())
     except Exception as error:
         future.set_exception(worker_error(error))
+    finally:
+        task.release()
 
 
 @contextmanager

@@ -1,0 +1,140 @@
+"""Refits and features as tasks on other resources."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+from systems import copper_training, write_campaign
+from test_campaign import ended
+from test_campaign_potential import TRAIN
+from test_refit import E0S, KEYS, finished
+from test_resources import children, wait_for
+
+from ase_bayesel import design
+from ase_bayesel.errors import RefitError
+from ase_bayesel.refit import CommandRefitter, RefitTask, elsewhere, refit_elsewhere
+from ase_bayesel.resources import ProcessPool
+from ase_bayesel.store import Store
+
+SLOW = """
+import sys, time
+from pathlib import Path
+folder, output = map(Path, sys.argv[1:])
+for k in range(4):
+    done = folder / ("step" + str(k))
+    print(k, done.exists(), flush=True)
+    if not done.exists():
+        time.sleep(0.4)
+    done.touch()
+output.write_text("new")
+"""
+
+
+@pytest.fixture
+def task(tmp_path):
+    (tmp_path / "last.txt").write_text("old")
+    directory = tmp_path / "refit"
+    return RefitTask(copper_training(), 2, KEYS, E0S, tmp_path / "last.txt", directory, seed=5)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(elsewhere, "POLL_S", 0.05)
+
+
+def command(code):
+    return CommandRefitter([sys.executable, "-c", code, "{directory}", "{output}"])
+
+
+def kill_worker():
+    """SIGKILL for the one worker of this process's pool."""
+    (worker,) = (pid for pid in children(os.getpid()) if parent(pid) == os.getpid())
+    os.kill(worker, signal.SIGKILL)
+
+
+def parent(pid):
+    with open(f"/proc/{pid}/stat") as handle:
+        return int(handle.read().rpartition(")")[2].split()[1])
+
+
+def test_a_refit_elsewhere(task, quick):
+    progress, model = finished(refit_elsewhere(ProcessPool(1), command(SLOW), task))
+    assert model.read_text() == "new"
+    assert len(progress) >= 1
+    assert progress[-1].detail.endswith("False")
+
+
+def test_a_lost_worker_and_the_refit_goes_on(task, quick):
+    steps = refit_elsewhere(ProcessPool(1), command(SLOW), task)
+    next(steps)
+    wait_for(lambda: (task.directory / "step1").exists())
+    kill_worker()
+    _, model = finished(steps)
+    assert model.read_text() == "new"
+    log = (task.directory / "refit.log").read_text().splitlines()
+    assert log[-4:-2] == ["0 True", "1 True"]
+
+
+def test_a_refit_that_kills_its_workers_is_an_error(task, quick):
+    with pytest.raises(RefitError, match=r"workers were lost.*last good model is .*last\.txt"):
+        finished(refit_elsewhere(ProcessPool(1), Deadly(), task))
+
+
+class Deadly:
+    """A refitter that takes its worker down."""
+
+    def refit(self, task):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+
+def test_an_error_comes_home(task, quick):
+    with pytest.raises(RefitError, match="left no"):
+        finished(refit_elsewhere(ProcessPool(1), command("print(1)"), task))
+
+
+def test_left_early_nothing_goes_on(task, quick):
+    steps = refit_elsewhere(ProcessPool(1), command(SLOW), task)
+    next(steps)
+    steps.close()
+    time.sleep(0.5)
+    left = sorted(path.name for path in task.directory.glob("step*"))
+    time.sleep(1.0)
+    assert sorted(path.name for path in task.directory.glob("step*")) == left
+
+
+def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
+    """The same picks and, within rounding, the same models as in one process."""
+    monkeypatch.setattr(design, "BATCH_ATOMS", 5)
+    monkeypatch.setattr(design, "CHUNK_ATOMS", 10)
+    stores = []
+    for name in ("here", "processes"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "scale.txt").write_text("0.9")
+        potential = {
+            "kind": "import",
+            "factory": "test_campaign_potential:ScaledEMT",
+            "model": "scale.txt",
+        }
+        train = [sys.executable, "-c", TRAIN, "{train}", "{model}", "{output}"]
+        resource = {"kind": name} | ({} if name == "here" else {"n_workers": 2})
+        changes = {
+            "stop.max_rounds": 1,
+            "potential": potential,
+            "refit": {"kind": "command", "command": train},
+            "workers": {"refit": resource, "features": resource},
+        }
+        store, _ = ended(write_campaign(folder, changes))
+        stores.append(store)
+    here, processes = stores
+    assert isinstance(here, Store)
+    assert here.potential_path(1).read_text() == processes.potential_path(1).read_text()
+    for number in (0, 1):
+        ours, theirs = (np.load(store.model_path(number)) for store in (here, processes))
+        for key in ours.files:
+            if ours[key].dtype.kind == "f":
+                np.testing.assert_allclose(theirs[key], ours[key], rtol=1e-6, atol=1e-9)
