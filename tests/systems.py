@@ -303,7 +303,7 @@ def start(config, out=subprocess.DEVNULL):
     """``bayesel run`` in a process of its own."""
     return subprocess.Popen(
         [BAYESEL, "run", str(config)],
-        env=ENVIRONMENT,
+        env=os.environ | ENVIRONMENT,
         stdout=out,
         stderr=subprocess.PIPE,
         text=True,
