@@ -11,6 +11,13 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 
+from ..errors import (
+    CommandError,
+    EngineError,
+    MissingProgramError,
+    NotConvergedError,
+    TimeLimitError,
+)
 from ..processes import run_program
 from .base import Engine, Evaluation
 
@@ -33,6 +40,13 @@ class ProgramEngine(Engine):
 
     default_command: ClassVar[tuple[str, ...]]
     output: ClassVar[str]
+    """Where the program's standard output goes."""
+    log: ClassVar[str]
+    """The file that tells how the calculation ended."""
+    finished: ClassVar[str]
+    """What the log says only at a regular end."""
+    unconverged: ClassVar[tuple[str, ...]] = ()
+    """What the log says where the self-consistency cycle did not converge."""
 
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -58,17 +72,53 @@ class ProgramEngine(Engine):
             If it did not converge.
         """
 
+    def program(self) -> str | None:
+        """Path of the program, or of its launcher; None where there is none."""
+        name = (self.command or self.default_command)[0]
+        return shutil.which(name, path=self.environment.get("PATH"))
+
     def missing(self, elements: Sequence[str]) -> list[str]:
-        program = (self.command or self.default_command)[0]
-        path = self.environment.get("PATH")
-        if shutil.which(program, path=path) is not None:
-            return []
-        return [f"{program}: no such program (labelling.command)"]
+        if self.program() is not None:
+            return self.faults()
+        name = (self.command or self.default_command)[0]
+        return [f"{name}: no such program (labelling.command)", *self.faults()]
 
     def evaluate(
         self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
     ) -> Evaluation:
-        arguments = self.write(atoms.copy(), directory, self.rung(rung), properties)
+        wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
+        arguments = self.write(atoms.copy(), directory, self.rung(rung), wanted)
         command = [*(self.command or self.default_command), *arguments]
-        run_program(command, directory, self.output, self.time_limit_s, self.environment)
-        return self.read(atoms, directory, properties)
+        try:
+            run_program(command, directory, self.output, self.time_limit_s, self.environment)
+        except (MissingProgramError, TimeLimitError):
+            raise
+        except CommandError:
+            self._check_convergence(directory)
+            raise
+        self._check_convergence(directory)
+        if self.finished not in self._log_text(directory):
+            raise EngineError(f"{self.kind}: ended early, {self.log} has no {self.finished!r}")
+        return self.read(atoms, directory, wanted)
+
+    def _check_convergence(self, directory: Path) -> None:
+        text = self._log_text(directory)
+        for phrase in self.unconverged:
+            if phrase in text:
+                raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
+
+    def _log_text(self, directory: Path) -> str:
+        path = directory / self.log
+        return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def require_cell(atoms: Atoms) -> None:
+    """Refuse a structure without three cell vectors, for programs that need them.
+
+    Raises
+    ------
+    EngineError
+        If one of them is missing.
+    """
+    if atoms.cell.rank < 3:
+        raise EngineError("the structure has no cell of three vectors, which this program needs")
