@@ -12,7 +12,19 @@ from threadpoolctl import threadpool_limits
 from .bias import Bias, Deviation, TauRule, Variance
 from .config import CampaignConfig
 from .descriptors import Descriptor
-from .engines import Engine, ImportedEngine, SurrogateEngine, TBLiteEngine
+from .engines import (
+    AimsEngine,
+    CastepEngine,
+    Engine,
+    GPAWEngine,
+    ImportedEngine,
+    LammpsEngine,
+    MACEEngine,
+    OrcaEngine,
+    SurrogateEngine,
+    TBLiteEngine,
+    VaspEngine,
+)
 from .engines.calculators import imported
 from .errors import ConfigError
 from .fitting import Weights
@@ -48,7 +60,13 @@ from .triggers import (
     Trigger,
 )
 
-ENGINES = {engine.kind: engine for engine in (TBLiteEngine, ImportedEngine, SurrogateEngine)}
+ENGINES = {
+    engine.kind: engine
+    for engine in (
+        *(TBLiteEngine, ImportedEngine, SurrogateEngine, MACEEngine, GPAWEngine),
+        *(VaspEngine, CastepEngine, OrcaEngine, AimsEngine, LammpsEngine),
+    )
+}
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from .sections import (
 HAVE_KINDS = ("descriptor", "potential", "refit", "labelling", "ensemble", "moves")
 KINDS = (
     *("ace", "mace", "import", "command", "tblite", "surrogate"),
+    *("gpaw", "vasp", "castep", "orca", "aims", "lammps"),
     *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
     *("cell", "swap"),
 )

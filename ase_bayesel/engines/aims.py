@@ -22,9 +22,9 @@ from .program import ProgramEngine
 class AimsEngine(ProgramEngine):
     """FHI-aims, single points.
 
-    ``parameters`` are the keywords of control.in, and ``tier`` of ASE. ``xc`` and ``relativistic``
-    are required; a periodic structure needs ``k_grid``, ``k_grid_density`` or ``kpts``. The energy is
-    the electronic free energy.
+    ``parameters`` are the keywords of control.in, and ``tier`` of ASE. ``xc`` and
+    ``relativistic`` are required; a periodic structure needs ``k_grid``, ``k_grid_density`` or
+    ``kpts``. The energy is the electronic free energy.
 
     Attributes
     ----------

@@ -22,10 +22,10 @@ class CastepEngine(ProgramEngine):
     """CASTEP, single points.
 
     ``parameters`` has a section ``param``, where ``xc_functional`` and ``cut_off_energy`` are
-    required, and ``cell``, for k-points (one keyword of them is required) and symmetry; a list is
-    written as a block. The defaults of ``param`` are ``elec_energy_tol: 1e-7`` (eV/atom; CASTEP's own
-    is too loose for forces) and ``write_checkpoint: none``. The energy is the free energy, with the
-    dispersion correction where there is one.
+    required, and ``cell``, for k-points (one keyword of them is required) and symmetry; a list
+    is written as a block. The defaults of ``param`` are ``elec_energy_tol: 1e-7`` (eV/atom;
+    CASTEP's own is 1e-5) and ``write_checkpoint: none``. The energy is the free energy, with
+    the dispersion correction where there is one.
 
     Attributes
     ----------
@@ -93,7 +93,9 @@ class CastepEngine(ProgramEngine):
         require_cell(atoms)
         own = bare(atoms, self.magnetic_moments)
         elements = dict.fromkeys(own.symbols)
-        named = {s: self.pp_path / self.pseudopotentials[s] for s in elements if self.pseudopotentials}
+        named = {
+            s: self.pp_path / self.pseudopotentials[s] for s in elements if self.pseudopotentials
+        }
         for path in named.values():
             (directory / path.name).symlink_to(path.absolute())
         cell = {

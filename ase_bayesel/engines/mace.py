@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase.calculators.calculator import Calculator
-from ase.symbols import chemical_symbols
+from ase.data import atomic_numbers
 
 from ..errors import DescriptorError
 from .base import content_hash
 from .calculators import CalculatorEngine
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,28 @@ class MACEEngine(CalculatorEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
-        from ..descriptors.mace.loading import locate
-
         try:
-            known = self._calculator(locate(self.model)).z_table.zs
+            known = [int(z) for z in self._module().atomic_numbers]
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
-        unknown = [s for s in elements if chemical_symbols.index(s) not in known]
+        unknown = [s for s in elements if atomic_numbers[s] not in known]
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
 
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
+        from ..descriptors.mace.loading import module_calculator
+
+        return module_calculator(self._module(), self.head, self.dtype, self.device)
+
+    def _module(self) -> torch.nn.Module:
         from ..descriptors.mace.loading import locate
 
-        return self._calculator(locate(self.model))
-
-    def _calculator(self, path: Path) -> Calculator:
-        stamp = path.stat().st_mtime_ns
-        return _loaded(path, stamp, self.head, self.dtype, self.device)
+        path = locate(self.model)
+        return _loaded(path, path.stat().st_mtime_ns, self.dtype, self.device)
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, stamp: int, head: str | None, dtype: str, device: str) -> Calculator:
-    from ..descriptors.mace.loading import mace_calculator
+def _loaded(path: Path, stamp: int, dtype: str, device: str) -> torch.nn.Module:
+    """The model as it is brought to a dtype and a device; ``stamp`` is the file's time."""
+    from ..descriptors.mace.loading import load_module
 
-    return mace_calculator(path, head, dtype, device)
+    return load_module(path)

@@ -93,11 +93,12 @@ class VaspEngine(ProgramEngine):
             nsw=0,
             ibrion=-1,
             isif=2 if "stress" in properties else 0,
-            # as an absolute path it is not looked for where ASE's own settings say
             pp=str(self.pp_path.absolute()),
+            pp_version="",
             setups={s: name.removeprefix(s) for s, name in self.potentials.items()},
             directory=str(directory),
         )
+        calculator.VASP_PP_PATH = ""  # ASE's own settings do not count
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="XC is set to LDA, but PP is set to")
             calculator.write_input(bare(atoms, self.magnetic_moments))
