@@ -65,6 +65,7 @@ ROOMS = [
     "campaign",
     "report",
     "check",
+    "engine_check",
     "pool_report",
     "picking",
     "pooling",
@@ -80,6 +81,7 @@ CONFIG_READERS = {
         "exploration",
         "campaign",
         "check",
+        "engine_check",
         "pooling",
         "cli",
     )
