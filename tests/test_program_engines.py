@@ -78,8 +78,7 @@ def castep(folder):
             "cell": {"kpoints_mp_spacing": 0.05},
         },
         ({"param": {"mixing_scheme": "Pulay"}},),
-        pp_path=folder,
-        pseudopotentials={"Ga": "Ga.usp", "As": "As.usp", "Si": "Si.usp"},
+        pseudopotentials={s: folder / f"{s}.usp" for s in ("Ga", "As", "Si")},
     )
 
 
@@ -267,6 +266,8 @@ def test_identity_is_json_and_counts_what_decides(kind, engine, tmp_path):
     names = {settings_hash(engine.identity(0), ALL), settings_hash(engine.identity(1), ALL)}
     assert len(names) == 2
     assert settings_hash(replace(engine, parameters={}).identity(), ALL) not in names
+    if kind == "orca":
+        assert replace(engine, processes=8).identity() == engine.identity()
     elsewhere = replace(engine, command=("mpirun", "x"), environment={"A": "b"}, time_limit_s=9.0)
     assert elsewhere.identity() == engine.identity()
     assert pickle.loads(pickle.dumps(engine)) == engine
@@ -395,10 +396,10 @@ def test_orca_input(directory):
 
 
 def test_orca_keeps_blocks_and_engrad(directory):
-    engine = replace(orca(None), parameters={"simple": "HF engrad", "blocks": ["%a end", "%b end"]})
-    written(engine, directory, water())
+    parameters = {"simple": "HF engrad", "blocks": ["%a end", "%b end"]}
+    written(replace(orca(None), parameters=parameters, processes=4), directory, water())
     text = (directory / "orca.inp").read_text()
-    assert text.startswith("! HF engrad \n%a end\n%b end")
+    assert text.startswith("! HF engrad \n%pal nprocs 4 end\n%a end\n%b end")
 
 
 def test_orca_refuses_periodic_structures(directory):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ class AimsEngine(ProgramEngine):
     output: ClassVar[str] = "aims.out"
     log: ClassVar[str] = "aims.out"
     finished: ClassVar[str] = "Have a nice day."
+    version_pattern: ClassVar[str] = r"FHI-aims version\s*:\s*(\S+)"
     unconverged: ClassVar[tuple[str, ...]] = ("cycle not converged", "cycle did not converge")
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("xc",), ("relativistic",))
     reserved: ClassVar[tuple[str, ...]] = (
@@ -77,17 +77,15 @@ class AimsEngine(ProgramEngine):
         return []
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        text = self._log_text(directory)
-        if "Self-consistency cycle converged" not in text:
+        if "Self-consistency cycle converged" not in self._log_text(directory):
             raise NotConvergedError("aims: aims.out does not say that the cycle has converged")
         with _without_notice():
             results = AimsTemplate().read_results(directory)
-        version = re.search(r"FHI-aims version\s*:\s*(\S+)", text)
         return Evaluation(
             results["free_energy"],
             results["forces"] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,
-            f"aims {version[1]}" if version else "",
+            self._named_version(directory),
         )
 
 

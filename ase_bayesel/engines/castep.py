@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +28,6 @@ class CastepEngine(ProgramEngine):
 
     Attributes
     ----------
-    pp_path
-        Folder of the files of ``pseudopotentials``.
     pseudopotentials
         File by element. Without any, CASTEP makes its own, from its version's library.
     magnetic_moments
@@ -42,6 +39,7 @@ class CastepEngine(ProgramEngine):
     output: ClassVar[str] = "castep.out"
     log: ClassVar[str] = "label.castep"
     finished: ClassVar[str] = "Finalisation time"
+    version_pattern: ClassVar[str] = r"CASTEP version (\S+)"
     unconverged: ClassVar[tuple[str, ...]] = ("has not reached the groundstate",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "param": {"elec_energy_tol": 1e-7, "write_checkpoint": "none"},
@@ -61,26 +59,24 @@ class CastepEngine(ProgramEngine):
         *("cell.lattice_cart", "cell.lattice_abc", "cell.positions_abs", "cell.positions_frac"),
     )
 
-    pp_path: Path = Path()
-    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    pseudopotentials: Mapping[str, Path] = field(default_factory=dict)
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        files = {s: content_hash(self.pp_path / name) for s, name in self.pseudopotentials.items()}
         return {
             **super().identity(k),
-            "pseudopotentials": files,
+            "pseudopotentials": {s: content_hash(p) for s, p in self.pseudopotentials.items()},
             "magnetic_moments": dict(self.magnetic_moments),
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
         given = self.pseudopotentials
         unnamed = [s for s in elements if given and s not in given]
-        files = [self.pp_path / given[s] for s in elements if s in given]
+        files = [given[s] for s in elements if s in given]
         return [
             *super().missing(elements),
             *(f"{s}: has no file (labelling.pseudopotentials)" for s in unnamed),
-            *missing_files(files, "labelling.pp_path, labelling.pseudopotentials"),
+            *missing_files(files, "labelling.pseudopotentials"),
         ]
 
     def write(
@@ -92,10 +88,8 @@ class CastepEngine(ProgramEngine):
     ) -> Sequence[str]:
         require_cell(atoms)
         own = bare(atoms, self.magnetic_moments)
-        elements = dict.fromkeys(own.symbols)
-        named = {
-            s: self.pp_path / self.pseudopotentials[s] for s in elements if self.pseudopotentials
-        }
+        given = self.pseudopotentials
+        named = {s: given[s] for s in dict.fromkeys(own.symbols) if given}
         for path in named.values():
             (directory / path.name).symlink_to(path.absolute())
         cell = {
@@ -115,20 +109,18 @@ class CastepEngine(ProgramEngine):
         return ["label"]
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        path = directory / self.log
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE repeats the warnings in the file
-            found = read_castep_castep(path)
+            found = read_castep_castep(directory / self.log)
         results = found.calc.results
         # ASE leaves the dispersion correction out of its energies, though it is in the forces
         corrected = results.get("energy_with_dispersion_correlation", results["free_energy"])
         energy = results.get("free_energy_with_dispersion_correlation", corrected)
-        version = re.search(r"CASTEP version (\S+)", path.read_text(errors="replace"))
         return Evaluation(
             energy,
             _in_order(atoms, found.symbols, results["forces"]) if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,
-            f"castep {version[1]}" if version else "",
+            self._named_version(directory),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,15 +52,14 @@ class GPAWEngine(CalculatorEngine):
     def missing(self, elements: Sequence[str]) -> list[str]:
         try:
             import gpaw  # noqa: F401
-        except ImportError:
-            return ["gpaw is not installed; docs/engines.md says how"]
-        folder = self._setups()
-        if folder is None or not folder.is_dir():
-            return [f"{folder}: no such folder (labelling.setup_path); pip install gpaw-data"]
-        bare_elements = [s for s in elements if not any(folder.glob(f"{s}.*"))]
+
+            folder = self._setups()
+        except ImportError as error:
+            return [f"{error.name} is not installed; docs/engines.md says how"]
+        absent = [s for s in elements if not any(folder.glob(f"{s}.*"))]
         return [
             *self.faults(),
-            *(f"{folder}: has no data set of {s} (labelling.setup_path)" for s in bare_elements),
+            *(f"{folder}: has no data set of {s} (labelling.setup_path)" for s in absent),
         ]
 
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
@@ -81,11 +80,8 @@ class GPAWEngine(CalculatorEngine):
         except KohnShamConvergenceError as error:
             raise NotConvergedError(f"gpaw: {error or 'did not converge'}") from error
 
-    def _setups(self) -> Path | None:
-        if self.setup_path is not None:
-            return self.setup_path
-        package = find_spec("gpaw_data")
-        return package and Path(package.origin).parent / "setups"
+    def _setups(self) -> Path:
+        return self.setup_path or Path(str(files("gpaw_data"))) / "setups"
 
 
 _folder_hash_once = cache(folder_hash)

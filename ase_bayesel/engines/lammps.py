@@ -45,6 +45,7 @@ class LammpsEngine(ProgramEngine):
     output: ClassVar[str] = "lammps.out"
     log: ClassVar[str] = "lammps.out"
     finished: ClassVar[str] = "Total wall time"
+    version_pattern: ClassVar[str] = r"LAMMPS \((.+)\)"
     unconverged: ClassVar[tuple[str, ...]] = ("CG convergence failed",)
     defaults: ClassVar[Mapping[str, Any]] = {"units": "metal", "atom_style": "atomic"}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("commands",),)
@@ -121,9 +122,8 @@ class LammpsEngine(ProgramEngine):
             xx, yy, zz, yz, xz, xy = convert(np.array(found["pressure"]), "pressure", units, "ASE")
             tensor = -np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             stress = full_3x3_to_voigt_6_stress(prism.tensor2_to_ase(tensor))
-        with open(directory / self.output) as handle:
-            version = handle.readline().strip()
-        return Evaluation(convert(found["energy"], "energy", units, "ASE"), forces, stress, version)
+        energy = convert(found["energy"], "energy", units, "ASE")
+        return Evaluation(energy, forces, stress, self._named_version(directory))
 
 
 def _boxed(atoms: Atoms) -> Atoms:

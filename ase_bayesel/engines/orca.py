@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,12 @@ class OrcaEngine(ProgramEngine):
 
     ``parameters`` are ``simple`` (required), the line after the exclamation mark;
     ``blocks``, lines such as ``%scf maxiter 300 end``; ``charge`` and ``mult``, 0 and 1 by
-    default. ``EnGrad`` is added. For runs in parallel ORCA wants to be called by its full path,
-    which the engine sees to, and the number of processes in a block (``%pal nprocs 4 end``).
+    default. ``EnGrad`` is added.
+
+    Attributes
+    ----------
+    processes
+        For the ``%pal`` block. ORCA starts them itself and is called by its full path for that.
     """
 
     kind: ClassVar[str] = "orca"
@@ -31,12 +34,15 @@ class OrcaEngine(ProgramEngine):
     output: ClassVar[str] = "orca.out"
     log: ClassVar[str] = "orca.out"
     finished: ClassVar[str] = "ORCA TERMINATED NORMALLY"
+    version_pattern: ClassVar[str] = r"Program Version (\S+)"
     unconverged: ClassVar[tuple[str, ...]] = (
         "SCF NOT CONVERGED",
         "Wavefunction not fully converged",
     )
     defaults: ClassVar[Mapping[str, Any]] = {"charge": 0, "mult": 1, "blocks": []}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("simple",),)
+
+    processes: int = 1
 
     def write(
         self,
@@ -50,9 +56,10 @@ class OrcaEngine(ProgramEngine):
         simple = parameters["simple"]
         if "forces" in properties and "engrad" not in simple.lower().split():
             simple = f"{simple} EnGrad"
+        blocks = [f"%pal nprocs {self.processes} end"] if self.processes > 1 else []
         given = {
             "orcasimpleinput": simple,
-            "orcablocks": "\n".join(parameters["blocks"]),
+            "orcablocks": "\n".join([*blocks, *parameters["blocks"]]),
             "charge": parameters["charge"],
             "mult": parameters["mult"],
         }
@@ -60,10 +67,8 @@ class OrcaEngine(ProgramEngine):
         return ["orca.inp"]
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        path = directory / self.output
-        version = re.search(r"Program Version (\S+)", path.read_text(errors="replace"))
         return Evaluation(
-            read_orca_output(path, index=-1).get_potential_energy(),
+            read_orca_output(directory / self.output, index=-1).get_potential_energy(),
             read_orca_engrad(directory / "orca.engrad") if "forces" in properties else None,
-            version=f"orca {version[1]}" if version else "",
+            version=self._named_version(directory),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ class ProgramEngine(Engine):
     """The file that tells how the calculation ended."""
     finished: ClassVar[str]
     """What the log says only at a regular end."""
+    version_pattern: ClassVar[str]
+    """Regular expression that finds the program's version in the log, as its group 1."""
     unconverged: ClassVar[tuple[str, ...]] = ()
     """What the log says where the self-consistency cycle did not converge."""
 
@@ -94,18 +97,22 @@ class ProgramEngine(Engine):
         except (MissingProgramError, TimeLimitError):
             raise
         except CommandError:
-            self._check_convergence(directory)
+            self._check_convergence(self._log_text(directory))
             raise
-        self._check_convergence(directory)
-        if self.finished not in self._log_text(directory):
+        text = self._log_text(directory)
+        self._check_convergence(text)
+        if self.finished not in text:
             raise EngineError(f"{self.kind}: ended early, {self.log} has no {self.finished!r}")
         return self.read(atoms, directory, wanted)
 
-    def _check_convergence(self, directory: Path) -> None:
-        text = self._log_text(directory)
+    def _check_convergence(self, text: str) -> None:
         for phrase in self.unconverged:
             if phrase in text:
                 raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
+
+    def _named_version(self, directory: Path) -> str:
+        found = re.search(self.version_pattern, self._log_text(directory))
+        return f"{self.kind} {found[1]}" if found else self.kind
 
     def _log_text(self, directory: Path) -> str:
         path = directory / self.log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ class VaspEngine(ProgramEngine):
     output: ClassVar[str] = "vasp.out"
     log: ClassVar[str] = "OUTCAR"
     finished: ClassVar[str] = "General timing and accounting informations"
+    version_pattern: ClassVar[str] = r"vasp\.(\S+)"
     unconverged: ClassVar[tuple[str, ...]] = ("EDIFF was not reached",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "prec": "Accurate",
@@ -105,17 +105,15 @@ class VaspEngine(ProgramEngine):
         return []
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        text = self._log_text(directory)
-        if "aborting loop because EDIFF is reached" not in text:
+        if "aborting loop because EDIFF is reached" not in self._log_text(directory):
             raise NotConvergedError("vasp: OUTCAR does not say that EDIFF is reached")
         results = read(directory / "vasprun.xml", format="vasp-xml").calc.results
         original = np.loadtxt(directory / "ase-sort.dat", dtype=int, ndmin=2)[:, 1]
-        version = re.search(r"vasp\.(\S+)", text)
         return Evaluation(
             results["free_energy"],
             results["forces"][original] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,
-            f"vasp {version[1]}" if version else "",
+            self._named_version(directory),
         )
 
     def _potcar(self, element: str) -> Path:

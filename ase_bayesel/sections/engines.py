@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .base import FACTORY, InputPath, ModelFile, Section
 
@@ -81,8 +80,7 @@ class CastepConfig(ProgramSection):
     """CASTEP; see `engines.castep.CastepEngine`."""
 
     kind: Literal["castep"]
-    pp_path: InputPath = Path()
-    pseudopotentials: dict[str, str] = {}
+    pseudopotentials: dict[str, InputPath] = {}
     magnetic_moments: dict[str, float] = {}
 
 
@@ -90,6 +88,7 @@ class OrcaConfig(ProgramSection):
     """ORCA, for molecules; see `engines.orca.OrcaEngine`."""
 
     kind: Literal["orca"]
+    processes: PositiveInt = 1
 
 
 class AimsConfig(ProgramSection):
