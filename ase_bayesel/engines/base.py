@@ -92,7 +92,7 @@ class Engine(ABC):
             if any(_holds(given, name) for given in (self.parameters, *self.ladder))
         ]
         return found + [
-            f"{' or '.join(names)}: is missing (labelling.parameters)"
+            f"{' or '.join(names)}: has to be given (labelling.parameters)"
             for names in self.required
             if not any(_holds(self.rung(0), name) for name in names)
         ]
