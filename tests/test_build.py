@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import yaml
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from systems import campaign_settings
 
@@ -31,6 +32,7 @@ from ase_bayesel.build import (
 from ase_bayesel.config import validate_config
 from ase_bayesel.fitting import Weights
 from ase_bayesel.sections import EngineConfig
+from ase_bayesel.structures import structure_id
 from ase_bayesel.triggers import Guards
 
 ENGINES_PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
@@ -159,6 +161,18 @@ def test_sections_have_the_fields_of_engines(engine):
     given = set(section.model_fields) - {"kind"}
     renamed = {"time_limit_s" if name == "time_limit_h" else name for name in given}
     assert renamed <= {field.name for field in fields(engine)}
+
+
+def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
+    """Initial charges are the total charge to tblite."""
+    pytest.importorskip("tblite")
+    engine = build_engine(config({"labelling": {"kind": "tblite"}}).labelling)
+    plain = molecule("H2O")
+    charged = plain.copy()
+    charged.set_initial_charges([1.0, 0.0, 0.0])
+    found = [engine.evaluate(atoms, tmp_path, 0, ["energy"]) for atoms in (plain, charged)]
+    assert structure_id(plain) == structure_id(charged)
+    assert found[0].energy == found[1].energy
 
 
 def test_no_engine_where_the_user_labels():
