@@ -16,12 +16,19 @@ from .config import CampaignConfig
 from .descriptors import Descriptor
 from .engines import (
     AbinitEngine,
+    AimsEngine,
+    CastepEngine,
     CP2KEngine,
     Engine,
     EspressoEngine,
+    GPAWEngine,
     ImportedEngine,
+    LammpsEngine,
+    MACEEngine,
+    OrcaEngine,
     SurrogateEngine,
     TBLiteEngine,
+    VaspEngine,
 )
 from .engines.calculators import imported
 from .errors import ConfigError
@@ -77,12 +84,9 @@ from .triggers import (
 ENGINES: dict[str, type[Engine]] = {
     engine.kind: engine
     for engine in (
-        TBLiteEngine,
-        ImportedEngine,
-        SurrogateEngine,
-        EspressoEngine,
-        AbinitEngine,
-        CP2KEngine,
+        *(TBLiteEngine, ImportedEngine, SurrogateEngine, MACEEngine, GPAWEngine),
+        *(EspressoEngine, AbinitEngine, CP2KEngine),
+        *(VaspEngine, CastepEngine, OrcaEngine, AimsEngine, LammpsEngine),
     )
 }
 

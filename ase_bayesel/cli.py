@@ -168,6 +168,28 @@ def check(
         _say(f"wrote {path}")
 
 
+@app.command("check-engine")
+@_named_errors
+def check_engine(
+    config: ConfigArgument,
+    structure: Annotated[Path | None, typer.Option(help="Default: the smallest start.")] = None,
+    rung: Annotated[int, typer.Option(help="Of the ladder; 0 is its foot.")] = 0,
+    keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
+) -> None:
+    """Run one calculation with the labelling engine, or say what it lacks."""
+    from .engine_check import notes, run_engine_check, table
+
+    found = run_engine_check(load_config(config), structure, rung, keep)
+    if found is None:
+        _say("labels come by hand (labelling: none), so there is nothing to run")
+        return
+    console.print(table(found))
+    for note in notes(found):
+        _say(note)
+    if found.missing or found.reason:
+        raise typer.Exit(EXIT_BAD_INPUT if found.missing else 1)
+
+
 @app.command()
 @_named_errors
 def select(

@@ -32,6 +32,7 @@ HAVE_KINDS = (
 )
 KINDS = (
     *("ace", "mace", "import", "command", "tblite", "surrogate"),
+    *("gpaw", "vasp", "castep", "orca", "aims", "lammps"),
     *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
     *("cell", "swap"),
     *("here", "processes", "local", "dask"),

@@ -72,6 +72,7 @@ ROOMS = [
     "progress",
     "report",
     "check",
+    "engine_check",
     "pool_report",
     "picking",
     "pooling",
@@ -88,6 +89,7 @@ CONFIG_READERS = {
         "changes",
         "campaign",
         "check",
+        "engine_check",
         "pooling",
         "cli",
     )

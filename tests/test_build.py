@@ -1,5 +1,13 @@
+import pickle
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import pytest
+import yaml
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from systems import campaign_settings
 
@@ -12,6 +20,7 @@ from ase_bayesel import (
     Variance,
 )
 from ase_bayesel.build import (
+    ENGINES,
     build_bias,
     build_descriptor,
     build_engine,
@@ -22,7 +31,11 @@ from ase_bayesel.build import (
 )
 from ase_bayesel.config import validate_config
 from ase_bayesel.fitting import Weights
+from ase_bayesel.sections import EngineConfig
+from ase_bayesel.structures import structure_id
 from ase_bayesel.triggers import Guards
+
+ENGINES_PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
 
 
 def config(changes=None):
@@ -114,6 +127,52 @@ def test_tblite_engine():
     assert calculator.parameters["method"] == "GFN2-xTB"
     assert np.isclose(calculator.parameters["accuracy"], 0.5)
     assert engine.name == "GFN2-xTB"
+
+
+EXAMPLES = [
+    yaml.safe_load(block)["labelling"]
+    for block in re.findall(r"```yaml\n(.*?)```", ENGINES_PAGE.read_text(), flags=re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("labelling", EXAMPLES, ids=lambda given: given["kind"])
+def test_engines_of_the_documentation(labelling):
+    engine = build_engine(config({"labelling": labelling}).labelling)
+    assert engine.kind == labelling["kind"]
+    assert engine.n_rungs == 1 + len(labelling.get("ladder", []))
+    assert engine.faults() == []
+    for name in labelling.keys() & {"command", "species"}:
+        assert getattr(engine, name) == tuple(labelling[name])
+    assert pickle.loads(pickle.dumps(engine)) == engine
+
+
+def test_every_engine_is_documented():
+    named = re.findall(r"^\| `(\w+)` \|", ENGINES_PAGE.read_text(), flags=re.MULTILINE)
+    assert set(ENGINES) == set(named)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.kind)
+def test_sections_have_the_fields_of_engines(engine):
+    (section,) = (
+        section
+        for section in get_args(get_args(EngineConfig)[0])
+        if get_args(section.model_fields["kind"].annotation) == (engine.kind,)
+    )
+    given = set(section.model_fields) - {"kind"}
+    renamed = {"time_limit_s" if name == "time_limit_h" else name for name in given}
+    assert renamed <= {field.name for field in fields(engine)}
+
+
+def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
+    """Initial charges are the total charge to tblite."""
+    pytest.importorskip("tblite")
+    engine = build_engine(config({"labelling": {"kind": "tblite"}}).labelling)
+    plain = molecule("H2O")
+    charged = plain.copy()
+    charged.set_initial_charges([1.0, 0.0, 0.0])
+    found = [engine.evaluate(atoms, tmp_path, 0, ["energy"]) for atoms in (plain, charged)]
+    assert structure_id(plain) == structure_id(charged)
+    assert found[0].energy == found[1].energy
 
 
 def test_no_engine_where_the_user_labels():

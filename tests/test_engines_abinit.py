@@ -55,7 +55,7 @@ def test_another_tolerance_takes_the_place_of_the_default(engine):
 
 
 def test_spins(engine, tmp_path):
-    magnetic = replace(engine, magnetization={"C": 1.5})
+    magnetic = replace(engine, magnetic_moments={"C": 1.5})
     text = written(magnetic, Atoms("SiC", cell=[3, 3, 3], pbc=True), tmp_path)
     assert "nsppol 2\nspinat 0.0 0.0 0.0\n0.0 0.0 1.5\n" in text
     assert "nsppol" not in written(engine, silicon_pair(), tmp_path)

@@ -81,7 +81,7 @@ def test_input_of_a_crystal(engine, tmp_path):
 
 def test_input_of_a_molecule(engine, tmp_path):
     atoms = Atoms("SiHH", [[0, 0, 0], [1, 1, 0], [1, -1, 3.2]])
-    root = written(replace(engine, magnetization={"Si": 2.0}), atoms, tmp_path)
+    root = written(replace(engine, magnetic_moments={"Si": 2.0}), atoms, tmp_path)
     cell = section(root, "FORCE_EVAL/SUBSYS/CELL").keywords
     assert cell == ["A 10.0 0.0 0.0", "B 0.0 10.0 0.0", "C 0.0 0.0 10.0", "PERIODIC NONE"]
     lines = section(root, "FORCE_EVAL/SUBSYS/COORD").keywords
@@ -197,8 +197,8 @@ NEW = (
 @pytest.mark.parametrize("printed", [OLD, NEW], ids=["until 2024", "since 2025"])
 def test_both_layouts(engine, tmp_path, printed):
     (tmp_path / "cp2k.out").write_text(output(*printed))
-    found = engine.read(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
-    assert found.version == "CP2K version 2025.2"
+    found = engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+    assert found.version == "cp2k 2025.2"
     assert found.energy == -7.872524007103807 * Hartree
     first = np.array([-0.03045529, 0.01172856, 0.02633607]) * Hartree / Bohr
     np.testing.assert_allclose(found.forces[0], first)
@@ -207,10 +207,10 @@ def test_both_layouts(engine, tmp_path, printed):
         parts = ["" if k == lost else part for k, part in enumerate(printed)]
         (tmp_path / "cp2k.out").write_text(output(*parts))
         with pytest.raises(EngineError, match="cannot be read"):
-            engine.read(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+            engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
     (tmp_path / "cp2k.out").write_text(output(*printed).replace("converged in", "NOT converged"))
     with pytest.raises(NotConvergedError):
-        engine.read(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+        engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
 
 
 @needs_cp2k

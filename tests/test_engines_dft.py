@@ -84,7 +84,7 @@ def test_stress_is_the_slope_of_the_energy(name, finished, tmp_path):
 
 @programs
 def test_the_program_says_its_version(name, finished):
-    pattern = {"espresso": r"PWSCF v\.\d", "abinit": r"ABINIT \d", "cp2k": r"CP2K version \d"}
+    pattern = {"espresso": r"espresso PWSCF v\.\d", "abinit": r"abinit \d", "cp2k": r"cp2k \d"}
     assert re.match(pattern[name], finished(name)[0].version)
 
 
@@ -103,7 +103,7 @@ def test_an_unconverged_cycle_is_a_failure_and_the_ladder_helps(name, finished, 
     short = replace(
         engine, parameters=merged(engine.parameters, nested(steps, 2)), ladder=(nested(steps, 70),)
     )
-    with pytest.raises(NotConvergedError, match="did not converge"):
+    with pytest.raises(NotConvergedError, match=r"says .*(NOT|not)"):
         evaluated(short, atoms, tmp_path)
     assert short.n_rungs == 2
     found = evaluated(short, atoms, tmp_path, rung=1)
@@ -118,13 +118,13 @@ def test_torn_output_is_a_failure(name, finished, tmp_path):
     shutil.copytree(done, torn)
     outputs = [path for path in torn.iterdir() if path.suffix in (".pwo", ".abo", ".out")]
     assert outputs
-    again = engine.read(atoms, torn, ["energy", "forces", "stress"])
+    again = engine.collected(atoms, torn, ["energy", "forces", "stress"])
     assert again.energy == found.energy
     np.testing.assert_array_equal(again.forces, found.forces)
     for path in outputs:
         path.write_text(path.read_text()[:-4000])
-    with pytest.raises(EngineError, match="not complete"):
-        engine.read(atoms, torn, ["energy"])
+    with pytest.raises(EngineError, match="ended early"):
+        engine.collected(atoms, torn, ["energy"])
 
 
 @programs
@@ -154,8 +154,8 @@ def test_spins_start_where_the_magnetization_says(name, tmp_path):
     atom.set_initial_magnetic_moments([9.0])  # of a structure, which do not count
     added = {"FORCE_EVAL": {"DFT": {"MULTIPLICITY": 2}}} if name == "cp2k" else {}
     parameters = merged(engine.parameters, added)
-    free = replace(engine, parameters=parameters, kpts=(1, 1, 1), magnetization={"H": 0.8})
-    closed = replace(free, magnetization={})
+    free = replace(engine, parameters=parameters, kpts=(1, 1, 1), magnetic_moments={"H": 0.8})
+    closed = replace(free, magnetic_moments={})
     found = evaluated(free, atom, tmp_path, properties=["energy"])
     if name == "cp2k":
         with pytest.raises(CommandError, match="odd number of electrons"):
@@ -188,7 +188,7 @@ def test_pseudopotentials_that_are_not_there(engine, tmp_path):
         here.checked(Atoms("Xe", cell=[4, 4, 4], pbc=True))
     gone = tmp_path / engine.pseudopotentials["Si"]
     gone.unlink()
-    assert here.missing(["H"]) == [f"{gone}: no such file (labelling.pseudopotentials.Si)"]
+    assert here.missing(["H"]) == [f"{gone}: no such file (labelling.pseudopotentials)"]
     with pytest.raises(MissingProgramError, match=str(gone)):
         here.checked(silicon_pair())
     nowhere = replace(here, pseudo_dir=tmp_path / "nowhere")
@@ -222,7 +222,7 @@ def test_identity_is_settings_and_content(engine, tmp_path):
     assert hashed(replace(first, kpts=[2, 2, 2])) == hashed(first)
     others = [
         replace(first, kpts=None, kspacing=0.3),
-        replace(first, magnetization={"Si": 0.1}),
+        replace(first, magnetic_moments={"Si": 0.1}),
         replace(first, parameters=merged(first.parameters, {"electrons": {"mixing_beta": 0.1}})),
     ]
     name = engine.pseudopotentials["Si"]
@@ -242,8 +242,8 @@ def test_what_the_engine_sets_cannot_be_given(engine):
     for name in engine.reserved:
         changes = nested([part.swapcase() for part in name.split(".")], 1)
         for wrong in ({"parameters": changes}, {"ladder": ({}, changes)}):
-            with pytest.raises(ConfigError, match=f"{name} is set by the engine"):
-                replace(engine, **wrong)
+            said = replace(engine, **wrong).missing([])
+            assert any(one.startswith(f"{name}: is set by the engine") for one in said)
 
 
 @engines

@@ -68,7 +68,9 @@ def test_one_point_is_gamma_except_for_spinors(engine, tmp_path):
 
 def test_spins(engine, tmp_path):
     text = written(
-        replace(engine, magnetization={"C": 0.4}), Atoms("SiCC", cell=[3, 3, 3], pbc=True), tmp_path
+        replace(engine, magnetic_moments={"C": 0.4}),
+        Atoms("SiCC", cell=[3, 3, 3], pbc=True),
+        tmp_path,
     )
     assert "nspin            = 2" in text
     assert "starting_magnetization(1) = 0.0" in text

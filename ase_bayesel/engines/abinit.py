@@ -29,7 +29,7 @@ class AbinitEngine(PseudopotentialEngine):
     (Hartree, or text with a unit, ``"540 eV"``). The defaults smear the occupations (Gaussian,
     0.005 Ha), converge the residual of the potential to 1e-10 unless another tolerance is
     given, accept cells of any symmetry, and write no wave function, density or bands. The
-    functional is that of the pseudopotentials unless ``ixc`` is given. ``magnetization`` is in
+    functional is that of the pseudopotentials unless ``ixc`` is given. ``magnetic_moments`` is in
     Bohr magnetons.
     """
 
@@ -50,14 +50,16 @@ class AbinitEngine(PseudopotentialEngine):
         "prteig": 0,
         "prtgsr": 0,
     }
-    reserved: ClassVar[Sequence[str]] = (
+    log: ClassVar[str] = RESULTS
+    reserved: ClassVar[tuple[str, ...]] = (
         *("natom", "ntypat", "znucl", "typat", "acell", "rprim", "angdeg", "xred", "xcart"),
         *("xangst", "pseudos", "pp_dirpath", "ngkpt", "kptopt", "nsppol", "spinat"),
         *("ndtset", "ionmov", "optcell", "optforces", "optstress"),
     )
-    unconverged: ClassVar[str] = "was not enough SCF cycles to converge"
-    completion: ClassVar[str] = "Calculation completed."
-    complaint: ClassVar[re.Pattern[str]] = re.compile(
+    unconverged: ClassVar[tuple[str, ...]] = ("was not enough SCF cycles to converge",)
+    finished: ClassVar[str] = "Calculation completed."
+    version_pattern: ClassVar[str] = r"Version (\S+) of ABINIT"
+    complaint: ClassVar[re.Pattern[str] | None] = re.compile(
         r"!ERROR\n(?:\w.*\n)*message: \|\n((?: +.*\n)+)"
     )
 
@@ -97,18 +99,18 @@ class AbinitEngine(PseudopotentialEngine):
             "xcart": f"{_text(atoms.positions)} angstrom",
             "pseudos": f'"{files}"',
         }
-        if not self.magnetization:
+        if not self.magnetic_moments:
             return structure
         moments = [[0, 0, moment] for moment in atoms.get_initial_magnetic_moments()]
         return {**structure, "nsppol": 2, "spinat": moments}
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        found = read_abinit_out(io.StringIO(self.finished(directory / RESULTS)))
+        found = read_abinit_out(io.StringIO(self._log_text(directory)))
         return Evaluation(
             found["energy"],
             found["forces"] if "forces" in properties else None,
             found["stress"] if "stress" in properties else None,
-            f"ABINIT {found['version']}",
+            self._named_version(directory),
         )
 
 

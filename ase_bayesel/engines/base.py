@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,6 +60,13 @@ class Engine(ABC):
     """
 
     kind: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Parameters where none are given."""
+    required: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Parameters without which labels would not be comparable; one of each tuple."""
+    reserved: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are the engine's own to set."""
+
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ladder: tuple[Mapping[str, Any], ...] = ()
 
@@ -74,8 +81,22 @@ class Engine(ABC):
         return 1 + len(self.ladder)
 
     def rung(self, k: int) -> dict[str, Any]:
-        """The parameters of a rung."""
-        return merged(self.parameters, self.ladder[k - 1] if k else {})
+        """The parameters of a rung, over the engine's defaults."""
+        given = merged(self.defaults, self.parameters)
+        return merged(given, self.ladder[k - 1] if k else {})
+
+    def faults(self) -> list[str]:
+        """What is wrong with the parameters, a sentence for each thing."""
+        found = [
+            f"{name}: is set by the engine; leave it out (labelling.parameters, labelling.ladder)"
+            for name in self.reserved
+            if any(_holds(given, name) for given in (self.parameters, *self.ladder))
+        ]
+        return found + [
+            f"{' or '.join(names)}: has to be given (labelling.parameters)"
+            for names in self.required
+            if not any(_holds(self.rung(0), name) for name in names)
+        ]
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         """All that decides the numbers of a rung, for JSON: the same on every machine.
@@ -128,6 +149,27 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def _holds(parameters: Mapping[str, Any], name: str) -> bool:
+    """Whether a parameter is given; ``section.name`` is looked for in its section."""
+    first, dot, rest = name.partition(".")
+    values = [value for key, value in parameters.items() if key.lower() == first.lower()]
+    return any(_holds(value, rest) for value in values) if dot else bool(values)
+
+
+def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> Atoms:
+    """Elements, positions, cell and pbc alone, which is what a label's address knows.
+
+    Parameters
+    ----------
+    magnetic_moments
+        Initial moments by element, Bohr magnetons; none for the elements left out.
+    """
+    own = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    if magnetic_moments:
+        own.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in own.symbols])
+    return own
+
+
 def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str:
     """Name of the settings of a label: 12 hexadecimal digits after a letter.
 
@@ -151,3 +193,16 @@ def content_hash(path: Path) -> str:
     """SHA-256 of a file, by which it counts in an identity."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path, pattern: str = "*") -> str:
+    """SHA-256 of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
+        digest.update(f"{path.name} {content_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def missing_files(paths: Iterable[Path], field: str) -> list[str]:
+    """A sentence for each file that is not there, with the config's name for it."""
+    return [f"{path}: no such file ({field})" for path in paths if not path.is_file()]

@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator
 
 from ..errors import ConfigError
 from ..surrogate import Surrogate
-from .base import Engine, Evaluation, content_hash
+from .base import Engine, Evaluation, bare, content_hash
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class CalculatorEngine(Engine):
     def evaluate(
         self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
     ) -> Evaluation:
-        own = atoms.copy()
+        own = bare(atoms)
         own.calc = self.make(self.rung(rung))
         return evaluated(own, properties, package_version(self.package))
 

@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from ..errors import EngineError
-from .base import Evaluation, content_hash, merged
+from .base import Evaluation, content_hash, merged, missing_files
 from .dft import DFTEngine, numbers
 
 INPUT = "cp2k.inp"
@@ -27,7 +27,6 @@ STRESS = re.compile(
     + "".join(rf" STRESS\|\s+{axis}\s+(\S+)\s+(\S+)\s+(\S+)\n" for axis in "xyz"),
     re.M,
 )
-VERSION = re.compile(r"CP2K\| version string:\s+(.*)")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class CP2KEngine(DFTEngine):
     {"SCF": {"MAX_SCF": 60}}}}``, where ``_`` is the parameter of a section itself, a list is
     what is there several times, and truth is ON or OFF. They win over what follows from the
     attributes. The defaults converge the SCF cycle to 1e-7; there is no smearing.
-    ``magnetization`` is in Bohr magnetons.
+    ``magnetic_moments`` is in Bohr magnetons.
 
     Attributes
     ----------
@@ -69,7 +68,8 @@ class CP2KEngine(DFTEngine):
             },
         },
     }
-    reserved: ClassVar[Sequence[str]] = (
+    log: ClassVar[str] = output
+    reserved: ClassVar[tuple[str, ...]] = (
         "GLOBAL.PROJECT",
         "GLOBAL.RUN_TYPE",
         "MOTION",
@@ -81,9 +81,10 @@ class CP2KEngine(DFTEngine):
         "FORCE_EVAL.DFT.MGRID.CUTOFF",
     )
     upper_case: ClassVar[bool] = True
-    unconverged: ClassVar[str] = "SCF run NOT converged"
-    completion: ClassVar[str] = "PROGRAM ENDED AT"
-    complaint: ClassVar[re.Pattern[str]] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
+    unconverged: ClassVar[tuple[str, ...]] = ("SCF run NOT converged",)
+    finished: ClassVar[str] = "PROGRAM ENDED AT"
+    version_pattern: ClassVar[str] = r"CP2K\| version string:\s+(?:CP2K version )?(.*)"
+    complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
 
     basis_set: str | Mapping[str, str] = "DZVP-MOLOPT-SR-GTH"
     basis_set_file: Path = Path("BASIS_MOLOPT")
@@ -106,11 +107,8 @@ class CP2KEngine(DFTEngine):
         return {**super().identity(k), **own}
 
     def absent(self) -> list[str]:
-        return [
-            f"{path}: no such file (labelling.{name})"
-            for name in ("basis_set_file", "potential_file")
-            if not (path := getattr(self, name)).is_file()
-        ]
+        basis = missing_files([self.basis_set_file], "labelling.basis_set_file")
+        return basis + missing_files([self.potential_file], "labelling.potential_file")
 
     def unknown(self, elements: Sequence[str]) -> list[str]:
         problems = []
@@ -155,7 +153,7 @@ class CP2KEngine(DFTEngine):
             to_gamma = ["0" if n % 2 else repr(0.5 / n) for n in grid]
             scheme = " ".join(["MACDONALD", *map(str, grid), *to_gamma])
             dft["KPOINTS"] = {"SCHEME": scheme}
-        if self.magnetization:
+        if self.magnetic_moments:
             dft["UKS"] = True
         printed: dict[str, Any] = {}
         if "forces" in properties:
@@ -179,7 +177,7 @@ class CP2KEngine(DFTEngine):
                 "_": element,
                 "BASIS_SET": _of(self.basis_set, element),
                 "POTENTIAL": _of(self.potential, element),
-                "MAGNETIZATION": self.magnetization.get(element, 0.0),
+                "MAGNETIZATION": self.magnetic_moments.get(element, 0.0),
             }
             for element in sorted(set(atoms.symbols))
         ]
@@ -190,7 +188,7 @@ class CP2KEngine(DFTEngine):
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
         output = directory / self.output
-        text = self.finished(output)
+        text = self._log_text(directory)
         energy = numbers(ENERGY.findall(text)[-1:], (), "the energy", output)
         forces = stress = None
         if "forces" in properties:
@@ -201,7 +199,7 @@ class CP2KEngine(DFTEngine):
             tensor = numbers([row[1:] for row in found], (3, 3), "the stress", output)
             unit = {"GPa": GPa, "bar": bar}[found[0][0]]
             stress = -full_3x3_to_voigt_6_stress(tensor) * unit
-        version = "".join(VERSION.findall(text)[:1])
+        version = self._named_version(directory)
         return Evaluation(float(energy) * Hartree, forces, stress, version)
 
 

@@ -1,4 +1,4 @@
-"""What the DFT programs share: defaults, k-points, magnetization, pseudopotential files."""
+"""What the DFT programs share: defaults, k-points, magnetic_moments, pseudopotential files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import (
-    CommandError,
     ConfigError,
     EngineError,
     MissingProgramError,
-    NotConvergedError,
-    TimeLimitError,
 )
-from .base import Evaluation, content_hash, merged
+from .base import bare, content_hash, merged, missing_files
 from .program import ProgramEngine
 
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eEdD][+-]?\d+")
@@ -40,35 +37,25 @@ class DFTEngine(ProgramEngine):
     kspacing
         Instead of ``kpts``: largest distance of neighbouring k-points, 1/A with the factor
         2 pi, from which each structure gets a grid of its own.
-    magnetization
+    magnetic_moments
         Where the spins of an element start, in the program's own measure. If it names any
         element, the calculation is spin-polarized. Moments that a structure carries do not count.
 
     Raises
     ------
     ConfigError
-        If not exactly one of ``kpts`` and ``kspacing`` is given, or a parameter that the
-        engine sets itself.
+        If not exactly one of ``kpts`` and ``kspacing`` is given.
     """
 
-    defaults: ClassVar[Mapping[str, Any]]
-    reserved: ClassVar[Sequence[str]]
     upper_case: ClassVar[bool] = False
-    unconverged: ClassVar[str]
-    completion: ClassVar[str]
-    complaint: ClassVar[re.Pattern[str]]
 
     kpts: Sequence[int] | None = None
     kspacing: float | None = None
-    magnetization: Mapping[str, float] = field(default_factory=dict)
+    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.kpts is None) == (self.kspacing is None):
             raise ConfigError("labelling: give one of kpts and kspacing, and not both")
-        for k in range(self.n_rungs):
-            for name in self.reserved:
-                if _holds(self.rung(k), name.split(".")):
-                    raise ConfigError(f"labelling.parameters: {name} is set by the engine itself")
 
     def rung(self, k: int) -> dict[str, Any]:
         settings = dict(self.defaults)
@@ -81,7 +68,7 @@ class DFTEngine(ProgramEngine):
         own = {
             "kpts": None if self.kpts is None else list(self.kpts),
             "kspacing": self.kspacing,
-            "magnetization": dict(self.magnetization),
+            "magnetic_moments": dict(self.magnetic_moments),
         }
         return {**super().identity(k), **own}
 
@@ -120,46 +107,7 @@ class DFTEngine(ProgramEngine):
             raise MissingProgramError("; ".join(absent))
         if unknown := self.unknown(sorted(set(atoms.symbols))):
             raise EngineError("; ".join(unknown))
-        own = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        moments = [self.magnetization.get(symbol, 0.0) for symbol in own.symbols]
-        own.set_initial_magnetic_moments(moments if self.magnetization else None)
-        return own
-
-    def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
-    ) -> Evaluation:
-        try:
-            return super().evaluate(atoms, directory, rung, properties)
-        except (MissingProgramError, TimeLimitError):
-            raise
-        except CommandError as error:
-            output = directory / self.output
-            self.check_converged(output)
-            said = " ".join(self.complaint.findall(output.read_text(errors="replace")))
-            if not said:
-                raise
-            raise CommandError(f"{' '.join(said.split())} ({error})") from error
-
-    def check_converged(self, output: Path) -> None:
-        """Raise NotConvergedError if the output says that the self-consistency cycle gave up."""
-        if self.unconverged in output.read_text(errors="replace"):
-            raise NotConvergedError(f"{output}: the self-consistency cycle did not converge")
-
-    def finished(self, output: Path) -> str:
-        """The text of an output file.
-
-        Raises
-        ------
-        NotConvergedError
-            If the self-consistency cycle gave up.
-        EngineError
-            If the text ends before the program does.
-        """
-        self.check_converged(output)
-        text = output.read_text(errors="replace")
-        if self.completion not in text:
-            raise EngineError(f"{output}: the output is not complete")
-        return text
+        return bare(atoms, self.magnetic_moments)
 
 
 @dataclass(frozen=True)
@@ -196,11 +144,8 @@ class PseudopotentialEngine(DFTEngine):
     def absent(self) -> list[str]:
         if not self.pseudo_dir.is_dir():
             return [f"{self.pseudo_dir}: no such directory (labelling.pseudo_dir)"]
-        return [
-            f"{self.path(element)}: no such file (labelling.pseudopotentials.{element})"
-            for element in self.pseudopotentials
-            if not self.path(element).is_file()
-        ]
+        paths = [self.path(element) for element in self.pseudopotentials]
+        return missing_files(paths, "labelling.pseudopotentials")
 
     def unknown(self, elements: Sequence[str]) -> list[str]:
         return [
@@ -208,15 +153,6 @@ class PseudopotentialEngine(DFTEngine):
             for element in elements
             if element not in self.pseudopotentials
         ]
-
-
-def _holds(settings: Mapping[str, Any], names: Sequence[str]) -> bool:
-    found: Any = settings
-    for name in names:
-        if not isinstance(found, Mapping) or name not in found:
-            return False
-        found = found[name]
-    return True
 
 
 def _normal(value: Any, letter_case: Callable[[str], str]) -> Any:

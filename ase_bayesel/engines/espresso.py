@@ -22,7 +22,6 @@ RY, BOHR = UNITS["Ry"], UNITS["Bohr"]
 ENERGY = re.compile(r"^!!?\s+total energy\s+=\s*(\S+) Ry", re.MULTILINE)
 FORCE = re.compile(r"^\s+atom\s+\d+ type\s+\d+\s+force =\s*(\S+)\s+(\S+)\s+(\S+)", re.MULTILINE)
 STRESS = re.compile(r"total\s+stress .*\n" + 3 * r"\s*(\S+)\s+(\S+)\s+(\S+) .*\n")
-VERSION = re.compile(r"Program (PWSCF v\.\S+)")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class EspressoEngine(PseudopotentialEngine):
 
     ``parameters`` are its namelists, ``{"system": {"ecutwfc": 40}, "electrons": {...}}``, in
     its own units (Ry). The defaults smear the occupations (Gaussian, 0.01 Ry) and converge the
-    energy to 1e-10 Ry; nothing is left on disk but the output. The measure of ``magnetization``
+    energy to 1e-10 Ry; nothing is left on disk but the output. The measure of ``magnetic_moments``
     is that of ``starting_magnetization``.
     """
 
@@ -43,7 +42,8 @@ class EspressoEngine(PseudopotentialEngine):
         "system": {"occupations": "smearing", "smearing": "gaussian", "degauss": 0.01},
         "electrons": {"conv_thr": 1e-10},
     }
-    reserved: ClassVar[Sequence[str]] = (
+    log: ClassVar[str] = output
+    reserved: ClassVar[tuple[str, ...]] = (
         "control.calculation",
         "control.outdir",
         "control.prefix",
@@ -53,9 +53,10 @@ class EspressoEngine(PseudopotentialEngine):
         "system.nat",
         "system.ntyp",
     )
-    unconverged: ClassVar[str] = "convergence NOT achieved"
-    completion: ClassVar[str] = "JOB DONE."
-    complaint: ClassVar[re.Pattern[str]] = re.compile(r"Error in routine ([^%]*)")
+    unconverged: ClassVar[tuple[str, ...]] = ("convergence NOT achieved",)
+    finished: ClassVar[str] = "JOB DONE."
+    version_pattern: ClassVar[str] = r"Program (PWSCF v\.\S+)"
+    complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"Error in routine ([^%]*)")
 
     def write(
         self,
@@ -88,7 +89,7 @@ class EspressoEngine(PseudopotentialEngine):
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
         output = directory / self.output
-        text = self.finished(output)
+        text = self._log_text(directory)
         # a hybrid functional has a cycle around the cycle, and an energy for each
         energy = numbers(ENERGY.findall(text)[-1:], (), "the energy", output)
         forces = stress = None
@@ -100,5 +101,4 @@ class EspressoEngine(PseudopotentialEngine):
             rows = STRESS.findall(text)[-1:]
             tensor = numbers(rows, (3, 3), "the stress", output) * (RY / BOHR**3)
             stress = -full_3x3_to_voigt_6_stress(tensor)
-        version = "".join(VERSION.findall(text)[:1])
-        return Evaluation(float(energy) * RY, forces, stress, version)
+        return Evaluation(float(energy) * RY, forces, stress, self._named_version(directory))

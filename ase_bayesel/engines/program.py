@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,14 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 
+from ..errors import (
+    CommandError,
+    EngineError,
+    MissingProgramError,
+    NotConvergedError,
+    TerminatedError,
+    TimeLimitError,
+)
 from ..processes import run_program
 from .base import Engine, Evaluation
 
@@ -33,6 +42,17 @@ class ProgramEngine(Engine):
 
     default_command: ClassVar[tuple[str, ...]]
     output: ClassVar[str]
+    """Where the program's standard output goes."""
+    log: ClassVar[str]
+    """The file that tells how the calculation ended."""
+    finished: ClassVar[str]
+    """What the log says only at a regular end."""
+    version_pattern: ClassVar[str]
+    """Regular expression that finds the program's version in the log, as its group 1."""
+    unconverged: ClassVar[tuple[str, ...]] = ()
+    """What the log says where the self-consistency cycle did not converge."""
+    complaint: ClassVar[re.Pattern[str] | None] = None
+    """Finds in log and output what the program says before it gives up."""
 
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -58,17 +78,74 @@ class ProgramEngine(Engine):
             If it did not converge.
         """
 
+    def program(self) -> str | None:
+        """Path of the program, or of its launcher; None where there is none."""
+        name = (self.command or self.default_command)[0]
+        return shutil.which(name, path=self.environment.get("PATH"))
+
     def missing(self, elements: Sequence[str]) -> list[str]:
-        program = (self.command or self.default_command)[0]
-        path = self.environment.get("PATH")
-        if shutil.which(program, path=path) is not None:
-            return []
-        return [f"{program}: no such program (labelling.command)"]
+        if self.program() is not None:
+            return self.faults()
+        name = (self.command or self.default_command)[0]
+        return [f"{name}: no such program (labelling.command)", *self.faults()]
 
     def evaluate(
         self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
     ) -> Evaluation:
-        arguments = self.write(atoms.copy(), directory, self.rung(rung), properties)
+        wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
+        arguments = self.write(atoms.copy(), directory, self.rung(rung), wanted)
         command = [*(self.command or self.default_command), *arguments]
-        run_program(command, directory, self.output, self.time_limit_s, self.environment)
+        try:
+            run_program(command, directory, self.output, self.time_limit_s, self.environment)
+        except (MissingProgramError, TerminatedError, TimeLimitError):
+            raise
+        except CommandError as error:
+            text = "".join(_text(directory / name) for name in {self.log, self.output})
+            self._check_convergence(text)
+            said = " ".join(self.complaint.findall(text)) if self.complaint else ""
+            if not said:
+                raise
+            raise CommandError(f"{' '.join(said.split())} ({error})") from error
+        return self.collected(atoms, directory, wanted)
+
+    def collected(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+        """`read`, once the log says that the calculation converged and came to its end.
+
+        Raises
+        ------
+        NotConvergedError, EngineError
+            If it does not.
+        """
+        text = self._log_text(directory)
+        self._check_convergence(text)
+        if self.finished not in text:
+            raise EngineError(f"{self.kind}: ended early, {self.log} has no {self.finished!r}")
         return self.read(atoms, directory, properties)
+
+    def _check_convergence(self, text: str) -> None:
+        for phrase in self.unconverged:
+            if phrase in text:
+                raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
+
+    def _named_version(self, directory: Path) -> str:
+        found = re.search(self.version_pattern, self._log_text(directory))
+        return f"{self.kind} {found[1]}" if found else self.kind
+
+    def _log_text(self, directory: Path) -> str:
+        return _text(directory / self.log)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def require_cell(atoms: Atoms) -> None:
+    """Refuse a structure without three cell vectors, for programs that need them.
+
+    Raises
+    ------
+    EngineError
+        If one of them is missing.
+    """
+    if atoms.cell.rank < 3:
+        raise EngineError("the structure has no cell of three vectors, which this program needs")

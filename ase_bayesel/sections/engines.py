@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from .base import FACTORY, InputPath, Section
+from .base import FACTORY, InputPath, ModelFile, Section
 
 
 class EngineSection(Section):
@@ -57,7 +57,7 @@ class DFTSection(ProgramSection):
 
     kpts: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     kspacing: PositiveFloat | None = None
-    magnetization: dict[str, float] = {}
+    magnetic_moments: dict[str, float] = {}
 
 
 class PseudopotentialSection(DFTSection):
@@ -94,7 +94,77 @@ class CP2KConfig(DFTSection):
     vacuum_A: PositiveFloat = 5.0
 
 
+class MACETeacherConfig(Section):
+    """A MACE model as the teacher, a file or a name such as ``mace_mp:medium``."""
+
+    kind: Literal["mace"]
+    model: ModelFile
+    head: str | None = None
+    dtype: Literal["float32", "float64"] = "float64"
+    device: str = "cpu"
+
+
+class GPAWConfig(EngineSection):
+    """GPAW in this process; see `engines.gpaw.GPAWEngine`."""
+
+    kind: Literal["gpaw"]
+    setup_path: InputPath | None = None
+    magnetic_moments: dict[str, float] = {}
+
+
+class VaspConfig(ProgramSection):
+    """VASP; see `engines.vasp.VaspEngine`."""
+
+    kind: Literal["vasp"]
+    pp_path: InputPath
+    potentials: dict[str, str] = Field(min_length=1)
+    magnetic_moments: dict[str, float] = {}
+
+
+class CastepConfig(ProgramSection):
+    """CASTEP; see `engines.castep.CastepEngine`."""
+
+    kind: Literal["castep"]
+    pseudopotentials: dict[str, InputPath] = {}
+    magnetic_moments: dict[str, float] = {}
+
+
+class OrcaConfig(ProgramSection):
+    """ORCA, for molecules; see `engines.orca.OrcaEngine`."""
+
+    kind: Literal["orca"]
+    processes: PositiveInt = 1
+
+
+class AimsConfig(ProgramSection):
+    """FHI-aims; see `engines.aims.AimsEngine`."""
+
+    kind: Literal["aims"]
+    species_dir: InputPath
+    magnetic_moments: dict[str, float] = {}
+
+
+class LammpsConfig(ProgramSection):
+    """A potential of LAMMPS; see `engines.lammps.LammpsEngine`."""
+
+    kind: Literal["lammps"]
+    species: tuple[str, ...] = Field(min_length=1)
+    files: tuple[InputPath, ...] = ()
+
+
 EngineConfig = Annotated[
-    TBLiteConfig | ImportedConfig | SurrogateConfig | EspressoConfig | AbinitConfig | CP2KConfig,
+    TBLiteConfig
+    | ImportedConfig
+    | SurrogateConfig
+    | MACETeacherConfig
+    | GPAWConfig
+    | EspressoConfig
+    | AbinitConfig
+    | CP2KConfig
+    | VaspConfig
+    | CastepConfig
+    | OrcaConfig
+    | AimsConfig
+    | LammpsConfig,
     Field(discriminator="kind"),
 ]

@@ -134,8 +134,14 @@ def load_module(path: Path) -> torch.nn.Module:
 
 def mace_calculator(path: Path, head: str | None, dtype: str, device: str) -> Calculator:
     """mace's own ASE calculator of a model file."""
+    return module_calculator(load_module(path), head, dtype, device)
+
+
+def module_calculator(
+    module: torch.nn.Module, head: str | None, dtype: str, device: str
+) -> Calculator:
+    """mace's own ASE calculator of a loaded model, which is brought to the dtype and device."""
     mace = import_mace()
-    module = load_module(path)
     options = {} if head is None else {"head": head}
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
         return mace.calculator(models=module, device=device, default_dtype=dtype, **options)
