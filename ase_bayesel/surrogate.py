@@ -194,8 +194,10 @@ class Surrogate:
             np.savez(handle, meta=json.dumps(meta), posterior=posterior)
 
     @classmethod
-    def load(cls, path: str | PathLike, descriptor: Descriptor | None = None) -> Surrogate:
-        """Read what `save` wrote.
+    def load(
+        cls, path: str | PathLike, descriptor: Descriptor | None = None, trust: bool = False
+    ) -> Surrogate:
+        """Read what `save` wrote; no code of the file runs.
 
         Parameters
         ----------
@@ -204,6 +206,8 @@ class Surrogate:
         descriptor
             Used instead of the one that the file describes, whose model may have
             moved; everything but the place of the model must agree.
+        trust
+            That of `MACEDescriptor`, for the model that the file names.
 
         Raises
         ------
@@ -217,7 +221,7 @@ class Surrogate:
             if meta["format"] != FORMAT:
                 raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
             if descriptor is None:
-                descriptor = descriptor_from_spec(meta["descriptor"])
+                descriptor = descriptor_from_spec(meta["descriptor"], trust)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
             return cls(

@@ -17,9 +17,9 @@ import torch
 from mace import modules
 from mace.tools import scripts_utils
 
+from .loading import MODEL_CLASSES
 from .records import Record, RefusedError, read_records
 
-MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
 KINDS = {f"mace.modules.models.{name}": getattr(modules, name) for name in MODEL_CLASSES}
 UNIT_SCALE = {"scale": torch.tensor(1.0), "shift": torch.tensor(0.0)}
 NEGLIGIBLE = 1e-6
@@ -34,17 +34,22 @@ def rebuild(content: bytes) -> torch.nn.Module:
     RefusedError
         If the file holds something else, or a model that comes out different.
     Exception
-        What mace raises on a config that it does not know, torch on a damaged file.
+        What torch raises on a damaged file.
     """
     record = read_records(content)
     path = getattr(type(record), "path", type(record).__name__)
     if path not in KINDS:
         raise RefusedError(f"expected one of {MODEL_CLASSES}, found {path}")
-    config = _config(record)
-    with torch.random.fork_rng(devices=[]), _default(record.r_max.dtype):
-        module = KINDS[path](**config)
-    _take_over(record, module, path.rpartition(".")[2])
-    return module.train(record.training)
+    try:
+        config = _config(record)
+        with torch.random.fork_rng(devices=[]), _default(record.r_max.dtype):
+            module = KINDS[path](**config)
+        _take_over(record, module, path.rpartition(".")[2])
+        return module.train(record.training)
+    except RefusedError:
+        raise
+    except Exception as error:
+        raise RefusedError(f"mace cannot make it again: {error!r}") from error
 
 
 def _config(record: Record) -> dict[str, Any]:

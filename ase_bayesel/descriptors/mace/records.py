@@ -9,22 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from e3nn.o3 import _irreps
 from torch import serialization
 
 NAMES = re.compile(
     r"(mace\.modules|e3nn|torch\.nn)\.[\w.]+|torch\.(tanh|abs)"
     r"|torch\.fx\.(graph_module\.reduce_graph_module|_symbolic_trace\.Tracer)"
 )
-"""What a pickled MACE model refers to. Each becomes a kind of `Record`, or one of `VALUES`."""
-
-VALUES = {
-    "e3nn.o3._irreps.Irrep": _irreps.Irrep,
-    "e3nn.o3._irreps._MulIr": _irreps._MulIr,
-    "e3nn.o3._irreps.Irreps": _irreps.Irreps,
-    "mace.modules.symmetric_contraction.EmptyParam": torch.nn.Parameter,
-}
-"""Tuples of integers, and a tensor."""
+"""What a pickled MACE model refers to. Each becomes a kind of `Record`, or a value."""
 
 
 class RefusedError(Exception):
@@ -69,7 +60,7 @@ def read_records(content: bytes) -> Any:
     """The object that `torch.save` wrote, with `Record`s for all but tensors and plain values.
 
     torch's own unpickler for weights does the work. It calls nothing but what is on its list,
-    which here are its tensors, `VALUES` and kinds of `Record`.
+    which here are its tensors, `_values` and kinds of `Record`.
 
     Raises
     ------
@@ -83,8 +74,18 @@ def read_records(content: bytes) -> Any:
         for name in found:
             if not NAMES.fullmatch(name):
                 raise RefusedError(f"it refers to {name}, which no MACE model needs")
-    with _allowed({name: VALUES.get(name) or _kind(name) for name in found}):
+    with _allowed({name: _values().get(name) or _kind(name) for name in found}):
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _values() -> dict[str, type]:
+    """Tuples of integers, and tensors."""
+    from e3nn.o3 import _irreps
+
+    kinds = {
+        f"e3nn.o3._irreps.{name}": vars(_irreps)[name] for name in ("Irrep", "_MulIr", "Irreps")
+    }
+    return kinds | {"mace.modules.symmetric_contraction.EmptyParam": torch.nn.Parameter}
 
 
 def _kind(path: str) -> type[Record]:
