@@ -17,6 +17,7 @@ from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dtrcon
 
+from .archives import checked_npz
 from .errors import PosteriorError, SingularPrecisionError
 from .triangular import append_rows
 
@@ -196,7 +197,10 @@ class Posterior:
             If the file is missing, torn, or not a saved posterior.
         """
         try:
-            with opened(file, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            with (
+                opened(file, "rb") as handle,
+                np.load(checked_npz(handle), allow_pickle=False) as data,
+            ):
                 if str(data["format"]) != FORMAT:
                     raise PosteriorError(f"{file}: not a posterior of format {FORMAT}")
                 return cls(data["precision_factor"], data["mean"])

@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from .archives import checked_npz
 from .descriptors import descriptor_from_spec
 from .descriptors.base import (
     Descriptor,
@@ -215,7 +216,10 @@ class Surrogate:
             If the file is missing, torn, not a saved surrogate, or of another descriptor.
         """
         try:
-            with opened(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            with (
+                opened(path, "rb") as handle,
+                np.load(checked_npz(handle), allow_pickle=False) as data,
+            ):
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
             if meta["format"] != FORMAT:

@@ -13,6 +13,7 @@ import ase_bayesel
 ROOT = Path(ase_bayesel.__file__).parent
 ROOMS = [
     "errors",
+    "archives",
     "structures",
     "descriptors",
     "triangular",
@@ -146,7 +147,17 @@ def test_importing_the_package_is_light():
 
 @pytest.mark.parametrize(
     "room",
-    ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps", "heat"],
+    [
+        "archives",
+        "posterior",
+        "bias",
+        "evidence",
+        "triangular",
+        "errors",
+        "selection",
+        "ramps",
+        "heat",
+    ],
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []

@@ -13,11 +13,19 @@ MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
 
 
 def _absolute(given: Path, info: ValidationInfo) -> Path:
-    """Environment variables expanded; relative to the config file where that is known."""
-    expanded = os.path.expandvars(given)
-    if "$" in expanded:
+    """Environment variables expanded; relative to the config file where that is known.
+
+    A path that is not absolute must not lead out of that folder, symbolic links resolved.
+    """
+    expanded = Path(os.path.expandvars(given))
+    if "$" in str(expanded):
         raise ValueError(f"{given}: set the environment variable that it names")
-    return Path(expanded) if info.context is None else info.context["folder"] / expanded
+    if info.context is None or expanded.is_absolute():
+        return expanded
+    folder = info.context["folder"]
+    if not Path(os.path.realpath(folder / expanded)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{given}: leads out of the config's folder; give an absolute path")
+    return folder / expanded
 
 
 def _located(given: str, info: ValidationInfo) -> str:

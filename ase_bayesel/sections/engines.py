@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, JsonValue, PositiveFloat
 
 from .base import FACTORY, InputPath, Section
 
@@ -16,8 +16,8 @@ class EngineSection(Section):
     tried one after the other where a calculation has failed.
     """
 
-    parameters: dict[str, Any] = {}
-    ladder: list[dict[str, Any]] = []
+    parameters: dict[str, JsonValue] = {}
+    ladder: list[dict[str, JsonValue]] = []
 
 
 class ProgramSection(EngineSection):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import (
+    Discriminator,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 
 from .base import FACTORY, InputPath, ModelFile, Section
 
@@ -71,7 +79,7 @@ class ImportedPotentialConfig(Section):
 
     kind: Literal["import"]
     factory: str = Field(pattern=FACTORY)
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, JsonValue] = {}
     model: InputPath | None = None
 
 

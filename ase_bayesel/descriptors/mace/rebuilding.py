@@ -152,7 +152,7 @@ def _take_tensor(module: torch.nn.Module, name: str, tensor: Any, where: str) ->
 
 
 def _agree(value: Any, own: Any) -> bool:
-    """Whether an attribute in a file says the same as that of a new module, as far as it is data."""
+    """Whether what is data in a file's attribute is the same in that of a new module."""
     if isinstance(value, type):
         return value.__name__ == getattr(own, "__name__", None)
     if isinstance(value, Record):
