@@ -22,7 +22,7 @@ from .build import cpu_threads
 from .engines.calculators import imported
 from .errors import ConfigError
 from .files import write_atomically
-from .sections import FACTORY, MODEL_NAME, InputPath, Section
+from .sections import FACTORY, MODEL_NAME, InputPath, Section, Threads
 from .structures import read_frames
 from .surrogate import Surrogate
 from .validation import (
@@ -106,7 +106,7 @@ class CheckConfig(Section):
     references: dict[str, float] = {}
     members: int = Field(32, ge=2)
     seed: int = Field(0, ge=0)
-    threads: PositiveInt = 1
+    threads: Threads = 1
     head: str | None = None
     device: str = "cpu"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from .errors import ConfigError
 from .sections import (
@@ -21,6 +21,7 @@ from .sections import (
     RefitConfig,
     Section,
     StopConfig,
+    Threads,
     WeightsConfig,
 )
 
@@ -44,7 +45,7 @@ class CampaignConfig(Section):
     """
 
     seed: int = Field(0, ge=0)
-    threads: PositiveInt = 1
+    threads: Threads = 1
     potential: PotentialConfig | None = None
     descriptor: DescriptorConfig
     refit: RefitConfig | None = None
