@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Sequence
+from tokenize import TokenError
 from typing import BinaryIO
 
+import numpy as np
 from numpy.lib import format as npy
 
 
@@ -37,8 +40,29 @@ def checked_npz(handle: BinaryIO) -> BinaryIO:
 def _check_array(content: BinaryIO, member: zipfile.ZipInfo) -> None:
     version = npy.read_magic(content)
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-    shape, _, dtype = read_header(content)
+    try:
+        shape, _, dtype = read_header(content)
+    except TokenError as error:
+        raise ValueError(f"{member.filename} has a damaged header ({error})") from error
     if dtype.hasobject:
         raise ValueError(f"{member.filename} holds Python objects")
     if math.prod(shape) * dtype.itemsize != member.file_size - content.tell():
         raise ValueError(f"{member.filename} is not as large as its header says")
+
+
+def real(array: np.ndarray, shape: Sequence[int | None], finite: bool = True) -> np.ndarray:
+    """The array itself, if it holds real numbers in this shape; None stands for any length.
+
+    Raises
+    ------
+    ValueError
+        If it does not, or some are not finite where they should be.
+    """
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype.kind not in "iufb" or not fits:
+        raise ValueError(f"{array.dtype} of shape {array.shape} instead of numbers {tuple(shape)}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError("holds numbers that are not finite")
+    return array

@@ -20,6 +20,7 @@ from .structures import write_frames
 
 DAMAGE = (
     OSError,
+    ArithmeticError,
     EOFError,
     KeyError,
     ValueError,

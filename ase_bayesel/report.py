@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from .errors import StoreError
 from .explore import TRACE_COLUMNS
 from .store import RoundReport, Store
 from .triggers import UNITS
@@ -36,8 +37,11 @@ def write_report(store: Store) -> Path:
     template = Environment(autoescape=True).from_string(
         files("ase_bayesel").joinpath("templates/report.html").read_text()
     )
-    trigger = store.read_config()["explore"]["trigger"]
-    criterion = trigger_text(trigger, iter(store.read_thresholds() or ()))
+    thresholds = iter(store.read_thresholds() or ())
+    try:
+        criterion = trigger_text(store.read_config()["explore"]["trigger"], thresholds)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StoreError(f"{store.config_path}: is damaged ({error!r})") from error
     page = template.render(
         name=store.directory.resolve().name,
         reports=reports,

@@ -33,10 +33,12 @@ from typing import Any
 import numpy as np
 import yaml
 from ase import Atoms
+from pydantic import TypeAdapter
 
 from .accuracy import Parity
+from .archives import real
 from .errors import StoreError
-from .explore import ExploreState
+from .explore import TRACE_COLUMNS, ExploreState
 from .explore.records import record_of, walker_from
 from .files import extxyz_bytes, npz_bytes, reading, write_atomically
 from .labelling import Label
@@ -115,7 +117,7 @@ class Store:
     def read_config(self) -> dict[str, Any]:
         try:
             return yaml.safe_load(self.config_path.read_text())
-        except (OSError, yaml.YAMLError) as error:
+        except Exception as error:  # PyYAML raises anything on values that a tag does not fit
             raise StoreError(f"{self.config_path}: cannot be read ({error})") from error
 
     def read_input(self, name: str) -> list[Atoms]:
@@ -134,7 +136,10 @@ class Store:
         if not path.exists():
             return None
         try:
-            return [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            found = [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            if not all(0 < number < float("inf") for number in found):
+                raise ValueError("a threshold must be positive")
+            return found
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
@@ -190,12 +195,14 @@ class Store:
             pairs = enumerate(zip(starts, meta["walkers"], strict=True))
             walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
-            trace = data["trace"]
+            trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
+            picked = [str(identity) for identity in meta["picks"]]
+            turn = int(meta["turn"])
         picks = [
             read_frames(self._pick_path(number, k, identity))[0]
-            for k, identity in enumerate(meta["picks"])
+            for k, identity in enumerate(picked)
         ]
-        return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
+        return ExploreState(tuple(walkers), turn, tuple(picks), trace), posterior
 
     def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
         """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
@@ -222,7 +229,7 @@ class Store:
         if not path.exists():
             return ExploreState(()).trace
         with reading(path) as data:
-            return data["trace"]
+            return real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
 
     def batch_path(self, number: int) -> Path:
         return self.round_directory(number) / "to_label.extxyz"
@@ -309,9 +316,8 @@ class Store:
     def read_report(self, number: int) -> RoundReport:
         path = self.round_directory(number) / "report.json"
         try:
-            raw = json.loads(path.read_text())
-            return RoundReport(**{**raw, "walkers": tuple(raw["walkers"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return TypeAdapter(RoundReport).validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
     def read_parity(self, number: int) -> Parity | None:
@@ -319,7 +325,7 @@ class Store:
         if not path.exists():
             return None
         with reading(path) as data:
-            return Parity(**{key: data[key] for key in data.files})
+            return Parity(**{key: real(data[key], (None,)) for key in data.files})
 
     def write_page(self, name: str, page: str) -> Path:
         """Write a page of the report; returns its path."""

@@ -37,7 +37,7 @@ from .design import (
 from .errors import PosteriorError, StructureError
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
-from .structures import composition_energy
+from .structures import PROPERTIES, composition_energy
 
 FORMAT = "ase_bayesel.surrogate/1"
 
@@ -213,7 +213,8 @@ class Surrogate:
         Raises
         ------
         PosteriorError
-            If the file is missing, torn, not a saved surrogate, or of another descriptor.
+            If the file is missing, torn, not a saved surrogate, or of another descriptor; also
+            where the descriptor's own model is gone, changed or refused.
         """
         try:
             with (
@@ -228,11 +229,13 @@ class Surrogate:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
+            if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
+                raise PosteriorError(f"{path}: knows labels {meta['properties']}")
             return cls(
                 descriptor,
                 Posterior.load(io.BytesIO(posterior)),
-                meta["e0s"],
-                Noise(**meta["noise"]),
+                _numbers(meta["e0s"]),
+                Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),
             )
         except PosteriorError:
@@ -246,6 +249,13 @@ class Surrogate:
 def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A descriptor's spec without what differs between two places of the same model."""
     return {key: value for key, value in spec.items() if key not in ("model", "device")}
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+    found = {key: float(value) for key, value in raw.items()}
+    if not np.isfinite(list(found.values())).all():
+        raise ValueError("holds numbers that are not finite")
+    return found
 
 
 class SurrogateCalculator(Calculator):
