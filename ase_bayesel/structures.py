@@ -161,7 +161,11 @@ def _check_read(atoms: Atoms, where: str) -> None:
 
 
 def check_structure(atoms: Atoms, where: str) -> None:
-    """Raise a `StructureError` that begins with ``where`` if a structure cannot be used."""
+    """Raise a `StructureError` that begins with ``where`` if a structure cannot be used.
+
+    It needs atoms, all of known elements; coordinates that are finite and at most `LARGEST_A`;
+    and where it is periodic a cell that is neither flat (`SMALLEST_A`) nor huge (`LARGEST_A3`).
+    """
     if len(atoms) == 0:
         raise StructureError(f"{where}: has no atoms")
     if (atoms.numbers < 1).any():

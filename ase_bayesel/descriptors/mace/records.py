@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ NAMES = re.compile(
     r"|torch\.fx\.(graph_module\.reduce_graph_module|_symbolic_trace\.Tracer)"
 )
 """What a pickled MACE model refers to. Each becomes a kind of `Record`, or a value."""
+
+_ONE_AT_A_TIME = threading.Lock()  # torch keeps one list of names per process
 
 
 class RefusedError(Exception):
@@ -95,11 +98,12 @@ def _kind(path: str) -> type[Record]:
 @contextmanager
 def _allowed(kinds: dict[str, type]) -> Iterator[None]:
     """Let torch's unpickler use these by these names, and nothing that was allowed elsewhere."""
-    before = serialization.get_safe_globals()
-    serialization.clear_safe_globals()
-    serialization.add_safe_globals([(kind, name) for name, kind in kinds.items()])
-    try:
-        yield
-    finally:
+    with _ONE_AT_A_TIME:
+        before = serialization.get_safe_globals()
         serialization.clear_safe_globals()
-        serialization.add_safe_globals(before)
+        serialization.add_safe_globals([(kind, name) for name, kind in kinds.items()])
+        try:
+            yield
+        finally:
+            serialization.clear_safe_globals()
+            serialization.add_safe_globals(before)
