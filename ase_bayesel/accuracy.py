@@ -26,6 +26,11 @@ class Parity:
     forces: np.ndarray
     forces_predicted: np.ndarray
 
+    def __post_init__(self) -> None:
+        energies = {len(self.energy), len(self.energy_predicted), len(self.energy_std)}
+        if len(energies) > 1 or len(self.forces) != len(self.forces_predicted):
+            raise ValueError("references and predictions differ in number")
+
     @property
     def energy_rmse(self) -> float | None:
         """eV/atom; None without energies."""

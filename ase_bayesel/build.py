@@ -138,9 +138,10 @@ def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None
     from .descriptors.mace import MACEDescriptor
 
     own = isinstance(config.potential, MACEPotentialConfig) and features.model is None
-    options = {}
+    options = {"trust": features.trust}
     if own:
-        options = {key: getattr(config.potential, key) for key in ("head", "dtype", "device")}
+        shared = ("head", "dtype", "device", "trust")
+        options = {key: getattr(config.potential, key) for key in shared}
     return MACEDescriptor(
         potential if own else features.model,
         components=features.components,
@@ -161,7 +162,9 @@ def build_potential(
     if isinstance(potential, MACEPotentialConfig):
         from .descriptors.mace.loading import mace_calculator
 
-        return mace_calculator(model, potential.head, potential.dtype, potential.device)
+        return mace_calculator(
+            model, potential.head, potential.dtype, potential.device, potential.trust
+        )
     own = {} if model is None else {"model": str(model)}
     return imported(potential.factory, "potential.factory")(**own, **potential.parameters)
 
@@ -178,6 +181,7 @@ def build_refitter(config: CampaignConfig) -> Refitter | None:
         head=config.potential.head,
         dtype=config.potential.dtype,
         device=config.potential.device,
+        trust=config.potential.trust,
         **options,
     )
 

@@ -28,7 +28,8 @@ from .labelling import Outcome, is_settled, label_of
 from .labels import BY_HAND
 from .models import Progress, load_model, make_model
 from .resources import TaskExecutor, open_executor
-from .store import RoundReport, Store
+from .round_report import RoundReport
+from .store import Store
 from .structures import PropertyKeys, structure_id
 from .training import TrainingSet, training_set
 

@@ -27,6 +27,7 @@ ALWAYS = (
     "refit.time_limit_h",
     "potential.device",
     "potential.trust",
+    "labelling.trust",
     "descriptor.trust",
 )
 """How something is done, but not what comes out of it."""

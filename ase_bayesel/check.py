@@ -22,7 +22,7 @@ from .build import cpu_threads
 from .engines.calculators import imported
 from .errors import ConfigError
 from .files import write_atomically
-from .sections import FACTORY, MODEL_NAME, InputPath, Section
+from .sections import FACTORY, MODEL_NAME, InputPath, Section, Threads
 from .structures import read_frames
 from .surrogate import Surrogate
 from .validation import (
@@ -106,7 +106,7 @@ class CheckConfig(Section):
     references: dict[str, float] = {}
     members: int = Field(32, ge=2)
     seed: int = Field(0, ge=0)
-    threads: PositiveInt = 1
+    threads: Threads = 1
     head: str | None = None
     device: str = "cpu"
 
@@ -130,8 +130,10 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig) -> Surrogate | Calculator:
+def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
     """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
+
+    ``trust`` is that of `MACEDescriptor`.
 
     Raises
     ------
@@ -139,12 +141,12 @@ def load_model(model: str, config: CheckConfig) -> Surrogate | Calculator:
         If it is missing, cannot be read or cannot be imported.
     """
     if model.endswith(".npz"):
-        return Surrogate.load(model)
+        return Surrogate.load(model, trust=trust)
     if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
         return imported(model, "model")()
     from .descriptors.mace.loading import locate, mace_calculator
 
-    return mace_calculator(locate(model), config.head, "float64", config.device)
+    return mace_calculator(locate(model), config.head, "float64", config.device, trust)
 
 
 def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport:

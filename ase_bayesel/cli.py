@@ -19,6 +19,10 @@ from rich.table import Table
 from .config import load_config
 from .errors import BayeselError, ConfigError
 
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
+]
+
 app = typer.Typer(
     name="bayesel",
     help="Bayesian selection of training structures, while the MD is running.",
@@ -112,7 +116,6 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
 def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Show the rounds so far and what comes next."""
     from .accuracy import milli
-    from .labels import LabelStore
 
     store = _existing(config, directory)
     done = store.completed_rounds()
@@ -128,9 +131,7 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
         _say(f"round {done}: picks are in {store.batch_path(done)}")
     elif done:
         _say(f"round {done}: {store.count_picks(done)} picks so far")
-    labels = LabelStore(
-        store.read_config().get("labels", {}).get("store") or store.labels.directory
-    )
+    labels = store.used_labels()
     counts = labels.counts()
     _say(
         f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
@@ -156,12 +157,13 @@ def check(
     model: Annotated[str, typer.Argument(help="Surrogate (.npz), MACE model, or module:factory.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="What to compute (YAML).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of results.")] = Path("check"),
+    trust: TrustOption = False,
 ) -> None:
     """Compute lattice and elastic constants, surface energies and phonons of a model."""
     from .check import CheckConfig, load_model, run_check, tables, write_check
 
     settings = load_config(config, CheckConfig)
-    found = run_check(load_model(model, settings), settings)
+    found = run_check(load_model(model, settings, trust), settings)
     for table in tables(found):
         console.print(table)
     for path in write_check(found, out):
@@ -223,6 +225,7 @@ def select(
     ] = None,
     seed: Annotated[int, typer.Option(help="For random.")] = 0,
     store: Annotated[Path | None, typer.Option(help="Folder that keeps the features.")] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
     from .descriptors.text import descriptor_from_text
@@ -233,7 +236,7 @@ def select(
         pool,
         n,
         method,
-        descriptor_from_text(descriptor),
+        descriptor_from_text(descriptor, trust),
         output,
         core,
         PropertyKeys(energy_key, forces_key, virial_key),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from .errors import ConfigError
 from .sections import (
@@ -22,6 +22,7 @@ from .sections import (
     RefitConfig,
     Section,
     StopConfig,
+    Threads,
     WeightsConfig,
     WorkersConfig,
 )
@@ -38,6 +39,7 @@ KINDS = (
     *("here", "processes", "local", "dask"),
     *("slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"),
 )
+MAX_VALUES = 100_000
 TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
 
 
@@ -51,7 +53,7 @@ class CampaignConfig(Section):
     """
 
     seed: int = Field(0, ge=0)
-    threads: PositiveInt = 1
+    threads: Threads = 1
     potential: PotentialConfig | None = None
     descriptor: DescriptorConfig
     refit: RefitConfig | None = None
@@ -95,11 +97,26 @@ def load_config(path: str | Path, schema: type[T] = CampaignConfig) -> T:  # typ
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # PyYAML raises anything on values that a tag does not fit
         raise ConfigError(f"{path}: is not valid YAML ({error})") from error
+    _check_size(raw, path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
     return validate_config(raw, str(path), path.resolve().parent, schema)
+
+
+def _check_size(raw: Any, path: Path) -> None:
+    """Refuse what aliases make endless or huge, before anything copies it."""
+    waiting, count = [raw], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise ConfigError(f"{path}: holds more than {MAX_VALUES} values, aliases written out")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
 
 
 def validate_config(

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from .descriptors.base import Descriptor
 from .design import BATCH_ATOMS
-from .errors import StructureError
+from .errors import StoreError, StructureError
 from .structures import check_structure, iterate_frames, structure_id
 
 ID_BYTES = 16
@@ -65,6 +65,12 @@ class FeatureStore:
         Made where it does not exist.
     descriptor
         What the rows are of.
+
+    Raises
+    ------
+    StoreError
+        If the directory cannot be used or the file is damaged. A flipped bit within a finite
+        row is not noticed.
     """
 
     def __init__(self, directory: str | PathLike, descriptor: Descriptor) -> None:
@@ -72,9 +78,12 @@ class FeatureStore:
         digest = hashlib.sha256(spec.encode()).hexdigest()[:16]
         self.path = Path(directory) / f"{digest}.rows"
         self._record = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<f8", (descriptor.n_features,))])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.with_suffix(".json").write_text(spec)
-        self.path.touch()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.with_suffix(".json").write_text(spec)
+            self.path.touch()
+        except OSError as error:
+            raise StoreError(f"{directory}: cannot keep features ({error.strerror})") from error
         os.truncate(self.path, self._n_whole() * self._record.itemsize)
         self._places: dict[str, int] = {}
         self._n_seen = 0
@@ -95,12 +104,26 @@ class FeatureStore:
         self._look()
 
     def rows(self, names: Sequence[str]) -> np.ndarray:
-        """``(len(names), D)``; a memory-mapped view where they lie in this order, else a copy."""
-        records = self._records()
+        """``(len(names), D)``; a memory-mapped view where they lie in this order, else a copy.
+
+        Raises
+        ------
+        StoreError
+            If one of them is not finite, as none was when it was written.
+        """
+        rows = self._records()["row"]
         places = np.array([self._places[name] for name in names], int)
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-            return records["row"][places[0] : places[0] + len(places)]
-        return records["row"][places]
+            found = rows[places[0] : places[0] + len(places)]
+        else:
+            found = rows[places]
+        with np.errstate(all="ignore"):
+            if not np.isfinite(found.sum()):
+                raise self._damaged()
+        return found
+
+    def _damaged(self) -> StoreError:
+        return StoreError(f"{self.path}: is damaged; remove it, and its features are made again")
 
     def _n_whole(self) -> int:
         return self.path.stat().st_size // self._record.itemsize
@@ -114,7 +137,10 @@ class FeatureStore:
     def _look(self) -> None:
         names = self._records()["id"]
         for place in range(self._n_seen, len(names)):
-            self._places.setdefault(names[place].decode(), place)
+            try:
+                self._places.setdefault(names[place].decode(), place)
+            except UnicodeDecodeError as error:
+                raise self._damaged() from error
         self._n_seen = len(names)
 
 

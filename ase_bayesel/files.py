@@ -17,16 +17,21 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from .archives import checked_npz
 from .errors import BayeselError, LockedError, StoreError
 from .structures import write_frames
 
 DAMAGE = (
     OSError,
+    ArithmeticError,
     EOFError,
     KeyError,
     ValueError,
     TypeError,
     AttributeError,
+    IndexError,
+    MemoryError,
+    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
     BayeselError,
@@ -38,7 +43,10 @@ DAMAGE = (
 def reading(path: Path) -> Iterator[Any]:
     """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+        with (
+            open(path, "rb") as handle,
+            np.load(checked_npz(handle), allow_pickle=False) as data,
+        ):
             yield data
     except DAMAGE as error:
         raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error

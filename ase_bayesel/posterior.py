@@ -17,6 +17,7 @@ from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dtrsv
 from scipy.linalg.lapack import dtrcon
 
+from .archives import checked_npz, real
 from .errors import PosteriorError, SingularPrecisionError
 from .triangular import append_rows
 
@@ -188,18 +189,24 @@ class Posterior:
 
     @classmethod
     def load(cls, file: str | PathLike | BinaryIO) -> Posterior:
-        """Read what `save` wrote.
+        """Read what `save` wrote; no code of the file runs.
 
         Raises
         ------
         PosteriorError
-            If the file is missing, torn, or not a saved posterior.
+            If the file is missing, torn, too large for its size, or not a saved posterior.
+        SingularPrecisionError
+            If its precision has no information in some direction.
         """
         try:
-            with opened(file, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            with (
+                opened(file, "rb") as handle,
+                np.load(checked_npz(handle), allow_pickle=False) as data,
+            ):
                 if str(data["format"]) != FORMAT:
                     raise PosteriorError(f"{file}: not a posterior of format {FORMAT}")
-                return cls(data["precision_factor"], data["mean"])
+                factor = real(data["precision_factor"], (None, None))
+                return cls(factor, real(data["mean"], (None,)))
         except PosteriorError:
             raise
         except Exception as error:

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import models
 from .accuracy import milli
 from .campaign import Campaign, Ended, Event
+from .round_report import RoundReport
 from .stopping import StopRequests
-from .store import RoundReport
 
 log = logging.getLogger("bayesel")
 

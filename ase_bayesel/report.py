@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
+from .errors import StoreError
 from .explore import TRACE_COLUMNS
-from .store import RoundReport, Store
+from .round_report import RoundReport
+from .sections import TriggerConfig
+from .store import Store
 from .triggers import UNITS
 
 WALKER, STEP, VALUE, PICKED = (
@@ -36,8 +40,7 @@ def write_report(store: Store) -> Path:
     template = Environment(autoescape=True).from_string(
         files("ase_bayesel").joinpath("templates/report.html").read_text()
     )
-    trigger = store.read_config()["explore"]["trigger"]
-    criterion = trigger_text(trigger, iter(store.read_thresholds() or ()))
+    criterion = trigger_text(_trigger(store), iter(store.read_thresholds() or ()))
     page = template.render(
         name=store.directory.resolve().name,
         reports=reports,
@@ -45,6 +48,15 @@ def write_report(store: Store) -> Path:
         figures=[(title, png(figure)) for title, figure in figures.items() if figure is not None],
     )
     return store.write_page("report.html", page)
+
+
+def _trigger(store: Store) -> dict[str, Any]:
+    """The trigger's section of the stored config."""
+    try:
+        section = store.read_config()["explore"]["trigger"]
+        return TypeAdapter(TriggerConfig).validate_python(section).model_dump(mode="json")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{store.config_path}: has no readable trigger ({error})") from error
 
 
 def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str:
@@ -66,7 +78,7 @@ def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str
 
 def trigger_threshold(store: Store) -> float | None:
     """What the trace's criterion is compared with; 1 for combinations, None if not known yet."""
-    trigger = store.read_config()["explore"]["trigger"]
+    trigger = _trigger(store)
     threshold = 1.0 if "members" in trigger else trigger["threshold"]
     if isinstance(threshold, dict):
         return next(iter(store.read_thresholds() or ()), None)

@@ -29,63 +29,27 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from ase import Atoms
+from pydantic import TypeAdapter
 
 from .accuracy import Parity
+from .archives import real
 from .errors import StoreError
-from .explore import ExploreState
+from .explore import TRACE_COLUMNS, ExploreState
 from .explore.records import record_of, walker_from
 from .files import extxyz_bytes, locked, npz_bytes, reading, write_atomically
 from .labels import LabelStore
 from .posterior import Posterior
 from .recording import Recording, RoundRecorder, read_log
+from .round_report import RoundReport
 from .structures import read_frames
 from .surrogate import Surrogate
-
-
-@dataclass(frozen=True)
-class RoundReport:
-    """What one round did and how good the model is after it.
-
-    Attributes
-    ----------
-    round_number
-        0 is the model fitted to the given training set.
-    n_train
-        Structures in the refit.
-    n_labels
-        Labels paid for in the campaign so far.
-    picks, failed
-        Structures picked, and of these failed in labelling, in this round.
-    walkers
-        How each walker ended.
-    moves
-        Attempts, accepted and failed ones of each kind of Monte Carlo move, all walkers together.
-    noise
-        Fitted noise of energy, forces and virial.
-    energy_rmse, forces_rmse
-        Errors on the test set, eV/atom and eV/A; None without a test set.
-    rollbacks
-        How often walkers were rolled back, all together.
-    """
-
-    round_number: int
-    n_train: int
-    n_labels: int
-    picks: int = 0
-    failed: int = 0
-    walkers: tuple[str, ...] = ()
-    moves: dict[str, list[int]] = field(default_factory=dict)
-    noise: dict[str, float] = field(default_factory=dict)
-    energy_rmse: float | None = None
-    forces_rmse: float | None = None
-    rollbacks: int = 0
 
 
 class Store:
@@ -117,9 +81,12 @@ class Store:
 
     def read_config(self) -> dict[str, Any]:
         try:
-            return yaml.safe_load(self.config_path.read_text())
-        except (OSError, yaml.YAMLError) as error:
+            raw = yaml.safe_load(self.config_path.read_text())
+        except Exception as error:  # PyYAML raises anything on values that a tag does not fit
             raise StoreError(f"{self.config_path}: cannot be read ({error})") from error
+        if not isinstance(raw, dict):
+            raise StoreError(f"{self.config_path}: is damaged (no sections)")
+        return raw
 
     def read_input(self, name: str) -> list[Atoms]:
         """The stored copy of an input; empty if the campaign has none of that name."""
@@ -137,7 +104,10 @@ class Store:
         if not path.exists():
             return None
         try:
-            return [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            found = [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            if not all(0 < number < float("inf") for number in found):
+                raise ValueError("a threshold must be positive")
+            return found
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
@@ -204,12 +174,13 @@ class Store:
             pairs = enumerate(zip(starts, meta["walkers"], strict=True))
             walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
-            trace = data["trace"]
+            trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
+            picked = [str(identity) for identity in meta["picks"]]
+            turn = int(meta["turn"])
         picks = [
-            read_frames(self.pick_path(number, k, identity))[0]
-            for k, identity in enumerate(meta["picks"])
+            read_frames(self.pick_path(number, k, identity))[0] for k, identity in enumerate(picked)
         ]
-        return ExploreState(tuple(walkers), meta["turn"], tuple(picks), trace), posterior
+        return ExploreState(tuple(walkers), turn, tuple(picks), trace), posterior
 
     def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
         """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
@@ -233,7 +204,7 @@ class Store:
         if not path.exists():
             return ExploreState(()).trace
         with reading(path) as data:
-            return data["trace"]
+            return real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
 
     def pick_path(self, number: int, k: int, identity: str) -> Path:
         return self.round_directory(number) / "picks" / f"{k:03d}_{identity}.extxyz"
@@ -279,6 +250,12 @@ class Store:
         """Labels of this campaign alone; those that a user put in place are always here."""
         return LabelStore(self.directory / "labels")
 
+    def used_labels(self) -> LabelStore:
+        """The labels that the config names, which campaigns may share."""
+        section = self.read_config().get("labels")
+        shared = section.get("store") if isinstance(section, dict) else None
+        return LabelStore(shared) if isinstance(shared, str) else self.labels
+
     # -- end of a round ------------------------------------------------------
 
     def save_model(self, number: int, surrogate: Surrogate) -> None:
@@ -319,9 +296,8 @@ class Store:
     def read_report(self, number: int) -> RoundReport:
         path = self.round_directory(number) / "report.json"
         try:
-            raw = json.loads(path.read_text())
-            return RoundReport(**{**raw, "walkers": tuple(raw["walkers"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return TypeAdapter(RoundReport).validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
     def read_parity(self, number: int) -> Parity | None:
@@ -329,7 +305,7 @@ class Store:
         if not path.exists():
             return None
         with reading(path) as data:
-            return Parity(**{key: data[key] for key in data.files})
+            return Parity(**{key: real(data[key], (None,)) for key in data.files})
 
     def write_page(self, name: str, page: str) -> Path:
         """Write a page of the report; returns its path."""

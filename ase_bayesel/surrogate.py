@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from .archives import checked_npz
 from .descriptors import descriptor_from_spec
 from .descriptors.base import (
     Descriptor,
@@ -36,7 +37,7 @@ from .design import (
 from .errors import PosteriorError, StructureError
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
-from .structures import composition_energy
+from .structures import PROPERTIES, composition_energy
 
 FORMAT = "ase_bayesel.surrogate/1"
 
@@ -194,8 +195,10 @@ class Surrogate:
             np.savez(handle, meta=json.dumps(meta), posterior=posterior)
 
     @classmethod
-    def load(cls, path: str | PathLike, descriptor: Descriptor | None = None) -> Surrogate:
-        """Read what `save` wrote.
+    def load(
+        cls, path: str | PathLike, descriptor: Descriptor | None = None, trust: bool = False
+    ) -> Surrogate:
+        """Read what `save` wrote; no code of the file runs.
 
         Parameters
         ----------
@@ -204,27 +207,35 @@ class Surrogate:
         descriptor
             Used instead of the one that the file describes, whose model may have
             moved; everything but the place of the model must agree.
+        trust
+            That of `MACEDescriptor`, for the model that the file names.
 
         Raises
         ------
         PosteriorError
-            If the file is missing, torn, not a saved surrogate, or of another descriptor.
+            If the file is missing, torn, not a saved surrogate, or of another descriptor; also
+            where the descriptor's own model is gone, changed or refused.
         """
         try:
-            with opened(path, "rb") as handle, np.load(handle, allow_pickle=False) as data:
+            with (
+                opened(path, "rb") as handle,
+                np.load(checked_npz(handle), allow_pickle=False) as data,
+            ):
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
             if meta["format"] != FORMAT:
                 raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
             if descriptor is None:
-                descriptor = descriptor_from_spec(meta["descriptor"])
+                descriptor = descriptor_from_spec(meta["descriptor"], trust)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
+            if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
+                raise PosteriorError(f"{path}: knows labels {meta['properties']}")
             return cls(
                 descriptor,
                 Posterior.load(io.BytesIO(posterior)),
-                meta["e0s"],
-                Noise(**meta["noise"]),
+                _numbers(meta["e0s"]),
+                Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),
             )
         except PosteriorError:
@@ -238,6 +249,13 @@ class Surrogate:
 def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A descriptor's spec without what differs between two places of the same model."""
     return {key: value for key, value in spec.items() if key not in ("model", "device")}
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+    found = {key: float(value) for key, value in raw.items()}
+    if not np.isfinite(list(found.values())).all():
+        raise ValueError("holds numbers that are not finite")
+    return found
 
 
 class SurrogateCalculator(Calculator):

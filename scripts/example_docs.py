@@ -15,7 +15,8 @@ from pathlib import Path
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.build import cpu_threads
 from ase_bayesel.report import error_figure, parity_figure, uncertainty_figure
-from ase_bayesel.store import RoundReport, Store
+from ase_bayesel.round_report import RoundReport
+from ase_bayesel.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples/silicon/config.yaml"

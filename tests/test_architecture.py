@@ -13,6 +13,8 @@ import ase_bayesel
 ROOT = Path(ase_bayesel.__file__).parent
 ROOMS = [
     "errors",
+    "archives",
+    "xyz",
     "structures",
     "descriptors",
     "triangular",
@@ -57,6 +59,7 @@ ROOMS = [
     "labelling",
     "labeller",
     "answers",
+    "round_report",
     "store",
     "training",
     "sections",
@@ -156,7 +159,17 @@ def test_importing_the_package_is_light():
 
 @pytest.mark.parametrize(
     "room",
-    ["posterior", "bias", "evidence", "triangular", "errors", "selection", "ramps", "heat"],
+    [
+        "archives",
+        "posterior",
+        "bias",
+        "evidence",
+        "triangular",
+        "errors",
+        "selection",
+        "ramps",
+        "heat",
+    ],
 )
 def test_rooms_of_plain_arrays(room):
     assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []

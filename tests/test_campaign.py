@@ -41,7 +41,8 @@ from ase_bayesel.build_md import walker_options
 from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import BayeselError, ConfigError
-from ase_bayesel.store import RoundReport, Store
+from ase_bayesel.round_report import RoundReport
+from ase_bayesel.store import Store
 from ase_bayesel.structures import canonical, structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}

@@ -12,7 +12,7 @@ from ase_bayesel import Campaign
 from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import ConfigError
-from ase_bayesel.store import RoundReport
+from ase_bayesel.round_report import RoundReport
 
 
 def campaign(config):

@@ -308,3 +308,27 @@ def test_turns_are_taken_here(tmp_path):
     changes = {"workers": {"walkers": {"kind": "processes"}}, "explore.mode": "turns"}
     with pytest.raises(ConfigError, match=r"kind processes needs explore\.mode: lockstep"):
         load_config(write_config(tmp_path, changes))
+
+
+def test_relative_paths_stay_in_the_folder_of_the_config(tmp_path, monkeypatch):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "sub", outside):
+        folder.mkdir(parents=True)
+    (inside / "link").symlink_to(outside)
+    (inside / "loop").symlink_to(inside / "loop")
+    monkeypatch.setenv("BAYESEL_TEST_UP", "..")
+    monkeypatch.setenv("BAYESEL_TEST_DATA", str(outside))
+    away = ("../outside/a.xyz", "link/a.xyz", "sub/../../a.xyz", "$BAYESEL_TEST_UP/a.xyz", "..")
+    for given in away:
+        for field in ("data.train", "explore.starts"):
+            message = rf"{field}: .*leads out of the config's folder; give an absolute path"
+            with pytest.raises(ConfigError, match=message):
+                load_config(write_config(inside, {field: given}))
+        model = {"kind": "mace", "model": given}
+        with pytest.raises(ConfigError, match=r"potential\.model: .*give an absolute path"):
+            load_config(write_config(inside, {"potential": model}))
+    for given in ("sub/../a.xyz", "$BAYESEL_TEST_DATA/a.xyz", str(outside / "a.xyz"), "loop/a"):
+        config = load_config(write_config(inside, {"data.train": given}))
+        assert config.data.train.is_absolute()
+        again = yaml.safe_dump(config.model_dump(mode="json"))
+        assert load_config(written(outside, again)).data.train == config.data.train

@@ -12,7 +12,7 @@ from ase_bayesel import Campaign
 from ase_bayesel.config import load_config
 from ase_bayesel.explore import TRACE_COLUMNS
 from ase_bayesel.report import error_figure, parity_figure, uncertainty_figure, write_report
-from ase_bayesel.store import RoundReport
+from ase_bayesel.round_report import RoundReport
 
 TITLES = [
     "Uncertainty along the walkers",

@@ -13,7 +13,8 @@ from ase_bayesel.driver import DriverState, Frame
 from ase_bayesel.errors import BayeselError, StoreError
 from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, WalkerState, start_exploration
 from ase_bayesel.posterior import Posterior
-from ase_bayesel.store import RoundReport, Store
+from ase_bayesel.round_report import RoundReport
+from ase_bayesel.store import Store
 from ase_bayesel.structures import canonical, structure_id
 
 STARTS = alloy_cells(2, 0.1, 0)

@@ -11,8 +11,16 @@ from .base import Descriptor, Features, Gradient
 __all__ = ["Descriptor", "Features", "Gradient", "descriptor_from_spec"]
 
 
-def descriptor_from_spec(spec: Mapping[str, Any]) -> Descriptor:
-    """The descriptor that a saved file or a config describes by its ``kind``."""
+def descriptor_from_spec(spec: Mapping[str, Any], trust: bool = False) -> Descriptor:
+    """The descriptor that a saved file describes by its ``kind``.
+
+    ``trust`` is that of `MACEDescriptor`.
+
+    Raises
+    ------
+    DescriptorError
+        For another kind, or a model that is gone, changed or refused.
+    """
     kind = spec.get("kind")
     if kind == "ace":
         from .ace import ACEDescriptor
@@ -21,5 +29,5 @@ def descriptor_from_spec(spec: Mapping[str, Any]) -> Descriptor:
     if kind == "mace":
         from .mace import MACEDescriptor
 
-        return MACEDescriptor.from_spec(spec)
+        return MACEDescriptor.from_spec(spec, trust)
     raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace', 'mace'")

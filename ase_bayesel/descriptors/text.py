@@ -11,12 +11,12 @@ ACE_FIELDS = {"elements": str, "order": int, "totaldegree": int, "cutoff": float
 FORMS = "ace:Si+O,3,12,5.0, ace:elements=Si+O,order=3,totaldegree=12,cutoff=5.0 or mace:FILE"
 
 
-def descriptor_from_text(text: str) -> Descriptor:
+def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
     """The descriptor that a word describes.
 
     ``ace:`` and elements, order, totaldegree and cutoff (A), in this order or as key=value,
     those left out as in `ACEDescriptor`; several elements are joined by +. ``mace:`` and the path
-    of a model or the name of a foundation model.
+    of a model or the name of a foundation model, with the ``trust`` of `MACEDescriptor`.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def descriptor_from_text(text: str) -> Descriptor:
     if kind == "mace" and rest:
         from .mace import MACEDescriptor
 
-        return MACEDescriptor(rest)
+        return MACEDescriptor(rest, trust=trust)
     raise DescriptorError(f"descriptor: cannot read {text!r}; expected {FORMS}")
 
 

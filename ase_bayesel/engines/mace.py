@@ -27,7 +27,7 @@ class MACEEngine(CalculatorEngine):
     ----------
     model
         A file, or a name such as ``"mace_mp:medium"``.
-    head, dtype, device
+    head, dtype, device, trust
         As in `MACEDescriptor`.
     """
 
@@ -37,6 +37,7 @@ class MACEEngine(CalculatorEngine):
     head: str | None = None
     dtype: str = "float64"
     device: str = "cpu"
+    trust: bool = False
 
     @property
     def name(self) -> str:
@@ -69,12 +70,12 @@ class MACEEngine(CalculatorEngine):
         from ..descriptors.mace.loading import locate
 
         path = locate(self.model)
-        return _loaded(path, path.stat().st_mtime_ns, self.dtype, self.device)
+        return _loaded(path, path.stat().st_mtime_ns, self.dtype, self.device, self.trust)
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, stamp: int, dtype: str, device: str) -> torch.nn.Module:
+def _loaded(path: Path, stamp: int, dtype: str, device: str, trust: bool) -> torch.nn.Module:
     """The model as it is brought to a dtype and a device; ``stamp`` is the file's time."""
     from ..descriptors.mace.loading import load_module
 
-    return load_module(path)
+    return load_module(path, trust)

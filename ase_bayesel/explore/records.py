@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ..archives import real
 from ..bias import BiasTerms, TauHistory
 from ..calculator import Evaluated
 from ..driver import DriverState, Frame
@@ -50,7 +51,11 @@ def walker_from(
     start: Atoms, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> WalkerState:
     """The walker of `record_of`; ``start`` gives what MD does not change."""
-    atoms = start.copy()
+    atoms, places = start.copy(), (len(start), 3)
+    real(arrays["numbers"], places[:1])
+    for name in ("positions", "momenta", *({"forces"} & set(arrays))):
+        real(arrays[name], places)
+    real(arrays["cell"], (3, 3))
     Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
@@ -60,7 +65,7 @@ def walker_from(
         evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, *histories)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
-    return WalkerState(
+    state = WalkerState(
         atoms,
         meta["rng_state"],
         meta["step"],
@@ -70,6 +75,10 @@ def walker_from(
         _tuples(meta["ratios"]),
         PickState(last, peak, peak_step, ratio),
     )
+    if type(state.step) is not int or state.step < 0 or not isinstance(state.status, str):
+        raise ValueError("a walker has no proper step or status")
+    state.generator()
+    return state
 
 
 def _varying(pick: Atoms) -> dict[str, np.ndarray]:

@@ -91,7 +91,10 @@ def _chunks(folder: Path) -> list[Path]:
 
 def _read_chunk(path: Path) -> np.ndarray:
     with reading(path) as data:
-        return data["rows"].astype(LOG_DTYPE)
+        rows = data["rows"]
+        if rows.dtype != LOG_DTYPE or rows.ndim != 1:
+            raise ValueError(f"rows: {rows.dtype} of shape {rows.shape}")
+        return rows
 
 
 def _mark(rows: np.ndarray, walker: int, step: int) -> bool:

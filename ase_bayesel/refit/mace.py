@@ -16,10 +16,12 @@ from pathlib import Path
 
 from ase import Atoms
 from ase.data import atomic_numbers
+from torch.nn import Module
 
-from ..descriptors.mace.loading import import_mace, load_module
+from ..descriptors.mace.loading import import_mace, load_module, module_bytes
 from ..descriptors.mace.network import chosen_head, heads_of
 from ..errors import CommandError, ConfigError, RefitError, TimeLimitError
+from ..files import write_atomically
 from ..processes import run_command
 from ..structures import (
     REF_ENERGY,
@@ -76,6 +78,9 @@ class MACERefitter:
         segment serves; without one the refit fails.
     head, dtype, device
         Head to start from; precision and PyTorch device of the training.
+    trust
+        Let ``mace_run_train`` unpickle the model file itself. Otherwise it gets a copy made
+        by `load_module`, which holds no foreign code.
     options
         Further options of ``mace_run_train``, by their names without dashes.
     """
@@ -95,6 +100,7 @@ class MACERefitter:
     head: str | None = None
     dtype: str = "float64"
     device: str = "cpu"
+    trust: bool = False
     options: Mapping[str, str | float | bool] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -127,6 +133,8 @@ class MACERefitter:
         """
         start = time.monotonic()
         task.directory.mkdir(parents=True, exist_ok=True)
+        if not self.trust:
+            write_atomically(self._foundation(task), module_bytes(load_module(task.model)))
         n_train, has_stress = self._write_data(task)
         n_segments = -(-self.max_epochs // self.checkpoint_epochs)
         shutil.rmtree(task.directory / "running", ignore_errors=True)
@@ -184,7 +192,7 @@ class MACERefitter:
         """Options of ``mace_run_train`` for one segment."""
         e0s = {atomic_numbers[symbol]: float(energy) for symbol, energy in task.e0s.items()}
         if self.e0s == "model":
-            e0s = _model_e0s(task.model, self.head)
+            e0s = _model_e0s(load_module(task.model, self.trust), self.head)
         settings: dict[str, str | float | bool] = {
             "name": NAME,
             "work_dir": str(task.directory / "running"),
@@ -193,7 +201,7 @@ class MACERefitter:
             "energy_key": REF_ENERGY,
             "forces_key": REF_FORCES,
             "stress_key": REF_STRESS,
-            "foundation_model": str(task.model),
+            "foundation_model": str(self._foundation(task)),
             "multiheads_finetuning": False,
             "E0s": str(e0s),
             "loss": "stress" if has_stress else "weighted",
@@ -215,6 +223,10 @@ class MACERefitter:
         if self.head is not None:
             settings["foundation_head"] = self.head
         return settings
+
+    def _foundation(self, task: RefitTask) -> Path:
+        """The file that ``mace_run_train`` starts from."""
+        return task.model if self.trust else task.directory / "foundation.model"
 
     def _write_data(self, task: RefitTask) -> tuple[int, bool]:
         """Training and validation files; their number of structures, and whether any has a stress.
@@ -264,9 +276,8 @@ def _loss(segment: Path) -> float:
     return min(r["loss"] for r in records if r["mode"] == "eval" and r["epoch"] is not None)
 
 
-def _model_e0s(path: Path, head: str | None) -> dict[int, float]:
+def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
-    module = load_module(path)
     energies = (
         module.atomic_energies_fn.atomic_energies.detach().cpu().reshape(len(heads_of(module)), -1)
     )

@@ -1,6 +1,6 @@
 """The sections of a config: frozen, unknown keys refused."""
 
-from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section
+from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section, Threads
 from .bias import BiasConfig
 from .data import DataConfig, LabelsConfig, StopConfig
 from .engines import (
@@ -118,6 +118,7 @@ __all__ = [
     "TBLiteConfig",
     "TauRelSchedule",
     "TemperatureSchedule",
+    "Threads",
     "TriggerConfig",
     "WeightsConfig",
     "WorkersConfig",

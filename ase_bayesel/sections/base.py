@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
 
 
 def _absolute(given: Path, info: ValidationInfo) -> Path:
-    """Environment variables expanded; relative to the config file where that is known."""
-    expanded = os.path.expandvars(given)
-    if "$" in expanded:
+    """Environment variables expanded; relative to the config file where that is known.
+
+    A path that is not absolute must not lead out of that folder, symbolic links resolved.
+    """
+    expanded = Path(os.path.expandvars(given))
+    if "$" in str(expanded):
         raise ValueError(f"{given}: set the environment variable that it names")
-    return Path(expanded) if info.context is None else info.context["folder"] / expanded
+    folder = Path() if info.context is None else info.context["folder"]
+    _nameable(folder / expanded, given)
+    if info.context is None or expanded.is_absolute():
+        return expanded
+    if not Path(os.path.realpath(folder / expanded)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{given}: leads out of the config's folder; give an absolute path")
+    return folder / expanded
+
+
+def _nameable(path: Path, given: Path) -> None:
+    """Refuse a path that no file can have, since looking for it would fail in many ways."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{given}: {error.strerror}") from error
 
 
 def _located(given: str, info: ValidationInfo) -> str:
@@ -27,6 +46,7 @@ def _located(given: str, info: ValidationInfo) -> str:
 
 InputPath = Annotated[Path, AfterValidator(_absolute)]
 ModelFile = Annotated[str, AfterValidator(_located)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
 FACTORY = r"^[\w.]+:\w+$"
 
 

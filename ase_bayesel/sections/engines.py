@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, JsonValue, PositiveFloat, PositiveInt
 
 from .base import FACTORY, InputPath, ModelFile, Section
 
@@ -16,8 +16,8 @@ class EngineSection(Section):
     tried one after the other where a calculation has failed.
     """
 
-    parameters: dict[str, Any] = {}
-    ladder: list[dict[str, Any]] = []
+    parameters: dict[str, JsonValue] = {}
+    ladder: list[dict[str, JsonValue]] = []
 
 
 class ProgramSection(EngineSection):
@@ -71,8 +71,8 @@ class EspressoConfig(PseudopotentialSection):
     """Quantum ESPRESSO; see `EspressoEngine`. ``parameters`` are namelists."""
 
     kind: Literal["espresso"]
-    parameters: dict[str, dict[str, Any]]  # type: ignore[assignment]
-    ladder: list[dict[str, dict[str, Any]]] = []  # type: ignore[assignment]
+    parameters: dict[str, dict[str, JsonValue]]  # type: ignore[assignment]
+    ladder: list[dict[str, dict[str, JsonValue]]] = []  # type: ignore[assignment]
 
 
 class AbinitConfig(PseudopotentialSection):
@@ -102,6 +102,7 @@ class MACETeacherConfig(Section):
     head: str | None = None
     dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
+    trust: bool = False
 
 
 class GPAWConfig(EngineSection):

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from .base import InputPath, Section
+from .base import InputPath, Section, Threads
 from .data import DataConfig
 from .ensembles import EnsembleConfig, LangevinConfig, PressureSchedule, TemperatureSchedule
 from .models import DescriptorConfig, PotentialConfig
@@ -174,7 +174,7 @@ class PoolConfig(Section):
     """
 
     seed: int = Field(0, ge=0)
-    threads: PositiveInt = 1
+    threads: Threads = 1
     starts: InputPath | None = None
     core: InputPath | None = None
     surrogate: InputPath | None = None

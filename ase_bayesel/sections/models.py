@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import (
+    Discriminator,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 
 from .base import FACTORY, InputPath, ModelFile, Section
 
@@ -25,7 +33,7 @@ class MACEFeaturesConfig(Section):
     """Node features of a MACE model; see `MACEDescriptor`.
 
     Without a ``model`` they are those of the potential itself, and change with it.
-    ``force_projections`` is that of `fit_surrogate`.
+    ``force_projections`` is that of `fit_surrogate`, ``trust`` that of `MACEDescriptor`.
     """
 
     kind: Literal["mace"]
@@ -34,6 +42,7 @@ class MACEFeaturesConfig(Section):
     num_layers: PositiveInt | None = None
     elements: list[str] | None = Field(None, min_length=1)
     force_projections: PositiveInt | None = 32
+    trust: bool = False
 
 
 def _kind(given: Any) -> Any:
@@ -48,13 +57,17 @@ DescriptorConfig = Annotated[
 
 
 class MACEPotentialConfig(Section):
-    """A MACE model as the potential: a file, or a name such as ``mace_mp:medium``."""
+    """A MACE model as the potential: a file, or a name such as ``mace_mp:medium``.
+
+    ``trust`` is that of `MACEDescriptor`: unpickle the file, which runs code that it holds.
+    """
 
     kind: Literal["mace"]
     model: ModelFile
     head: str | None = None
     dtype: Dtype = "float64"
     device: str = "cpu"
+    trust: bool = False
 
 
 class ImportedPotentialConfig(Section):
@@ -66,7 +79,7 @@ class ImportedPotentialConfig(Section):
 
     kind: Literal["import"]
     factory: str = Field(pattern=FACTORY)
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, JsonValue] = {}
     model: InputPath | None = None
 
 

@@ -139,10 +139,10 @@ class PickConfig(Section):
 class GuardsConfig(Section):
     """Limits of a sane trajectory; see `triggers.Guards`. null switches one off."""
 
-    close_contact: PositiveFloat | None = 0.5
+    close_contact: Annotated[float, Field(gt=0, le=10)] | None = 0.5
     max_force: PositiveFloat | None = 100.0
     max_temperature_K: PositiveFloat | None = 10000.0
     volume_ratio: Annotated[float, Field(gt=1)] | None = 4.0
-    lost_atoms: Annotated[float, Field(gt=1)] | None = None
+    lost_atoms: Annotated[float, Field(gt=1, le=10)] | None = None
     escape_A: PositiveFloat | None = None
     melted: PositiveFloat | None = None

@@ -21,6 +21,10 @@ CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
 """Working memory of one chunk of atoms when Jacobians are formed."""
 
+LARGEST_DEGREE = 50
+LARGEST_CUTOFF_A = 30.0
+"""Beyond, the basis or the neighbour list would take all memory."""
+
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
 
@@ -92,10 +96,14 @@ class ACEDescriptor:
             )
         if self.order not in (2, 3):
             raise DescriptorError(f"order: must be 2 or 3, got {self.order}")
-        if self.totaldegree < 2:
-            raise DescriptorError(f"totaldegree: must be at least 2, got {self.totaldegree}")
-        if not 0 < self.cutoff < float("inf"):
-            raise DescriptorError(f"cutoff: must be positive and finite (A), got {self.cutoff}")
+        if not 2 <= self.totaldegree <= LARGEST_DEGREE:
+            raise DescriptorError(
+                f"totaldegree: must be from 2 to {LARGEST_DEGREE}, got {self.totaldegree}"
+            )
+        if not 0 < self.cutoff <= LARGEST_CUTOFF_A:
+            raise DescriptorError(
+                f"cutoff: must be positive and at most {LARGEST_CUTOFF_A} A, got {self.cutoff}"
+            )
         for pair, length in self.r0.items():
             if not 0 < length < float("inf"):
                 raise DescriptorError(f"r0: length of {pair} must be positive (A), got {length}")

@@ -39,8 +39,8 @@ CPU's; that of a GPU is a guess that bounds its memory."""
 class MACEDescriptor:
     """Node features of a MACE model (Batatia et al., NeurIPS 2022).
 
-    A model file is a Python pickle: loading one runs whatever code it holds, so
-    load only files that you trust.
+    A model file is a Python pickle: unpickling one runs whatever code it holds. So the model
+    is made anew from the numbers and tensors of the file, unless you ``trust`` it.
 
     The usual blocks of the model are replaced by faster ones in a copy, after a
     comparison on a small cluster (relative deviation at most 1e-10 in double,
@@ -79,6 +79,8 @@ class MACEDescriptor:
         and refused if it differs.
     model_file
         Where the model of a calculator lies on disk, which `spec` needs.
+    trust
+        Unpickle the file, for a model that mace's constructor does not make the same again.
 
     Raises
     ------
@@ -96,17 +98,19 @@ class MACEDescriptor:
         device: str | None = None,
         elements: Sequence[str] | None = None,
         model_file: str | PathLike | None = None,
+        trust: bool = False,
     ) -> None:
         if components not in COMPONENTS:
             raise DescriptorError(f"components: must be one of {COMPONENTS}, got {components!r}")
         if dtype is not None and dtype not in DTYPES:
             raise DescriptorError(f"dtype: must be one of {tuple(DTYPES)}, got {dtype!r}")
         self.components = components
-        source = from_calculator(model) if isinstance(model, Calculator) else from_file(model)
+        given = isinstance(model, Calculator)
+        source = from_calculator(model) if given else from_file(model, trust)
         self.model_file = source.file if model_file is None else locate(model_file)
         full = build_network(source, head, dtype, device)
-        if model_file is not None and isinstance(model, Calculator):
-            check_file(full.module, self.model_file)
+        if model_file is not None and given:
+            check_file(full.module, self.model_file, trust)
         self._full = full
         self._cut = None if elements is None else list(elements)
         network = full if elements is None else full.cut(numbers_of(elements))
@@ -259,8 +263,10 @@ class MACEDescriptor:
         }
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> MACEDescriptor:
+    def from_spec(cls, spec: Mapping[str, Any], trust: bool = False) -> MACEDescriptor:
         """The descriptor that `spec` describes, on the CPU where its device is missing.
+
+        A spec says nothing of ``trust``: it may come from a stranger's file.
 
         Raises
         ------
@@ -281,6 +287,7 @@ class MACEDescriptor:
             spec["dtype"],
             device,
             spec["elements"],
+            trust=trust,
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Finding, loading and cutting down MACE models; the only place that imports mace."""
+"""Finding, loading and cutting down MACE models; mace is imported here and in `rebuilding`."""
 
 from __future__ import annotations
 
@@ -98,14 +98,13 @@ def _named(family: str, name: str) -> Path:
     known = getattr(mace.foundations, f"{family}_urls")
     if name not in known:
         raise DescriptorError(f"{family}:{name}: no such model; known: {', '.join(known)}")
+    cached = Path(mace.foundations.get_cache_dir()) / known[name].rpartition("/")[2]
+    if family == "mace_off" and cached.is_file():
+        return cached
+    wanted = name if family == "mace_mp" else known[name]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            if family == "mace_mp":
-                return Path(mace.foundations.download_mace_mp_checkpoint(name))
-            with quiet():
-                mace.foundations.mace_off(name, device="cpu", return_raw_model=True)
-            cache = Path(mace.foundations.get_cache_dir())
-            return cache / Path(known[name]).name
+            return Path(mace.foundations.download_mace_mp_checkpoint(wanted))
     except Exception as error:
         raise DescriptorError(
             f"{family}:{name}: not in {mace.foundations.get_cache_dir()} and the download failed "
@@ -114,8 +113,11 @@ def _named(family: str, name: str) -> Path:
         ) from error
 
 
-def load_module(path: Path) -> torch.nn.Module:
-    """Unpickle a model file, on the CPU and in the dtype in which it was saved.
+def load_module(path: Path, trust: bool = False) -> torch.nn.Module:
+    """The model of a file, on the CPU and in the dtype in which it was saved.
+
+    The file is a pickle, and unpickling it runs whatever code it holds. That is done only
+    with ``trust``; otherwise the model is made anew from what the file says, see `rebuilding`.
 
     Raises
     ------
@@ -125,16 +127,51 @@ def load_module(path: Path) -> torch.nn.Module:
     import_mace()
     try:
         with quiet():
-            module = torch.load(path, map_location="cpu", weights_only=False)
+            if trust:
+                module = torch.load(path, map_location="cpu", weights_only=False)
+            else:
+                module = rebuilt(path)
+    except DescriptorError:
+        raise
     except Exception as error:
         raise DescriptorError(f"{path}: cannot be read as a MACE model ({error})") from error
     check_module(module, str(path))
     return module
 
 
-def mace_calculator(path: Path, head: str | None, dtype: str, device: str) -> Calculator:
-    """mace's own ASE calculator of a model file."""
-    return module_calculator(load_module(path), head, dtype, device)
+def rebuilt(path: Path) -> torch.nn.Module:
+    """A new model with the tensors of a file, without running code of the file.
+
+    Raises
+    ------
+    DescriptorError
+        If the file refers to anything but parts of MACE models, or mace cannot make the model.
+    """
+    from .rebuilding import RefusedError, rebuild
+
+    try:
+        return rebuild(path.read_bytes())
+    except RefusedError as error:
+        raise DescriptorError(
+            f"{path}: cannot be read as a MACE model without running code of the file ({error}); "
+            "if you trust who made it, set trust: true beside the model in the config, or give "
+            "--trust or MACEDescriptor(..., trust=True)"
+        ) from error
+
+
+def module_bytes(module: torch.nn.Module) -> bytes:
+    """A model as mace reads it from a file."""
+    buffer = io.BytesIO()
+    with quiet():
+        torch.save(module, buffer)
+    return buffer.getvalue()
+
+
+def mace_calculator(
+    path: Path, head: str | None, dtype: str, device: str, trust: bool = False
+) -> Calculator:
+    """mace's own ASE calculator of a model file; ``trust`` is that of `load_module`."""
+    return module_calculator(load_module(path, trust), head, dtype, device)
 
 
 def module_calculator(

@@ -38,10 +38,10 @@ class Source:
     arrays_keys: Mapping[str, str]
 
 
-def from_file(model: str | PathLike) -> Source:
+def from_file(model: str | PathLike, trust: bool = False) -> Source:
     """The model behind a path or the name of a foundation model."""
     path = locate(model)
-    return Source(load_module(path), path, None, torch.device("cpu"), INFO_KEYS, ARRAYS_KEYS)
+    return Source(load_module(path, trust), path, None, torch.device("cpu"), INFO_KEYS, ARRAYS_KEYS)
 
 
 def from_calculator(calculator: Calculator) -> Source:
@@ -78,9 +78,9 @@ def build_network(
     return Network(module, import_mace(), chosen, target, source.info_keys, source.arrays_keys)
 
 
-def check_file(module: torch.nn.Module, path: Path) -> None:
+def check_file(module: torch.nn.Module, path: Path, trust: bool = False) -> None:
     """Make sure that a file holds the same weights as a calculator's model."""
-    stored = load_module(path).to(next(module.parameters()).dtype)
+    stored = load_module(path, trust).to(next(module.parameters()).dtype)
     if weights_sha256(stored) != weights_sha256(module):
         raise DescriptorError(f"{path}: holds another model than the calculator")
 
