@@ -90,6 +90,17 @@ def test_a_task_that_kills_three_workers_is_given_up(resource, tmp_path):
 
 
 @pytest.mark.parametrize("resource", ELSEWHERE)
+def test_a_poisonous_task_takes_no_other_along(resource, tmp_path):
+    with open_executor(resource) as executor:
+        executor.submit(abs, -1).result(60)
+        futures = [executor.submit(tasks.nap, 0.05) for _ in range(10)]
+        poison = executor.submit(tasks.deadly, tmp_path, 99)
+        futures += [executor.submit(tasks.nap, 0.05) for _ in range(10)]
+        assert isinstance(poison.exception(60), WorkerError)
+        assert [future.exception(60) for future in futures] == [None] * 20
+
+
+@pytest.mark.parametrize("resource", ELSEWHERE)
 def test_what_is_done_is_not_done_again(resource, tmp_path):
     """Workers that are lost after a task cost nothing, though its future is kept."""
     with open_executor(resource) as executor:
