@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from typing import Any
 
 from ..errors import WorkerError
@@ -25,7 +24,7 @@ except ModuleNotFoundError as error:
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
     "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
-    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.worker-saturation": 1.0,  # tasks wait here, not behind another
 }
 NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
@@ -33,19 +32,16 @@ NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 class ClientExecutor:
     """Runs tasks on the workers of a Dask client; see `TaskExecutor`.
 
-    ``waiting`` are the futures that are not done. All tasks are of one group of Dask's, by
-    their keys, so that they wait in the scheduler and not behind others at a worker: the one
-    that kills its worker is not to take others along.
+    ``waiting`` are the futures that are not done.
     """
 
     def __init__(self, client: Client, waiting: set[Future[Any]]) -> None:
         self._client, self._waiting = client, waiting
-        self._keys = ((f"task-{client.id}", number) for number in count())
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """See `TaskExecutor.submit`."""
         with dask.config.set(NO_WARNING):
-            task = self._client.submit(function, *args, key=next(self._keys))
+            task = self._client.submit(function, *args, pure=False)
         future: Future[Any] = Future()
         self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
