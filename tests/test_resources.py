@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError, as_completed, wait
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,16 @@ def test_a_task_that_kills_three_workers_is_given_up(resource, tmp_path):
             poison.result(60)
         assert len(list(tmp_path.iterdir())) == 3
         assert executor.submit(abs, -2).result(60) == 2
+
+
+@pytest.mark.parametrize("resource", ELSEWHERE)
+def test_a_poisonous_task_takes_no_other_along(resource, tmp_path):
+    with open_executor(replace(resource, n_workers=1)) as executor:
+        executor.submit(abs, -1).result(60)
+        poison = executor.submit(tasks.deadly, tmp_path, 99)
+        futures = [executor.submit(tasks.nap, 0.05) for _ in range(10)]
+        assert isinstance(poison.exception(60), WorkerError)
+        assert [future.exception(60) for future in futures] == [None] * 10
 
 
 @pytest.mark.parametrize("resource", ELSEWHERE)

@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 import slurm
 import worker_tasks as tasks
-from systems import ENVIRONMENT
+from systems import ENVIRONMENT, write_campaign
+from test_campaign import assert_same_campaign, ended
 from test_resources import alive, pids_in, wait_for
 
+from ase_bayesel import Campaign
+from ase_bayesel.config import load_config
 from ase_bayesel.errors import WorkerError
+from ase_bayesel.models import Progress
 from ase_bayesel.resources import BatchJobs, open_executor
 
 pytest.importorskip("dask_jobqueue")
@@ -97,6 +101,19 @@ def test_a_cancelled_job_is_replaced(queue):
     assert done == [1] * 8
 
 
+def test_a_task_that_outlives_its_jobs_is_given_up(queue):
+    """Others go on."""
+    with open_executor(ONE) as executor:
+        endless = executor.submit(tasks.nap, 600.0, queue)
+        for k in range(3):
+            wait_for(lambda k=k: len(list(queue.iterdir())) == k + 1, 60)
+            time.sleep(2 * jobs.LOOK_S)
+            slurm.cancel(*slurm.jobs())
+        with pytest.raises(WorkerError, match=r"lost|jobs have ended during"):
+            endless.result(60)
+        assert executor.submit(abs, -2).result(60) == 2
+
+
 def test_a_job_that_runs_a_program_is_cancelled(queue):
     """The program dies with the job."""
     with open_executor(ONE) as executor:
@@ -165,3 +182,19 @@ with open_executor(ONE) as executor:
 def environment():
     """With the settings of the running SLURM."""
     return ENVIRONMENT | {"SLURM_CONF": os.environ["SLURM_CONF"]}
+
+
+def test_a_campaign_whose_walkers_are_in_jobs(queue, tmp_path):
+    """A job is cancelled on the way; the picks are those of one process, bit for bit."""
+    four = {"explore.walkers": 4, "stop.max_rounds": 1}
+    here, _ = ended(write_campaign(tmp_path / "here", four))
+    batch = {"kind": "slurm", "jobs": 2, "memory_GB": 0.5, "prologue": list(ONE.prologue)}
+    config = write_campaign(tmp_path / "jobs", four | {"workers": {"walkers": batch}})
+    running, cancelled = Campaign(load_config(config), config.with_name("campaign")), False
+    for event in running.run():
+        if not cancelled and isinstance(event, Progress) and event.stage == "explore":
+            slurm.cancel(min(slurm.jobs()))
+            cancelled = True
+    assert cancelled
+    assert_same_campaign(running.store, here)
+    assert list((tmp_path / "jobs" / "campaign" / "jobs").glob("*.err"))

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
     "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
+    "distributed.scheduler.worker-saturation": 1.0,  # tasks wait here, not behind another
 }
 NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import dask
 from distributed import Client, Future, Scheduler, SpecCluster
 
 from ..errors import MissingProgramError, WorkerError
-from .base import BatchJobs
+from .base import MAX_DEATHS, BatchJobs
 from .batch import Job, new_job, submit_program
 from .dask_clients import SCHEDULER_SETTINGS
 
@@ -63,13 +64,17 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
 
 @dataclass
 class _Record:
-    """A submitted job, and when it was last seen with workers and with something to do."""
+    """A submitted job, and when it was last seen with workers and with something to do.
+
+    ``tasks`` are the keys of what it did when it was last seen.
+    """
 
     worker: str
     job: Job
     seen: float
     busy: float
     started: bool = False
+    tasks: frozenset[Any] = frozenset()
 
 
 class JobKeeper:
@@ -88,6 +93,7 @@ class JobKeeper:
         self._workers = (f"{self._name}-{k}" for k in count())
         self._records: list[_Record] = []
         self._fruitless, self._next_question, self._next_try = 0, 0.0, 0.0
+        self._outlived: Counter[Any] = Counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
@@ -113,10 +119,12 @@ class JobKeeper:
             here = workers.get(record.worker, [])
             if here:
                 record.seen, record.started, self._fruitless = now, True, 0
-            if any(worker.processing for worker in here):
+                record.tasks = frozenset(one.key for w in here for one in list(w.processing))
+            if record.tasks:
                 record.busy = now
         ended = self._ended(now)
         self._cancel(ended)
+        self._give_up_tasks(ended)
         if any(not record.started for record in ended):
             self._count_failure(now, "jobs end before a worker starts")
         needed = self._needed()
@@ -132,6 +140,18 @@ class JobKeeper:
             name = "-".join(str(worker.name).split("-")[:3])
             found.setdefault(name, []).append(worker)
         return found
+
+    def _give_up_tasks(self, ended: Collection[_Record]) -> None:
+        """Let those fail that have outlived several jobs: they may never fit into one.
+
+        The scheduler does not count a worker that leaves before the walltime.
+        """
+        unfinished = set(self._client.futures)
+        for key in (key for record in ended for key in record.tasks if key in unfinished):
+            self._outlived[key] += 1
+            if self._outlived[key] == MAX_DEATHS:
+                told = f"{MAX_DEATHS} jobs have ended during this task"
+                self._client.cancel([Future(key, self._client)], reason="jobs", msg=told)
 
     def _needed(self) -> int:
         if self._n_tasks is None:
