@@ -31,7 +31,7 @@ from .resources import TaskExecutor, open_executor
 from .round_report import RoundReport
 from .store import Store
 from .structures import PropertyKeys, structure_id
-from .training import TrainingSet, training_set
+from .training import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        return training_set(self.store, self._labels, number, self._train, self._keys)
+        return TrainingSet(self.store, number, self._labels, self._train, self._keys)
 
     def _take_answers(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""

@@ -40,6 +40,7 @@ from pydantic import TypeAdapter
 
 from .accuracy import Parity
 from .archives import real
+from .documents import parse_yaml
 from .errors import StoreError
 from .explore import TRACE_COLUMNS, ExploreState
 from .explore.records import record_of, walker_from
@@ -81,7 +82,7 @@ class Store:
 
     def read_config(self) -> dict[str, Any]:
         try:
-            raw = yaml.safe_load(self.config_path.read_text())
+            raw = parse_yaml(self.config_path.read_text())
         except Exception as error:  # PyYAML raises anything on values that a tag does not fit
             raise StoreError(f"{self.config_path}: cannot be read ({error})") from error
         if not isinstance(raw, dict):

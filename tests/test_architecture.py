@@ -14,6 +14,7 @@ ROOT = Path(ase_bayesel.__file__).parent
 ROOMS = [
     "errors",
     "archives",
+    "documents",
     "xyz",
     "structures",
     "descriptors",

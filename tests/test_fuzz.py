@@ -217,7 +217,10 @@ FULL = {
     "explore.temperature_K": [[0, 300], [10, 400]],
     "explore.bias": {"elements": {"Cu": 1.0}},
 }
+MERGES = [f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 20)}]}}" for k in range(1, 20)]
 HOSTILE = (
+    "a0: &a0 {x: 1}\n" + "\n".join(MERGES),
+    "a: &a [" + "*a, " * 5000 + "]",
     *(
         "!!python/object/apply:os.mkdir [ran]",
         "!!python/name:os.system",

@@ -1,5 +1,6 @@
 """Model files of MACE: what is read from them, and what is not run."""
 
+import contextlib
 import io
 import pickle
 import zipfile
@@ -77,7 +78,13 @@ def test_a_trained_model_is_the_same_without_unpickling(tmp_path):
         {"kind": "MACE", "elements": ("Cu", "Au", "Al")},
         {"dtype": "float32", "elements": ("Cu", "Au", "Al"), "heads": ("one", "two")},
         {"elements": ("Cu", "Au", "Al"), "correlation": 3, "irreps": "4x0e+4x1o+4x2e"},
-        *({"elements": ("Cu", "Au", "Al"), "first": b, "second": b} for b in BLOCKS),
+        *(
+            pytest.param(
+                {"elements": ("Cu", "Au", "Al"), "first": block, "second": block},
+                marks=pytest.mark.slow,
+            )
+            for block in BLOCKS
+        ),
     ],
 )
 def test_architectures(tmp_path, options):
@@ -357,3 +364,20 @@ def test_zip_of_something_else(tmp_path):
         archive.writestr("z/data.pkl", b"garbage")
     with pytest.raises(DescriptorError, match="cannot be read"):
         MACEDescriptor(tmp_path / "z.model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files(tmp_path, plain, seed):
+    """Cut, or with a few flipped bits: refused, or a flip that nothing depends on."""
+    path, rng = tmp_path / "m.model", np.random.default_rng(seed)
+    save_model(plain, path)
+    content = path.read_bytes()
+    for _ in range(10):
+        bad = bytearray(content[: rng.integers(len(content))] if rng.random() < 0.3 else content)
+        for place in rng.integers(len(bad), size=3):
+            bad[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bad)
+        with contextlib.suppress(DescriptorError):
+            load_module(path)
+        assert path.read_bytes() == bad
