@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from ase_bayesel import Ramp
 from ase_bayesel.cli import init
 from ase_bayesel.config import CampaignConfig, load_config, validate_config
 from ase_bayesel.errors import ConfigError
+from ase_bayesel.sections import WorkersConfig
 
 
 def written(folder, text):
@@ -308,3 +312,14 @@ def test_turns_are_taken_here(tmp_path):
     changes = {"workers": {"walkers": {"kind": "processes"}}, "explore.mode": "turns"}
     with pytest.raises(ConfigError, match=r"kind processes needs explore\.mode: lockstep"):
         load_config(write_config(tmp_path, changes))
+
+
+def test_the_workers_in_the_docs():
+    text = (Path(__file__).parents[1] / "docs" / "resources.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    workers = WorkersConfig.model_validate(yaml.safe_load(block)["workers"])
+    assert workers.labelling.directives[0] == "--ntasks=32"
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{[2**n for n in range(8)]}\n"
