@@ -51,13 +51,13 @@ def command(code):
 
 def kill_worker():
     """SIGKILL for the one worker of this process's pool."""
-    (worker,) = (pid for pid in children(os.getpid()) if parent(pid) == os.getpid())
+    (worker,) = (pid for pid in children(os.getpid()) if "pool_worker.py" in command_line(pid))
     os.kill(worker, signal.SIGKILL)
 
 
-def parent(pid):
-    with open(f"/proc/{pid}/stat") as handle:
-        return int(handle.read().rpartition(")")[2].split()[1])
+def command_line(pid):
+    with open(f"/proc/{pid}/cmdline") as handle:
+        return handle.read()
 
 
 def test_a_refit_elsewhere(task, quick):
