@@ -80,7 +80,9 @@ class PoolExecutor:
                     worker = worker or self._start()
                     done, value = worker.ask(content)
                 except _LostError:
-                    worker = None if worker is None else self._end(worker)
+                    if worker is not None:
+                        self._end(worker)
+                    worker = None
                     continue
                 except Exception as error:  # an answer that cannot be unpickled here
                     done, value = False, error
