@@ -32,6 +32,7 @@ app = typer.Typer(
 console = Console()
 
 EXIT_BAD_INPUT, EXIT_RUN_AGAIN = 2, 75
+ROUNDS_SHOWN = 20
 
 ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
 DirectoryOption = Annotated[
@@ -113,16 +114,21 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
 
 @app.command()
 @_named_errors
-def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
-    """Show the rounds so far and what comes next."""
+def status(
+    config: ConfigArgument,
+    directory: DirectoryOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
+) -> None:
+    """Show the last rounds and what comes next."""
     from .accuracy import milli
 
     store = _existing(config, directory)
     done = store.completed_rounds()
+    shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
     table = Table(title=escape(str(store.directory)))
     for column in ("round", "train", "labels", "picks", "failed", "E meV/atom", "F meV/A"):
         table.add_column(column, justify="right")
-    for number in range(done):
+    for number in shown:
         r = store.read_report(number)
         counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)
         table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
@@ -137,7 +143,7 @@ def status(config: ConfigArgument, directory: DirectoryOption = None) -> None:
         f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
         f"{counts.running} under way"
     )
-    for number in range(1, done):
+    for number in shown:
         for identity in store.set_aside(number):
             _say(f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}")
 

@@ -52,6 +52,8 @@ from .round_report import RoundReport
 from .structures import read_frames
 from .surrogate import Surrogate
 
+REPORT = TypeAdapter(RoundReport)
+
 
 class Store:
     """Paths, reading and atomic writing of one campaign directory."""
@@ -297,7 +299,7 @@ class Store:
     def read_report(self, number: int) -> RoundReport:
         path = self.round_directory(number) / "report.json"
         try:
-            return TypeAdapter(RoundReport).validate_json(path.read_bytes())
+            return REPORT.validate_json(path.read_bytes())
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 

@@ -1,5 +1,6 @@
 import pickle
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -25,12 +26,14 @@ from ase_bayesel.build import (
     build_descriptor,
     build_engine,
     build_guards,
+    build_resource,
     build_tau_rule,
     build_trigger,
     build_weights,
 )
 from ase_bayesel.config import validate_config
 from ase_bayesel.fitting import Weights
+from ase_bayesel.resources import BatchJobs, Here, LocalCluster, ProcessPool, RunningCluster
 from ase_bayesel.sections import EngineConfig
 from ase_bayesel.structures import structure_id
 from ase_bayesel.triggers import Guards
@@ -178,3 +181,35 @@ def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
 def test_no_engine_where_the_user_labels():
     given = config({"labelling": "none"}).labelling
     assert build_engine(given) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"kind": "here"}, Here()),
+        ({"kind": "processes", "n_workers": 3}, ProcessPool(3, threads=2)),
+        ({"kind": "local", "n_workers": 3}, LocalCluster(3)),
+        ({"kind": "dask", "scheduler": "tcp://host:1"}, RunningCluster("tcp://host:1")),
+        (
+            {"kind": "pbs", "jobs": 4, "prologue": ["module load qe"], "walltime_h": 2},
+            BatchJobs(
+                *("pbs", 4),
+                walltime_h=2.0,
+                prologue=("module load qe",),
+                python=sys.executable,
+                log_directory=Path("/campaign/jobs"),
+            ),
+        ),
+    ],
+)
+def test_resources(given, expected):
+    workers = config({"workers": {"refit": given}}).workers
+    assert build_resource(workers.refit, 2, Path("/campaign")) == expected
+    assert build_resource(workers.features, 2, Path("/campaign")) == Here()
+
+
+def test_as_many_processes_as_the_cores_take():
+    labelling = config().workers.labelling
+    alone = build_resource(labelling, 1, Path())
+    assert alone.n_workers >= 1
+    assert build_resource(labelling, 10_000, Path()) == ProcessPool(1, 10_000)

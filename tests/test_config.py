@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from ase_bayesel import Ramp
 from ase_bayesel.cli import init
 from ase_bayesel.config import CampaignConfig, load_config, validate_config
 from ase_bayesel.errors import ConfigError
+from ase_bayesel.sections import WorkersConfig
 
 
 def written(folder, text):
@@ -332,3 +336,14 @@ def test_relative_paths_stay_in_the_folder_of_the_config(tmp_path, monkeypatch):
         assert config.data.train.is_absolute()
         again = yaml.safe_dump(config.model_dump(mode="json"))
         assert load_config(written(outside, again)).data.train == config.data.train
+
+
+def test_the_workers_in_the_docs():
+    text = (Path(__file__).parents[1] / "docs" / "resources.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    workers = WorkersConfig.model_validate(yaml.safe_load(block)["workers"])
+    assert workers.labelling.directives[0] == "--ntasks=32"
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"{[2**n for n in range(8)]}\n"

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from test_resources import children, wait_for
 
 from ase_bayesel import design
 from ase_bayesel.errors import RefitError
-from ase_bayesel.refit import CommandRefitter, RefitTask, elsewhere, refit_elsewhere
+from ase_bayesel.refit import CommandRefitter, MACERefitter, RefitTask, elsewhere, refit_elsewhere
 from ase_bayesel.resources import ProcessPool
 from ase_bayesel.store import Store
 
@@ -51,13 +52,13 @@ def command(code):
 
 def kill_worker():
     """SIGKILL for the one worker of this process's pool."""
-    (worker,) = (pid for pid in children(os.getpid()) if parent(pid) == os.getpid())
+    (worker,) = (pid for pid in children(os.getpid()) if "pool_worker.py" in command_line(pid))
     os.kill(worker, signal.SIGKILL)
 
 
-def parent(pid):
-    with open(f"/proc/{pid}/stat") as handle:
-        return int(handle.read().rpartition(")")[2].split()[1])
+def command_line(pid):
+    with open(f"/proc/{pid}/cmdline") as handle:
+        return handle.read()
 
 
 def test_a_refit_elsewhere(task, quick):
@@ -138,3 +139,23 @@ def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
         for key in ours.files:
             if ours[key].dtype.kind == "f":
                 np.testing.assert_allclose(theirs[key], ours[key], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_mace_goes_on_where_its_worker_was_lost(task, tmp_path):
+    """In the second segment; the weights are those of a training that was left alone."""
+    pytest.importorskip("mace")
+    from mace_models import save_model, tiny_mace
+    from test_refit import weights
+
+    save_model(tiny_mace(["Cu"]), tmp_path / "start.model")
+    task = replace(task, model=tmp_path / "start.model")
+    refitter = MACERefitter(max_epochs=4, checkpoint_epochs=2, energy_weight=1.0)
+    _, model = finished(refitter.refit(replace(task, directory=tmp_path / "alone")))
+    steps = refit_elsewhere(ProcessPool(1), refitter, task)
+    while not (task.directory / "segment_0001").exists():
+        next(steps)
+    wait_for((task.directory / "running").exists)
+    kill_worker()
+    _, again = finished(steps)
+    assert weights(again) == weights(model)

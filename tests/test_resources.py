@@ -281,8 +281,9 @@ def test_threads_of_the_pool(monkeypatch):
         assert executor.submit(tasks.threads).result() == "2"
 
 
-def test_a_closed_pool_takes_nothing():
-    with open_executor(ProcessPool(1)) as executor:
+@pytest.mark.parametrize("resource", ELSEWHERE)
+def test_what_has_ended_takes_nothing(resource):
+    with open_executor(resource) as executor:
         pass
     with pytest.raises(WorkerError, match="closed"):
         executor.submit(abs, 1)

@@ -43,8 +43,9 @@ def node():
 
 @pytest.fixture
 def queue(node, monkeypatch, tmp_path):
-    """An empty queue that is asked often; jobs write to a folder of their own."""
+    """A folder for the tasks, beside an empty queue that is asked often; jobs write there too."""
     monkeypatch.setattr(jobs, "QUEUE_S", 1.0)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "work").mkdir()
     wait_for(lambda: slurm.jobs() == {})
     yield tmp_path / "work"

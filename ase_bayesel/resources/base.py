@@ -31,6 +31,11 @@ class TaskExecutor(Protocol):
         A task whose worker is lost runs again on another. The future holds what the function
         raised, a `LostTaskError` if `MAX_DEATHS` workers were lost over it, or a `WorkerError` if
         no worker can be had.
+
+        Raises
+        ------
+        WorkerError
+            If the executor has ended.
         """
         ...
 

@@ -17,7 +17,7 @@ except ModuleNotFoundError as error:
         "batch jobs need dask-jobqueue: pip install 'ase_bayesel[distributed]'"
     ) from error
 
-CLUSTERS = {
+CLUSTERS: dict[str, Any] = {
     "slurm": dask_jobqueue.SLURMCluster,
     "pbs": dask_jobqueue.PBSCluster,
     "lsf": dask_jobqueue.LSFCluster,

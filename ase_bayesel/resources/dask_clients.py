@@ -40,6 +40,8 @@ class ClientExecutor:
 
     def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """See `TaskExecutor.submit`."""
+        if self._client.status == "closed":
+            raise WorkerError("the connection to the Dask scheduler was lost, or closed")
         with dask.config.set(NO_WARNING):
             task = self._client.submit(function, *args, pure=False)
         future: Future[Any] = Future()

@@ -216,6 +216,6 @@ class JobKeeper:
 
     def _give_up(self, reason: str) -> None:
         """Let every task fail."""
-        tasks = [Future(key, self._client) for key in list(self._client.futures)]
+        tasks: list[Any] = [Future(key, self._client) for key in list(self._client.futures)]
         self._client.cancel(tasks, reason="no workers", msg=reason)
         self._client.close()

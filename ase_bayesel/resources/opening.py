@@ -46,11 +46,11 @@ def open_executor(resource: Resource) -> Iterator[TaskExecutor]:
         case ProcessPool():
             from .pool import PoolExecutor
 
-            executor = PoolExecutor(resource.n_workers, resource.threads)
+            pool = PoolExecutor(resource.n_workers, resource.threads)
             try:
-                yield executor
+                yield pool
             finally:
-                executor.close()
+                pool.close()
         case _:
             from .dask_clients import client_executor
 

@@ -80,7 +80,9 @@ class PoolExecutor:
                     worker = worker or self._start()
                     done, value = worker.ask(content)
                 except _LostError:
-                    worker = None if worker is None else self._end(worker)
+                    if worker is not None:
+                        self._end(worker)
+                    worker = None
                     continue
                 except Exception as error:  # an answer that cannot be unpickled here
                     done, value = False, error
@@ -91,8 +93,8 @@ class PoolExecutor:
                 break
             else:
                 lost = f"{MAX_DEATHS} workers were lost over this task"
-                error = WorkerError(CLOSED) if self._closed else LostTaskError(lost)
-                future.set_exception(error)
+                failure = WorkerError(CLOSED) if self._closed else LostTaskError(lost)
+                future.set_exception(failure)
         if worker is not None:
             self._end(worker)
 
