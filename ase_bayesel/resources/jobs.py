@@ -22,7 +22,7 @@ from itertools import count
 from typing import Any
 
 import dask
-from distributed import Client, Future, Scheduler, SpecCluster
+from distributed import Client, Future, Scheduler, SchedulerPlugin, SpecCluster
 
 from ..errors import MissingProgramError, WorkerError
 from .base import MAX_DEATHS, BatchJobs
@@ -77,6 +77,21 @@ class _Record:
     tasks: frozenset[Any] = frozenset()
 
 
+class _Arrivals(SchedulerPlugin):
+    """Jobs from which a worker has come, be it for a moment."""
+
+    def __init__(self) -> None:
+        self.jobs: set[str] = set()
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        self.jobs.add(_job_of(scheduler.workers[worker]))
+
+
+def _job_of(worker: Any) -> str:
+    """What a worker's name begins with; several of one job are numbered."""
+    return "-".join(str(worker.name).split("-")[:3])
+
+
 class JobKeeper:
     """Sees to it, in a thread of its own, that there are as many jobs as are needed."""
 
@@ -94,6 +109,8 @@ class JobKeeper:
         self._records: list[_Record] = []
         self._fruitless, self._next_question, self._next_try = 0, 0.0, 0.0
         self._outlived: Counter[Any] = Counter()
+        self._arrivals = _Arrivals()
+        cluster.scheduler.add_plugin(self._arrivals, name=self._name)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
@@ -117,8 +134,10 @@ class JobKeeper:
         workers = self._present()
         for record in self._records:
             here = workers.get(record.worker, [])
+            if record.worker in self._arrivals.jobs and not record.started:
+                record.started, self._fruitless = True, 0
             if here:
-                record.seen, record.started, self._fruitless = now, True, 0
+                record.seen = now
                 record.tasks = frozenset(one.key for w in here for one in list(w.processing))
             if record.tasks:
                 record.busy = now
@@ -137,8 +156,7 @@ class JobKeeper:
         """The scheduler's view of the workers of each job."""
         found: dict[str, list[Any]] = {}
         for worker in list(self._cluster.scheduler.workers.values()):
-            name = "-".join(str(worker.name).split("-")[:3])
-            found.setdefault(name, []).append(worker)
+            found.setdefault(_job_of(worker), []).append(worker)
         return found
 
     def _give_up_tasks(self, ended: Collection[_Record]) -> None:
