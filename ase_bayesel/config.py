@@ -72,6 +72,13 @@ class CampaignConfig(Section):
             raise ValueError("descriptor.model is missing: the potential is no MACE model")
         if isinstance(self.refit, MACERefitConfig) and not mace:
             raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
+        limit_h = getattr(self.labelling, "time_limit_h", None)
+        walltime_h = getattr(self.workers.labelling, "walltime_h", None)
+        if limit_h is not None and walltime_h is not None and limit_h >= walltime_h:
+            raise ValueError(
+                f"labelling.time_limit_h: a calculation of {limit_h} h does not fit into a job of "
+                f"{walltime_h} h (workers.labelling.walltime_h)"
+            )
         if self.refit is not None and getattr(self.potential, "model", None) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
         walkers = self.workers.walkers.kind

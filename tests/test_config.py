@@ -308,6 +308,16 @@ def test_wrong_workers(tmp_path, changes, message):
         load_config(write_config(tmp_path, {"workers": changes}))
 
 
+def test_a_calculation_fits_into_its_job(tmp_path):
+    labelling = {"kind": "orca", "parameters": {"simple": "PBE def2-SVP"}, "time_limit_h": 2.0}
+    workers = {"labelling": {"kind": "slurm", "walltime_h": 2.0}}
+    changes = {"labelling": labelling, "workers": workers}
+    with pytest.raises(ConfigError, match=r"2\.0 h does not fit into a job of 2\.0 h"):
+        load_config(write_config(tmp_path, changes))
+    workers["labelling"]["walltime_h"] = 2.5
+    assert load_config(write_config(tmp_path, changes)).labelling.time_limit_h == 2.0
+
+
 def test_turns_are_taken_here(tmp_path):
     changes = {"workers": {"walkers": {"kind": "processes"}}, "explore.mode": "turns"}
     with pytest.raises(ConfigError, match=r"kind processes needs explore\.mode: lockstep"):

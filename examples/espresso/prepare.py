@@ -1,6 +1,6 @@
 """Make the structures of this example: two-atom silicon, labelled by the engine of config.yaml.
 
-    python prepare.py
+python prepare.py
 """
 
 from pathlib import Path
