@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -53,6 +53,7 @@ from .structures import read_frames
 from .surrogate import Surrogate
 
 REPORT = TypeAdapter(RoundReport)
+LABELLED = TypeAdapter(dict[Literal["picks"], list[tuple[str, str | None]]])
 
 
 class Store:
@@ -239,9 +240,8 @@ class Store:
         if not path.exists():
             return []
         try:
-            pairs = json.loads(path.read_text())["picks"]
-            return [(str(identity), settings) for identity, settings in pairs]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return LABELLED.validate_json(path.read_bytes())["picks"]
+        except (OSError, ValueError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
     def set_aside(self, number: int) -> list[str]:

@@ -30,6 +30,7 @@ from ase_bayesel.config import load_config, validate_config
 from ase_bayesel.errors import BayeselError, ConfigError, PosteriorError, StoreError
 from ase_bayesel.feature_store import FeatureStore, pool_features
 from ase_bayesel.inputs import check_inputs
+from ase_bayesel.labels import Label, LabelStore
 from ase_bayesel.store import Store
 from ase_bayesel.structures import (
     PropertyKeys,
@@ -397,8 +398,51 @@ def test_archives(campaign, name, share):
     assert found["StoreError"] + found["PosteriorError"] > 20
 
 
+def read_records(store):
+    store.read_thresholds()
+    store.read_report(1)
+    store.read_labelled(1)
+
+
 @FEW_OR_MANY
-@pytest.mark.parametrize("name", ["thresholds.json", "round_0001/report.json"])
+def test_labels(campaign, share):
+    """A label is what was written, or an error: half a number would be worse than none."""
+    store, rng, found = store_of(campaign), np.random.default_rng(0), Counter()
+    (identity, settings), *_ = store.read_labelled(1)
+    labels, path = store.labels, store.labels.path(identity, settings)
+    expected, content = labels.load(identity, settings), path.read_bytes()
+    half = len(content) // 2
+    try:
+        for k in range(int(400 * share)):
+            bad = (damaged, misspelt)[k % 2](content, rng) if k else content[:half]
+            path.write_bytes(bad)
+            found[outcome(lambda: labels.load(identity, settings))] += 1
+            assert path.read_bytes() == bad
+    finally:
+        path.write_bytes(content)
+    assert set(found) <= {"valid", "StoreError"}
+    assert found["StoreError"] > found["valid"] / 2
+    assert labels.load(identity, settings).energy == expected.energy
+
+
+@FEW_OR_MANY
+def test_failures(tmp_path, share):
+    labels, rng = LabelStore(tmp_path), np.random.default_rng(0)
+    atoms = alloy_cells(1, 0.1, 0)[0]
+    labels.save(Label(atoms, "e1", "EMT", reason="no convergence"))
+    identity = structure_id(atoms)
+    path = labels.failure_path(identity, "e1")
+    content, found = path.read_bytes(), Counter()
+    for _ in range(int(300 * share)):
+        path.write_bytes(damaged(content, rng))
+        found[outcome(lambda: labels.reasons(identity))] += 1
+    assert set(found) <= {"valid", "StoreError"}
+
+
+@FEW_OR_MANY
+@pytest.mark.parametrize(
+    "name", ["thresholds.json", "round_0001/report.json", "round_0001/labelled.json"]
+)
 def test_records(campaign, name, share):
     store, rng, found = store_of(campaign), np.random.default_rng(0), Counter()
     path = store.directory / name
@@ -414,7 +458,7 @@ def test_records(campaign, name, share):
     try:
         for bad in [cases[k] for k in chosen] + [damaged(content, rng) for _ in range(40)]:
             path.write_bytes(bad)
-            found[outcome(lambda: (store.read_thresholds(), store.read_report(1)))] += 1
+            found[outcome(lambda: read_records(store))] += 1
             assert path.read_bytes() == bad
     finally:
         path.write_bytes(content)
