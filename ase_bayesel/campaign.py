@@ -7,7 +7,7 @@ event that tells of it, and running again continues where the directory ends.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -157,8 +157,10 @@ class Campaign:
         """Labels are computed while the walkers look for the next pick, unless told otherwise."""
         assert self._reference is not None
         at_once = self.config.labels.start == "at_once"
-        with Labeller(self._reference, self._open_executor) as labeller:
-            exploring = self._explore(number, labeller.submit if at_once else _ignore)
+        with (
+            Labeller(self._reference, self._open_executor) as labeller,
+            closing(self._explore(number, labeller.submit if at_once else _ignore)) as exploring,
+        ):
             while True:
                 try:
                     yield next(exploring)
