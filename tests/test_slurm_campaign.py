@@ -105,7 +105,9 @@ def running_jobs():
 
 def workers_with_engines():
     """Processes that have the engine below them, the Dask workers."""
-    table = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout
+    table = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True
+    ).stdout
     rows = [line.split(None, 2) for line in table.splitlines()[1:]]
     parents = {int(pid): int(parent) for pid, parent, _ in rows}
     supervised = [int(pid) for pid, _, command in rows if "supervise.py" in command]
