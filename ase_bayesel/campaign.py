@@ -7,7 +7,7 @@ event that tells of it, and running again continues where the directory ends.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -18,7 +18,7 @@ from ase import Atoms
 from .accuracy import compare
 from .answers import read_answers
 from .build import build_reference, build_resource
-from .changes import Change, accepted_changes
+from .changes import Change, accepted_changes, check_settings
 from .config import CampaignConfig, validate_config
 from .exploration import OnPicks, calibrate, explore_round
 from .explore import ExploreState, count_moves
@@ -78,12 +78,12 @@ class Campaign:
         self._keys = PropertyKeys(
             config.data.energy_key, config.data.forces_key, config.data.virial_key
         )
-        if self.store.exists:
-            self._take_up()
-        else:
+        if not self.store.exists:
             inputs = check_inputs(config)
             with self.store.lock():
-                self.store.create(config.model_dump(mode="json"), inputs)
+                if not self.store.exists:  # another process may have been faster
+                    self.store.create(config.model_dump(mode="json"), inputs)
+        self._take_up()
         self._reference = build_reference(config, self.store)
         if self._reference is None:
             self._labels, self._settings = self.store.labels, (BY_HAND,)
@@ -108,8 +108,12 @@ class Campaign:
         ------
         LockedError
             If another process works on this campaign.
+        ConfigError
+            If files of the engine have changed since the first run.
         """
         with self.store.lock():
+            if self._reference is not None:
+                check_settings(self._settings[0], self.store)
             yield from self._run()
 
     def _run(self) -> Iterator[Event]:
@@ -157,8 +161,10 @@ class Campaign:
         """Labels are computed while the walkers look for the next pick, unless told otherwise."""
         assert self._reference is not None
         at_once = self.config.labels.start == "at_once"
-        with Labeller(self._reference, self._open_executor) as labeller:
-            exploring = self._explore(number, labeller.submit if at_once else _ignore)
+        with (
+            Labeller(self._reference, self._open_executor) as labeller,
+            closing(self._explore(number, labeller.submit if at_once else _ignore)) as exploring,
+        ):
             while True:
                 try:
                     yield next(exploring)

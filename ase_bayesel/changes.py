@@ -84,10 +84,36 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     return changes
 
 
+def check_settings(settings: str, store: Store) -> None:
+    """Refuse an engine whose files have changed since the campaign began; the first run is noted.
+
+    Parameters
+    ----------
+    settings
+        Name of the settings of the engine's first rung, in which contents of files count.
+
+    Raises
+    ------
+    ConfigError
+        If it is another one than that of the first run.
+    """
+    first = store.read_settings()
+    if first is None:
+        store.save_settings(settings)
+    elif first != settings:
+        raise ConfigError(
+            f"{store.directory}: its labels are of the settings {first}, and these are {settings}: "
+            "files of the engine (pseudopotentials, a model, ...) or its defaults have changed. "
+            "Labels of two references would be mixed; restore them, or use a new directory"
+        )
+
+
 def _reason(change: Change, store: Store) -> str | None:
     """Why a change is refused; None where it is not."""
     if change.field.startswith(ALWAYS):
         return None
+    if change.field.startswith("explore.trigger") and store.read_thresholds() is not None:
+        return "its thresholds were calibrated for the old one"
     if change.field in INPUTS:
         return _unless_same(change, store)
     if change.field == "potential.model":

@@ -98,12 +98,17 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
     loaded = load_config(config)
     with cpu_threads(loaded.threads), stop_requests() as requests:
-        campaign = Campaign(loaded, _directory(config, directory))
-        for change in campaign.changes:
-            _say(f"changed since the last run: {change}")
         try:
+            campaign = Campaign(loaded, _directory(config, directory))
+            for change in campaign.changes:
+                _say(f"changed since the last run: {change}")
             reason = show(campaign, requests, console)
         except StopRequested:
+            reason = None
+        except (BayeselError, OSError) as error:
+            if requests.signal is None:
+                raise
+            _say(f"after {requests.signal}: {error}")  # a scheduler signals all programs at once
             reason = None
     if reason is None:
         _say(f"stopped on {requests.signal}; all that is needed is on disk: run again to go on")

@@ -6,6 +6,8 @@ returns, so that a worker that is lost never costs a finished calculation.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import shutil
 import socket
@@ -28,7 +30,7 @@ from .errors import (
     TerminatedError,
 )
 from .files import write_atomically
-from .labels import Label, LabelStore, label_bytes, with_labels
+from .labels import Label, LabelStore, label_bytes, read_label, with_labels
 from .structures import PropertyKeys, structure_id
 
 FATAL = (MissingProgramError, ConfigError, TerminatedError)
@@ -103,7 +105,7 @@ def compute(
     Raises
     ------
     MissingProgramError, ConfigError
-        If no structure could be computed.
+        If no structure could be computed: a program or package is not there.
     TerminatedError
         If somebody ended the engine.
     StoreError
@@ -120,12 +122,20 @@ def compute(
         _check_finite(values)
     except FATAL:
         raise
+    except ImportError as error:
+        raise MissingProgramError(f"{engine.name}: {error}; install it there") from error
     except Exception as error:  # engines raise anything; the reason is kept in the record
-        if shutil.disk_usage(directory).free < ROOM_BYTES:
+        if _is_full(directory, error):
             raise StoreError(f"{directory}: the disk is full ({error})") from error
         reason = f"{type(error).__name__}: {error}"
         return replace(label, reason=reason, wall_s=time.perf_counter() - start)
     return replace(label, values=values, wall_s=time.perf_counter() - start)
+
+
+def _is_full(directory: Path, error: Exception) -> bool:
+    """Whether a calculation failed for want of room, or of a user's share of it."""
+    told = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    return told or shutil.disk_usage(directory).free < ROOM_BYTES
 
 
 def _check_finite(values: Evaluation) -> None:
@@ -195,11 +205,16 @@ def _compute_and_save(atoms: Atoms, reference: Reference, rung: int, settings: s
     store, identity = reference.store, structure_id(atoms)
     if _adopt_rescued(store, identity, settings):
         return
+    if settings_hash(reference.engine.identity(rung), reference.properties) != settings:
+        raise ConfigError(
+            f"labelling: files of the engine on {socket.gethostname()} are not those with which "
+            "this run began (pseudopotentials, models, ...); labels of two kinds would be mixed"
+        )
     with _workplace(reference, identity, settings) as directory:
         label = compute(atoms, reference.engine, reference.properties, rung, directory)
-        if not label.ok or reference.keep_output:
-            label = replace(label, output=_keep(directory, store.output(identity, settings)))
         try:
+            if not label.ok or reference.keep_output:
+                label = replace(label, output=_keep(directory, store.output(identity, settings)))
             store.save(label)
         except OSError as error:
             _rescue(label, error)
@@ -210,7 +225,9 @@ def _workplace(reference: Reference, identity: str, settings: str) -> Iterator[P
     """An empty directory for a calculation; what an earlier one left there is removed."""
     directory = reference.store.running(identity, settings)
     if reference.scratch is not None:
-        directory = reference.scratch / f"{settings}_{identity}"
+        # only those who share a store take turns
+        owner = hashlib.sha256(os.fsencode(reference.directory)).hexdigest()[:8]
+        directory = reference.scratch / f"{owner}_{settings}_{identity}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     try:
@@ -235,7 +252,8 @@ def _rescued(identity: str, settings: str) -> Path:
 def _rescue(label: Label, error: OSError) -> None:
     """Keep a label that has no room in its store, and tell where."""
     place = _rescued(label.structure_id, label.settings)
-    told = f"{error.filename}: {error.strerror}: the outcome of a calculation cannot be written"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    told = f"{what}: the outcome of a calculation cannot be written"
     if not label.ok:
         raise StoreError(f"{told}; make room and run again") from error
     try:
@@ -249,10 +267,10 @@ def _rescue(label: Label, error: OSError) -> None:
 
 def _adopt_rescued(store: LabelStore, identity: str, settings: str) -> bool:
     place = _rescued(identity, settings)
-    if not place.exists() or place.stat().st_uid != os.getuid():
+    if not place.exists() or place.lstat().st_uid != os.getuid() or place.is_symlink():
         return False
+    read_label(place, identity)
     write_atomically(store.path(identity, settings), place.read_bytes())
-    store.load(identity, settings)
     place.unlink()
     return True
 

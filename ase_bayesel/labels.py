@@ -179,7 +179,7 @@ class LabelStore:
             If the file is damaged, naming it.
         """
         path = self.path(identity, settings)
-        return _read(path, identity) if path.exists() else None
+        return read_label(path, identity) if path.exists() else None
 
     def failed(self, identity: str, settings: str) -> bool:
         """Whether a calculation has failed in these settings, and not succeeded since."""
@@ -239,7 +239,14 @@ def _facts(label: Label) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, identity: str) -> Evaluation:
+def read_label(path: Path, identity: str) -> Evaluation:
+    """The values in a file that `label_bytes` gave.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged, or the label of another structure.
+    """
     try:
         (atoms,) = read_frames(path)
         found = targets(atoms, STORED_KEYS, str(path))

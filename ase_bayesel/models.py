@@ -25,7 +25,7 @@ from .descriptors import Descriptor
 from .design import DesignFactors, assembling, chunks, finished
 from .errors import RefitError
 from .fitting import baseline_energies, surrogate_from_factors
-from .refit import RefitTask, refit_elsewhere
+from .refit import RefitTask, refit_alone, refit_elsewhere
 from .resources import Here, open_executor
 from .store import Store
 from .structures import PropertyKeys, reference_energies
@@ -165,7 +165,7 @@ def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress
     task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):
-        steps = refitter.refit(task)
+        steps = refit_alone(refitter, task)
     else:
         steps = refit_elsewhere(resource, refitter, task)
     while True:

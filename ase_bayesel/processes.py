@@ -19,7 +19,10 @@ from .errors import CommandError, MissingProgramError, TerminatedError, TimeLimi
 
 SUPERVISOR = (sys.executable, "-I", "-S", str(supervise.__file__))
 TAIL_LINES, TAIL_BYTES = 5, 4096
-TERMINATED = 128 + signal.SIGTERM
+TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)
+"""Exit codes where the program was ended by SIGTERM, or its supervisor before it could start it."""
+CANNOT_RUN = (126, 127)
+"""What shells, launchers and linkers end with if there is no program that they can start."""
 
 
 def run_command(
@@ -47,7 +50,9 @@ def run_command(
     Raises
     ------
     MissingProgramError
-        If the program cannot be started.
+        If the program, or one that it is to start, cannot be started.
+    TerminatedError
+        If somebody else has ended it by SIGTERM, as a scheduler does when the time is up.
     CommandError
         If it ends with another exit code than 0.
     TimeLimitError
@@ -82,8 +87,7 @@ def run_command(
         return
     if deadline is not None and time.monotonic() >= deadline:
         raise TimeLimitError(f"{command[0]}: stopped after {time_limit_s:.0f} s; see {log}")
-    last = "; ".join(tail) or "no output"
-    raise CommandError(f"{command[0]}: exit code {code}; see {log}. It ended with: {last}")
+    raise _error(command[0], code, log, list(tail))
 
 
 def run_program(
@@ -110,7 +114,7 @@ def run_program(
     Raises
     ------
     MissingProgramError
-        If the program cannot be started.
+        If the program, or one that it is to start, cannot be started.
     TerminatedError
         If somebody else has ended it by SIGTERM, as a scheduler does when the time is up.
     CommandError
@@ -129,11 +133,17 @@ def run_program(
             ) from error
         finally:
             _end(process)
-    if code == TERMINATED:
-        raise TerminatedError(f"{command[0]}: was terminated by a signal; see {out}")
     if code:
-        last = "; ".join(_last_lines(errors) or _last_lines(out)) or "no output"
-        raise CommandError(f"{command[0]}: exit code {code}; see {out}. It ended with: {last}")
+        raise _error(command[0], code, out, _last_lines(errors) or _last_lines(out))
+
+
+def _error(program: str, code: int, log: Path, tail: Sequence[str]) -> CommandError:
+    """What an exit code other than 0 says."""
+    if code in TERMINATED:
+        return TerminatedError(f"{program}: was terminated by a signal; see {log}")
+    kind = MissingProgramError if code in CANNOT_RUN else CommandError
+    last = "; ".join(tail) or "no output"
+    return kind(f"{program}: exit code {code}; see {log}. It ended with: {last}")
 
 
 def _last_lines(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
+    settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since
     lock                        there while a process works here
@@ -96,6 +97,18 @@ class Store:
         """The stored copy of an input; empty if the campaign has none of that name."""
         path = self.directory / "inputs" / f"{name}.extxyz"
         return read_frames(path) if path.exists() else []
+
+    def save_settings(self, name: str) -> None:
+        """Keep the name of the settings in which structures are labelled first."""
+        write_atomically(self.directory / "settings.json", json.dumps(name).encode())
+
+    def read_settings(self) -> str | None:
+        """The name of the settings, None where nothing was labelled yet."""
+        path = self.directory / "settings.json"
+        try:
+            return str(json.loads(path.read_text())) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
 
     def save_thresholds(self, thresholds: Sequence[float]) -> None:
         """Keep the calibrated thresholds, from left to right in the config."""

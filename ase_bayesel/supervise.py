@@ -15,17 +15,22 @@ import threading
 import time
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+CANNOT_RUN = 126
 GRACE_S = 0.5
 """Between SIGTERM, on which an MPI launcher ends its ranks on other machines, and SIGKILL."""
 
 
 def main(command: list[str]) -> int:
-    """The program's exit code, 128 + signal where one has ended it."""
+    """The program's exit code, 128 + signal where one has ended it, 126 where none can be run."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return CANNOT_RUN
     signal.signal(signal.SIGTERM, lambda *_: end(program))
     threading.Thread(target=end_with_pipe, args=[program], daemon=True).start()
     code = program.wait()

@@ -9,6 +9,7 @@ from ase.io import read, write
 from systems import alloy_cells, copy_campaign, hashes, write_campaign, write_config
 
 from ase_bayesel import Campaign
+from ase_bayesel import campaign as campaign_module
 from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import ConfigError
@@ -151,3 +152,44 @@ def test_input_files_may_not_change_while_they_move(done, tmp_path):
     write(train, [*read(train, ":"), *alloy_cells(1, 0.1, 5)])
     with pytest.raises(ConfigError, match=r"data\.train: .*holds other structures"):
         campaign(tmp_path / "moved" / "config.yaml")
+
+
+def test_files_of_the_engine_may_not_change(done, tmp_path):
+    """The config is the same, but the labels would be of another reference."""
+    models = [done.with_name("campaign") / f"round_000{k}" / "model.npz" for k in (0, 1)]
+    shutil.copy(models[0], tmp_path / "teacher.npz")
+    teacher = {"labelling": {"kind": "surrogate", "model": "teacher.npz"}, "stop.max_rounds": 1}
+    config = write_campaign(tmp_path, teacher)
+    list(campaign(config).run())
+    shutil.copy(models[1], tmp_path / "teacher.npz")
+    write_config(tmp_path, teacher | {"stop.max_rounds": 2})
+    before = campaign(config)
+    with pytest.raises(ConfigError, match="files of the engine"):
+        list(before.run())
+    shutil.copy(models[0], tmp_path / "teacher.npz")
+    *_, last = campaign(config).run()
+    assert last == Ended("all 2 rounds are done")
+
+
+def test_a_calibrated_trigger_stays(tmp_path):
+    """Its threshold would be that of another kind."""
+    threshold = {"calibrate": "training", "quantile": 0.8, "factor": 0.5}
+    trigger = {"kind": "relative_force", "threshold": threshold}
+    config = write_campaign(tmp_path, {"explore.trigger": trigger, "stop.max_rounds": 1})
+    list(campaign(config).run())
+    other = {"explore.trigger": trigger | {"kind": "energy_per_atom"}}
+    assert "thresholds were calibrated" in refusal(config, other)
+
+
+def test_two_processes_that_begin_at_once_make_one_campaign(tmp_path, monkeypatch):
+    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
+    check = campaign_module.check_inputs
+
+    def slowly(given):
+        monkeypatch.setattr(campaign_module, "check_inputs", check)
+        campaign(write_config(tmp_path, {"stop.max_rounds": 1, "seed": 7}))
+        return check(given)
+
+    monkeypatch.setattr(campaign_module, "check_inputs", slowly)
+    with pytest.raises(ConfigError, match="seed: "):
+        campaign(config)

@@ -15,9 +15,10 @@ from test_refit import E0S, KEYS, finished
 from test_resources import children, wait_for
 
 from ase_bayesel import design
-from ase_bayesel.errors import RefitError
+from ase_bayesel.errors import RefitError, TerminatedError
 from ase_bayesel.refit import CommandRefitter, MACERefitter, RefitTask, elsewhere, refit_elsewhere
-from ase_bayesel.resources import ProcessPool
+from ase_bayesel.resources import ProcessPool, open_executor
+from ase_bayesel.resources.base import MAX_DEATHS
 from ase_bayesel.store import Store
 
 SLOW = """
@@ -159,3 +160,46 @@ def test_mace_goes_on_where_its_worker_was_lost(task, tmp_path):
     kill_worker()
     _, again = finished(steps)
     assert weights(again) == weights(model)
+
+
+ALONE = """
+import sys, time
+from pathlib import Path
+folder, output = map(Path, sys.argv[1:])
+(folder / "here").open("x").close()
+time.sleep(0.4)
+(folder / "here").unlink()
+output.write_text("new")
+"""
+
+
+def test_two_refits_of_one_directory_take_turns(task, quick):
+    """The second of a campaign that was started again while the first goes on somewhere."""
+    with open_executor(ProcessPool(2)) as executor:
+        futures = [executor.submit(run_refit, command(ALONE), task) for _ in range(2)]
+        assert [future.result().read_text() for future in futures] == ["new", "new"]
+    assert not task.directory.with_suffix(".lock").exists()
+
+
+ENDED = """
+import os, sys
+from pathlib import Path
+folder, output = map(Path, sys.argv[1:])
+if not (folder / "half").exists():
+    (folder / "half").touch()
+    os.kill(os.getpid(), 15)
+output.write_text("new")
+"""
+
+
+def test_a_training_that_is_terminated_goes_on(task, quick):
+    """As where a job is cancelled, and its programs get the signal before the worker."""
+    _, model = finished(refit_elsewhere(ProcessPool(1), command(ENDED), task))
+    assert model.read_text() == "new"
+
+
+def test_but_not_for_ever(task, quick):
+    code = "import os; os.kill(os.getpid(), 15)"
+    with pytest.raises(TerminatedError):
+        finished(refit_elsewhere(ProcessPool(1), command(code), task))
+    assert len((task.directory / "refit.log").read_text().splitlines()) == MAX_DEATHS

@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
 import pytest
 from campaigns import assert_same_campaign, calls, counted, reports
 from systems import bayesel, finish, start, write_campaign, write_config
+from test_resources import children
 
 from ase_bayesel import Campaign, stopping
 from ase_bayesel.config import load_config
@@ -104,6 +106,28 @@ def test_a_second_process_is_refused_and_status_is_not(tmp_path):
         Campaign(load_config(config), directory)
     assert Store(directory).read_config()["threads"] == 1
     assert stopped(process, signal.SIGTERM) == 75
+
+
+def test_a_signal_that_ends_the_training_first_says_run_again(tmp_path):
+    """A scheduler signals the programs together with the campaign that waits for them."""
+    (tmp_path / "scale.txt").write_text("0.9")
+    code = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+    potential = {"kind": "import", "factory": "test_campaign_potential:ScaledEMT"}
+    training = [sys.executable, "-c", code, str(tmp_path / "training"), "{output}"]
+    changes = {
+        "potential": potential | {"model": "scale.txt"},
+        "refit": {"kind": "command", "command": training},
+    }
+    log = tmp_path / "log"
+    with open(log, "w") as out:
+        process = start(write_campaign(tmp_path, changes), out)
+        wait_for((tmp_path / "training").exists)
+        (supervisor, *_) = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        os.kill(supervisor, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert "was terminated by a signal" in log.read_text()
 
 
 @contextmanager

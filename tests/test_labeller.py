@@ -9,8 +9,10 @@ from functools import partial
 
 import pytest
 from campaigns import calls
-from systems import CountingEMT, copper
+from systems import CountingEMT, copper, write_campaign
 
+from ase_bayesel import Campaign
+from ase_bayesel.config import load_config
 from ase_bayesel.engines import ImportedEngine
 from ase_bayesel.errors import (
     ConfigError,
@@ -19,6 +21,7 @@ from ase_bayesel.errors import (
     TerminatedError,
     WorkerError,
 )
+from ase_bayesel.exploration import Saving
 from ase_bayesel.labeller import MAX_TERMINATED, Labeller
 from ase_bayesel.labelling import Reference, is_settled
 from ase_bayesel.resources import Here, ProcessPool, open_executor
@@ -176,3 +179,27 @@ def test_the_executor_is_opened_when_it_is_needed_and_closed(tmp_path):
         labeller.submit(STRUCTURES[:2])
         assert told == ["opened"]
     assert told == ["opened", "closed"]
+
+
+def test_an_error_of_the_labelling_saves_the_walkers_before_the_lock_is_left(tmp_path, monkeypatch):
+    """An iteration that is only closed by whoever forgets the error would save much later."""
+    told = []
+
+    def failing(self, timeout_s=0.0):
+        told.append("looked")
+        if len(told) == 4:
+            raise MissingProgramError("gone")
+        return []
+
+    def save(self, *state):
+        told.append("saved while locked" if (self.store.directory / "lock").exists() else "late")
+
+    monkeypatch.setattr(Labeller, "ended", failing)
+    monkeypatch.setattr(Saving, "save", save)
+    never = {"explore.trigger.threshold": 1e9, "explore.steps": 1000}
+    config = write_campaign(tmp_path, never)
+    running = Campaign(load_config(config), tmp_path / "campaign").run()
+    with pytest.raises(MissingProgramError) as caught:
+        list(running)
+    assert str(caught.value) == "gone"
+    assert told[-1] == "saved while locked"

@@ -19,6 +19,7 @@ from systems import assert_close, cluster, copper, hashes, jittered, strain_diff
 from ase_bayesel import labelling
 from ase_bayesel.engines import Engine, Evaluation, ImportedEngine, TBLiteEngine
 from ase_bayesel.errors import (
+    CommandError,
     ConfigError,
     LabellingError,
     MissingProgramError,
@@ -362,3 +363,97 @@ def test_a_label_of_somebody_else_is_not_adopted(tmp_path, monkeypatch):
     planted.write_text("planted")
     assert run(copper(), reference).ok
     assert calls(tmp_path) == [0]
+
+
+def test_a_planted_link_is_not_adopted(tmp_path, monkeypatch):
+    """Of a directory where everybody may write: it may lead to a file of the user's own."""
+    monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
+    reference = reference_of(tmp_path, staged(tmp_path, {}))
+    (settings,) = reference.settings()
+    (tmp_path / "mine").write_text("no label")
+    planted = tmp_path / f"ase_bayesel_{os.getuid()}_{settings}_{structure_id(copper())}.extxyz"
+    planted.symlink_to(tmp_path / "mine")
+    assert run(copper(), reference).ok
+    assert calls(tmp_path) == [0]
+
+
+def test_a_damaged_kept_label_is_named_and_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
+    reference = reference_of(tmp_path, staged(tmp_path, {}))
+    (settings,) = reference.settings()
+    kept = tmp_path / f"ase_bayesel_{os.getuid()}_{settings}_{structure_id(copper())}.extxyz"
+    kept.write_text("torn")
+    with pytest.raises(StoreError, match=str(kept)):
+        run(copper(), reference)
+    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+
+
+def test_a_label_is_not_lost_where_its_output_cannot_be_kept(tmp_path, monkeypatch):
+    def full(*args):
+        raise shutil.Error([("out.txt", "out.txt", "No space left on device")])
+
+    monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
+    reference = reference_of(tmp_path, staged(tmp_path, {}), keep_output=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", full)
+        with pytest.raises(StoreError, match=r"No space left.*kept as"):
+            run(copper(), reference)
+    assert run(copper(), reference).ok
+    assert calls(tmp_path) == [0]
+
+
+def exceeded(*args):
+    return OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def without_room(*args):
+    return CommandError("pw.x: exit code 1. It ended with: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (ImportError, MissingProgramError),
+        (exceeded, StoreError),
+        (without_room, StoreError),
+    ],
+)
+def test_a_fault_of_the_machine_is_no_record(tmp_path, failure, error):
+    """A package that is missing on a worker, a quota, a disk with room again."""
+    reference = reference_of(tmp_path, staged(tmp_path, {"raises": failure}))
+    with pytest.raises(error):
+        run(copper(), reference)
+    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+
+
+def test_files_that_differ_on_a_worker_are_told(tmp_path):
+    """Its label would be one of other settings than those that were asked for."""
+    reference = reference_of(tmp_path, staged(tmp_path, {}))
+    with pytest.raises(ConfigError, match="not those with which this run began"):
+        label_task(copper(), reference, ("e000000000000",))
+    assert calls(tmp_path) == []
+
+
+def test_stores_share_no_directory_of_a_scratch_disk(tmp_path):
+    """Two campaigns with labels of their own may compute the same structure at the same time."""
+    engine = Nested({"log": str(tmp_path / "calls")})
+    inner = Reference(engine, ("energy",), tmp_path / "one", scratch=tmp_path / "scratch")
+    outer = Reference(
+        Nested({"log": str(tmp_path / "calls"), "during": inner}),
+        ("energy",),
+        tmp_path / "two",
+        scratch=tmp_path / "scratch",
+    )
+    assert run(copper(), outer).ok
+    assert calls(tmp_path) == [0, 0]
+
+
+class Nested(Staged):
+    """Labels the same structure for another store while it runs."""
+
+    def evaluate(self, atoms, directory, rung, properties):
+        found = super().evaluate(atoms, directory, rung, properties)
+        if "during" in self.parameters:
+            assert run(atoms, self.parameters["during"]).ok
+        assert (directory / "out.txt").exists()
+        return found

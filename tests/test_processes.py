@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ase_bayesel.errors import CommandError, TimeLimitError
-from ase_bayesel.processes import run_command
+from ase_bayesel.errors import (
+    CommandError,
+    MissingProgramError,
+    TerminatedError,
+    TimeLimitError,
+)
+from ase_bayesel.processes import run_command, run_program
 
 
 def python(code):
@@ -95,3 +100,22 @@ def test_dies_with_its_parent(tmp_path):
         pid = int(running.stdout.readline())
         os.kill(running.pid, signal.SIGKILL)
     assert gone(pid)
+
+
+def test_a_command_that_is_terminated_can_be_run_again(tmp_path):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    with pytest.raises(TerminatedError, match="terminated by a signal"):
+        list(run_command(python(code), tmp_path / "log"))
+
+
+@pytest.mark.parametrize("number", [126, 127])
+def test_a_launcher_that_finds_no_program_says_nothing_about_the_structure(tmp_path, number):
+    with pytest.raises(MissingProgramError, match=f"exit code {number}"):
+        run_program(python(f"raise SystemExit({number})"), tmp_path, "out")
+
+
+def test_a_program_of_another_machine(tmp_path):
+    (tmp_path / "pw.x").write_bytes(b"\x7fELF of another kind")
+    (tmp_path / "pw.x").chmod(0o755)
+    with pytest.raises(MissingProgramError, match="Exec format error"):
+        run_program([str(tmp_path / "pw.x")], tmp_path, "out")

@@ -1,6 +1,6 @@
 """Training a potential on the grown training set."""
 
-from .base import RefitProgress, RefitTask, Refitter
+from .base import RefitProgress, RefitTask, Refitter, refit_alone
 from .command import CommandRefitter
 from .elsewhere import refit_elsewhere
 from .mace import MACERefitter
@@ -11,5 +11,6 @@ __all__ = [
     "RefitProgress",
     "RefitTask",
     "Refitter",
+    "refit_alone",
     "refit_elsewhere",
 ]

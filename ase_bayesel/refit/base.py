@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ..files import locked
 from ..structures import (
     REF_ENERGY,
     REF_FORCES,
@@ -76,8 +77,19 @@ class Refitter(Protocol):
         ------
         RefitError
             If there is no new model. The old one is still in place.
+        TerminatedError
+            If somebody ended the training, as a scheduler does: it can go on.
         """
         ...
+
+
+def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+    """`Refitter.refit`, once nobody else works in the task's directory.
+
+    A refit elsewhere may go on for a while after the death of the campaign that asked for it.
+    """
+    with locked(task.directory.with_suffix(".lock"), wait=True):
+        return (yield from refitter.refit(task))
 
 
 def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKeys) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CommandError, ConfigError, RefitError
+from ..errors import CommandError, ConfigError, RefitError, TerminatedError
 from ..processes import run_command
 from .base import RefitProgress, RefitTask, write_training_frames
 
@@ -77,6 +77,8 @@ class CommandRefitter:
         try:
             for line in run_command(command, log, limit, {"OMP_NUM_THREADS": str(task.threads)}):
                 yield RefitProgress(0, 0, line)
+        except TerminatedError:
+            raise
         except CommandError as error:
             raise RefitError(
                 f"refit failed: {error}. The last good model is {task.model}"

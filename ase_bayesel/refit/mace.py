@@ -20,7 +20,7 @@ from torch.nn import Module
 
 from ..descriptors.mace.loading import import_mace, load_module, module_bytes
 from ..descriptors.mace.network import chosen_head, heads_of
-from ..errors import CommandError, ConfigError, RefitError, TimeLimitError
+from ..errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ..files import write_atomically
 from ..processes import run_command
 from ..structures import (
@@ -153,6 +153,8 @@ class MACERefitter:
                     ) from error
                 yield RefitProgress(self.max_epochs, self.max_epochs, "the time limit is reached")
                 break
+            except TerminatedError:
+                raise
             except CommandError as error:
                 raise RefitError(
                     f"fine-tuning failed: {error}. The last good model is {task.model}"
