@@ -17,6 +17,7 @@ from test_resources import children, wait_for
 from ase_bayesel import design
 from ase_bayesel.errors import RefitError, TerminatedError
 from ase_bayesel.refit import CommandRefitter, MACERefitter, RefitTask, elsewhere, refit_elsewhere
+from ase_bayesel.refit.elsewhere import run_refit
 from ase_bayesel.resources import ProcessPool, open_executor
 from ase_bayesel.resources.base import MAX_DEATHS
 from ase_bayesel.store import Store
