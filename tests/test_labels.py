@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from systems import alloy_cells, cluster, copper, emt_labelled, hashes
 
 from ase_bayesel.engines import Evaluation
 from ase_bayesel.errors import LockedError, StoreError
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 from ase_bayesel.labels import Label, LabelStore, label_bytes, with_labels
 from ase_bayesel.structures import PropertyKeys, structure_id, targets
 
@@ -130,7 +131,7 @@ def test_settings_are_described_once(store):
 HOLD = """
 import sys, time
 from pathlib import Path
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -156,7 +157,7 @@ def test_a_lock_is_taken_by_one_after_the_other(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 total = Path(sys.argv[1])
 for _ in range(200):
     with locked(total.with_name("lock"), wait=True):
@@ -180,3 +181,32 @@ def test_the_directory_is_listed_without_reading(store):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1e6
+
+
+def test_a_lock_on_a_full_disk_is_taken_and_left(tmp_path, monkeypatch):
+    """Who holds it cannot be noted then; a worker that lives on must not keep it."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with locked(tmp_path / "lock"):
+            pass
+    with locked(tmp_path / "lock"):
+        pass
+
+
+def test_the_same_file_from_two_machines(tmp_path, monkeypatch):
+    """Process ids are small and equal where each runs in a container."""
+    path, replace = tmp_path / "file", os.replace
+
+    def meanwhile(*names):
+        monkeypatch.setattr(os, "replace", replace)
+        write_atomically(path, b"theirs")
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    write_atomically(path, b"ours")
+    assert path.read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [path]
