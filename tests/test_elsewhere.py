@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 import time
+import weakref
+from concurrent.futures import Future
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,12 +16,14 @@ from test_campaign_potential import TRAIN
 from test_refit import E0S, KEYS, finished
 from test_resources import children, wait_for
 
-from ase_bayesel import design
+from ase_bayesel import Campaign, design, models
+from ase_bayesel.config import load_config
 from ase_bayesel.errors import RefitError, TerminatedError
 from ase_bayesel.refit import CommandRefitter, RefitTask, elsewhere, refit_elsewhere
 from ase_bayesel.refit.elsewhere import run_refit
 from ase_bayesel.resources import ProcessPool, open_executor
 from ase_bayesel.resources.base import MAX_DEATHS
+from ase_bayesel.round_report import RoundReport
 from ase_bayesel.store import Store
 
 SLOW = """
@@ -112,6 +117,7 @@ def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
     """The same picks and, within rounding, the same models as in one process."""
     monkeypatch.setattr(design, "BATCH_ATOMS", 5)
     monkeypatch.setattr(design, "CHUNK_ATOMS", 10)
+    monkeypatch.setattr(models, "CHUNKS_AHEAD", 2)
     stores = []
     for name in ("here", "processes"):
         folder = tmp_path / name
@@ -183,3 +189,28 @@ def test_but_not_for_ever(task, quick):
     with pytest.raises(TerminatedError):
         finished(refit_elsewhere(ProcessPool(1), command(code), task))
     assert len((task.directory / "refit.log").read_text().splitlines()) == MAX_DEATHS
+
+
+def test_the_parts_of_a_fit_are_not_held_all_at_once(tmp_path, monkeypatch):
+    """Nor what was made of them."""
+    held, most = weakref.WeakSet(), [0]
+
+    class Here:
+        def submit(self, function, *args):
+            future = Future()
+            future.set_result(function(*args))
+            held.add(future)
+            most[0] = max(most[0], len(held))
+            return future
+
+    monkeypatch.setattr(design, "CHUNK_ATOMS", 5)
+    monkeypatch.setattr(design, "BATCH_ATOMS", 5)
+    monkeypatch.setattr(models, "CHUNKS_AHEAD", 2)
+    monkeypatch.setattr(models, "open_executor", lambda resource: nullcontext(Here()))
+    workers = {"features": {"kind": "processes"}}
+    campaign = Campaign(
+        load_config(write_campaign(tmp_path, {"workers": workers})), tmp_path / "campaign"
+    )
+    report = next(event for event in campaign.run() if isinstance(event, RoundReport))
+    assert report.n_train == 6
+    assert most[0] <= 3
