@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 from campaigns import assert_same_campaign, calls, counted, reports
+from rich.console import Console
 from systems import bayesel, finish, start, write_campaign, write_config
 from test_resources import children
 
 from ase_bayesel import Campaign, stopping
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import LockedError
+from ase_bayesel.models import Progress
+from ase_bayesel.progress import show
 from ase_bayesel.stopping import StopRequested, stop_requests
 from ase_bayesel.store import Store
 
@@ -75,6 +78,25 @@ def test_a_step_that_takes_too_long_is_left(monkeypatch):
         assert requests.signal == "SIGTERM"
         with pytest.raises(StopRequested):
             time.sleep(5.0)
+
+
+def test_what_ends_after_the_step_is_not_left(monkeypatch):
+    """Jobs are cancelled to the last, however long the batch system takes."""
+    ended = []
+
+    class Slow:
+        def run(self):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                yield Progress(1, "explore", 1, 2)
+            finally:
+                time.sleep(0.4)
+                ended.append("jobs")
+
+    monkeypatch.setattr(stopping, "GRACE_S", 0.2)
+    with stop_requests() as requests:
+        assert show(Slow(), requests, Console(quiet=True)) is None
+    assert ended == ["jobs"]
 
 
 def test_a_second_signal_does_not_wait():
