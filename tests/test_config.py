@@ -332,3 +332,12 @@ def test_relative_paths_stay_in_the_folder_of_the_config(tmp_path, monkeypatch):
         assert config.data.train.is_absolute()
         again = yaml.safe_dump(config.model_dump(mode="json"))
         assert load_config(written(outside, again)).data.train == config.data.train
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "pbe/../../Si.UPF"])
+def test_names_of_potentials_stay_in_their_folder(name):
+    espresso = {"kind": "espresso", "parameters": {}, "kpts": [1, 1, 1], "pseudo_dir": "pseudo"}
+    vasp = {"kind": "vasp", "pp_path": "pseudo", "potentials": {"Si": name}}
+    for engine in (espresso | {"pseudopotentials": {"Si": name}}, vasp):
+        with pytest.raises(ConfigError, match=r"potentials.*leads out of the folder"):
+            validate_config(campaign_settings({"labelling": engine}), "config.yaml")
