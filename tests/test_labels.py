@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.io import read
-from systems import alloy_cells, cluster, copper, emt_labelled, hashes
+from systems import alloy_cells, cluster, copper, emt_labelled, hashes, with_pbc
 
 from ase_bayesel.engines import Evaluation
 from ase_bayesel.errors import LockedError, StoreError
@@ -49,6 +49,19 @@ def test_round_trip(store, atoms):
     if found.stress is not None:
         np.testing.assert_allclose(found.stress, expected.stress, rtol=1e-12)
     assert found.version == "EMT 1"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("", ""), ("7", "7"), ("PW 7.2\n of 2023", "PW 7.2 of 2023"), ('"a" = {b}\\', "a = {b}")],
+)
+@pytest.mark.parametrize("pbc", [True, False, (True, True, False)])
+def test_no_name_of_a_version_damages_a_label(store, version, expected, pbc):
+    """Least of all that of a calculator without one."""
+    atoms = with_pbc(copper(1), pbc)
+    values = Evaluation(-1.0, np.zeros((len(atoms), 3)), None, version)
+    store.save(Label(atoms, "e1", "EMT", values, host=""))
+    assert store.load(structure_id(atoms), "e1").version == expected
 
 
 def test_a_label_is_a_training_structure(store):
