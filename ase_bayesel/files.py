@@ -6,11 +6,12 @@ import errno
 import fcntl
 import io
 import os
+import secrets
 import socket
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content in one step, durable once it returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # processes on several machines may write the same file, with the same id
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "wb") as handle:
             handle.write(content)
@@ -123,8 +125,9 @@ def _lock(path: Path, wait: bool) -> int | None:
                 raise
             raise LockedError(f"{path}: is held by another process ({holder})") from error
         if _is_at(path, handle):
-            os.truncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            with suppress(OSError):  # a full disk is no reason to go without the lock
+                os.truncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             return handle
         os.close(handle)  # whoever held it has removed the file in between
 

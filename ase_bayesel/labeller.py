@@ -11,7 +11,7 @@ from typing import Any
 from ase import Atoms
 
 from .errors import LostTaskError, TerminatedError
-from .labelling import Outcome, Reference, is_settled, label_task
+from .labelling import Outcome, Reference, is_settled, label_of, label_task
 from .labels import Label
 from .resources import TaskExecutor
 from .structures import structure_id
@@ -120,6 +120,9 @@ class Labeller:
     def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
         """A calculation that ends its process is a failed one; the next rung may do better."""
         store, identity = self.reference.store, structure_id(atoms)
+        if is_settled(store, self._settings, identity):  # by another campaign, or just before
+            done = label_of(store, self._settings, identity) is not None
+            return Outcome(identity, done, "" if done else str(error))
         rungs = enumerate(self._settings)
         rung, name = next((k, s) for k, s in rungs if not store.failed(identity, s))
         store.save(Label(atoms, name, self.reference.engine.name, None, str(error), rung))

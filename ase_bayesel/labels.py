@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -225,8 +226,15 @@ def label_bytes(label: Label) -> bytes:
     if label.values.forces is not None:
         atoms.arrays[REF_FORCES] = label.values.forces
     facts = {**_facts(label), "version": label.values.version}
-    atoms.info.update({f"bayesel_{key}": value for key, value in facts.items()})
+    plain = {f"bayesel_{key}": _plain(value) for key, value in facts.items()}
+    # a key without a value would take the next one for it
+    atoms.info.update({key: value for key, value in plain.items() if value != ""})
     return extxyz_bytes([atoms])
+
+
+def _plain(value: Any) -> Any:
+    """Text without what would end it early in the comment line of extended XYZ."""
+    return re.sub(r'[\s"\\]+', " ", value).strip() if isinstance(value, str) else value
 
 
 def _facts(label: Label) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,9 @@ from .resources import Here, open_executor
 from .store import Store
 from .structures import PropertyKeys, reference_energies
 from .surrogate import Surrogate
+
+CHUNKS_AHEAD = 64
+"""So many parts of a fit wait, run or are to be combined at a time: memory is theirs."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +119,15 @@ def _assembling(
     potential = store.potential_path(number)
     make = partial(build_descriptor, config, None if potential is None else potential.resolve())
     whole: DesignFactors | None = None
+    parts, running = iter(chunks(frames)), deque[tuple[slice, Future[DesignFactors]]]()
     with open_executor(resource) as executor:
-        parts = chunks(frames)
-        futures = [
-            executor.submit(
-                assemble_chunk,
-                *(make, config.threads, frames[part], keys, e0s, projections, part.start),
-            )
-            for part in parts
-        ]
-        for part, future in zip(parts, futures, strict=True):
+        while True:
+            for part in islice(parts, CHUNKS_AHEAD - len(running)):
+                task = (make, config.threads, frames[part], keys, e0s, projections, part.start)
+                running.append((part, executor.submit(assemble_chunk, *task)))
+            if not running:
+                break
+            part, future = running.popleft()
             found = future.result()
             if whole is None:
                 whole = found

@@ -33,6 +33,7 @@ def _until_asked(campaign: Campaign, requests: StopRequests) -> Iterator[Event]:
         for event in events:
             yield event
             if requests.signal is not None:
+                requests.heard()
                 return
 
 

@@ -34,6 +34,10 @@ class StopRequests:
         self.signal = signal.Signals(number).name
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
 
+    def heard(self) -> None:
+        """The step is over; ending workers and jobs after it may take longer than the grace."""
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
     def lose_patience(self, number: int, frame: FrameType | None) -> None:
         """The handler of the timer."""
         raise StopRequested

@@ -61,7 +61,7 @@ class Store:
     """Paths, reading and atomic writing of one campaign directory."""
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self.directory = Path(directory).absolute()  # tasks elsewhere get paths of it
 
     # -- config and inputs ---------------------------------------------------
 

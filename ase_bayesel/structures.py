@@ -279,7 +279,8 @@ def reference_energies(
     energy_key
         Key of the energies in ``atoms.info``.
     """
-    elements = sorted({symbol for atoms in frames for symbol in atoms.symbols})
+    compositions = [Counter(atoms.symbols) for atoms in frames]
+    elements = sorted(set().union(*compositions))
     if isinstance(e0s, str):
         if e0s not in ("isolated", "average"):
             raise StructureError(f"e0s: expected a mapping, 'isolated' or 'average', got {e0s!r}")
@@ -287,13 +288,14 @@ def reference_energies(
             targets(atoms, PropertyKeys(energy_key, None), f"training frame {k}").energy
             for k, atoms in enumerate(frames)
         ]
-        labelled = [(a, e) for a, e in zip(frames, energies, strict=True) if e is not None]
+        pairs = zip(compositions, energies, strict=True)
+        labelled = [(counts, energy) for counts, energy in pairs if energy is not None]
         if not labelled:
             raise StructureError(
                 f"e0s: no structure carries an energy under the key {energy_key!r}; check the key"
             )
         if e0s == "isolated":
-            found = {a.symbols[0]: e for a, e in labelled if len(a) == 1}
+            found = {next(iter(c)): energy for c, energy in labelled if c.total() == 1}
         else:
             found = _average_energies(labelled, elements)
     else:
@@ -310,9 +312,9 @@ def reference_energies(
 
 
 def _average_energies(
-    labelled: Sequence[tuple[Atoms, float]], elements: Sequence[str]
+    labelled: Sequence[tuple[Counter[str], float]], elements: Sequence[str]
 ) -> dict[str, float]:
-    counts = np.array([[Counter(a.symbols)[s] for s in elements] for a, _ in labelled], float)
+    counts = np.array([[found[s] for s in elements] for found, _ in labelled], float)
     solution, *_ = np.linalg.lstsq(counts, np.array([e for _, e in labelled]), rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True))
 

@@ -209,7 +209,7 @@ def test_resources(given, expected):
 
 
 def test_as_many_processes_as_the_cores_take():
-    labelling = config().workers.labelling
+    labelling = config({"workers": {}}).workers.labelling
     alone = build_resource(labelling, 1, Path())
     assert alone.n_workers >= 1
     assert build_resource(labelling, 10_000, Path()) == ProcessPool(1, 10_000)

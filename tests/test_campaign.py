@@ -663,6 +663,7 @@ def assert_survived(config, undisturbed, kills):
     assert without_settings(files) == without_settings(expected)
 
 
+@pytest.mark.slow
 def test_killed_after_a_pick(tmp_path, finished):
     """Against a campaign that was run in this process."""
     config = counted(tmp_path)

@@ -357,3 +357,12 @@ def test_the_workers_in_the_docs():
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"{[2**n for n in range(8)]}\n"
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "pbe/../../Si.UPF"])
+def test_names_of_potentials_stay_in_their_folder(name):
+    espresso = {"kind": "espresso", "parameters": {}, "kpts": [1, 1, 1], "pseudo_dir": "pseudo"}
+    vasp = {"kind": "vasp", "pp_path": "pseudo", "potentials": {"Si": name}}
+    for engine in (espresso | {"pseudopotentials": {"Si": name}}, vasp):
+        with pytest.raises(ConfigError, match=r"potentials.*leads out of the folder"):
+            validate_config(campaign_settings({"labelling": engine}), "config.yaml")

@@ -4,6 +4,9 @@ import os
 import signal
 import sys
 import time
+import weakref
+from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +17,14 @@ from test_campaign_potential import TRAIN
 from test_refit import E0S, KEYS, finished
 from test_resources import children, wait_for
 
-from ase_bayesel import design
+from ase_bayesel import Campaign, design, models
+from ase_bayesel.config import load_config
 from ase_bayesel.errors import RefitError, TerminatedError
 from ase_bayesel.refit import CommandRefitter, MACERefitter, RefitTask, elsewhere, refit_elsewhere
 from ase_bayesel.refit.elsewhere import run_refit
 from ase_bayesel.resources import ProcessPool, open_executor
 from ase_bayesel.resources.base import MAX_DEATHS
+from ase_bayesel.round_report import RoundReport
 from ase_bayesel.store import Store
 
 SLOW = """
@@ -70,6 +75,7 @@ def test_a_refit_elsewhere(task, quick):
     assert progress[-1].detail.endswith("False")
 
 
+@pytest.mark.slow
 def test_a_lost_worker_and_the_refit_goes_on(task, quick):
     steps = refit_elsewhere(ProcessPool(1), command(SLOW), task)
     next(steps)
@@ -81,6 +87,7 @@ def test_a_lost_worker_and_the_refit_goes_on(task, quick):
     assert log[-4:-2] == ["0 True", "1 True"]
 
 
+@pytest.mark.slow
 def test_a_refit_that_kills_its_workers_is_an_error(task, quick):
     with pytest.raises(RefitError, match=r"workers were lost.*last good model is .*last\.txt"):
         finished(refit_elsewhere(ProcessPool(1), Deadly(), task))
@@ -109,10 +116,12 @@ def test_left_early_nothing_goes_on(task, quick):
     assert sorted(path.name for path in task.directory.glob("step*")) == left
 
 
+@pytest.mark.slow
 def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
     """The same picks and, within rounding, the same models as in one process."""
     monkeypatch.setattr(design, "BATCH_ATOMS", 5)
     monkeypatch.setattr(design, "CHUNK_ATOMS", 10)
+    monkeypatch.setattr(models, "CHUNKS_AHEAD", 2)
     stores = []
     for name in ("here", "processes"):
         folder = tmp_path / name
@@ -204,3 +213,28 @@ def test_but_not_for_ever(task, quick):
     with pytest.raises(TerminatedError):
         finished(refit_elsewhere(ProcessPool(1), command(code), task))
     assert len((task.directory / "refit.log").read_text().splitlines()) == MAX_DEATHS
+
+
+def test_the_parts_of_a_fit_are_not_held_all_at_once(tmp_path, monkeypatch):
+    """Nor what was made of them."""
+    held, most = weakref.WeakSet(), [0]
+
+    class Here:
+        def submit(self, function, *args):
+            future = Future()
+            future.set_result(function(*args))
+            held.add(future)
+            most[0] = max(most[0], len(held))
+            return future
+
+    monkeypatch.setattr(design, "CHUNK_ATOMS", 5)
+    monkeypatch.setattr(design, "BATCH_ATOMS", 5)
+    monkeypatch.setattr(models, "CHUNKS_AHEAD", 2)
+    monkeypatch.setattr(models, "open_executor", lambda resource: nullcontext(Here()))
+    workers = {"features": {"kind": "processes"}}
+    campaign = Campaign(
+        load_config(write_campaign(tmp_path, {"workers": workers})), tmp_path / "campaign"
+    )
+    report = next(event for event in campaign.run() if isinstance(event, RoundReport))
+    assert report.n_train == 6
+    assert most[0] <= 3

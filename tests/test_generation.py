@@ -551,6 +551,7 @@ def slow_pool(path):
     return generate_pool(path, [Slow(), Slow()], [CRYSTAL, ALLOY], seed=1)
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(tmp_path):
     """SIGKILL at several moments, each time taken up where it was; against an undisturbed run."""
     whole, path = tmp_path / "whole.xyz", tmp_path / "p.xyz"

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 from campaigns import assert_same_campaign, calls, counted, reports
+from rich.console import Console
 from systems import bayesel, finish, start, write_campaign, write_config
 from test_resources import children
 
 from ase_bayesel import Campaign, stopping
 from ase_bayesel.config import load_config
 from ase_bayesel.errors import LockedError
+from ase_bayesel.models import Progress
+from ase_bayesel.progress import show
 from ase_bayesel.stopping import StopRequested, stop_requests
 from ase_bayesel.store import Store
 
@@ -35,7 +38,9 @@ def stopped(process, number):
     return process.returncode
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_the_step_and_says_run_again(tmp_path, number):
     """In the middle of a long exploration without picks, whose steps are kept."""
     config = write_campaign(tmp_path, NEVER)
@@ -77,6 +82,25 @@ def test_a_step_that_takes_too_long_is_left(monkeypatch):
             time.sleep(5.0)
 
 
+def test_what_ends_after_the_step_is_not_left(monkeypatch):
+    """Jobs are cancelled to the last, however long the batch system takes."""
+    ended = []
+
+    class Slow:
+        def run(self):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                yield Progress(1, "explore", 1, 2)
+            finally:
+                time.sleep(0.4)
+                ended.append("jobs")
+
+    monkeypatch.setattr(stopping, "GRACE_S", 0.2)
+    with stop_requests() as requests:
+        assert show(Slow(), requests, Console(quiet=True)) is None
+    assert ended == ["jobs"]
+
+
 def test_a_second_signal_does_not_wait():
     with stop_requests():
         signal.raise_signal(signal.SIGINT)
@@ -92,6 +116,7 @@ def test_handlers_are_put_back():
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_status_is_not(tmp_path):
     config = write_campaign(tmp_path, NEVER)
     directory = tmp_path / "config_campaign"

@@ -13,7 +13,7 @@ from systems import CountingEMT, copper, write_campaign
 
 from ase_bayesel import Campaign
 from ase_bayesel.config import load_config
-from ase_bayesel.engines import ImportedEngine
+from ase_bayesel.engines import Evaluation, ImportedEngine
 from ase_bayesel.errors import (
     ConfigError,
     LostTaskError,
@@ -24,6 +24,7 @@ from ase_bayesel.errors import (
 from ase_bayesel.exploration import Saving
 from ase_bayesel.labeller import MAX_TERMINATED, Labeller
 from ase_bayesel.labelling import Reference, is_settled
+from ase_bayesel.labels import Label
 from ase_bayesel.resources import Here, ProcessPool, open_executor
 from ase_bayesel.structures import structure_id
 
@@ -150,6 +151,19 @@ def test_but_not_for_ever(tmp_path):
         labeller.submit(STRUCTURES[:1])
         with pytest.raises(TerminatedError):
             all_ended(labeller)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_workers_are_lost_after_the_structure_was_settled(tmp_path, labelled):
+    """On the way home, or by another campaign that has seen the same deaths."""
+    given = reference(tmp_path)
+    (settings,) = given.settings()
+    values = Evaluation(-1.0) if labelled else None
+    with Labeller(given, scripted(LostTaskError("lost"))) as labeller:
+        labeller.submit(STRUCTURES[:1])
+        given.store.save(Label(STRUCTURES[0], settings, "EMT", values, "deadly"))
+        (outcome,) = labeller.ended()
+    assert outcome.ok == labelled
 
 
 @pytest.mark.parametrize("error", [MissingProgramError, ConfigError, WorkerError])

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,11 +8,11 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.io import read
-from systems import alloy_cells, cluster, copper, emt_labelled, hashes
+from systems import alloy_cells, cluster, copper, emt_labelled, hashes, with_pbc
 
 from ase_bayesel.engines import Evaluation
 from ase_bayesel.errors import LockedError, StoreError
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 from ase_bayesel.labels import Label, LabelStore, label_bytes, with_labels
 from ase_bayesel.structures import PropertyKeys, structure_id, targets
 
@@ -48,6 +49,19 @@ def test_round_trip(store, atoms):
     if found.stress is not None:
         np.testing.assert_allclose(found.stress, expected.stress, rtol=1e-12)
     assert found.version == "EMT 1"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("", ""), ("7", "7"), ("PW 7.2\n of 2023", "PW 7.2 of 2023"), ('"a" = {b}\\', "a = {b}")],
+)
+@pytest.mark.parametrize("pbc", [True, False, (True, True, False)])
+def test_no_name_of_a_version_damages_a_label(store, version, expected, pbc):
+    """Least of all that of a calculator without one."""
+    atoms = with_pbc(copper(1), pbc)
+    values = Evaluation(-1.0, np.zeros((len(atoms), 3)), None, version)
+    store.save(Label(atoms, "e1", "EMT", values, host=""))
+    assert store.load(structure_id(atoms), "e1").version == expected
 
 
 def test_a_label_is_a_training_structure(store):
@@ -130,7 +144,7 @@ def test_settings_are_described_once(store):
 HOLD = """
 import sys, time
 from pathlib import Path
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -156,7 +170,7 @@ def test_a_lock_is_taken_by_one_after_the_other(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from ase_bayesel.files import locked
+from ase_bayesel.files import locked, write_atomically
 total = Path(sys.argv[1])
 for _ in range(200):
     with locked(total.with_name("lock"), wait=True):
@@ -180,3 +194,32 @@ def test_the_directory_is_listed_without_reading(store):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1e6
+
+
+def test_a_lock_on_a_full_disk_is_taken_and_left(tmp_path, monkeypatch):
+    """Who holds it cannot be noted then; a worker that lives on must not keep it."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with locked(tmp_path / "lock"):
+            pass
+    with locked(tmp_path / "lock"):
+        pass
+
+
+def test_the_same_file_from_two_machines(tmp_path, monkeypatch):
+    """Process ids are small and equal where each runs in a container."""
+    path, replace = tmp_path / "file", os.replace
+
+    def meanwhile(*names):
+        monkeypatch.setattr(os, "replace", replace)
+        write_atomically(path, b"theirs")
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    write_atomically(path, b"ours")
+    assert path.read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [path]

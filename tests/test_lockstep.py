@@ -362,11 +362,11 @@ WAYS = {
     [
         ("tau_rel", 1, CROSSING),
         ("tau_rel", 4, CROSSING),
-        ("tau", 4, PEAK),
-        ("chain", 4, CROSSING),
+        pytest.param("tau", 4, PEAK, marks=pytest.mark.slow),
+        pytest.param("chain", 4, CROSSING, marks=pytest.mark.slow),
         ("rollbacks", 2, PEAK),
         ("ramp", 2, CROSSING),
-        ("any", 2, PEAK),
+        pytest.param("any", 2, PEAK, marks=pytest.mark.slow),
     ],
 )
 def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, rule):
@@ -483,6 +483,7 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
 # batches
 
 
+@pytest.mark.slow
 def test_batches_make_the_same_picks_within_rounding():
     """Four walkers of different sizes that share passes through a MACE model."""
     pytest.importorskip("mace")

@@ -57,6 +57,12 @@ def assert_same(ours, theirs, atoms):
         )
 
 
+@pytest.fixture(autouse=True)
+def _usual_dtype():
+    """mace's calculators leave theirs behind as the default of the process."""
+    torch.set_default_dtype(torch.float32)
+
+
 def stirred(model, seed=0):
     """The model with all parameters changed, so that nothing in it is what a new one has."""
     generator = torch.Generator().manual_seed(seed)

@@ -46,7 +46,7 @@ def test_labels_are_those_of_the_model(engine, model, tmp_path):
 def test_loaded_once_until_the_file_changes(engine, tmp_path, monkeypatch):
     loads = []
     load = loading.load_module
-    monkeypatch.setattr(loading, "load_module", lambda path: loads.append(path) or load(path))
+    monkeypatch.setattr(loading, "load_module", lambda *given: loads.append(given) or load(*given))
     structures = alloy_cells(3, 0.1, 0)
     same = pickle.loads(pickle.dumps(engine))
     energies = [same.evaluate(atoms, tmp_path, 0, ALL).energy for atoms in structures]

@@ -376,3 +376,8 @@ def test_report_and_parity_round_trip(store):
         np.testing.assert_array_equal(values, getattr(parity, name))
     store.finish_round(replace(REPORT, round_number=2), None)
     assert store.read_parity(2) is None
+
+
+def test_paths_serve_processes_in_other_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Store("campaign").pick_path(1, 0, "s0").is_relative_to(tmp_path)

@@ -1,3 +1,6 @@
+import weakref
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -343,6 +346,30 @@ def test_average_reference_energies():
     assert e0s == pytest.approx({"Cu": -3.5, "Au": 2.25}, abs=1e-12)
     with pytest.raises(StructureError, match="energy under the key"):
         reference_energies(frames, "average", None)
+
+
+@pytest.mark.parametrize("e0s", ["isolated", "average"])
+def test_structures_are_not_held_for_their_reference_energies(e0s):
+    """They are read when they are needed, however many there are."""
+    alive, most = weakref.WeakSet(), [0]
+
+    class Read(Atoms):
+        __hash__ = object.__hash__
+
+    class FromDisk(Sequence):
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, index):
+            if index >= 40:
+                raise IndexError
+            atoms = Read("Cu", info={"energy": -1.0})
+            alive.add(atoms)
+            most[0] = max(most[0], len(alive))
+            return atoms
+
+    assert reference_energies(FromDisk(), e0s, "energy")["Cu"] == pytest.approx(-1.0)
+    assert most[0] < 10
 
 
 def test_given_reference_energies():

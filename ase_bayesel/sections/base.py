@@ -39,12 +39,20 @@ def _nameable(path: Path, given: Path) -> None:
             raise ValueError(f"{given}: {error.strerror}") from error
 
 
+def _within(given: str) -> str:
+    if ".." in Path(given).parts:
+        raise ValueError(f"{given}: leads out of the folder in which it is looked for")
+    return given
+
+
 def _located(given: str, info: ValidationInfo) -> str:
     """The same for a model, unless it is given by name."""
     return given if MODEL_NAME.fullmatch(given) else str(_absolute(Path(given), info))
 
 
 InputPath = Annotated[Path, AfterValidator(_absolute)]
+FileName = Annotated[str, AfterValidator(_within)]
+"""Of a file in a folder that another field names."""
 ModelFile = Annotated[str, AfterValidator(_located)]
 Threads = Annotated[int, Field(gt=0, le=1024)]
 FACTORY = r"^[\w.]+:\w+$"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt
 
-from .base import FACTORY, InputPath, ModelFile, Section
+from .base import FACTORY, FileName, InputPath, ModelFile, Section
 
 
 class EngineSection(Section):
@@ -64,7 +64,7 @@ class PseudopotentialSection(DFTSection):
     """What the plane-wave programs share; see `engines.dft.PseudopotentialEngine`."""
 
     pseudo_dir: InputPath
-    pseudopotentials: dict[str, str] = Field(min_length=1)
+    pseudopotentials: dict[str, FileName] = Field(min_length=1)
 
 
 class EspressoConfig(PseudopotentialSection):
@@ -118,7 +118,7 @@ class VaspConfig(ProgramSection):
 
     kind: Literal["vasp"]
     pp_path: InputPath
-    potentials: dict[str, str] = Field(min_length=1)
+    potentials: dict[str, FileName] = Field(min_length=1)
     magnetic_moments: dict[str, float] = {}
 
 
