@@ -118,7 +118,8 @@ class TestAnyPotential:
         store = Store(other_package.with_name("campaign"))
         assert store.completed_rounds() == 1
         assert store.potential_path(1) == store.potential_path(0)
-        assert len(list((store.directory / "labels").glob("*.extxyz"))) == len(store.read_batch(1))
+        labels = list(store.directory.glob("labels/*/*.extxyz"))
+        assert len(labels) == len(store.read_batch(1))
 
     def test_a_model_that_explodes_is_refused(self, other_package):
         settings = yaml.safe_load(other_package.read_text())
