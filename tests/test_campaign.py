@@ -742,10 +742,10 @@ def test_killed_at_random_moments(tmp_path, undisturbed, seed):
     stages = [
         ("config.yaml", 1, 0.5),
         ("round_*/picks/[0-9]*", int(rng.integers(1, 3)), 0.05),
-        ("labels/*.extxyz", int(rng.integers(1, 3)), 0.1),
+        ("labels/*/*.extxyz", int(rng.integers(1, 3)), 0.1),
         ("round_0001/model.npz", 1, 0.02),
         ("round_*/picks/[0-9]*", int(rng.integers(4, 6)), 0.05),
-        ("labels/*.extxyz", 5, 0.1),
+        ("labels/*/*.extxyz", 5, 0.1),
     ]
     moments = [(pattern, n, rng.uniform(0, longest)) for pattern, n, longest in stages]
     kills = run_with_kills(config, moments)
