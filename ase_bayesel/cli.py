@@ -146,7 +146,7 @@ def status(
     counts = labels.counts()
     _say(
         f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
-        f"{counts.running} under way"
+        f"{counts.running} under way or killed"
     )
     for number in shown:
         for identity in store.set_aside(number):

@@ -72,7 +72,13 @@ EXPLOSIONS = {
 }
 
 
-@pytest.mark.parametrize("explosion", EXPLOSIONS)
+@pytest.mark.parametrize(
+    "explosion",
+    [
+        name if name in ("hot", "compressed") else pytest.param(name, marks=pytest.mark.slow)
+        for name in EXPLOSIONS
+    ],
+)
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_explosions_use_up_the_rollbacks_and_end_with_a_name(tmp_path, name, explosion):
     changes = SMALL | {"explore.max_rollbacks": 2} | ENSEMBLES[name] | EXPLOSIONS[explosion]

@@ -100,6 +100,7 @@ def test_left_at_any_event_and_taken_up_again(finished, tmp_path):
         assert_same_records(records(ours), records(config))
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(finished, tmp_path):
     ours = write_campaign(tmp_path, finished[2])
     code = "from ase_bayesel.cli import app; app()"

@@ -627,6 +627,7 @@ def test_plain_log_lines_without_a_terminal(config):
     assert "all 1 rounds are done" in result.stdout
 
 
+@pytest.mark.slow
 def test_progress_bars_on_a_terminal(config):
     ours, theirs = pty.openpty()
     environment = ENVIRONMENT | {"TERM": "xterm", "COLUMNS": "160"}

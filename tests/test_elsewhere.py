@@ -68,6 +68,7 @@ def command_line(pid):
         return handle.read()
 
 
+@pytest.mark.slow
 def test_a_refit_elsewhere(task, quick):
     progress, model = finished(refit_elsewhere(ProcessPool(1), command(SLOW), task))
     assert model.read_text() == "new"

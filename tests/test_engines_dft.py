@@ -76,6 +76,7 @@ def test_forces_are_the_slope_of_the_energy(name, finished, tmp_path):
     check_forces(engine, atoms, found, tmp_path, 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=CASES[n][-1]) for n in list(CASES)[:2]])
 def test_stress_is_the_slope_of_the_energy(name, finished, tmp_path):
     engine, atoms, *_ = CASES[name]

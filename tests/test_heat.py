@@ -116,6 +116,7 @@ def walk(surrogate, tau_rel, mlip=None, **options):
     return list(run_walker(START, calculator, **(defaults | options)))
 
 
+@pytest.mark.slow
 def test_a_weak_bias_does_not_heat(cu_surrogate):
     steps = walk(cu_surrogate, 0.1)
     assert steps[-1].warning == ""
@@ -132,7 +133,7 @@ def test_a_bias_that_heats_is_reported(cu_surrogate):
     assert steps[-1].driver.heat.mean > 1.5
 
 
-@pytest.mark.parametrize("bias", [Deviation(), Variance()])
+@pytest.mark.parametrize("bias", [Deviation(), pytest.param(Variance(), marks=pytest.mark.slow)])
 def test_an_absurd_tau_rel_does_not_heat_without_limit(cu_surrogate, bias):
     """tau_rel = 50: the bias is off wherever the mean temperature is twice the target."""
     calculator = BiasedCalculator(EMT(), cu_surrogate, tau_rel=50.0, bias=bias)

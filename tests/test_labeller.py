@@ -106,6 +106,7 @@ def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
     assert is_settled(given.store, given.settings(), structure_id(STRUCTURES[0]))
 
 
+@pytest.mark.slow
 def test_after_the_death_of_its_workers_the_next_rung_is_tried(tmp_path):
     given = reference(tmp_path, [{"harmless": True}], "test_labeller:Deadly")
     with Labeller(given, POOL) as labeller:

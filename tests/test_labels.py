@@ -172,7 +172,7 @@ import sys
 from pathlib import Path
 from ase_bayesel.files import locked, write_atomically
 total = Path(sys.argv[1])
-for _ in range(200):
+for _ in range(50):
     with locked(total.with_name("lock"), wait=True):
         total.write_text(str(int(total.read_text()) + 1))
 """
@@ -180,7 +180,7 @@ for _ in range(200):
     total.write_text("0")
     running = [subprocess.Popen([sys.executable, "-c", code, total]) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
-    assert total.read_text() == "800"
+    assert total.read_text() == "200"
 
 
 def test_the_directory_is_listed_without_reading(store):

@@ -105,6 +105,7 @@ def test_other_units(compute):
     np.testing.assert_allclose(found.stress, expected.stress, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @real
 def test_stillinger_weber_by_finite_differences(compute, tmp_path):
     engine, rng = silicon_engine(tmp_path), np.random.default_rng(3)

@@ -364,8 +364,8 @@ WAYS = {
         ("tau_rel", 4, CROSSING),
         pytest.param("tau", 4, PEAK, marks=pytest.mark.slow),
         pytest.param("chain", 4, CROSSING, marks=pytest.mark.slow),
-        ("rollbacks", 2, PEAK),
-        ("ramp", 2, CROSSING),
+        pytest.param("rollbacks", 2, PEAK, marks=pytest.mark.slow),
+        pytest.param("ramp", 2, CROSSING, marks=pytest.mark.slow),
         pytest.param("any", 2, PEAK, marks=pytest.mark.slow),
     ],
 )
@@ -397,6 +397,7 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
         np.testing.assert_array_equal(fixed, FIXED.positions[[0, 3]])
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(seed=st.integers(0, 1000), n_walkers=st.integers(1, 3), left=st.integers(1, 5))
 def test_left_at_any_barrier(little_data, seed, n_walkers, left):

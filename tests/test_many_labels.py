@@ -53,6 +53,7 @@ def campaigns(tmp_path_factory):
     return configs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [status, resume])
 def test_no_label_is_read(campaigns, action):
     global OPENED

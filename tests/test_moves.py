@@ -100,6 +100,7 @@ def test_harmonic_cell_against_quadrature(shape):
         assert_mean((volumes / v0) ** power, np.sum(weight * (v / v0) ** power) / weight.sum())
 
 
+@pytest.mark.slow
 def test_full_shape_samples_the_measure_of_all_cells():
     """The metric G = h h^T has the weight V^(N - 3) in dG; importance sampling is the oracle."""
     n, width = 6, 0.3

@@ -119,9 +119,14 @@ class JobKeeper:
         """Cancel all jobs."""
         self._stop.set()
         self._thread.join()
-        self._cancel(self._records)
 
     def _keep(self) -> None:
+        try:
+            self._watch()
+        finally:
+            self._cancel(self._records)
+
+    def _watch(self) -> None:
         while not self._stop.is_set():
             try:
                 self._look(time.monotonic())
