@@ -6,7 +6,6 @@ Each figure is of a process of its own: its start, with all imports, and the act
 campaigns are taken in turn, and the median is shown.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -29,33 +28,35 @@ ENDLESS = {
     "explore.trigger.threshold": 1e9,
     "explore.steps": 1_000_000,
 }
+STATUS = """
+from ase_bayesel.cli import app
+app(["status", sys.argv[1], "-d", sys.argv[2]], standalone_mode=False)
+"""
 RESUME = """
-import sys
 from itertools import islice
 from pathlib import Path
 from ase_bayesel import Campaign
 from ase_bayesel.config import load_config
-config = Path(sys.argv[1])
-events = Campaign(load_config(config), config.with_name("campaign")).run()
+events = Campaign(load_config(Path(sys.argv[1])), sys.argv[2]).run()
 list(islice(events, 3))
 events.close()
 """
 IMPORTS = "import ase_bayesel.campaign, ase_bayesel.descriptors.ace"
-ACTIONS = {
-    "status": [str(Path(sys.executable).with_name("bayesel")), "status", "{}", "-d", "{dir}"],
-    "resume": [sys.executable, "-c", RESUME, "{}"],
-    "imports alone": [sys.executable, "-c", IMPORTS],
-}
+ACTIONS = {"status": STATUS, "resume": RESUME, "imports of resume": IMPORTS}
+PEAK = """
+from pathlib import Path
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+"""
 
 
-def measured(command):
-    """Seconds of a process, and its largest memory in MiB."""
+def measured(code, config):
+    """Seconds of a process of its own, and its largest memory in MiB (Linux)."""
+    command = [sys.executable, "-c", f"import sys\n{code}\n{PEAK}"]
+    command += [str(config), str(config.with_name("campaign"))]
     begin = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-    assert status == 0
-    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    return time.perf_counter() - begin, int(run.stderr.split()[-1]) / 1024
 
 
 def main() -> None:
@@ -68,10 +69,8 @@ def main() -> None:
         found = {}
         for _ in range(REPEATS):
             for n, config in configs.items():
-                for name, parts in ACTIONS.items():
-                    named = {"{}": str(config), "{dir}": str(config.with_name("campaign"))}
-                    command = [named.get(part, part) for part in parts]
-                    found.setdefault((name, n), []).append(measured(command))
+                for name, code in ACTIONS.items():
+                    found.setdefault((name, n), []).append(measured(code, config))
     print("| | labels | seconds | MiB |")
     print("|---|---|---|---|")
     for (name, n), pairs in found.items():
