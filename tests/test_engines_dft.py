@@ -68,6 +68,7 @@ def finished(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @programs
 def test_forces_are_the_slope_of_the_energy(name, finished, tmp_path):
     engine, atoms, *_ = CASES[name]

@@ -133,6 +133,7 @@ def test_a_bias_that_heats_is_reported(cu_surrogate):
     assert steps[-1].driver.heat.mean > 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", [Deviation(), pytest.param(Variance(), marks=pytest.mark.slow)])
 def test_an_absurd_tau_rel_does_not_heat_without_limit(cu_surrogate, bias):
     """tau_rel = 50: the bias is off wherever the mean temperature is twice the target."""

@@ -133,6 +133,7 @@ def test_a_second_process_is_refused_and_status_is_not(tmp_path):
     assert stopped(process, signal.SIGTERM) == 75
 
 
+@pytest.mark.slow
 def test_a_signal_that_ends_the_training_first_says_run_again(tmp_path):
     """A scheduler signals the programs together with the campaign that waits for them."""
     (tmp_path / "scale.txt").write_text("0.9")

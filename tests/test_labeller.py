@@ -96,6 +96,7 @@ def test_two_campaigns_compute_a_label_once(tmp_path):
     assert len(calls(tmp_path / "config.yaml")) == 5
 
 
+@pytest.mark.slow
 def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
     given = reference(tmp_path, factory="test_labeller:Deadly")
     with Labeller(given, POOL) as labeller:

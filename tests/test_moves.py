@@ -77,6 +77,7 @@ def assert_mean(samples, expected, precision=0.05):
     assert (error <= precision * np.abs(expected)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["volume", "full"])
 def test_volume_of_an_ideal_gas(shape):
     """V is gamma distributed: <V> = (N + 1) kT / P, and the variance (N + 1) (kT / P)^2."""

@@ -115,6 +115,7 @@ def test_walkers_in_lockstep_move_too(surrogate):
         assert step.driver.moves == alone.driver.moves
 
 
+@pytest.mark.slow
 def test_rolled_back_walkers_go_on_moving(surrogate):
     guards = Guards(close_contact=0.3, max_force=None, max_temperature_K=700.0)
     steps = list(walk(surrogate, guards=guards, max_rollbacks=50))

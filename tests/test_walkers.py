@@ -109,6 +109,7 @@ def test_nothing_moves_at_a_vanishing_timestep(calculator):
     np.testing.assert_allclose(positions(steps)[-1], START.positions, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_thermostat_reaches_its_temperature(cu_surrogate):
     calculator = BiasedCalculator(cu_surrogate.calculator(), cu_surrogate, tau=0.0)
     start = copper(1, 0.02, repeat=(2, 2, 2))
