@@ -206,7 +206,7 @@ def test_a_campaign_on_a_running_cluster(tmp_path, in_process, client):
     workers = {"kind": "dask", "scheduler": client.cluster.scheduler_address}
     store, _ = ended(write_campaign(tmp_path, FOUR | {"workers": {"walkers": workers}}))
     assert_same_campaign(store, in_process)
-    client.wait_for_workers(2, timeout=60)  # they outlive the campaign
+    client.wait_for_workers(1, timeout=60)  # it is left with its workers
 
 
 def test_killed_with_its_workers_and_taken_up_by_this_process(tmp_path, in_process):
