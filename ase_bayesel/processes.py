@@ -113,14 +113,8 @@ def run_program(
 
     Raises
     ------
-    MissingProgramError
-        If the program, or one that it is to start, cannot be started.
-    TerminatedError
-        If somebody else has ended it by SIGTERM, as a scheduler does when the time is up.
     CommandError
-        If it ends with another exit code than 0.
-    TimeLimitError
-        If the time is up.
+        As `run_command`, of the same kinds.
     """
     out, errors = directory / output, directory / f"{output}.err"
     with open(out, "wb") as to_out, open(errors, "wb") as to_errors:
