@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from ase_bayesel import MACEDescriptor
-from ase_bayesel.descriptors.mace.loading import import_mace, quiet
+from ase_bayesel.descriptors.mace.loading import default_dtype, import_mace, quiet
 
 E0 = -1.5
 
@@ -27,7 +27,7 @@ def tiny_mace(
     kind="ScaleShiftMACE",
 ):
     """Two layers, random weights."""
-    mace = import_mace()
+    import_mace()
     with quiet():
         from e3nn import o3
         from mace import modules
@@ -35,7 +35,7 @@ def tiny_mace(
     torch.manual_seed(seed)
     blocks = modules.interaction_classes
     shift = {"atomic_inter_scale": [0.8] * len(heads), "atomic_inter_shift": [0.1] * len(heads)}
-    with quiet(), mace.default_dtype(dtype):
+    with quiet(), default_dtype(dtype):
         model = getattr(modules, kind)(
             r_max=cutoff,
             num_bessel=5,

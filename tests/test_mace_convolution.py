@@ -24,7 +24,7 @@ from ase_bayesel.descriptors.mace.convolution import (
     edge_blocks,
 )
 from ase_bayesel.descriptors.mace.lean import lean_copy
-from ase_bayesel.descriptors.mace.loading import import_mace, quiet, weights_sha256
+from ase_bayesel.descriptors.mace.loading import default_dtype, import_mace, quiet, weights_sha256
 
 mace = import_mace()
 with quiet():
@@ -49,7 +49,7 @@ def products(hidden, max_ell, dtype=torch.float64):
     """e3nn's tensor product of a MACE interaction, and ours with a random mixing."""
     inputs, harmonics = o3.Irreps(hidden), o3.Irreps.spherical_harmonics(max_ell)
     target = (harmonics * inputs.count("0e")).sort()[0].simplify()
-    with quiet(), mace.default_dtype(str(dtype).removeprefix("torch.")):
+    with quiet(), default_dtype(dtype):
         out, instructions = tp_out_irreps_with_instructions(inputs, harmonics, target)
         stock = o3.TensorProduct(
             inputs, harmonics, out, instructions, shared_weights=False, internal_weights=False
@@ -140,7 +140,7 @@ def test_convolution_in_both_modes_against_differences():
 
 @pytest.mark.parametrize("sizes", [[6, 7], [6, 8, 9, 7]])
 def test_radial_layers(sizes):
-    with quiet(), mace.default_dtype("float64"):
+    with quiet(), default_dtype("float64"):
         stock = nn.FullyConnectedNet(sizes, torch.nn.functional.silu)
         other = nn.FullyConnectedNet([6, 8, 7], torch.tanh)
     assert RadialLayers.supported(stock)
@@ -156,7 +156,7 @@ def test_radial_layers(sizes):
 def test_symmetric_polynomial(correlation, out):
     inputs = o3.Irreps("3x0e+3x1o") if correlation == 4 else o3.Irreps("3x0e+3x1o+3x2e")
     torch.manual_seed(0)
-    with quiet(), mace.default_dtype("float64"):
+    with quiet(), default_dtype("float64"):
         stock = SymmetricContraction(inputs, o3.Irreps(out), correlation, num_elements=2)
     ours = SymmetricPolynomial(stock)
     features = torch.randn(5, 3, inputs.dim // 3, dtype=torch.float64, requires_grad=True)

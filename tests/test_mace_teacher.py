@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 from systems import alloy_cells
 
@@ -67,6 +68,19 @@ def test_threads_do_not_share_results(engine, tmp_path):
         for one, other in zip(found, expected, strict=True):
             assert one.energy == pytest.approx(other.energy, abs=1e-12)
             np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
+
+
+def test_calculations_wait_for_each_other(engine, tmp_path):
+    """Torch's default dtype, in which mace makes its tensors, is one for all threads."""
+    (atoms,) = alloy_cells(1, 0.2, 0)
+    expected = engine.evaluate(atoms, tmp_path, 0, ALL)
+    with ThreadPoolExecutor(1) as pool:
+        with loading.default_dtype("float32"):
+            waiting = pool.submit(engine.evaluate, atoms, tmp_path, 0, ALL)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=1)
+            assert torch.get_default_dtype() == torch.float32
+        assert waiting.result().energy == expected.energy
 
 
 def test_identity(engine, tmp_path):

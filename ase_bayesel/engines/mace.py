@@ -8,11 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ..errors import DescriptorError
-from .base import content_hash
+from .base import Evaluation, content_hash
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class MACEEngine(CalculatorEngine):
             return [f"{error} (labelling.model)"]
         unknown = [s for s in elements if atomic_numbers[s] not in known]
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
+
+    def evaluate(
+        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+    ) -> Evaluation:
+        from ..descriptors.mace.loading import default_dtype
+
+        with default_dtype(self.dtype):
+            return super().evaluate(atoms, directory, rung, properties)
 
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         from ..descriptors.mace.loading import module_calculator

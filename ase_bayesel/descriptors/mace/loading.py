@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
@@ -20,6 +21,7 @@ from ...errors import DescriptorError
 FAMILIES = ("mace_mp", "mace_off")
 MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_DEFAULT_DTYPE = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -29,6 +31,21 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module=r"(torch\.jit|e3nn|mace)\.")
         warnings.filterwarnings("ignore", message="The TorchScript type system")
         yield
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: str | torch.dtype) -> Iterator[None]:
+    """Torch's default dtype, in which mace makes tensors, is ``dtype`` within.
+
+    All threads of a process share that default, so they come here one at a time.
+    """
+    with _DEFAULT_DTYPE:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(DTYPES[dtype] if isinstance(dtype, str) else dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def import_mace() -> SimpleNamespace:
@@ -50,7 +67,6 @@ def import_mace() -> SimpleNamespace:
                 finetuning_utils,
                 scripts_utils,
                 torch_geometric,
-                torch_tools,
                 utils,
             )
     except ImportError as error:
@@ -65,7 +81,6 @@ def import_mace() -> SimpleNamespace:
         parser=arg_parser.build_default_arg_parser,
         scripts=scripts_utils,
         Batch=torch_geometric.Batch,
-        default_dtype=torch_tools.default_dtype,
         ElementTable=utils.AtomicNumberTable,
         wigner_3j=wigner_3j,
     )
@@ -229,7 +244,7 @@ def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn
     if not kept or not set(kept) <= set(known):
         raise DescriptorError(f"elements: the model knows the atomic numbers {known}, not {kept}")
     try:
-        with quiet(), mace.default_dtype(dtype_name(module)):
+        with quiet(), default_dtype(dtype_name(module)):
             config = mace.scripts.extract_config_mace_model(module)
             if "error" in config:
                 raise ValueError(config["error"])

@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from ...errors import DescriptorError
 from ..base import Gradient, voigt6
 from .lean import lean_copy
-from .loading import DTYPES, cut_to_elements, dtype_name
+from .loading import DTYPES, cut_to_elements, default_dtype, dtype_name
 
 INFO_KEYS = {"total_spin": "spin", "total_charge": "charge", "external_field": "external_field"}
 ARRAYS_KEYS = {"Qs": "charges"}
@@ -65,7 +65,7 @@ class Network:
         table = mace.ElementTable(self.numbers)
         keys = mace.data.KeySpecification(dict(self.info_keys), dict(self.arrays_keys))
         graphs = []
-        with mace.default_dtype(dtype_name(module)):
+        with default_dtype(dtype_name(module)):
             for atoms in frames:
                 self._check(atoms)
                 config = mace.data.config_from_atoms(

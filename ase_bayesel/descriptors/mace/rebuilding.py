@@ -8,8 +8,7 @@ the model takes over the tensors of the file. Everything else in the file is lef
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from mace import modules
 from mace.tools import scripts_utils
 
-from .loading import MODEL_CLASSES
+from .loading import MODEL_CLASSES, default_dtype
 from .records import Record, RefusedError, read_records
 
 KINDS = {f"mace.modules.models.{name}": getattr(modules, name) for name in MODEL_CLASSES}
@@ -42,7 +41,7 @@ def rebuild(content: bytes) -> torch.nn.Module:
         raise RefusedError(f"expected one of {MODEL_CLASSES}, found {path}")
     try:
         config = _config(record)
-        with torch.random.fork_rng(devices=[]), _default(record.r_max.dtype):
+        with torch.random.fork_rng(devices=[]), default_dtype(record.r_max.dtype):
             module = KINDS[path](**config)
         _take_over(record, module, path.rpartition(".")[2])
         return module.train(record.training)
@@ -71,16 +70,6 @@ def _config(record: Record) -> dict[str, Any]:
         if _holds_records(value):
             raise RefusedError(f"its {name} cannot be taken over")
     return config
-
-
-@contextmanager
-def _default(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _as_scaled(record: Record) -> Record:
