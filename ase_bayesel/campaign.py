@@ -85,10 +85,7 @@ class Campaign:
                     self.store.create(config.model_dump(mode="json"), inputs)
         self._take_up()
         self._reference = build_reference(config, self.store)
-        if self._reference is None:
-            self._labels, self._settings = self.store.labels, (BY_HAND,)
-        else:
-            self._labels, self._settings = self._reference.store, self._reference.settings()
+        self._labels = self.store.labels if self._reference is None else self._reference.store
         self._train = self.store.read_input("train")
         self._starts = self.store.read_input("starts")
         self._test = self.store.read_input("test")
@@ -113,7 +110,8 @@ class Campaign:
         """
         with self.store.lock():
             if self._reference is not None:
-                check_settings(self._settings[0], self.store)
+                elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
+                check_settings(self._reference.settings(elements)[0], self.store)
             yield from self._run()
 
     def _run(self) -> Iterator[Event]:
@@ -254,13 +252,20 @@ class Campaign:
             for label in read_answers(path, state.picks, self._keys):
                 self._labels.save(label)
         return sum(
-            not is_settled(self._labels, self._settings, structure_id(pick)) for pick in state.picks
+            not is_settled(self._labels, self._settings(pick), structure_id(pick))
+            for pick in state.picks
         )
 
     def _note_labels(self, number: int, state: ExploreState) -> None:
-        identities = [structure_id(pick) for pick in state.picks]
-        found = [(one, label_of(self._labels, self._settings, one)) for one in identities]
+        found = []
+        for pick in state.picks:
+            identity = structure_id(pick)
+            found.append((identity, label_of(self._labels, self._settings(pick), identity)))
         self.store.save_labelled(number, found)
+
+    def _settings(self, atoms: Atoms) -> tuple[str, ...]:
+        """Where the labels of a structure may lie."""
+        return (BY_HAND,) if self._reference is None else self._reference.settings(atoms.symbols)
 
 
 def _ignore(picks: Sequence[Atoms]) -> None:

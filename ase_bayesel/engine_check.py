@@ -97,7 +97,7 @@ def run_engine_check(
     data = config.data
     keys = zip(PROPERTIES, (data.energy_key, data.forces_key, data.virial_key), strict=True)
     properties = [name for name, key in keys if key is not None]
-    settings = settings_hash(engine.identity(rung), properties)
+    settings = settings_hash(engine.only(atoms.symbols).identity(rung), properties)
     directory = _fresh(keep)
     with cpu_threads(config.threads):
         found, reason, wall_s = _computed(engine, atoms, directory, rung, properties)

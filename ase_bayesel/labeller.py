@@ -47,13 +47,11 @@ class Labeller:
         self._open_executor = open_executor
         self._stack = ExitStack()
         self._executor: TaskExecutor | None = None
-        self._settings = reference.settings()
         self._running: dict[Future, Atoms] = {}
         self._asked: set[str] = set()
         self._terminated: Counter[str] = Counter()
 
     def __enter__(self) -> Labeller:
-        self.reference.describe()
         return self
 
     def __exit__(self, *raised: Any) -> None:
@@ -66,15 +64,19 @@ class Labeller:
             if identity in self._asked:
                 continue
             self._asked.add(identity)
-            if is_settled(self.reference.store, self._settings, identity):
+            if is_settled(self.reference.store, self._settings(atoms), identity):
                 self.n_done += 1
             else:
+                self.reference.describe(atoms.symbols)
                 self._start(atoms)
+
+    def _settings(self, atoms: Atoms) -> tuple[str, ...]:
+        return self.reference.settings(atoms.symbols)
 
     def _start(self, atoms: Atoms) -> None:
         if self._executor is None:
             self._executor = self._stack.enter_context(self._open_executor())
-        future = self._executor.submit(label_task, atoms, self.reference, self._settings)
+        future = self._executor.submit(label_task, atoms, self.reference, self._settings(atoms))
         self._running[future] = atoms
 
     @property
@@ -120,13 +122,14 @@ class Labeller:
     def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
         """A calculation that ends its process is a failed one; the next rung may do better."""
         store, identity = self.reference.store, structure_id(atoms)
-        if is_settled(store, self._settings, identity):  # by another campaign, or just before
-            done = label_of(store, self._settings, identity) is not None
+        settings = self._settings(atoms)
+        if is_settled(store, settings, identity):  # by another campaign, or just before
+            done = label_of(store, settings, identity) is not None
             return Outcome(identity, done, "" if done else str(error))
-        rungs = enumerate(self._settings)
-        rung, name = next((k, s) for k, s in rungs if not store.failed(identity, s))
+        untried = ((k, s) for k, s in enumerate(settings) if not store.failed(identity, s))
+        rung, name = next(untried)
         store.save(Label(atoms, name, self.reference.engine.name, None, str(error), rung))
-        if name != self._settings[-1]:
+        if name != settings[-1]:
             self._start(atoms)
             return None
         return Outcome(identity, False, str(error))

@@ -13,10 +13,11 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -63,20 +64,35 @@ class Reference:
     directory: Path
     keep_output: bool = False
     scratch: Path | None = None
+    _names: dict[frozenset[str], tuple[str, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def store(self) -> LabelStore:
         return LabelStore(self.directory)
 
-    def settings(self) -> tuple[str, ...]:
-        """The name of the settings of each rung."""
-        rungs = range(self.engine.n_rungs)
-        return tuple(settings_hash(self.engine.identity(k), self.properties) for k in rungs)
+    def settings(self, elements: Iterable[str]) -> tuple[str, ...]:
+        """The name of the settings of each rung, for structures of these elements.
 
-    def describe(self) -> None:
+        What the engine holds for other elements does not count. Its files are read once.
+        """
+        wanted = frozenset(elements)
+        if wanted not in self._names:
+            self._names[wanted] = tuple(
+                settings_hash(identity, self.properties) for identity in self._identities(wanted)
+            )
+        return self._names[wanted]
+
+    def describe(self, elements: Iterable[str]) -> None:
         """Note beside the labels what the names of the settings stand for."""
-        for k, name in enumerate(self.settings()):
-            self.store.describe(name, {**self.engine.identity(k), "computed": self.properties})
+        wanted = frozenset(elements)
+        for name, identity in zip(self.settings(wanted), self._identities(wanted), strict=True):
+            self.store.describe(name, {**identity, "computed": self.properties})
+
+    def _identities(self, elements: Iterable[str]) -> list[dict[str, Any]]:
+        engine = self.engine.only(elements)
+        return [engine.identity(k) for k in range(engine.n_rungs)]
 
 
 def properties_of(keys: PropertyKeys) -> tuple[str, ...]:
@@ -114,7 +130,7 @@ def compute(
     if directory is None:
         with tempfile.TemporaryDirectory() as temporary:
             return compute(atoms, engine, properties, rung, Path(temporary))
-    settings = settings_hash(engine.identity(rung), properties)
+    settings = settings_hash(engine.only(atoms.symbols).identity(rung), properties)
     label = Label(atoms, settings, engine.name, rung=rung, host=socket.gethostname())
     start = time.perf_counter()
     try:
@@ -180,7 +196,7 @@ def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) ->
     Parameters
     ----------
     settings
-        ``reference.settings()``, which reads the files of the engine.
+        ``reference.settings(atoms.symbols)``, as they were when the run began.
 
     Raises
     ------
@@ -205,7 +221,8 @@ def _compute_and_save(atoms: Atoms, reference: Reference, rung: int, settings: s
     store, identity = reference.store, structure_id(atoms)
     if _adopt_rescued(store, identity, settings):
         return
-    if settings_hash(reference.engine.identity(rung), reference.properties) != settings:
+    engine = reference.engine.only(atoms.symbols)
+    if settings_hash(engine.identity(rung), reference.properties) != settings:
         raise ConfigError(
             f"labelling: files of the engine on {socket.gethostname()} are not those with which "
             "this run began (pseudopotentials, models, ...); labels of two kinds would be mixed"

@@ -34,6 +34,7 @@ from ase_bayesel.errors import (
     NotConvergedError,
     TimeLimitError,
 )
+from ase_bayesel.labelling import Reference
 
 HYDROGEN = molecule("H2", cell=[5.0, 5.0, 5.0], pbc=False)
 CASES = {
@@ -230,6 +231,32 @@ def test_identity_is_settings_and_content(engine, tmp_path):
     name = engine.pseudopotentials["Si"]
     (there / name).write_text("changed")
     assert len({hashed(one) for one in [first, moved, *others]}) == 5
+
+
+@pytest.mark.parametrize("engine", [ESPRESSO, ABINIT], ids=lambda one: one.kind)
+def test_other_elements_do_not_count(engine, tmp_path):
+    """So that campaigns of silicon, and of silicon and carbon, share the labels of silicon."""
+    files = {"C": "c.psp", **engine.pseudopotentials}
+    for name in files.values():
+        (tmp_path / name).write_text(name)
+    silicon = replace(engine, pseudo_dir=tmp_path)
+    both = replace(silicon, pseudopotentials=files)
+    for first, second in (
+        (silicon, both),
+        (
+            replace(silicon, magnetic_moments={"Si": 0.1}),
+            replace(both, magnetic_moments={"Si": 0.1, "C": 0.5}),
+        ),
+    ):
+        names = [
+            [Reference(one, ("energy",), tmp_path).settings(elements) for one in (first, second)]
+            for elements in (["Si"], ["Si", "C"])
+        ]
+        assert names[0][0] == names[0][1] != names[1][1]
+    # the other element still makes the calculation a spin-polarized one
+    moments = ({"C": 0.5}, {"Si": 0.0})
+    polarized = [replace(both, magnetic_moments=one).only(["Si"]) for one in moments]
+    assert polarized[0].identity() == polarized[1].identity() != both.only(["Si"]).identity()
 
 
 @engines

@@ -28,6 +28,7 @@ from ase_bayesel.labels import Label
 from ase_bayesel.resources import Here, ProcessPool, open_executor
 from ase_bayesel.structures import structure_id
 
+ELEMENTS = ["Cu"]
 STRUCTURES = [copper(k) for k in range(5)]
 POOL = partial(open_executor, ProcessPool(2))
 HERE = partial(open_executor, Here())
@@ -73,7 +74,7 @@ def test_everything_is_labelled_once(tmp_path, executor):
     with Labeller(given, pytest.fail) as labeller:
         labeller.submit(STRUCTURES)
         assert (labeller.n_done, labeller.n_running) == (5, 0)
-    assert (tmp_path / "labels" / "settings" / f"{given.settings()[0]}.json").is_file()
+    assert (tmp_path / "labels" / "settings" / f"{given.settings(ELEMENTS)[0]}.json").is_file()
 
 
 def test_labelling_does_not_wait(tmp_path):
@@ -104,7 +105,7 @@ def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
         (outcome,) = all_ended(labeller)
     assert not outcome.ok
     assert "3 workers were lost" in outcome.reason
-    assert is_settled(given.store, given.settings(), structure_id(STRUCTURES[0]))
+    assert is_settled(given.store, given.settings(ELEMENTS), structure_id(STRUCTURES[0]))
 
 
 @pytest.mark.slow
@@ -114,7 +115,7 @@ def test_after_the_death_of_its_workers_the_next_rung_is_tried(tmp_path):
         labeller.submit(STRUCTURES[:1])
         (outcome,) = all_ended(labeller)
     assert outcome.ok
-    first, second = given.settings()
+    first, second = given.settings(ELEMENTS)
     assert given.store.failed(outcome.structure_id, first)
     assert given.store.load(outcome.structure_id, second) is not None
 
@@ -159,7 +160,7 @@ def test_but_not_for_ever(tmp_path):
 def test_workers_are_lost_after_the_structure_was_settled(tmp_path, labelled):
     """On the way home, or by another campaign that has seen the same deaths."""
     given = reference(tmp_path)
-    (settings,) = given.settings()
+    (settings,) = given.settings(ELEMENTS)
     values = Evaluation(-1.0) if labelled else None
     with Labeller(given, scripted(LostTaskError("lost"))) as labeller:
         labeller.submit(STRUCTURES[:1])
@@ -176,7 +177,7 @@ def test_what_is_wrong_with_the_machinery_is_raised_and_not_recorded(tmp_path, e
         with pytest.raises(error, match="why") as caught:
             labeller.ended()
     assert structure_id(STRUCTURES[0]) in caught.value.__notes__[0]
-    assert not is_settled(given.store, given.settings(), structure_id(STRUCTURES[0]))
+    assert not is_settled(given.store, given.settings(ELEMENTS), structure_id(STRUCTURES[0]))
     assert issubclass(LostTaskError, WorkerError)
 
 

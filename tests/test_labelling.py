@@ -83,7 +83,7 @@ def reference_of(tmp_path, engine=ENGINE, **options):
 
 
 def run(atoms, reference):
-    return label_task(atoms, reference, reference.settings())
+    return label_task(atoms, reference, reference.settings(atoms.symbols))
 
 
 # one calculation
@@ -210,7 +210,7 @@ def test_a_label_is_on_disk_and_never_computed_again(tmp_path):
     reference = reference_of(tmp_path, staged(tmp_path, {}))
     outcome = run(copper(), reference)
     assert (outcome.ok, outcome.structure_id) == (True, structure_id(copper()))
-    (settings,) = reference.settings()
+    (settings,) = reference.settings(["Cu"])
     values = reference.store.load(structure_id(copper()), settings)
     assert values.energy == -1.5
     np.testing.assert_allclose(values.forces, 0.25)
@@ -226,7 +226,7 @@ def test_the_first_rung_that_succeeds(tmp_path):
     assert run(copper(), reference).ok
     assert calls(tmp_path) == [0, 1, 2]
     identity, store = structure_id(copper()), reference.store
-    settings = reference.settings()
+    settings = reference.settings(["Cu"])
     assert [store.failed(identity, name) for name in settings] == [True, True, False]
     assert label_of(store, settings, identity) == settings[2]
     record = json.loads(store.failure_path(identity, settings[1]).read_text())
@@ -245,7 +245,7 @@ def test_set_aside_when_all_rungs_fail(tmp_path):
     reference = reference_of(tmp_path, staged(tmp_path, failing, {}))
     outcome = run(copper(), reference)
     assert (outcome.ok, outcome.reason) == (False, "NotConvergedError: as told in rung 1")
-    assert is_settled(reference.store, reference.settings(), structure_id(copper()))
+    assert is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
     assert run(copper(), reference) == outcome
     assert calls(tmp_path) == [0, 1]
 
@@ -258,24 +258,24 @@ def test_a_longer_ladder_goes_on_where_the_shorter_ended(tmp_path):
     first = {"log": str(tmp_path / "calls"), "raises": NotConvergedError}
     assert not run(copper(), reference_of(tmp_path, SameNames(first))).ok
     longer = reference_of(tmp_path, SameNames(first, ({"raises": None},)))
-    assert not is_settled(longer.store, longer.settings(), structure_id(copper()))
+    assert not is_settled(longer.store, longer.settings(["Cu"]), structure_id(copper()))
     assert run(copper(), longer).ok
     assert calls(tmp_path) == [0, 1]
 
 
 def test_settings_have_their_own_labels(tmp_path):
     """By content: parameters and properties count, the way to run does not."""
-    first = reference_of(tmp_path).settings()
-    assert reference_of(tmp_path / "elsewhere", keep_output=True).settings() == first
+    first = reference_of(tmp_path).settings(["Cu"])
+    assert reference_of(tmp_path / "elsewhere", keep_output=True).settings(["Cu"]) == first
     other = ImportedEngine({"asap_cutoff": True}, factory="ase.calculators.emt:EMT")
-    assert reference_of(tmp_path, other).settings() != first
-    assert Reference(ENGINE, ALL, tmp_path).settings() != first
+    assert reference_of(tmp_path, other).settings(["Cu"]) != first
+    assert Reference(ENGINE, ALL, tmp_path).settings(["Cu"]) != first
 
 
 def test_settings_are_described(tmp_path):
     reference = reference_of(tmp_path)
-    reference.describe()
-    (settings,) = reference.settings()
+    reference.describe(["Cu"])
+    (settings,) = reference.settings(["Cu"])
     noted = json.loads((tmp_path / "labels" / "settings" / f"{settings}.json").read_text())
     assert noted["factory"] == "ase.calculators.emt:EMT"
     assert noted["computed"] == ["energy", "forces"]
@@ -284,7 +284,7 @@ def test_settings_are_described(tmp_path):
 def test_output_is_kept_on_request(tmp_path):
     reference = reference_of(tmp_path, staged(tmp_path, {}), keep_output=True)
     assert run(copper(), reference).ok
-    kept = reference.store.output(structure_id(copper()), reference.settings()[0])
+    kept = reference.store.output(structure_id(copper()), reference.settings(["Cu"])[0])
     assert (kept / "out.txt").read_text() == "rung 0"
 
 
@@ -293,13 +293,13 @@ def test_scratch(tmp_path):
     reference = reference_of(tmp_path, failing, scratch=tmp_path / "scratch")
     assert not run(copper(), reference).ok
     assert list((tmp_path / "scratch").iterdir()) == []
-    kept = reference.store.output(structure_id(copper()), reference.settings()[0])
+    kept = reference.store.output(structure_id(copper()), reference.settings(["Cu"])[0])
     assert (kept / "out.txt").read_text() == "rung 0"
 
 
 def test_what_a_killed_calculation_left_is_removed(tmp_path):
     reference = reference_of(tmp_path, staged(tmp_path, {}))
-    left = reference.store.running(structure_id(copper()), reference.settings()[0])
+    left = reference.store.running(structure_id(copper()), reference.settings(["Cu"])[0])
     left.mkdir(parents=True)
     (left / "half.txt").write_text("half")
     assert run(copper(), reference).ok
@@ -311,7 +311,7 @@ def test_what_says_nothing_about_the_structure_is_no_record(tmp_path, error):
     reference = reference_of(tmp_path, staged(tmp_path, {"raises": error}))
     with pytest.raises(error):
         run(copper(), reference)
-    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+    assert not is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
     assert list(reference.directory.rglob("*.*")) == []
 
 
@@ -324,7 +324,7 @@ def test_a_failure_on_a_full_disk_is_not_the_structures(tmp_path, monkeypatch):
     reference = reference_of(tmp_path, staged(tmp_path, {"raises": RuntimeError}))
     with pytest.raises(StoreError, match="the disk is full"):
         run(copper(), reference)
-    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+    assert not is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
 
 
 def test_a_label_without_room_is_kept_elsewhere(tmp_path, monkeypatch):
@@ -357,7 +357,7 @@ def test_no_room_anywhere_is_told(tmp_path, monkeypatch):
 def test_a_label_of_somebody_else_is_not_adopted(tmp_path, monkeypatch):
     monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
     reference = reference_of(tmp_path, staged(tmp_path, {}))
-    (settings,) = reference.settings()
+    (settings,) = reference.settings(["Cu"])
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     planted = tmp_path / f"ase_bayesel_12345_{settings}_{structure_id(copper())}.extxyz"
     planted.write_text("planted")
@@ -369,7 +369,7 @@ def test_a_planted_link_is_not_adopted(tmp_path, monkeypatch):
     """Of a directory where everybody may write: it may lead to a file of the user's own."""
     monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
     reference = reference_of(tmp_path, staged(tmp_path, {}))
-    (settings,) = reference.settings()
+    (settings,) = reference.settings(["Cu"])
     (tmp_path / "mine").write_text("no label")
     planted = tmp_path / f"ase_bayesel_{os.getuid()}_{settings}_{structure_id(copper())}.extxyz"
     planted.symlink_to(tmp_path / "mine")
@@ -380,12 +380,12 @@ def test_a_planted_link_is_not_adopted(tmp_path, monkeypatch):
 def test_a_damaged_kept_label_is_named_and_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(labelling.tempfile, "gettempdir", lambda: str(tmp_path))
     reference = reference_of(tmp_path, staged(tmp_path, {}))
-    (settings,) = reference.settings()
+    (settings,) = reference.settings(["Cu"])
     kept = tmp_path / f"ase_bayesel_{os.getuid()}_{settings}_{structure_id(copper())}.extxyz"
     kept.write_text("torn")
     with pytest.raises(StoreError, match=str(kept)):
         run(copper(), reference)
-    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+    assert not is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
 
 
 def test_a_label_is_not_lost_where_its_output_cannot_be_kept(tmp_path, monkeypatch):
@@ -423,7 +423,7 @@ def test_a_fault_of_the_machine_is_no_record(tmp_path, failure, error):
     reference = reference_of(tmp_path, staged(tmp_path, {"raises": failure}))
     with pytest.raises(error):
         run(copper(), reference)
-    assert not is_settled(reference.store, reference.settings(), structure_id(copper()))
+    assert not is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
 
 
 def test_files_that_differ_on_a_worker_are_told(tmp_path):

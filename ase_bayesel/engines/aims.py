@@ -39,6 +39,7 @@ class AimsEngine(ProgramEngine):
     log: ClassVar[str] = "aims.out"
     finished: ClassVar[str] = "Have a nice day."
     version_pattern: ClassVar[str] = r"FHI-aims version\s*:\s*(\S+)"
+    by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
     unconverged: ClassVar[tuple[str, ...]] = ("cycle not converged", "cycle did not converge")
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("xc",), ("relativistic",))
     reserved: ClassVar[tuple[str, ...]] = (

@@ -12,9 +12,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
@@ -66,6 +66,8 @@ class Engine(ABC):
     """Parameters without which labels would not be comparable; one of each tuple."""
     reserved: ClassVar[tuple[str, ...]] = ()
     """Parameters that are the engine's own to set."""
+    by_element: ClassVar[Mapping[str, Any]] = {}
+    """Attributes that hold something for each element, and what goes for one they do not name."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ladder: tuple[Mapping[str, Any], ...] = ()
@@ -102,9 +104,20 @@ class Engine(ABC):
         """All that decides the numbers of a rung, for JSON: the same on every machine.
 
         Files count by their content. How the engine is run (command, cores, time limit)
-        does not count.
+        does not count. For one structure it is ``only(elements)`` that decides.
         """
         return {"kind": self.kind, "parameters": self.rung(k)}
+
+    def only(self, elements: Iterable[str]) -> Self:
+        """The same engine without what it holds for other elements."""
+        wanted = sorted(set(elements))
+        kept = {}
+        for name, unnamed in self.by_element.items():
+            held = getattr(self, name)
+            if held and isinstance(held, Mapping):
+                found = {element: held.get(element, unnamed) for element in wanted}
+                kept[name] = {s: value for s, value in found.items() if value is not None}
+        return replace(self, **kept)
 
     @abstractmethod
     def missing(self, elements: Sequence[str]) -> list[str]:

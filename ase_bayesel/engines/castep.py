@@ -40,6 +40,7 @@ class CastepEngine(ProgramEngine):
     log: ClassVar[str] = "label.castep"
     finished: ClassVar[str] = "Finalisation time"
     version_pattern: ClassVar[str] = r"CASTEP version (\S+)"
+    by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
     unconverged: ClassVar[tuple[str, ...]] = ("has not reached the groundstate",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "param": {"elec_energy_tol": 1e-7, "write_checkpoint": "none"},

@@ -81,6 +81,11 @@ class CP2KEngine(DFTEngine):
         "FORCE_EVAL.DFT.MGRID.CUTOFF",
     )
     upper_case: ClassVar[bool] = True
+    by_element: ClassVar[Mapping[str, Any]] = {
+        "basis_set": None,
+        "potential": None,
+        "magnetic_moments": 0.0,
+    }
     unconverged: ClassVar[tuple[str, ...]] = ("SCF run NOT converged",)
     finished: ClassVar[str] = "PROGRAM ENDED AT"
     version_pattern: ClassVar[str] = r"CP2K\| version string:\s+(?:CP2K version )?(.*)"

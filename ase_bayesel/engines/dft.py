@@ -48,6 +48,7 @@ class DFTEngine(ProgramEngine):
     """
 
     upper_case: ClassVar[bool] = False
+    by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
 
     kpts: Sequence[int] | None = None
     kspacing: float | None = None
@@ -119,8 +120,10 @@ class PseudopotentialEngine(DFTEngine):
     pseudo_dir
         Directory of the pseudopotentials.
     pseudopotentials
-        Name of the file of each element. All of them count in the identity, by content.
+        Name of the file of each element. They count in the identity by content.
     """
+
+    by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
 
     pseudo_dir: Path = Path()
     pseudopotentials: Mapping[str, str] = field(default_factory=dict)

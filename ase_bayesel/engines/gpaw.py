@@ -36,6 +36,7 @@ class GPAWEngine(CalculatorEngine):
 
     kind: ClassVar[str] = "gpaw"
     package: ClassVar[str] = "gpaw"
+    by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("mode",), ("xc",), ("kpts",))
     reserved: ClassVar[tuple[str, ...]] = ("txt", "atoms", "restart", "communicator")
 

@@ -42,6 +42,7 @@ class VaspEngine(ProgramEngine):
     log: ClassVar[str] = "OUTCAR"
     finished: ClassVar[str] = "General timing and accounting informations"
     version_pattern: ClassVar[str] = r"vasp\.(\S+)"
+    by_element: ClassVar[Mapping[str, Any]] = {"potentials": None, "magnetic_moments": 0.0}
     unconverged: ClassVar[tuple[str, ...]] = ("EDIFF was not reached",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "prec": "Accurate",
