@@ -158,6 +158,13 @@ def test_a_killed_worker_takes_its_programs_along(resource, tmp_path):
         wait_for(lambda: not any(map(alive, programs)))
 
 
+@pytest.mark.slow
+def test_two_clusters_of_one_machine():
+    """They take ports of their own, and no warning says otherwise."""
+    with open_executor(LocalCluster(1)) as one, open_executor(LocalCluster(1)) as other:
+        assert one.submit(tasks.process).result(60) != other.submit(tasks.process).result(60)
+
+
 CLUSTER = """
 import time
 from ase_bayesel.resources import LocalCluster, open_client

@@ -26,6 +26,8 @@ SCHEDULER_SETTINGS = {
     "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
     "distributed.scheduler.worker-saturation": 1.0,  # tasks wait here, not behind another
 }
+PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""A scheduler's web pages: what is left of them is on a free port, and for this machine alone."""
 NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
@@ -124,6 +126,7 @@ def _local(n_workers: int) -> Iterator[Client]:
             processes=True,
             memory_limit=0,
             dashboard_address=None,
+            scheduler_kwargs=PAGES,
             silence_logs=logging.ERROR,
         )
     with cluster, Client(cluster, set_as_default=False) as client:

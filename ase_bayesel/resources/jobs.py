@@ -27,7 +27,7 @@ from distributed import Client, Future, Scheduler, SchedulerPlugin, SpecCluster
 from ..errors import MissingProgramError, WorkerError
 from .base import MAX_DEATHS, BatchJobs
 from .batch import Job, new_job, submit_program
-from .dask_clients import SCHEDULER_SETTINGS
+from .dask_clients import PAGES, SCHEDULER_SETTINGS
 
 LOOK_S, QUEUE_S = 1.0, 15.0
 """Seconds between two looks at the workers, and between two questions to the batch system."""
@@ -49,7 +49,7 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
     program = submit_program(resource)
     if shutil.which(program) is None:
         raise MissingProgramError(f"{program}: no such program (kind: {resource.system})")
-    options = {"interface": resource.interface, "dashboard": False}
+    options = {"interface": resource.interface, **PAGES}
     with dask.config.set(SCHEDULER_SETTINGS):
         cluster = SpecCluster(
             scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR
