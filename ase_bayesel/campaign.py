@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
 from pathlib import Path
 
 from ase import Atoms
@@ -20,6 +20,7 @@ from .answers import read_answers
 from .build import build_reference, build_resource
 from .changes import Change, accepted_changes, check_settings
 from .config import CampaignConfig, validate_config
+from .errors import LabellingError
 from .exploration import OnPicks, calibrate, explore_round
 from .explore import ExploreState, count_moves
 from .inputs import check_inputs
@@ -96,10 +97,15 @@ class Campaign:
         store = Store(directory)
         return cls(validate_config(store.read_config(), str(store.config_path)), directory)
 
-    def run(self) -> Iterator[Event]:
+    def run(self, retry_failed: bool = False) -> Iterator[Event]:
         """Go on until the campaign ends or waits for labels; one event at a time.
 
         The iteration may be left at any event: what has happened is on disk, or is done again.
+
+        Parameters
+        ----------
+        retry_failed
+            Make the failed calculations of the round under way again.
 
         Raises
         ------
@@ -107,14 +113,16 @@ class Campaign:
             If another process works on this campaign.
         ConfigError
             If files of the engine have changed since the first run.
+        LabellingError
+            If the last ``stop.max_failures`` structures have all failed.
         """
         with self.store.lock():
             if self._reference is not None:
                 elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
                 check_settings(self._reference.settings(elements)[0], self.store)
-            yield from self._run()
+            yield from self._run(retry_failed)
 
-    def _run(self) -> Iterator[Event]:
+    def _run(self, retry_failed: bool) -> Iterator[Event]:
         number = self.store.completed_rounds()
         if number == 0:
             yield from self._refit(0, ExploreState(()))
@@ -128,7 +136,7 @@ class Campaign:
                 state = yield from self._explore(number, _ignore)
                 missing = self._take_answers(number, state)
             else:
-                state = yield from self._explore_and_label(number)
+                state = yield from self._explore_and_label(number, retry_failed)
                 missing = 0
             if missing:
                 yield Ended(
@@ -155,12 +163,14 @@ class Campaign:
         self.store.write_batch(number, state.picks)
         return state
 
-    def _explore_and_label(self, number: int) -> Generator[Event, None, ExploreState]:
+    def _explore_and_label(
+        self, number: int, retry_failed: bool
+    ) -> Generator[Event, None, ExploreState]:
         """Labels are computed while the walkers look for the next pick, unless told otherwise."""
         assert self._reference is not None
         at_once = self.config.labels.start == "at_once"
         with (
-            Labeller(self._reference, self._open_executor) as labeller,
+            Labeller(self._reference, self._open_executor, retry_failed) as labeller,
             closing(self._explore(number, labeller.submit if at_once else _ignore)) as exploring,
         ):
             while True:
@@ -261,7 +271,28 @@ class Campaign:
         for pick in state.picks:
             identity = structure_id(pick)
             found.append((identity, label_of(self._labels, self._settings(pick), identity)))
+        if self._reference is not None:
+            self._refuse_failures(number, state, found)
         self.store.save_labelled(number, found)
+
+    def _refuse_failures(
+        self, number: int, state: ExploreState, found: Sequence[tuple[str, str | None]]
+    ) -> None:
+        """Stop before a round is closed in which all has failed, and in those before it."""
+        limit = self.config.stop.max_failures
+        if limit is None or not found or found[-1][1] is not None:
+            return
+        before = [one for k in range(1, number) for one in self.store.read_labelled(k)]
+        settings = (settings for _, settings in reversed([*before, *found]))
+        n_failed = len(list(takewhile(lambda one: one is None, settings)))
+        if n_failed >= limit:
+            identity, last = found[-1][0], self._settings(state.picks[-1])[-1]
+            raise LabellingError(
+                f"round {number}: the last {n_failed} structures have all failed, {identity} with: "
+                f"{self._labels.reason(identity, last)}. Correct the engine (bayesel check-engine) "
+                "and run again with --retry-failed; or raise stop.max_failures, and the campaign "
+                "goes on without them"
+            )
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         """Where the labels of a structure may lie."""

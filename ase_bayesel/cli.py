@@ -83,7 +83,14 @@ def validate(config: ConfigArgument) -> None:
 
 @app.command()
 @_named_errors
-def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+def run(
+    config: ConfigArgument,
+    directory: DirectoryOption = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Make failed calculations of this round again."),
+    ] = False,
+) -> None:
     """Run a campaign to its report, or continue one where it stopped.
 
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
@@ -102,7 +109,7 @@ def run(config: ConfigArgument, directory: DirectoryOption = None) -> None:
             campaign = Campaign(loaded, _directory(config, directory))
             for change in campaign.changes:
                 _say(f"changed since the last run: {change}")
-            reason = show(campaign, requests, console)
+            reason = show(campaign.run(retry_failed), requests, console)
         except StopRequested:
             reason = None
         except (BayeselError, OSError) as error:

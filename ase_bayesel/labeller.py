@@ -34,6 +34,8 @@ class Labeller:
         How.
     open_executor
         Gives what runs the tasks; called when there is a first one.
+    retry_failed
+        Make calculations again that failed before, by whichever campaign.
 
     Attributes
     ----------
@@ -41,8 +43,11 @@ class Labeller:
         How many structures have an outcome.
     """
 
-    def __init__(self, reference: Reference, open_executor: OpenExecutor) -> None:
+    def __init__(
+        self, reference: Reference, open_executor: OpenExecutor, retry_failed: bool = False
+    ) -> None:
         self.reference = reference
+        self.retry_failed = retry_failed
         self.n_done = 0
         self._open_executor = open_executor
         self._stack = ExitStack()
@@ -64,6 +69,9 @@ class Labeller:
             if identity in self._asked:
                 continue
             self._asked.add(identity)
+            if self.retry_failed:
+                for name in self._settings(atoms):
+                    self.reference.store.forget_failure(identity, name)
             if is_settled(self.reference.store, self._settings(atoms), identity):
                 self.n_done += 1
             else:

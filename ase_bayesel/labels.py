@@ -187,6 +187,11 @@ class LabelStore:
         failed = self.failure_path(identity, settings).exists()
         return failed and not self.path(identity, settings).exists()
 
+    def forget_failure(self, identity: str, settings: str) -> None:
+        """Remove the record of a failed calculation, so that it is made again."""
+        with self.claim(identity, settings):
+            self.failure_path(identity, settings).unlink(missing_ok=True)
+
     def reason(self, identity: str, settings: str) -> str:
         """Why a calculation failed."""
         path = self.failure_path(identity, settings)

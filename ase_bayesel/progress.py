@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from . import models
 from .accuracy import milli
-from .campaign import Campaign, Ended, Event
+from .campaign import Ended, Event
 from .round_report import RoundReport
 from .stopping import StopRequests
 
@@ -22,14 +22,20 @@ LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
 
 
-def show(campaign: Campaign, requests: StopRequests, console: Console) -> str | None:
-    """Run a campaign and show how it goes; returns why it ended, None if it was asked to stop."""
-    return (_bars if console.is_terminal else _lines)(campaign, requests, console)
+def show(events: Iterator[Event], requests: StopRequests, console: Console) -> str | None:
+    """Run a campaign and show how it goes; returns why it ended, None if it was asked to stop.
+
+    Parameters
+    ----------
+    events
+        `Campaign.run`.
+    """
+    return (_bars if console.is_terminal else _lines)(_until_asked(events, requests), console)
 
 
-def _until_asked(campaign: Campaign, requests: StopRequests) -> Iterator[Event]:
+def _until_asked(events: Iterator[Event], requests: StopRequests) -> Iterator[Event]:
     """The events of a campaign; left, so that it saves, after the step in which a request comes."""
-    with closing(campaign.run()) as events:
+    with closing(events):
         for event in events:
             yield event
             if requests.signal is not None:
@@ -37,7 +43,7 @@ def _until_asked(campaign: Campaign, requests: StopRequests) -> Iterator[Event]:
                 return
 
 
-def _bars(campaign: Campaign, requests: StopRequests, console: Console) -> str | None:
+def _bars(events: Iterator[Event], console: Console) -> str | None:
     columns = (
         TextColumn("round {task.fields[round]}"),
         TextColumn("{task.description:<8}"),
@@ -48,7 +54,7 @@ def _bars(campaign: Campaign, requests: StopRequests, console: Console) -> str |
     )
     with Progress(*columns, console=console) as bars:
         tasks: dict[tuple[int, str], int] = {}
-        for event in _until_asked(campaign, requests):
+        for event in events:
             if isinstance(event, Ended):
                 return event.reason
             if isinstance(event, models.Progress):
@@ -63,11 +69,11 @@ def _bars(campaign: Campaign, requests: StopRequests, console: Console) -> str |
     return None
 
 
-def _lines(campaign: Campaign, requests: StopRequests, console: Console) -> str | None:
+def _lines(events: Iterator[Event], console: Console) -> str | None:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     shown = (-1, "", -1.0)
-    for event in _until_asked(campaign, requests):
+    for event in events:
         if isinstance(event, Ended):
             return event.reason
         if isinstance(event, models.Progress):

@@ -286,6 +286,13 @@ def no_such_engine_works() -> Calculator:
     raise RuntimeError("no licence")
 
 
+def emt_once_there_is(file: str) -> Calculator:
+    """A factory that fails until a file is there."""
+    if not Path(file).exists():
+        raise RuntimeError(f"no file {file}")
+    return EMT()
+
+
 # the command line, in a process of its own
 
 BAYESEL = str(Path(sysconfig.get_path("scripts")) / "bayesel")

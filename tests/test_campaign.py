@@ -40,7 +40,7 @@ from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walk
 from ase_bayesel.build_md import walker_options
 from ase_bayesel.campaign import Ended, Progress
 from ase_bayesel.config import load_config
-from ase_bayesel.errors import BayeselError, ConfigError
+from ase_bayesel.errors import BayeselError, ConfigError, LabellingError
 from ase_bayesel.round_report import RoundReport
 from ase_bayesel.store import Store
 from ase_bayesel.structures import canonical, structure_id
@@ -304,7 +304,7 @@ def test_more_rounds_are_accepted_and_change_nothing_else(tmp_path, finished):
     write_config(tmp_path, {"stop": {"max_rounds": 2, "max_labels": 50}})
     store, last = ended(path)
     assert last.reason == "all 2 rounds are done"
-    assert store.read_config()["stop"] == {"max_rounds": 2, "max_labels": 50}
+    assert store.read_config()["stop"] == {"max_rounds": 2, "max_labels": 50, "max_failures": 5}
     assert_same_campaign(store, finished)
 
 
@@ -363,6 +363,38 @@ def test_a_round_of_failures_only(tmp_path):
     assert (one.picks, one.failed, one.n_train) == (3, 3, 6)
     assert one.forces_rmse == zero.forces_rmse
     assert last.reason == "all 1 rounds are done"
+
+
+def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
+    """Nothing is lost, and once the engine works the failed calculations can be made again."""
+    works = tmp_path / "works"
+    changes = {
+        "labelling.factory": "systems:emt_once_there_is",
+        "labelling.parameters": {"file": str(works)},
+        "stop.max_failures": 2,
+    }
+    config = write_campaign(tmp_path, changes)
+    for _ in range(2):  # the second time all that has failed is on record
+        with pytest.raises(LabellingError, match=r"last 3 structures have all failed.*no file"):
+            list(campaign(config).run())
+    store = campaign(config).store
+    assert store.completed_rounds() == 1
+    works.touch()
+    with pytest.raises(LabellingError, match="--retry-failed"):
+        list(campaign(config).run())
+    list(campaign(config).run(retry_failed=True))
+    assert [report.failed for report in reports(store)] == [0, 0, 0]
+    assert not list(store.directory.glob("labels/*/*.failed.json"))
+
+
+def test_failures_are_counted_over_rounds(tmp_path):
+    changes = {"labelling.factory": "systems:no_such_engine_works", "stop.max_failures": 4}
+    config = write_campaign(tmp_path, changes)
+    with pytest.raises(LabellingError, match=r"round 2: the last [456] structures"):
+        list(campaign(config).run())
+    assert [report.failed for report in reports(campaign(config).store)] == [0, 3]
+    write_campaign(tmp_path, changes | {"stop.max_failures": None})
+    assert ended(config)[1].reason == "all 2 rounds are done"
 
 
 # walkers that explode

@@ -339,6 +339,21 @@ def test_run_says_why_it_ended_and_where_the_report_is(config):
     assert str(directory(config) / "report.html") in result.stdout
 
 
+def test_failed_calculations_are_made_again_on_request(tmp_path):
+    changes = {
+        "labelling.factory": "systems:emt_once_there_is",
+        "labelling.parameters": {"file": str(tmp_path / "works")},
+        "stop.max_failures": 1,
+        "stop.max_rounds": 1,
+    }
+    config = write_campaign(tmp_path, changes)
+    assert_refused(call("run", config), "have all failed", "--retry-failed", "max_failures")
+    (tmp_path / "works").touch()
+    assert call("run", config).exit_code == 2
+    assert call("run", config, "--retry-failed").exit_code == 0
+    assert store_of(config).read_report(1).failed == 0
+
+
 def test_running_a_finished_campaign_changes_no_content(finished):
     before = hashes(finished.parent)
     result = call("run", finished)

@@ -86,18 +86,17 @@ def test_what_ends_after_the_step_is_not_left(monkeypatch):
     """Jobs are cancelled to the last, however long the batch system takes."""
     ended = []
 
-    class Slow:
-        def run(self):
-            try:
-                signal.raise_signal(signal.SIGTERM)
-                yield Progress(1, "explore", 1, 2)
-            finally:
-                time.sleep(0.4)
-                ended.append("jobs")
+    def slow():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            yield Progress(1, "explore", 1, 2)
+        finally:
+            time.sleep(0.4)
+            ended.append("jobs")
 
     monkeypatch.setattr(stopping, "GRACE_S", 0.2)
     with stop_requests() as requests:
-        assert show(Slow(), requests, Console(quiet=True)) is None
+        assert show(slow(), requests, Console(quiet=True)) is None
     assert ended == ["jobs"]
 
 

@@ -40,7 +40,12 @@ class LabelsConfig(Section):
 
 
 class StopConfig(Section):
-    """When the campaign ends, besides a round in which nothing triggers."""
+    """When the campaign ends, besides a round in which nothing triggers.
+
+    When the last ``max_failures`` structures have all failed, it is the engine that is wrong, and
+    the campaign stops with an error.
+    """
 
     max_rounds: PositiveInt = 10
     max_labels: PositiveInt | None = None
+    max_failures: PositiveInt | None = 5
