@@ -114,7 +114,7 @@ class Campaign:
         ConfigError
             If files of the engine have changed since the first run.
         LabellingError
-            If the last ``stop.max_failures`` structures have all failed.
+            If all structures of a round have failed, and so the last ``stop.max_failures``.
         """
         with self.store.lock():
             if self._reference is not None:
@@ -278,9 +278,9 @@ class Campaign:
     def _refuse_failures(
         self, number: int, state: ExploreState, found: Sequence[tuple[str, str | None]]
     ) -> None:
-        """Stop before a round is closed in which all has failed, and in those before it."""
+        """Stop before a round is closed in which all has failed, if that goes on for long."""
         limit = self.config.stop.max_failures
-        if limit is None or not found or found[-1][1] is not None:
+        if limit is None or not found or any(settings is not None for _, settings in found):
             return
         before = [one for k in range(1, number) for one in self.store.read_labelled(k)]
         settings = (settings for _, settings in reversed([*before, *found]))

@@ -42,8 +42,8 @@ class LabelsConfig(Section):
 class StopConfig(Section):
     """When the campaign ends, besides a round in which nothing triggers.
 
-    When the last ``max_failures`` structures have all failed, it is the engine that is wrong, and
-    the campaign stops with an error.
+    When all structures of a round have failed, and with rounds before it the last ``max_failures``,
+    it is the engine that is wrong, and the campaign stops with an error.
     """
 
     max_rounds: PositiveInt = 10
