@@ -9,6 +9,8 @@ from ase_bayesel.resources import BatchJobs
 
 pytest.importorskip("dask_jobqueue")
 
+from distributed.security import Security
+
 from ase_bayesel.resources.batch import new_job
 
 FULL = BatchJobs(
@@ -26,9 +28,14 @@ FULL = BatchJobs(
 
 
 def script(**changes):
-    return new_job(
-        replace(FULL, **changes), "tcp://host:1234", "bayesel-x", "bayesel-x-0"
-    ).job_script()
+    key = Security(
+        require_encryption=True,
+        tls_ca_file="/my home/c.pem",
+        tls_worker_cert="/my home/c.pem",
+        tls_worker_key="/my home/k.pem",
+    )
+    job = new_job(replace(FULL, **changes), "tls://host:1234", key, "bayesel-x", "bayesel-x-0")
+    return job.job_script()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,8 @@ def test_scripts(system, lines):
     (command,) = [line for line in written.splitlines() if "dask_worker" in line]
     assert command.startswith("'/opt/my python/bin/python' -m distributed.cli.dask_worker")
     assert "--nworkers 2 --nanny --death-timeout 60 --local-directory /scratch/me" in command
-    assert command.endswith("--lifetime 109350s --lifetime-stagger 150s")
+    tls = "--tls-ca-file '/my home/c.pem' --tls-cert '/my home/c.pem' --tls-key '/my home/k.pem'"
+    assert command.endswith(f"--lifetime 109350s --lifetime-stagger 150s {tls}")
     assert "\nmodule load qe\n" in written
 
 

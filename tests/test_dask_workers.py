@@ -31,7 +31,7 @@ from ase_bayesel.store import Store
 
 psutil = pytest.importorskip("psutil")
 dask = pytest.importorskip("dask")
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 
 from ase_bayesel.explore.dask_workers import dask_executor  # noqa: E402
 
@@ -202,11 +202,13 @@ def test_a_campaign_in_two_processes(tmp_path, in_process):
     assert_same_campaign(Store(tmp_path / "config_campaign"), in_process)
 
 
-def test_a_campaign_on_a_running_cluster(tmp_path, in_process, client):
-    workers = {"kind": "dask", "scheduler": client.cluster.scheduler_address}
-    store, _ = ended(write_campaign(tmp_path, FOUR | {"workers": {"walkers": workers}}))
+def test_a_campaign_on_a_running_cluster(tmp_path, in_process):
+    pages = {"dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(2, threads_per_worker=1, memory_limit=0, **pages) as cluster:
+        workers = {"kind": "dask", "scheduler": cluster.scheduler_address}
+        store, _ = ended(write_campaign(tmp_path, FOUR | {"workers": {"walkers": workers}}))
+        assert len(cluster.scheduler.workers) == 2  # it is left with them
     assert_same_campaign(store, in_process)
-    client.wait_for_workers(1, timeout=60)  # it is left with its workers
 
 
 def test_killed_with_its_workers_and_taken_up_by_this_process(tmp_path, in_process):

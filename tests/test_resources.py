@@ -1,5 +1,6 @@
 """Executors: the same answers everywhere, lost workers made up for, nothing left behind."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from concurrent.futures import CancelledError, as_completed, wait
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
 import worker_tasks as tasks
 from systems import ENVIRONMENT
@@ -20,6 +22,7 @@ from ase_bayesel.resources import (
     LocalCluster,
     ProcessPool,
     RunningCluster,
+    open_client,
     open_executor,
 )
 
@@ -165,13 +168,33 @@ def test_two_clusters_of_one_machine():
         assert one.submit(tasks.process).result(60) != other.submit(tasks.process).result(60)
 
 
+@pytest.mark.slow
+def test_who_has_no_key_reaches_no_worker():
+    with open_client(LocalCluster(1)) as client:
+        encrypted = client.scheduler.address
+        assert encrypted.startswith("tls://127.0.0.1:")
+        with pytest.raises(WorkerError, match="no key for its encryption"):
+            open_client(RunningCluster(encrypted)).__enter__()
+        with pytest.raises(WorkerError, match="no Dask scheduler answers"):
+            open_client(RunningCluster(encrypted.replace("tls", "tcp"))).__enter__()
+        gc.collect()  # a client that could not connect stands in the way of the next one
+        key = client.security.get_tls_config_for_role("client")
+        settings = {"ca-file": key["ca_file"]}
+        settings |= {f"client.{name}": key[name] for name in ("key", "cert")}
+        with (
+            dask.config.set({f"distributed.comm.tls.{k}": v for k, v in settings.items()}),
+            open_executor(RunningCluster(encrypted)) as executor,
+        ):
+            assert executor.submit(tasks.process).result(60) != os.getpid()
+
+
 CLUSTER = """
 import time
-from ase_bayesel.resources import LocalCluster, open_client
+from distributed import LocalCluster
 
 if __name__ == "__main__":
-    with open_client(LocalCluster(1)) as client:
-        print(client.scheduler.address, flush=True)
+    with LocalCluster(1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        print(cluster.scheduler_address, flush=True)
         time.sleep(600)
 """
 

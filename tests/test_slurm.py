@@ -59,10 +59,15 @@ def test_tasks_run_in_jobs(queue):
         assert slurm.jobs() == {}
         number = executor.submit(tasks.job).result(60)
         assert list(slurm.jobs()) == [number]
+        (key,) = (queue / "logs").glob(".dask_key_*")
+        assert key.stat().st_mode & 0o077 == 0
         naps = [executor.submit(tasks.nap, 1.0) for _ in range(20)]
         assert len({future.result(90) for future in as_completed(naps, 90)}) == 2
         assert len(slurm.jobs()) == 2
-    assert "tcp://" in next((queue / "logs").glob("*.err")).read_text()
+    told = next((queue / "logs").glob("*.err")).read_text()
+    assert "tls://" in told
+    assert "tcp://" not in told
+    assert not key.exists()
 
 
 def test_processes_of_a_job(queue):

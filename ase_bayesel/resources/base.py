@@ -113,7 +113,8 @@ class BatchJobs:
     local_directory
         For the workers' scratch files.
     log_directory
-        For the jobs' output, None for where the batch system puts it.
+        For the jobs' output, None for where the batch system puts it. The key of the encryption
+        lies there too (or in the working directory), so the nodes have to see it.
     """
 
     system: str = "slurm"

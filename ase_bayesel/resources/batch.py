@@ -6,6 +6,8 @@ import math
 import shlex
 from typing import Any
 
+from distributed.security import Security
+
 from ..errors import WorkerError
 from .base import BatchJobs
 
@@ -36,13 +38,15 @@ def submit_program(resource: BatchJobs) -> str:
     return shlex.split(CLUSTERS[resource.system].job_cls.submit_command)[0]
 
 
-def new_job(resource: BatchJobs, scheduler: str, name: str, worker: str) -> Job:
+def new_job(resource: BatchJobs, scheduler: str, key: Security, name: str, worker: str) -> Job:
     """A job that has not been submitted.
 
     Parameters
     ----------
     scheduler
         Address of the Dask scheduler.
+    key
+        The files with which its workers are let in.
     name
         Of the job, for the batch system.
     worker
@@ -52,6 +56,9 @@ def new_job(resource: BatchJobs, scheduler: str, name: str, worker: str) -> Job:
     arguments = ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
     arguments += ["--lifetime", f"{3600 * resource.walltime_h - 1.5 * leave_s:.0f}s"]
     arguments += ["--lifetime-stagger", f"{0.5 * leave_s:.0f}s"]
+    files = key.get_tls_config_for_role("worker")
+    for option in ("ca_file", "cert", "key"):
+        arguments += [f"--tls-{option.replace('_', '-')}", shlex.quote(files[option])]
     options: dict[str, Any] = {
         "cores": resource.cores,
         "memory": f"{resource.memory_GB} GiB",

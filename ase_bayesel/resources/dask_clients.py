@@ -21,6 +21,8 @@ except ModuleNotFoundError as error:
         "workers in other processes need Dask: pip install 'ase_bayesel[distributed]'"
     ) from error
 
+from .encryption import key_in_memory
+
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
     "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
@@ -128,6 +130,7 @@ def _local(n_workers: int) -> Iterator[Client]:
             dashboard_address=None,
             scheduler_kwargs=PAGES,
             silence_logs=logging.ERROR,
+            security=key_in_memory(),
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
@@ -136,6 +139,12 @@ def _local(n_workers: int) -> Iterator[Client]:
 @contextmanager
 def _running(address: str) -> Iterator[Client]:
     """The workers behind a scheduler's address."""
+    keys = distributed.Security().get_connection_args("client")
+    if address.startswith("tls:") and keys["ssl_context"] is None:
+        raise WorkerError(
+            f"{address}: no key for its encryption; set distributed.comm.tls.ca-file, client.key "
+            "and client.cert in Dask's configuration"
+        )
     try:
         client = Client(address, set_as_default=False)
     except (OSError, ValueError) as error:

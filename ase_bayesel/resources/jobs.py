@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -28,6 +29,7 @@ from ..errors import MissingProgramError, WorkerError
 from .base import MAX_DEATHS, BatchJobs
 from .batch import Job, new_job, submit_program
 from .dask_clients import PAGES, SCHEDULER_SETTINGS
+from .encryption import key_in_files
 
 LOOK_S, QUEUE_S = 1.0, 15.0
 """Seconds between two looks at the workers, and between two questions to the batch system."""
@@ -49,17 +51,20 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
     program = submit_program(resource)
     if shutil.which(program) is None:
         raise MissingProgramError(f"{program}: no such program (kind: {resource.system})")
-    options = {"interface": resource.interface, **PAGES}
-    with dask.config.set(SCHEDULER_SETTINGS):
-        cluster = SpecCluster(
-            scheduler={"cls": Scheduler, "options": options}, silence_logs=logging.ERROR
-        )
-    with cluster, Client(cluster, set_as_default=False) as client:
-        keeper = JobKeeper(resource, cluster, client, n_tasks)
-        try:
-            yield client
-        finally:
-            keeper.close()
+    with key_in_files(resource.log_directory or Path()) as key:
+        options = {"interface": resource.interface, "protocol": "tls://", "security": key}
+        with dask.config.set(SCHEDULER_SETTINGS):
+            cluster = SpecCluster(
+                scheduler={"cls": Scheduler, "options": options | PAGES},
+                security=key,
+                silence_logs=logging.ERROR,
+            )
+        with cluster, Client(cluster, set_as_default=False) as client:
+            keeper = JobKeeper(resource, cluster, client, n_tasks)
+            try:
+                yield client
+            finally:
+                keeper.close()
 
 
 @dataclass
@@ -208,7 +213,8 @@ class JobKeeper:
 
     def _submit(self, now: float) -> None:
         worker = next(self._workers)
-        job = new_job(self._resource, self._cluster.scheduler_address, self._name, worker)
+        address, key = self._cluster.scheduler_address, self._cluster.security
+        job = new_job(self._resource, address, key, self._name, worker)
         try:
             asyncio.run(job.start())
         except (OSError, RuntimeError, ValueError) as error:

@@ -1,0 +1,60 @@
+"""TLS between a Dask scheduler and its workers, with a key that is made for one run.
+
+A scheduler runs what anybody sends who can reach its port. With a key of its own, who has the
+key can reach it, and nobody else on the machine or the network.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed.security import Security
+
+from ..errors import WorkerError
+
+ROLES = ("client", "scheduler", "worker")
+
+
+def key_in_memory() -> Security:
+    """For a scheduler that starts its workers itself.
+
+    Raises
+    ------
+    WorkerError
+        If the package cryptography is not installed.
+    """
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise WorkerError(
+            "Dask workers need cryptography: pip install 'ase_bayesel[distributed]'"
+        ) from error
+
+
+@contextmanager
+def key_in_files(folder: Path) -> Iterator[Security]:
+    """For workers on other machines: the key lies in a folder that this user alone can read.
+
+    Parameters
+    ----------
+    folder
+        Where that folder is made, and removed at the end; the workers must see it.
+
+    Raises
+    ------
+    WorkerError
+        As `key_in_memory`.
+    """
+    made = key_in_memory().get_tls_config_for_role("scheduler")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".dask_key_", dir=folder) as own:
+        key, certificate = Path(own, "key.pem").resolve(), Path(own, "certificate.pem").resolve()
+        key.write_text(made["key"])
+        certificate.write_text(made["cert"])
+        files = {"tls_ca_file": str(certificate)}
+        for role in ROLES:
+            files |= {f"tls_{role}_key": str(key), f"tls_{role}_cert": str(certificate)}
+        yield Security(require_encryption=True, **files)
