@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dask
+import distributed
 import pytest
 import worker_tasks as tasks
 from systems import ENVIRONMENT
@@ -25,6 +26,7 @@ from ase_bayesel.resources import (
     open_client,
     open_executor,
 )
+from ase_bayesel.resources.encryption import key_in_files
 
 WITH_DASK = pytest.param(LocalCluster(2), marks=pytest.mark.slow, id="LocalCluster")
 ELSEWHERE = [pytest.param(ProcessPool(2), id="ProcessPool"), WITH_DASK]
@@ -169,16 +171,20 @@ def test_two_clusters_of_one_machine():
 
 
 @pytest.mark.slow
-def test_who_has_no_key_reaches_no_worker():
-    with open_client(LocalCluster(1)) as client:
-        encrypted = client.scheduler.address
+def test_who_has_no_key_reaches_no_worker(tmp_path):
+    pages = {"dashboard_address": "127.0.0.1:0"}
+    with (
+        key_in_files(tmp_path) as security,
+        distributed.LocalCluster(1, threads_per_worker=1, security=security, **pages) as cluster,
+    ):
+        encrypted = cluster.scheduler_address
         assert encrypted.startswith("tls://127.0.0.1:")
         with pytest.raises(WorkerError, match="no key for its encryption"):
             open_client(RunningCluster(encrypted)).__enter__()
         with pytest.raises(WorkerError, match="no Dask scheduler answers"):
             open_client(RunningCluster(encrypted.replace("tls", "tcp"))).__enter__()
         gc.collect()  # a client that could not connect stands in the way of the next one
-        key = client.security.get_tls_config_for_role("client")
+        key = security.get_tls_config_for_role("client")
         settings = {"ca-file": key["ca_file"]}
         settings |= {f"client.{name}": key[name] for name in ("key", "cert")}
         with (

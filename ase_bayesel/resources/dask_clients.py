@@ -21,8 +21,6 @@ except ModuleNotFoundError as error:
         "workers in other processes need Dask: pip install 'ase_bayesel[distributed]'"
     ) from error
 
-from .encryption import key_in_memory
-
 SCHEDULER_SETTINGS = {
     "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
     "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
@@ -130,7 +128,6 @@ def _local(n_workers: int) -> Iterator[Client]:
             dashboard_address=None,
             scheduler_kwargs=PAGES,
             silence_logs=logging.ERROR,
-            security=key_in_memory(),
         )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client

@@ -1,7 +1,7 @@
-"""TLS between a Dask scheduler and its workers, with a key that is made for one run.
+"""TLS between a Dask scheduler and workers in batch jobs, with a key that is made for one run.
 
 A scheduler runs what anybody sends who can reach its port. With a key of its own, who has the
-key can reach it, and nobody else on the machine or the network.
+key can reach it, and nobody else on the network.
 """
 
 from __future__ import annotations
@@ -18,25 +18,9 @@ from ..errors import WorkerError
 ROLES = ("client", "scheduler", "worker")
 
 
-def key_in_memory() -> Security:
-    """For a scheduler that starts its workers itself.
-
-    Raises
-    ------
-    WorkerError
-        If the package cryptography is not installed.
-    """
-    try:
-        return Security.temporary()
-    except ImportError as error:
-        raise WorkerError(
-            "Dask workers need cryptography: pip install 'ase_bayesel[distributed]'"
-        ) from error
-
-
 @contextmanager
 def key_in_files(folder: Path) -> Iterator[Security]:
-    """For workers on other machines: the key lies in a folder that this user alone can read.
+    """The key, in a folder that this user alone can read.
 
     Parameters
     ----------
@@ -46,9 +30,14 @@ def key_in_files(folder: Path) -> Iterator[Security]:
     Raises
     ------
     WorkerError
-        As `key_in_memory`.
+        If the package cryptography is not installed.
     """
-    made = key_in_memory().get_tls_config_for_role("scheduler")
+    try:
+        made = Security.temporary().get_tls_config_for_role("scheduler")
+    except ImportError as error:
+        raise WorkerError(
+            "batch jobs need cryptography: pip install 'ase_bayesel[distributed]'"
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".dask_key_", dir=folder) as own:
         key, certificate = Path(own, "key.pem").resolve(), Path(own, "certificate.pem").resolve()
