@@ -47,7 +47,7 @@ class Labeller:
         self, reference: Reference, open_executor: OpenExecutor, retry_failed: bool = False
     ) -> None:
         self.reference = reference
-        self.retry_failed = retry_failed
+        self._retry_failed = retry_failed
         self.n_done = 0
         self._open_executor = open_executor
         self._stack = ExitStack()
@@ -69,7 +69,7 @@ class Labeller:
             if identity in self._asked:
                 continue
             self._asked.add(identity)
-            if self.retry_failed:
+            if self._retry_failed:
                 for name in self._settings(atoms):
                     self.reference.store.forget_failure(identity, name)
             if is_settled(self.reference.store, self._settings(atoms), identity):
