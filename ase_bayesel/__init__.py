@@ -6,68 +6,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bias import Deviation, TauRule, Variance
-    from .build_md import overrides_of
-    from .calculator import BiasedCalculator
-    from .campaign import Campaign
-    from .config import CampaignConfig, load_config
+    from .bias.calculator import BiasedCalculator
+    from .bias.kinds import Deviation, Variance
+    from .bias.prediction import Prediction
+    from .bias.tau import TauRule
+    from .campaign.build.walkers import overrides_of
+    from .campaign.campaign import Campaign
+    from .campaign.config.campaign import CampaignConfig
+    from .campaign.config.loading import load_config
     from .descriptors.ace import ACEDescriptor
     from .descriptors.mace import MACEDescriptor
-    from .driver import DriverState
-    from .ensembles import NPT, NVE, Bussi, Langevin, NoseHooverChain
-    from .feature_store import FeatureStore
-    from .fitting import Weights, fit_surrogate
-    from .force_uncertainty import ForceSearch
+    from .dynamics.driver import DriverState
+    from .dynamics.ensembles import NPT, NVE, Bussi, Langevin, NoseHooverChain
+    from .dynamics.moves import CellMove, SwapMove
+    from .dynamics.schedules import Ramp
+    from .dynamics.triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
+    from .dynamics.walkers import WalkerStep, run_walker, run_walkers
     from .generation import generate_pool
-    from .moves import CellMove, SwapMove
-    from .pool import select
-    from .posterior import Posterior
-    from .prediction import Prediction
-    from .ramps import Ramp
-    from .surrogate import Surrogate
-    from .triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
-    from .walkers import WalkerStep, run_walker, run_walkers
+    from .selection.feature_store import FeatureStore
+    from .selection.select import select
+    from .surrogate.fitting import Weights, fit_surrogate
+    from .surrogate.force_uncertainty import ForceSearch
+    from .surrogate.posterior import Posterior
+    from .surrogate.surrogate import Surrogate
+
 
 __version__ = "0.1.0"
-
-_ROOMS = {
+_MODULES = {
     "ACEDescriptor": "descriptors.ace",
-    "BiasedCalculator": "calculator",
-    "Bussi": "ensembles",
-    "Campaign": "campaign",
-    "CampaignConfig": "config",
-    "CellMove": "moves",
-    "Deviation": "bias",
-    "DriverState": "driver",
-    "EnergyTrigger": "triggers",
-    "FeatureStore": "feature_store",
-    "ForceSearch": "force_uncertainty",
-    "ForceTrigger": "triggers",
-    "Guards": "triggers",
-    "Langevin": "ensembles",
+    "BiasedCalculator": "bias.calculator",
+    "Bussi": "dynamics.ensembles",
+    "Campaign": "campaign.campaign",
+    "CampaignConfig": "campaign.config.campaign",
+    "CellMove": "dynamics.moves",
+    "Deviation": "bias.kinds",
+    "DriverState": "dynamics.driver",
+    "EnergyTrigger": "dynamics.triggers",
+    "FeatureStore": "selection.feature_store",
+    "ForceSearch": "surrogate.force_uncertainty",
+    "ForceTrigger": "dynamics.triggers",
+    "Guards": "dynamics.triggers",
+    "Langevin": "dynamics.ensembles",
     "MACEDescriptor": "descriptors.mace",
-    "NPT": "ensembles",
-    "NVE": "ensembles",
-    "NoseHooverChain": "ensembles",
-    "Posterior": "posterior",
-    "Prediction": "prediction",
-    "Ramp": "ramps",
-    "RelativeForceTrigger": "triggers",
-    "Surrogate": "surrogate",
-    "SwapMove": "moves",
-    "TauRule": "bias",
-    "Variance": "bias",
-    "WalkerStep": "walkers",
-    "Weights": "fitting",
-    "fit_surrogate": "fitting",
+    "NPT": "dynamics.ensembles",
+    "NVE": "dynamics.ensembles",
+    "NoseHooverChain": "dynamics.ensembles",
+    "Posterior": "surrogate.posterior",
+    "Prediction": "bias.prediction",
+    "Ramp": "dynamics.schedules",
+    "RelativeForceTrigger": "dynamics.triggers",
+    "Surrogate": "surrogate.surrogate",
+    "SwapMove": "dynamics.moves",
+    "TauRule": "bias.tau",
+    "Variance": "bias.kinds",
+    "WalkerStep": "dynamics.walkers",
+    "Weights": "surrogate.fitting",
+    "fit_surrogate": "surrogate.fitting",
     "generate_pool": "generation",
-    "load_config": "config",
-    "overrides_of": "build_md",
-    "run_walker": "walkers",
-    "run_walkers": "walkers",
-    "select": "pool",
+    "load_config": "campaign.config.loading",
+    "overrides_of": "campaign.build.walkers",
+    "run_walker": "dynamics.walkers",
+    "run_walkers": "dynamics.walkers",
+    "select": "selection.select",
 }
-
 __all__ = [
     "NPT",
     "NVE",
@@ -108,9 +109,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room when it is first used."""
-    if name in _ROOMS:
-        return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    """Import a public name from its module when it is first used."""
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -20,7 +20,6 @@ from .errors import DescriptorError
 
 ALIEN = "Og"
 """An element that no descriptor is expected to know."""
-
 N_DIRECTIONS = 3
 
 

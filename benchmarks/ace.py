@@ -53,9 +53,9 @@ def ace_surrogate(totaldegree: int) -> Any:
     import numpy as np
 
     from ase_bayesel.descriptors.ace import ACEDescriptor
-    from ase_bayesel.design import Noise
-    from ase_bayesel.posterior import Posterior
-    from ase_bayesel.surrogate import Surrogate
+    from ase_bayesel.surrogate.design import Noise
+    from ase_bayesel.surrogate.posterior import Posterior
+    from ase_bayesel.surrogate.surrogate import Surrogate
 
     descriptor = ACEDescriptor(["Si"], order=3, totaldegree=totaldegree)
     prior = Posterior.from_prior(descriptor.prior_std())
@@ -116,7 +116,7 @@ def time_steps(
     sizes: Sequence[int], totaldegree: int, r_max: float | None, rounds: int
 ) -> list[dict[str, Any]]:
     """Microseconds per atom and step of each calculator, one record per size."""
-    from ase_bayesel.calculator import BiasedCalculator
+    from ase_bayesel.bias.calculator import BiasedCalculator
 
     surrogate = ace_surrogate(totaldegree)
     calculators = {
@@ -138,8 +138,10 @@ def time_steps(
 def time_assembly(data_dir: Path, totaldegree: int) -> dict[str, Any]:
     """Seconds to reduce the design matrix of all structures to its triangular factors."""
     from ase_bayesel.descriptors.ace import ACEDescriptor
-    from ase_bayesel.design import assembling, finished
-    from ase_bayesel.structures import PropertyKeys, read_frames, reference_energies
+    from ase_bayesel.structures.frames import read_frames
+    from ase_bayesel.structures.labels import PropertyKeys
+    from ase_bayesel.structures.reference_energies import reference_energies
+    from ase_bayesel.surrogate.design import assembling, finished
 
     frames = [atoms for name in DATA_FILES for atoms in read_frames(data_dir / name)]
     keys = PropertyKeys(*KEYS)

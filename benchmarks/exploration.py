@@ -116,7 +116,7 @@ def _ways():
 def _system():
     """The surrogate, and the start: the perfect lattice with displacements of 0.01 A."""
     from ase_bayesel import ACEDescriptor, fit_surrogate
-    from ase_bayesel.structures import read_frames
+    from ase_bayesel.structures.frames import read_frames
 
     train = [*read_frames(EXAMPLE / "initial.extxyz"), *read_frames(EXAMPLE / "test.extxyz")]
     descriptor = ACEDescriptor(["Si"], order=2, totaldegree=10, cutoff=5.0)

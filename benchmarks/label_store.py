@@ -19,7 +19,7 @@ from many_labels import grown
 from systems import write_campaign, write_config
 
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
 
 COUNTS = (100, 10_000)
 REPEATS = 5
@@ -41,7 +41,7 @@ events = Campaign(load_config(Path(sys.argv[1])), sys.argv[2]).run()
 list(islice(events, 3))
 events.close()
 """
-IMPORTS = "import ase_bayesel.campaign, ase_bayesel.descriptors.ace"
+IMPORTS = "import ase_bayesel.campaign.campaign, ase_bayesel.descriptors.ace"
 ACTIONS = {"status": STATUS, "resume": RESUME, "imports of resume": IMPORTS}
 PEAK = """
 from pathlib import Path

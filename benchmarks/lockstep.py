@@ -24,12 +24,12 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator, EnergyTrigger, fit_surrogate, run_walker
-from ase_bayesel.explore import explore_in_lockstep, start_exploration
-from ase_bayesel.explore.blocks import WalkerPlan, WalkerSetup
-from ase_bayesel.explore.dask_workers import dask_executor
-from ase_bayesel.explore.local import LocalExecutor
+from ase_bayesel.campaign.exploration import explore_in_lockstep, start_exploration
+from ase_bayesel.campaign.exploration.blocks import WalkerPlan, WalkerSetup
+from ase_bayesel.campaign.exploration.dask_workers import dask_executor
+from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.dynamics.triggers import LazyCheck
 from ase_bayesel.resources import LocalCluster, open_client
-from ase_bayesel.triggers import LazyCheck
 
 CHECK_INTERVAL, N_STEPS, N_WALKERS = 5, 20, 4
 NEVER = EnergyTrigger(1e9)

@@ -87,7 +87,7 @@ def _measure(n_atoms: int, arguments: argparse.Namespace) -> dict[tuple[str, int
 
 def _surrogate(calculator):
     from ase_bayesel import MACEDescriptor, Posterior, Surrogate
-    from ase_bayesel.design import Noise
+    from ase_bayesel.surrogate.design import Noise
 
     descriptor = MACEDescriptor(calculator)
     return Surrogate(descriptor, Posterior.isotropic(descriptor.n_features, 0.1), {}, Noise())
@@ -112,7 +112,7 @@ def _silicon(n_atoms: int, seed: int):
 
 
 def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
-    from ase_bayesel.gathering import gathered
+    from ase_bayesel.bias.batching import gathered
 
     frames = [_silicon(n_atoms, seed) for seed in range(len(calculators))]
 

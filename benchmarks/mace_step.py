@@ -68,8 +68,8 @@ def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[s
     from mace_models import mace_calculator, tiny_mace
 
     from ase_bayesel import BiasedCalculator, MACEDescriptor, Posterior, Surrogate
-    from ase_bayesel.design import Noise
-    from ase_bayesel.evaluation import SeparateEvaluator
+    from ase_bayesel.bias.evaluators import SeparateEvaluator
+    from ase_bayesel.surrogate.design import Noise
 
     repeat = round((n_atoms / 8) ** (1 / 3))
     atoms = bulk("Si", cubic=True) * (repeat, repeat, repeat)

@@ -130,7 +130,7 @@ def evaluations(setting: Setting, n_atoms: int, arguments) -> Iterator[list[obje
     """Price and error of one evaluation against the exact one."""
     import numpy as np
 
-    from ase_bayesel.force_uncertainty import ForceSearch
+    from ase_bayesel.surrogate.force_uncertainty import ForceSearch
 
     surrogate = setting.surrogate
     descriptor, posterior = surrogate.descriptor, surrogate.posterior

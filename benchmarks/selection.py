@@ -89,8 +89,8 @@ def compare(n_pool: int, n_oracle: int, sigma: float) -> dict[str, Any]:
     """One record: seconds of 100 picks in each way, and whether the picks agree."""
     import numpy as np
 
-    from ase_bayesel.posterior import Posterior
-    from ase_bayesel.selection import energy_variance
+    from ase_bayesel.selection.methods import energy_variance
+    from ase_bayesel.surrogate.posterior import Posterior
 
     rng = np.random.default_rng(1)
     core = synthetic_rows(N_CORE, rng)
@@ -129,8 +129,8 @@ def compare_lazy(n_pool: int = 300, n_picks: int = 30, width: int = 256) -> dict
     """Log determinant of labels of 4 to 97 rows: lazily, and the whole pool at each pick."""
     import numpy as np
 
-    from ase_bayesel.posterior import Posterior
-    from ase_bayesel.selection import greedy, scores
+    from ase_bayesel.selection.methods import greedy, scores
+    from ase_bayesel.surrogate.posterior import Posterior
 
     rng = np.random.default_rng(2)
     scale = np.logspace(0.0, -DECADES, width)

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ase_bayesel import Campaign, load_config
-from ase_bayesel.build import cpu_threads
-from ase_bayesel.report import error_figure, parity_figure, uncertainty_figure
-from ase_bayesel.round_report import RoundReport
-from ase_bayesel.store import Store
+from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure
+from ase_bayesel.resources.threads import cpu_threads
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples/silicon/config.yaml"

@@ -31,7 +31,8 @@ import numpy as np
 from ase import Atoms
 
 from ase_bayesel.errors import StructureError
-from ase_bayesel.structures import read_frames, structure_id, write_frames
+from ase_bayesel.structures.frames import read_frames, write_frames
+from ase_bayesel.structures.identity import structure_id
 
 REPOSITORY = "kermodegroup/BayesianSelectionMLIP"
 RAW_URL = f"https://raw.githubusercontent.com/{REPOSITORY}"

@@ -23,9 +23,11 @@ from paper_refit import SiliconSet
 from rich.progress import Progress
 from silicon_fit import KEYS
 
-from ase_bayesel.build import cpu_threads
-from ase_bayesel.processes import run_command
-from ase_bayesel.structures import reference_energies, targets, write_frames
+from ase_bayesel.resources.commands import run_command
+from ase_bayesel.resources.threads import cpu_threads
+from ase_bayesel.structures.frames import write_frames
+from ase_bayesel.structures.labels import targets
+from ase_bayesel.structures.reference_energies import reference_energies
 
 ARCHITECTURE = {
     "r_max": 5.0,

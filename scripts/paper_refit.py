@@ -19,7 +19,12 @@ from ase.calculators.calculator import Calculator
 from silicon_fit import FACETS, KEYS
 
 from ase_bayesel.descriptors.ace import ACEDescriptor
-from ase_bayesel.design import (
+from ase_bayesel.errors import ValidationError
+from ase_bayesel.io.atomic import npz_bytes, reading, write_atomically
+from ase_bayesel.structures.frames import read_frames
+from ase_bayesel.structures.labels import PROPERTIES, targets
+from ase_bayesel.structures.reference_energies import composition_energy, reference_energies
+from ase_bayesel.surrogate.design import (
     DesignFactors,
     Noise,
     RowFactor,
@@ -27,17 +32,8 @@ from ase_bayesel.design import (
     property_rows,
     property_targets,
 )
-from ase_bayesel.errors import ValidationError
-from ase_bayesel.files import npz_bytes, reading, write_atomically
-from ase_bayesel.fitting import surrogate_from_factors
-from ase_bayesel.structures import (
-    PROPERTIES,
-    composition_energy,
-    read_frames,
-    reference_energies,
-    targets,
-)
-from ase_bayesel.surrogate import Surrogate
+from ase_bayesel.surrogate.fitting import surrogate_from_factors
+from ase_bayesel.surrogate.surrogate import Surrogate
 from ase_bayesel.validation import Facet, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2
 

@@ -23,7 +23,7 @@ from paper_outcome import (
 from paper_refit import SiliconSet
 
 from ase_bayesel.descriptors import Descriptor
-from ase_bayesel.files import write_atomically
+from ase_bayesel.io.atomic import write_atomically
 
 PAPER_LENGTHS = {"ACE (S)": 211, "ACE (M)": 668, "ACE (L)": 1429}
 PAPER_FACTOR = 4.3

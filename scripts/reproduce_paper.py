@@ -31,9 +31,9 @@ from paper_methods import CATALOGUE, EVERYTHING, Selector
 from paper_refit import Design, SiliconSet, judge, load_design, refit
 from paper_report import write_report
 
-from ase_bayesel.build import cpu_threads
 from ase_bayesel.descriptors import Descriptor
 from ase_bayesel.descriptors.ace import ACEDescriptor
+from ase_bayesel.resources.threads import cpu_threads
 
 NUMBERS = (5, 10, 20, 50, 100)
 DEGREES = {"ACE (S)": 12, "ACE (M)": 16, "ACE (L)": 19}

@@ -26,12 +26,13 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_bayesel.accuracy import compare
 from ase_bayesel.descriptors.ace import ACEDescriptor
-from ase_bayesel.fitting import fit_surrogate
-from ase_bayesel.structures import PropertyKeys, read_frames
-from ase_bayesel.surrogate import Surrogate
+from ase_bayesel.structures.frames import read_frames
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.fitting import fit_surrogate
+from ase_bayesel.surrogate.surrogate import Surrogate
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
+from ase_bayesel.validation.parity import compare
 from ase_bayesel.validation.surfaces import J_PER_M2
 
 KEYS = PropertyKeys("dft_energy", "dft_force", "dft_virial")

@@ -16,8 +16,8 @@ from pathlib import Path
 from silicon_fit import DFT, FACETS, FILES, fit
 
 from ase_bayesel import Surrogate
-from ase_bayesel.check import CheckConfig, CheckReport, run_check
-from ase_bayesel.structures import read_frames
+from ase_bayesel.cli.check import CheckConfig, CheckReport, run_check
+from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.validation import draw_bands
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

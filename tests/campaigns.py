@@ -5,7 +5,7 @@ from ase.io import read
 from systems import label_of, write_campaign
 
 from ase_bayesel import Surrogate
-from ase_bayesel.structures import structure_id
+from ase_bayesel.structures.identity import structure_id
 
 
 def reports(store):
@@ -37,7 +37,9 @@ def assert_same_campaign(one, other):
         assert label.info["REF_energy"] == expected.info["REF_energy"]
         np.testing.assert_array_equal(label.arrays["REF_forces"], expected.arrays["REF_forces"])
     for number in range(1, one.completed_rounds()):
-        np.testing.assert_array_equal(one.read_trace(number), other.read_trace(number))
+        np.testing.assert_array_equal(
+            one.exploration(number).read_trace(), other.exploration(number).read_trace()
+        )
     ours, theirs = final_model(one).posterior, final_model(other).posterior
     scale = np.abs(theirs.mean).max()
     np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-12 * scale)

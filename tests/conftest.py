@@ -8,7 +8,7 @@ from hypothesis import settings
 from systems import copper_training
 
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
-from ase_bayesel.build import cpu_threads
+from ase_bayesel.resources.threads import cpu_threads
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("suite")

@@ -9,8 +9,8 @@ from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ase_bayesel.engines import AbinitEngine, CP2KEngine, EspressoEngine
-from ase_bayesel.engines.base import merged
+from ase_bayesel.labelling.engines import AbinitEngine, CP2KEngine, EspressoEngine
+from ase_bayesel.labelling.engines.base import merged
 
 PROPERTIES = ("energy", "forces", "stress")
 COMMON = {"environment": {"OMP_NUM_THREADS": "1"}, "time_limit_s": 300.0}

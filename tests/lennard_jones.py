@@ -6,7 +6,7 @@ from ase.build import bulk
 from ase.md.velocitydistribution import thermalize_momenta
 from matscipy.neighbours import neighbour_list
 
-from ase_bayesel.ensembles import bring_to_rest
+from ase_bayesel.dynamics.ensembles import bring_to_rest
 
 EPSILON, SIGMA, LATTICE = 0.0104, 3.4, 5.3
 

@@ -5,8 +5,8 @@ import shutil
 
 from campaigns import picks
 
-from ase_bayesel.store import Store
-from ase_bayesel.structures import structure_id
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.structures.identity import structure_id
 
 PICKS_A_ROUND = 20
 
@@ -27,10 +27,13 @@ def grown(config, folder, n_labels):
     report = json.loads((directory / "round_0001" / "report.json").read_text())
     for number in range(2, 2 + n_labels // PICKS_A_ROUND):
         names = [f"s{number:07x}{k:08x}" for k in range(PICKS_A_ROUND)]
-        store.pick_path(number, 0, "").parent.mkdir(parents=True)
+        store.exploration(number).pick_path(0, "").parent.mkdir(parents=True)
         for k, name in enumerate(names):
             shutil.copyfile(label, label.with_name(f"{name}.extxyz"))
-            shutil.copyfile(store.pick_path(1, 0, identity), store.pick_path(number, k, name))
+            shutil.copyfile(
+                store.exploration(1).pick_path(0, identity),
+                store.exploration(number).pick_path(k, name),
+            )
         store.save_labelled(number, [(name, label.parent.name) for name in names])
         own = {**report, "round_number": number, "picks": PICKS_A_ROUND}
         (store.round_directory(number) / "report.json").write_text(json.dumps(own))

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ase_bayesel.processes import SUPERVISOR
+from ase_bayesel.resources.commands import SUPERVISOR
 
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATIENCE_S = 60.0

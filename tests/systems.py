@@ -19,7 +19,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ase_bayesel.structures import structure_id
+from ase_bayesel.structures.identity import structure_id
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from systems import copper, copper_training
 
-from ase_bayesel.accuracy import compare
-from ase_bayesel.structures import PropertyKeys
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.validation.parity import compare
 
 KEYS = PropertyKeys("energy", "forces")
 

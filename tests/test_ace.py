@@ -24,11 +24,7 @@ from ase_bayesel import ACEDescriptor
 from ase_bayesel.descriptors import Descriptor, descriptor_from_spec
 from ase_bayesel.descriptors.ace.basis import many_body_basis
 from ase_bayesel.descriptors.ace.edges import MANY_BODY_PQ
-from ase_bayesel.descriptors.ace.radial import (
-    AgnesiTransform,
-    many_body_polynomials,
-    pair_envelope,
-)
+from ase_bayesel.descriptors.ace.radial import AgnesiTransform, many_body_polynomials, pair_envelope
 from ase_bayesel.errors import DescriptorError
 
 SEEDS = st.integers(0, 2**32 - 1)

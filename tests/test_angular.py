@@ -6,11 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from systems import assert_close
 
-from ase_bayesel.descriptors.ace.angular import (
-    real_wigner_3j,
-    spherical_harmonics,
-    wigner_3j,
-)
+from ase_bayesel.descriptors.ace.angular import real_wigner_3j, spherical_harmonics, wigner_3j
 
 LMAX = 6
 DEGREES = np.repeat(np.arange(LMAX + 1), 2 * np.arange(LMAX + 1) + 1)

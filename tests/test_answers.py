@@ -5,10 +5,11 @@ from ase.constraints import FixAtoms
 from ase.io import write
 from systems import cluster, copper, emt_labelled
 
-from ase_bayesel.answers import FAILED_KEY, read_answers
 from ase_bayesel.errors import LabellingError, StructureError
-from ase_bayesel.labels import with_labels
-from ase_bayesel.structures import PropertyKeys, canonical, structure_id, targets
+from ase_bayesel.labelling.by_hand import FAILED_KEY, read_answers
+from ase_bayesel.labelling.store import with_labels
+from ase_bayesel.structures.identity import canonical, structure_id
+from ase_bayesel.structures.labels import PropertyKeys, targets
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 PICKS = [canonical(copper(1)), canonical(copper(2)), canonical(cluster("Cu3"))]

@@ -192,7 +192,7 @@ def test_public_names_have_docstrings(name):
 
 def test_public_names():
     assert sorted(ase_bayesel.__all__) == dir(ase_bayesel)
-    assert set(ase_bayesel.__all__) == set(ase_bayesel._ROOMS)
+    assert set(ase_bayesel.__all__) == set(ase_bayesel._MODULES)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = ase_bayesel.Nothing
 

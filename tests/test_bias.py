@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_bayesel import TauRule
-from ase_bayesel.bias import TauHistory
+from ase_bayesel.bias.tau import TauHistory
 
 
 def uniform(length, n=3):

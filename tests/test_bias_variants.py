@@ -22,9 +22,9 @@ from ase_bayesel import (
     TauRule,
     Variance,
 )
-from ase_bayesel.bias import SIGMA_FLOOR, atom_weights
-from ase_bayesel.design import Noise
+from ase_bayesel.bias.kinds import SIGMA_FLOOR, atom_weights
 from ase_bayesel.errors import StructureError
+from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator
 
 ALLOY, CLUSTER = alloy("CuCuAlCu", 0.2, 3), cluster("Cu3Al2", 5)

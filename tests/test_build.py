@@ -20,23 +20,21 @@ from ase_bayesel import (
     TauRule,
     Variance,
 )
-from ase_bayesel.build import (
-    ENGINES,
+from ase_bayesel.campaign.build.engines import ENGINES, build_engine
+from ase_bayesel.campaign.build.models import build_descriptor, build_weights
+from ase_bayesel.campaign.build.resources import build_resource
+from ase_bayesel.campaign.build.walkers import (
     build_bias,
-    build_descriptor,
-    build_engine,
     build_guards,
-    build_resource,
     build_tau_rule,
     build_trigger,
-    build_weights,
 )
-from ase_bayesel.config import validate_config
-from ase_bayesel.fitting import Weights
+from ase_bayesel.campaign.config import EngineConfig
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.dynamics.triggers import Guards
 from ase_bayesel.resources import BatchJobs, Here, LocalCluster, ProcessPool, RunningCluster
-from ase_bayesel.sections import EngineConfig
-from ase_bayesel.structures import structure_id
-from ase_bayesel.triggers import Guards
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.fitting import Weights
 
 ENGINES_PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
 

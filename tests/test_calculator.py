@@ -8,7 +8,7 @@ from ase.calculators.lj import LennardJones
 from systems import Opaque, assert_close, cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator, TauRule
-from ase_bayesel.calculator import SIGMA_FLOOR
+from ase_bayesel.bias.calculator import SIGMA_FLOOR
 
 BULK, CLUSTER = copper(21, 0.25), cluster("Cu5", 4)
 SLAB = with_pbc(copper(22, 0.2), (True, True, False))

@@ -32,14 +32,11 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.build import build_probes, build_trigger
-from ase_bayesel.campaign import Progress
-from ase_bayesel.config import load_config, validate_config
-from ase_bayesel.design import usable_properties, weighted_rows
-from ase_bayesel.errors import BayeselError, ConfigError, SingularPrecisionError, StoreError
-from ase_bayesel.report import trigger_text, write_report
-from ase_bayesel.structures import PropertyKeys
-from ase_bayesel.triggers import (
+from ase_bayesel.campaign.build.walkers import build_probes, build_trigger
+from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.config.loading import load_config, validate_config
+from ase_bayesel.cli.report import trigger_text, write_report
+from ase_bayesel.dynamics.triggers import (
     InformationTrigger,
     LocalEnergyTrigger,
     StressTrigger,
@@ -47,6 +44,9 @@ from ase_bayesel.triggers import (
     reported_criteria,
     training_criteria,
 )
+from ase_bayesel.errors import BayeselError, ConfigError, SingularPrecisionError, StoreError
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.design import usable_properties, weighted_rows
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 PROBES = [

@@ -37,13 +37,13 @@ from systems import (
 )
 
 from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walker, run_walkers
-from ase_bayesel.build_md import walker_options
-from ase_bayesel.campaign import Ended, Progress
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.build.walkers import walker_options
+from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended, RoundReport
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import BayeselError, ConfigError, LabellingError
-from ase_bayesel.round_report import RoundReport
-from ase_bayesel.store import Store
-from ase_bayesel.structures import canonical, structure_id
+from ase_bayesel.structures.identity import canonical, structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}
 
@@ -144,7 +144,7 @@ def test_labels_are_the_reference(finished):
 def test_picks_carry_their_origin(finished, config):
     explore = load_config(config).explore
     for number in (1, 2):
-        trace = finished.read_trace(number)
+        trace = finished.exploration(number).read_trace()
         batch = finished.read_batch(number)
         assert len(batch) == 3
         for pick, row in zip(batch, trace[trace[:, -1] == 1], strict=True):
@@ -173,7 +173,7 @@ def test_uncertainty_of_a_pick_is_that_of_the_posterior_at_its_time(finished):
 @pytest.mark.parametrize("number", [1, 2])
 def test_posterior_after_the_picks_is_the_first_one_conditioned_on_them(finished, number):
     starts = finished.read_input("starts")
-    state, posterior = finished.load_exploration(number, starts)
+    state, posterior = finished.exploration(number).load(starts)
     first = Surrogate.load(finished.model_path(number - 1))
     expected = first.condition(finished.read_batch(number)).posterior
     assert len(state.picks) == 3
@@ -762,7 +762,7 @@ def test_a_round_is_replayed_from_its_records(tmp_path):
             break
     for ours, pick in zip(again, batch, strict=True):
         assert structure_id(canonical(ours)) == structure_id(pick)
-    _, posterior = store.load_exploration(1, starts)
+    _, posterior = store.exploration(1).load(starts)
     np.testing.assert_array_equal(surrogate.posterior.precision_factor, posterior.precision_factor)
 
 

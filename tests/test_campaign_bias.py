@@ -11,14 +11,14 @@ from ase.calculators.emt import EMT
 from systems import copper, write_campaign
 
 from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_walker
-from ase_bayesel.campaign import Ended
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.exploration.state import ExploreState, WalkerState
+from ase_bayesel.campaign.explore_round import _watched
+from ase_bayesel.campaign.round_model import load_model
+from ase_bayesel.dynamics.thermostat_check import HeatCheck
+from ase_bayesel.dynamics.walkers import WalkerStep
 from ase_bayesel.errors import ThermostatWarning
-from ase_bayesel.exploration import _watched
-from ase_bayesel.explore.state import ExploreState, WalkerState
-from ase_bayesel.heat import HeatCheck
-from ase_bayesel.models import load_model
-from ase_bayesel.walkers import WalkerStep
 
 LIMITED = {
     "explore.bias": {"kind": "variance", "elements": {"Al": 1.0}, "energy_limit": 0.05},
@@ -33,7 +33,7 @@ def opened(config):
 
 def saved(campaign):
     starts = campaign.store.read_input("starts")
-    return campaign.store.load_exploration(1, starts)[0]
+    return campaign.store.exploration(1).load(starts)[0]
 
 
 @pytest.fixture(scope="module", params=["turns", "lockstep"])

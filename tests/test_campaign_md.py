@@ -7,8 +7,8 @@ import pytest
 from systems import write_campaign
 
 from ase_bayesel import Campaign, load_config
-from ase_bayesel.campaign import Ended
-from ase_bayesel.report import write_report
+from ase_bayesel.campaign.events import Ended
+from ase_bayesel.cli.report import write_report
 
 SMALL = {"stop.max_rounds": 1, "explore.picks": 2, "explore.steps": 24}
 ENSEMBLES = {
@@ -39,7 +39,7 @@ def ended(config, every=None):
 
 
 def walkers(store):
-    state, _ = store.load_exploration(1, store.read_input("starts"))
+    state, _ = store.exploration(1).load(store.read_input("starts"))
     return state.walkers
 
 

@@ -10,14 +10,15 @@ from ase.io import read
 from systems import CAMPAIGN, copper, finish, kill_when, start, write_campaign
 
 from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
-from ase_bayesel.build import build_engine
-from ase_bayesel.calculator import BiasedCalculator
-from ase_bayesel.campaign import Ended
+from ase_bayesel.bias.calculator import BiasedCalculator
+from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.round_model import load_model
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import BayeselError, ConfigError, RefitError
-from ase_bayesel.evaluation import NetworkEvaluator, SeparateEvaluator
-from ase_bayesel.models import load_model
-from ase_bayesel.store import Store
-from ase_bayesel.structures import structure_id, write_frames
+from ase_bayesel.structures.frames import write_frames
+from ase_bayesel.structures.identity import structure_id
 
 
 class ScaledEMT(EMT):

@@ -13,9 +13,9 @@ from ase.io import read
 from systems import ENVIRONMENT, write_campaign
 
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
-from ase_bayesel.report import motion_figure
-from ase_bayesel.store import Store
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.report import motion_figure
 
 CHANGES = {
     "explore.log": True,
@@ -55,7 +55,7 @@ def test_every_step_is_logged_once(finished):
     store = campaign(finished[0]).store
     for number in (1, 2):
         rows = store.read_log(number)
-        state, _ = store.load_exploration(number, store.read_input("starts"))
+        state, _ = store.exploration(number).load(store.read_input("starts"))
         for k, walker in enumerate(state.walkers):
             steps = rows["step"][rows["walker"] == k]
             np.testing.assert_array_equal(steps, np.arange(walker.step + 1 if len(steps) else 0))
@@ -67,7 +67,7 @@ def test_every_step_is_logged_once(finished):
 
 def test_the_log_agrees_with_the_trace(finished):
     store = campaign(finished[0]).store
-    rows, trace = store.read_log(1), store.read_trace(1)
+    rows, trace = store.read_log(1), store.exploration(1).read_trace()
     by_step = {(row["walker"], row["step"]): row for row in rows}
     for walker, step, temperature, per_atom, value, tau, picked in trace:
         row = by_step[(walker, step)]

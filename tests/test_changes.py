@@ -9,11 +9,11 @@ from ase.io import read, write
 from systems import alloy_cells, copy_campaign, hashes, write_campaign, write_config
 
 from ase_bayesel import Campaign
-from ase_bayesel import campaign as campaign_module
-from ase_bayesel.campaign import Ended, Progress
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign import campaign as campaign_module
+from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended, RoundReport
 from ase_bayesel.errors import ConfigError
-from ase_bayesel.round_report import RoundReport
 
 
 def campaign(config):

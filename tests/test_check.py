@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from test_cli import assert_refused, call
 
-from ase_bayesel.check import CheckConfig, load_model, run_check
-from ase_bayesel.config import load_config, validate_config
+from ase_bayesel.campaign.config.loading import load_config, validate_config
+from ase_bayesel.cli.check import CheckConfig, load_model, run_check
 from ase_bayesel.errors import ConfigError, ValidationError
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2

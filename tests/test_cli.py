@@ -24,9 +24,10 @@ from systems import (
 from test_report import TITLES, Page, assert_drawn
 from typer.testing import CliRunner
 
-from ase_bayesel import Campaign, cli
-from ase_bayesel.config import load_config
-from ase_bayesel.store import Store
+from ase_bayesel import Campaign
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli import main as cli
 
 ONE_ROUND = {"stop.max_rounds": 1}
 

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from systems import campaign_settings, write_config
 
 from ase_bayesel import Ramp
-from ase_bayesel.cli import init
-from ase_bayesel.config import CampaignConfig, load_config, validate_config
+from ase_bayesel.campaign.config import WorkersConfig
+from ase_bayesel.campaign.config.campaign import CampaignConfig
+from ase_bayesel.campaign.config.loading import load_config, validate_config
+from ase_bayesel.cli.main import init
 from ase_bayesel.errors import ConfigError
-from ase_bayesel.sections import WorkersConfig
 
 
 def written(folder, text):

@@ -21,8 +21,7 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.descriptors.base import voigt6
-from ase_bayesel.design import Noise
-from ase_bayesel.triggers import (
+from ase_bayesel.dynamics.triggers import (
     AllOf,
     AnyOf,
     InformationTrigger,
@@ -31,6 +30,7 @@ from ase_bayesel.triggers import (
     StressTrigger,
     TriggerReport,
 )
+from ase_bayesel.surrogate.design import Noise
 
 ATOMS = copper(5, 0.15)
 

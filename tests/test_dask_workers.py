@@ -13,27 +13,20 @@ from systems import bayesel, cluster, copper, copper_training, kill_when, start,
 from test_campaign import assert_same_campaign, ended
 from test_lockstep import assert_same_states, explored, setup_for, started
 
-from ase_bayesel import (
-    ACEDescriptor,
-    Campaign,
-    ForceTrigger,
-    Surrogate,
-    TauRule,
-    fit_surrogate,
-)
-from ase_bayesel.config import load_config
-from ase_bayesel.design import Noise
+from ase_bayesel import ACEDescriptor, Campaign, ForceTrigger, Surrogate, TauRule, fit_surrogate
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.exploration import explore_in_lockstep
+from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.explore import explore_in_lockstep
-from ase_bayesel.explore.local import LocalExecutor
 from ase_bayesel.resources import LocalCluster, RunningCluster, open_client
-from ase_bayesel.store import Store
+from ase_bayesel.surrogate.design import Noise
 
 psutil = pytest.importorskip("psutil")
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
-from ase_bayesel.explore.dask_workers import dask_executor  # noqa: E402
+from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 
 STARTS = [copper(1, 0.02, repeat=(1, 1, 2)), copper(2, 0.05), cluster("Cu4", 1)]
 LIMIT = 12

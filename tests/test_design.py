@@ -5,9 +5,12 @@ import pytest
 from ase import Atoms
 from systems import assert_close, copper, copper_training, emt_labelled
 
-from ase_bayesel import design
 from ase_bayesel.descriptors.base import Features
-from ase_bayesel.design import (
+from ase_bayesel.errors import StructureError
+from ase_bayesel.structures.labels import PropertyKeys, Targets, targets
+from ase_bayesel.structures.reference_energies import composition_energy
+from ase_bayesel.surrogate import design
+from ase_bayesel.surrogate.design import (
     Noise,
     RowFactor,
     assembling,
@@ -19,9 +22,7 @@ from ase_bayesel.design import (
     usable_properties,
     weighted_rows,
 )
-from ase_bayesel.errors import StructureError
-from ase_bayesel.structures import PropertyKeys, Targets, composition_energy, targets
-from ase_bayesel.triangular import append_rows
+from ase_bayesel.surrogate.triangular import append_rows
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 E0S = {"Cu": 3.5}

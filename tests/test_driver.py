@@ -24,8 +24,8 @@ from ase_bayesel import (
     TauRule,
     run_walker,
 )
-from ase_bayesel.bias import TauHistory
-from ase_bayesel.driver import KEEP_INTERVAL, Frame
+from ase_bayesel.bias.tau import TauHistory
+from ase_bayesel.dynamics.driver import KEEP_INTERVAL, Frame
 from ase_bayesel.errors import StructureError
 
 START = copper(1, 0.05, repeat=(1, 1, 2))

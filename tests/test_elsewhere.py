@@ -17,15 +17,23 @@ from test_campaign_potential import TRAIN
 from test_refit import E0S, KEYS, finished
 from test_resources import children, wait_for
 
-from ase_bayesel import Campaign, design, models
-from ase_bayesel.config import load_config
+from ase_bayesel import Campaign
+from ase_bayesel.campaign import round_model as models
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.refit import (
+    CommandRefitter,
+    MACERefitter,
+    RefitTask,
+    elsewhere,
+    refit_elsewhere,
+)
+from ase_bayesel.campaign.refit.elsewhere import run_refit
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import RefitError, TerminatedError
-from ase_bayesel.refit import CommandRefitter, MACERefitter, RefitTask, elsewhere, refit_elsewhere
-from ase_bayesel.refit.elsewhere import run_refit
 from ase_bayesel.resources import ProcessPool, open_executor
 from ase_bayesel.resources.base import MAX_DEATHS
-from ase_bayesel.round_report import RoundReport
-from ase_bayesel.store import Store
+from ase_bayesel.surrogate import design
 
 SLOW = """
 import sys, time

@@ -13,10 +13,10 @@ from ase.units import GPa
 from systems import alloy_cells, write_campaign
 from test_cli import assert_refused, call
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import load_config
-from ase_bayesel.engine_check import run_engine_check
-from ase_bayesel.engines import settings_hash
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.cli.check_engine import run_engine_check
+from ase_bayesel.labelling.engines import settings_hash
 
 
 def failing_emt(fails):
@@ -85,7 +85,9 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
     config = campaign(LADDER)
     small = Atoms("Cu2", [[0, 0, 0], [1.7, 1.9, 0.1]], cell=3.6 * np.eye(3), pbc=True)
     write(config.parent / "starts.extxyz", [*alloy_cells(2, 0.1, 0), small])
-    monkeypatch.setattr("ase_bayesel.engine_check.time.perf_counter", iter([1.0, 3.54]).__next__)
+    monkeypatch.setattr(
+        "ase_bayesel.cli.check_engine.time.perf_counter", iter([1.0, 3.54]).__next__
+    )
     result = call("check-engine", config)
     assert result.exit_code == 0, result.output
     shown = rows(result.output)

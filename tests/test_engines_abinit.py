@@ -10,9 +10,9 @@ from ase.units import Bohr, Hartree
 from dft_engines import ABINIT, evaluated, needs_abinit, silicon_pair
 from systems import campaign_settings
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import validate_config
-from ase_bayesel.engines import AbinitEngine
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.labelling.engines import AbinitEngine
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from dft_engines import (
 )
 from systems import campaign_settings
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import validate_config
-from ase_bayesel.engines import CP2KEngine
-from ase_bayesel.engines.base import merged
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
+from ase_bayesel.labelling.engines import CP2KEngine
+from ase_bayesel.labelling.engines.base import merged
 
 BASIS = """# a comment
 Si SZV-MOLOPT-SR-GTH SZV-MOLOPT-SR-GTH-q4

@@ -25,7 +25,6 @@ from dft_engines import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_bayesel.engines.base import merged, settings_hash
 from ase_bayesel.errors import (
     CommandError,
     ConfigError,
@@ -34,7 +33,8 @@ from ase_bayesel.errors import (
     NotConvergedError,
     TimeLimitError,
 )
-from ase_bayesel.labelling import Reference
+from ase_bayesel.labelling.engines.base import merged, settings_hash
+from ase_bayesel.labelling.reference import Reference
 
 HYDROGEN = molecule("H2", cell=[5.0, 5.0, 5.0], pbc=False)
 CASES = {

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from systems import campaign_settings
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import validate_config
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import validate_config
 
 DOCS = Path(__file__).parent.parent / "docs" / "engines.md"
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)

@@ -10,10 +10,10 @@ from ase.units import Ry
 from dft_engines import ESPRESSO, evaluated, needs_espresso, silicon_pair
 from systems import campaign_settings
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import validate_config
-from ase_bayesel.engines import EspressoEngine
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import ConfigError
+from ase_bayesel.labelling.engines import EspressoEngine
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from lennard_jones import argon, block_average, moving
 from systems import copper
 
 from ase_bayesel import NPT, NVE, BiasedCalculator, Bussi, Langevin, NoseHooverChain
-from ase_bayesel.ensembles import (
+from ase_bayesel.dynamics.ensembles import (
     bring_to_rest,
     check_ensemble,
     conserved_directions,

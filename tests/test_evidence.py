@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from ase_bayesel.evidence import maximise_evidence, stacked_triangle
-from ase_bayesel.triangular import append_rows
+from ase_bayesel.surrogate.evidence import maximise_evidence, stacked_triangle
+from ase_bayesel.surrogate.triangular import append_rows
 
 BOUNDS = {"energy": (1e-6, 1e3), "forces": (1e-6, 1e3)}
 START = {"energy": 1.0, "forces": 1.0}

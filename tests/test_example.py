@@ -14,10 +14,10 @@ from ase_bayesel import (
     load_config,
     run_walker,
 )
-from ase_bayesel.build import build_descriptor, build_guards
-from ase_bayesel.build_md import build_ensemble
-from ase_bayesel.explore import start_exploration, take_turn
-from ase_bayesel.inputs import check_inputs
+from ase_bayesel.campaign.build.models import build_descriptor
+from ase_bayesel.campaign.build.walkers import build_ensemble, build_guards
+from ase_bayesel.campaign.exploration import start_exploration, take_turn
+from ase_bayesel.campaign.inputs import check_inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples/silicon"

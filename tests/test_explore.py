@@ -15,9 +15,14 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.design import Noise, property_rows
-from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, start_exploration, take_turn
-from ase_bayesel.structures import structure_id
+from ase_bayesel.campaign.exploration import (
+    TRACE_COLUMNS,
+    ExploreState,
+    start_exploration,
+    take_turn,
+)
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.design import Noise, property_rows
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 

@@ -14,12 +14,14 @@ import pytest
 from campaigns import assert_same_campaign, by_positions, calls, counted
 
 from ase_bayesel import Campaign
-from ase_bayesel.build import cpu_threads
-from ase_bayesel.config import load_config
-from ase_bayesel.store import Store
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.resources.threads import cpu_threads
 
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(["ase_bayesel.campaign", "ase_bayesel.descriptors.ace", "systems"])
+PROCESSES.set_forkserver_preload(
+    ["ase_bayesel.campaign.campaign", "ase_bayesel.descriptors.ace", "systems"]
+)
 
 
 def live(config):

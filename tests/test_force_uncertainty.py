@@ -19,16 +19,16 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.design import Noise, property_rows
+from ase_bayesel.campaign.exploration import start_exploration, take_turn
+from ase_bayesel.dynamics.triggers import MARGIN, MEMORY, LazyCheck, TriggerReport
 from ase_bayesel.errors import PosteriorError
-from ase_bayesel.explore import start_exploration, take_turn
-from ase_bayesel.force_uncertainty import (
+from ase_bayesel.surrogate.design import Noise, property_rows
+from ase_bayesel.surrogate.force_uncertainty import (
     ForceSearch,
     LeadingForce,
     leading_force,
     leading_force_rows,
 )
-from ase_bayesel.triggers import MARGIN, MEMORY, LazyCheck, TriggerReport
 
 pytest.importorskip("mace")
 

@@ -22,26 +22,21 @@ from systems import alloy_cells, hashes, reference, write_campaign, write_config
 from typer.testing import CliRunner
 
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate
-from ase_bayesel.answers import read_answers
-from ase_bayesel.build import build_tau_rule, build_trigger, cpu_threads
-from ase_bayesel.campaign import Campaign
-from ase_bayesel.cli import app
-from ase_bayesel.config import load_config, validate_config
+from ase_bayesel.campaign.build.walkers import build_tau_rule, build_trigger
+from ase_bayesel.campaign.campaign import Campaign
+from ase_bayesel.campaign.config.loading import load_config, validate_config
+from ase_bayesel.campaign.inputs import check_inputs
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.main import app
 from ase_bayesel.errors import BayeselError, ConfigError, PosteriorError, StoreError
-from ase_bayesel.feature_store import FeatureStore, pool_features
-from ase_bayesel.inputs import check_inputs
-from ase_bayesel.labels import Label, LabelStore
-from ase_bayesel.store import Store
-from ase_bayesel.structures import (
-    PropertyKeys,
-    canonical,
-    check_structure,
-    iterate_frames,
-    read_frames,
-    structure_id,
-    targets,
-    write_frames,
-)
+from ase_bayesel.labelling.by_hand import read_answers
+from ase_bayesel.labelling.store import Label, LabelStore
+from ase_bayesel.resources.threads import cpu_threads
+from ase_bayesel.selection.feature_store import FeatureStore, pool_features
+from ase_bayesel.structures.checks import check_structure
+from ase_bayesel.structures.frames import iterate_frames, read_frames, write_frames
+from ase_bayesel.structures.identity import canonical, structure_id
+from ase_bayesel.structures.labels import PropertyKeys, targets
 
 KEYS = PropertyKeys("REF_energy", "REF_forces", "REF_virial")
 ACE = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=6, cutoff=4.5)
@@ -363,9 +358,9 @@ def wrong_members(array):
 
 ARCHIVES = {
     "round_0001/explore.npz": (
-        lambda path: store_of(path).load_exploration(1, starts_of(path)),
-        lambda path: store_of(path).count_picks(1),
-        lambda path: store_of(path).read_trace(1),
+        lambda path: store_of(path).exploration(1).load(starts_of(path)),
+        lambda path: store_of(path).exploration(1).count_picks(),
+        lambda path: store_of(path).exploration(1).read_trace(),
     ),
     "round_0001/model.npz": (
         lambda path: Surrogate.load(store_of(path).model_path(1)),

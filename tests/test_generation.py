@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from systems import copper
 
 from ase_bayesel import ACEDescriptor, generate_pool, select
-from ase_bayesel.candidates import NEAR_CORE
-from ase_bayesel.ensembles import NPT, Langevin
+from ase_bayesel.dynamics.ensembles import NPT, Langevin
+from ase_bayesel.dynamics.schedules import Ramp
+from ase_bayesel.dynamics.triggers import Guards
 from ase_bayesel.errors import DescriptorError, GenerationError, StructureError
 from ase_bayesel.generation import (
     Bulk,
@@ -43,10 +44,9 @@ from ase_bayesel.generation import (
 )
 from ase_bayesel.generation.recipe import derived, origin
 from ase_bayesel.generation.screening import SPREAD_FLOOR
-from ase_bayesel.ramps import Ramp
-from ase_bayesel.selection.distances import standardised
-from ase_bayesel.structures import structure_id
-from ase_bayesel.triggers import Guards
+from ase_bayesel.selection.candidates import NEAR_CORE
+from ase_bayesel.selection.methods.distances import standardised
+from ase_bayesel.structures.identity import structure_id
 
 CRYSTAL = bulk("Cu", cubic=True) * (2, 1, 1)
 ALLOY = CRYSTAL.copy()

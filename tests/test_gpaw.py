@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from ase_bayesel.engines import GPAWEngine, settings_hash
 from ase_bayesel.errors import NotConvergedError
+from ase_bayesel.labelling.engines import GPAWEngine, settings_hash
 
 ALL = ("energy", "forces", "stress")
 ENGINE = GPAWEngine(

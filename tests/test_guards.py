@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from systems import copper, sheared, with_pbc, write_campaign
 
 from ase_bayesel import BiasedCalculator, Campaign, Guards, TauRule, run_walker
-from ase_bayesel.campaign import Ended
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended
 from ase_bayesel.errors import StructureError
 
 CRYSTAL = bulk("Cu", cubic=True) * (2, 2, 2)

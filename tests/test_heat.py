@@ -20,8 +20,8 @@ from ase_bayesel import (
     Variance,
     run_walker,
 )
+from ase_bayesel.dynamics.thermostat_check import HeatCheck
 from ase_bayesel.errors import ThermostatWarning
-from ase_bayesel.heat import HeatCheck
 
 
 def canonical_temperatures(n_dof, n, decay, seed):

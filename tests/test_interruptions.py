@@ -13,13 +13,14 @@ from rich.console import Console
 from systems import bayesel, finish, start, write_campaign, write_config
 from test_resources import children
 
-from ase_bayesel import Campaign, stopping
-from ase_bayesel.config import load_config
+from ase_bayesel import Campaign
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Progress
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli import stopping
+from ase_bayesel.cli.progress import show
+from ase_bayesel.cli.stopping import StopRequested, stop_requests
 from ase_bayesel.errors import LockedError
-from ase_bayesel.models import Progress
-from ase_bayesel.progress import show
-from ase_bayesel.stopping import StopRequested, stop_requests
-from ase_bayesel.store import Store
 
 NEVER = {"explore.trigger.threshold": 1e9, "explore.steps": 100_000, "stop.max_rounds": 1}
 
@@ -53,7 +54,7 @@ def test_a_signal_saves_the_step_and_says_run_again(tmp_path, number):
         assert stopped(process, number) == 75
     assert f"stopped on {number.name}" in log.read_text()
     assert "run again" in log.read_text()
-    state, _ = store.load_exploration(1, store.read_input("starts"))
+    state, _ = store.exploration(1).load(store.read_input("starts"))
     assert min(walker.step for walker in state.walkers) > 0
     assert not (store.directory / "lock").exists()
 

@@ -12,8 +12,8 @@ from campaigns import calls
 from systems import CountingEMT, copper, write_campaign
 
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
-from ase_bayesel.engines import Evaluation, ImportedEngine
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.explore_round import Saving
 from ase_bayesel.errors import (
     ConfigError,
     LostTaskError,
@@ -21,12 +21,13 @@ from ase_bayesel.errors import (
     TerminatedError,
     WorkerError,
 )
-from ase_bayesel.exploration import Saving
-from ase_bayesel.labeller import MAX_TERMINATED, Labeller
-from ase_bayesel.labelling import Reference, is_settled
-from ase_bayesel.labels import Label
+from ase_bayesel.labelling.engines import Evaluation, ImportedEngine
+from ase_bayesel.labelling.labeller import MAX_TERMINATED, Labeller
+from ase_bayesel.labelling.reference import Reference
+from ase_bayesel.labelling.store import Label
+from ase_bayesel.labelling.task import is_settled
 from ase_bayesel.resources import Here, ProcessPool, open_executor
-from ase_bayesel.structures import structure_id
+from ase_bayesel.structures.identity import structure_id
 
 ELEMENTS = ["Cu"]
 STRUCTURES = [copper(k) for k in range(5)]

@@ -16,8 +16,6 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from systems import assert_close, cluster, copper, hashes, jittered, strain_differences, with_pbc
 
-from ase_bayesel import labelling
-from ase_bayesel.engines import Engine, Evaluation, ImportedEngine, TBLiteEngine
 from ase_bayesel.errors import (
     CommandError,
     ConfigError,
@@ -27,16 +25,12 @@ from ase_bayesel.errors import (
     StoreError,
     TerminatedError,
 )
-from ase_bayesel.labelling import (
-    Reference,
-    compute,
-    is_settled,
-    label_of,
-    label_task,
-    labelled,
-    properties_of,
-)
-from ase_bayesel.structures import PropertyKeys, structure_id, targets
+from ase_bayesel.labelling import task as labelling
+from ase_bayesel.labelling.engines import Engine, Evaluation, ImportedEngine, TBLiteEngine
+from ase_bayesel.labelling.reference import Reference, properties_of
+from ase_bayesel.labelling.task import compute, is_settled, label_of, label_task, labelled
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.structures.labels import PropertyKeys, targets
 
 KEYS = PropertyKeys("my_energy", "my_forces", "my_virial")
 ENGINE = ImportedEngine(factory="ase.calculators.emt:EMT")

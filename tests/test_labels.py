@@ -10,11 +10,13 @@ import pytest
 from ase.io import read
 from systems import alloy_cells, cluster, copper, emt_labelled, hashes, with_pbc
 
-from ase_bayesel.engines import Evaluation
 from ase_bayesel.errors import LockedError, StoreError
-from ase_bayesel.files import locked, write_atomically
-from ase_bayesel.labels import Label, LabelStore, label_bytes, with_labels
-from ase_bayesel.structures import PropertyKeys, structure_id, targets
+from ase_bayesel.io.atomic import write_atomically
+from ase_bayesel.io.locks import locked
+from ase_bayesel.labelling.engines import Evaluation
+from ase_bayesel.labelling.store import Label, LabelStore, label_bytes, with_labels
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.structures.labels import PropertyKeys, targets
 
 STARTS = alloy_cells(2, 0.1, 0)
 KEYS = PropertyKeys("my_energy", "my_forces", "my_virial")

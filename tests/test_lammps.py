@@ -12,8 +12,8 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ase_bayesel.engines import LammpsEngine, settings_hash
 from ase_bayesel.errors import CommandError, EngineError
+from ase_bayesel.labelling.engines import LammpsEngine, settings_hash
 
 ALL = ("energy", "forces", "stress")
 LJ = LammpsEngine(

@@ -26,20 +26,25 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
-from ase_bayesel.design import Noise
-from ase_bayesel.explore import (
+from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
     ExploreState,
     explore_in_lockstep,
     pass_barrier,
     start_exploration,
 )
-from ase_bayesel.explore.blocks import WalkerPlan, WalkerSetup, advance_walker, look_again
-from ase_bayesel.explore.local import LocalExecutor
-from ase_bayesel.explore.lockstep import next_barrier
-from ase_bayesel.store import Store
-from ase_bayesel.structures import structure_id
-from ase_bayesel.triggers import AnyOf, LazyCheck, PickRule
+from ase_bayesel.campaign.exploration.blocks import (
+    WalkerPlan,
+    WalkerSetup,
+    advance_walker,
+    look_again,
+)
+from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.exploration.lockstep import next_barrier
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.design import Noise
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 NEVER = ForceTrigger(1e9)
@@ -381,8 +386,8 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
         found = explore_in_lockstep(state, surrogate, setup, LocalExecutor(setup), 4, rule)
         state, surrogate = next(found)
         waited = waited or any(walker.waiting.peak is not None for walker in state.walkers)
-        store.save_exploration(1, state, surrogate.posterior)
-        state, posterior = store.load_exploration(1, starts)
+        store.exploration(1).save(state, surrogate.posterior)
+        state, posterior = store.exploration(1).load(starts)
         surrogate = replace(little_data, posterior=posterior)
         barriers += 1
     assert barriers == len(whole) - 1 > 2

@@ -24,7 +24,8 @@ from ase_bayesel.descriptors.mace.convolution import (
     edge_blocks,
 )
 from ase_bayesel.descriptors.mace.lean import lean_copy
-from ase_bayesel.descriptors.mace.loading import default_dtype, import_mace, quiet, weights_sha256
+from ase_bayesel.descriptors.mace.loading import weights_sha256
+from ase_bayesel.descriptors.mace.runtime import default_dtype, import_mace, quiet
 
 mace = import_mace()
 with quiet():

@@ -15,15 +15,11 @@ pytest.importorskip("mace", reason="needs mace-torch")
 from mace_models import mace_calculator, save_model, tiny_mace, trained_mace
 
 from ase_bayesel import MACEDescriptor, Surrogate, fit_surrogate
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.descriptors import descriptor_from_spec
 from ase_bayesel.descriptors.mace import records
-from ase_bayesel.descriptors.mace.loading import (
-    load_module,
-    module_bytes,
-    quiet,
-    weights_sha256,
-)
+from ase_bayesel.descriptors.mace.loading import load_module, module_bytes, weights_sha256
+from ase_bayesel.descriptors.mace.runtime import quiet
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError, PosteriorError, RefitError
 
@@ -313,9 +309,9 @@ def test_trust_is_not_taken_from_a_saved_surrogate(tmp_path, plain):
 def test_trust_in_a_config_and_on_the_command_line(tmp_path, plain):
     from typer.testing import CliRunner
 
-    from ase_bayesel.build import build_descriptor, build_refitter
-    from ase_bayesel.cli import app
-    from ase_bayesel.inputs import check_inputs
+    from ase_bayesel.campaign.build.models import build_descriptor, build_refitter
+    from ase_bayesel.campaign.inputs import check_inputs
+    from ase_bayesel.cli.main import app
 
     path, mark = tmp_path / "m.model", tmp_path / "ran"
     hostile("system", plain, mark, path)
@@ -348,8 +344,8 @@ def test_trust_in_a_config_and_on_the_command_line(tmp_path, plain):
 
 def test_the_refit_gets_a_copy_made_here(tmp_path, plain):
     """mace_run_train unpickles what it is given."""
-    from ase_bayesel.refit import MACERefitter, RefitTask
-    from ase_bayesel.structures import PropertyKeys
+    from ase_bayesel.campaign.refit import MACERefitter, RefitTask
+    from ase_bayesel.structures.labels import PropertyKeys
 
     path, mark = tmp_path / "m.model", tmp_path / "ran"
     hostile("graph", plain, mark, path)

@@ -17,8 +17,8 @@ pytest.importorskip("mace")
 
 from mace_models import mace_calculator, save_model, tiny_mace
 
-from ase_bayesel.descriptors.mace import loading
-from ase_bayesel.engines import MACEEngine, settings_hash
+from ase_bayesel.descriptors.mace import loading, runtime
+from ase_bayesel.labelling.engines import MACEEngine, settings_hash
 
 ALL = ("energy", "forces", "stress")
 
@@ -75,7 +75,7 @@ def test_calculations_wait_for_each_other(engine, tmp_path):
     (atoms,) = alloy_cells(1, 0.2, 0)
     expected = engine.evaluate(atoms, tmp_path, 0, ALL)
     with ThreadPoolExecutor(1) as pool:
-        with loading.default_dtype("float32"):
+        with runtime.default_dtype("float32"):
             waiting = pool.submit(engine.evaluate, atoms, tmp_path, 0, ALL)
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=1)

@@ -13,8 +13,8 @@ from systems import write_campaign, write_config
 from typer.testing import CliRunner
 
 from ase_bayesel import Campaign
-from ase_bayesel.cli import app
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.cli.main import app
 
 OPENED: list[str] | None = None
 

@@ -16,10 +16,10 @@ from numpy.testing import assert_array_equal
 from systems import alloy, alloy_cells, emt_labelled, sheared
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator, Guards, TauRule, fit_surrogate
+from ase_bayesel.dynamics.moves import CellMove, MoveState, SwapMove, swap
+from ase_bayesel.dynamics.moves.base import metropolis
+from ase_bayesel.dynamics.moves.cell import relative_width, strained
 from ase_bayesel.errors import StructureError
-from ase_bayesel.moves import CellMove, MoveState, SwapMove, swap
-from ase_bayesel.moves.base import metropolis
-from ase_bayesel.moves.cell import relative_width, strained
 
 FREE = Guards(close_contact=None, max_force=None, max_temperature_K=None)
 TEMPERATURE_K, PRESSURE_GPA = 600.0, 2.0

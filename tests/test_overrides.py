@@ -19,9 +19,9 @@ from ase_bayesel import (
     overrides_of,
     run_walker,
 )
-from ase_bayesel.build_md import walker_options
+from ase_bayesel.campaign.build.walkers import walker_options
+from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.errors import BayeselError, ConfigError
-from ase_bayesel.inputs import check_inputs
 
 EVERYTHING = {
     "temperature_K": [[0, 300], [100, 900.5]],
@@ -161,7 +161,7 @@ def test_a_campaign_with_settings_and_constraints_of_the_starts(tmp_path):
     campaign = Campaign(config, tmp_path / "campaign")
     *_, last = campaign.run()
     assert last.reason == "all 1 rounds are done"
-    state, _ = campaign.store.load_exploration(1, campaign.store.read_input("starts"))
+    state, _ = campaign.store.exploration(1).load(campaign.store.read_input("starts"))
     assert state.walkers[0].step <= 4
     if state.walkers[0].driver is not None:
         assert set(state.walkers[0].driver.variables) == {"eta", "p_eta"}

@@ -18,10 +18,15 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.design import Noise
-from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, start_exploration, take_turn
-from ase_bayesel.structures import structure_id
-from ase_bayesel.triggers import AnyOf, PickRule, PickState, TriggerReport
+from ase_bayesel.campaign.exploration import (
+    TRACE_COLUMNS,
+    ExploreState,
+    start_exploration,
+    take_turn,
+)
+from ase_bayesel.dynamics.triggers import AnyOf, PickRule, PickState, TriggerReport
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.design import Noise
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 VALUES = st.lists(st.one_of(st.none(), st.floats(0.1, 3.0)), max_size=40)

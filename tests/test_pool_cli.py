@@ -10,12 +10,12 @@ from systems import copper, copper_training
 from test_cli import assert_refused, call
 
 from ase_bayesel import fit_surrogate
-from ase_bayesel.config import load_config
-from ase_bayesel.ensembles import NPT, Bussi
+from ase_bayesel.campaign.config import PoolConfig
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.cli.pool import build_recipes, make_pool
+from ase_bayesel.dynamics.ensembles import NPT, Bussi
+from ase_bayesel.dynamics.schedules import Ramp
 from ase_bayesel.generation import Bulk, Chain, Dynamics, Rattle, Slab
-from ase_bayesel.pooling import build_recipes, make_pool
-from ase_bayesel.ramps import Ramp
-from ase_bayesel.sections import PoolConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ase_bayesel.errors import (
-    CommandError,
-    MissingProgramError,
-    TerminatedError,
-    TimeLimitError,
-)
-from ase_bayesel.processes import run_command, run_program
+from ase_bayesel.errors import CommandError, MissingProgramError, TerminatedError, TimeLimitError
+from ase_bayesel.resources.commands import run_command, run_program
 
 
 def python(code):
@@ -92,7 +87,8 @@ def test_leaving_early_kills(tmp_path):
 def test_dies_with_its_parent(tmp_path):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
-        "import sys; from pathlib import Path; from ase_bayesel.processes import run_command\n"
+        "import sys; from pathlib import Path\n"
+        "from ase_bayesel.resources.commands import run_command\n"
         f"command, log = [sys.executable, '-c', {child!r}], Path({str(tmp_path / 'log')!r})\n"
         "for line in run_command(command, log): print(line, flush=True)"
     )

@@ -20,7 +20,8 @@ from ase.constraints import FixAtoms
 from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_bayesel.engines import (
+from ase_bayesel.errors import CommandError, EngineError, NotConvergedError
+from ase_bayesel.labelling.engines import (
     AimsEngine,
     CastepEngine,
     OrcaEngine,
@@ -28,7 +29,6 @@ from ase_bayesel.engines import (
     program,
     settings_hash,
 )
-from ase_bayesel.errors import CommandError, EngineError, NotConvergedError
 
 ALL = ("energy", "forces", "stress")
 

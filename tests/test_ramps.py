@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ase_bayesel import Ramp
-from ase_bayesel.ramps import value_at, values_of
+from ase_bayesel.dynamics.schedules import value_at, values_of
 
 values = st.floats(-1e6, 1e6)
 ramps = st.dictionaries(st.integers(0, 10**6), values, min_size=1, max_size=6).map(

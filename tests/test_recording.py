@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from systems import copper
 
 from ase_bayesel import BiasedCalculator, ForceTrigger, WalkerStep, run_walker
-from ase_bayesel.errors import StoreError
-from ase_bayesel.recording import (
+from ase_bayesel.dynamics.recording import (
     LOG_DTYPE,
     Recorder,
     StepLog,
@@ -22,6 +21,7 @@ from ase_bayesel.recording import (
     recorded,
     recorded_frame,
 )
+from ase_bayesel.errors import StoreError
 
 START = copper(1, 0.05)
 
@@ -230,7 +230,7 @@ def test_picks_are_marked_before_and_after_they_are_written(tmp_path):
 
 
 def test_chunks_are_written_on_the_way(tmp_path, monkeypatch):
-    monkeypatch.setattr("ase_bayesel.recording.log.CHUNK_ROWS", 4)
+    monkeypatch.setattr("ase_bayesel.dynamics.recording.log.CHUNK_ROWS", 4)
     log = StepLog(tmp_path / "log")
     for number in range(10):
         log.append(rows_of([number]))

@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.io import read
 from systems import copper_training
 
+from ase_bayesel.campaign.refit import CommandRefitter, RefitTask
+from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.errors import ConfigError, RefitError
-from ase_bayesel.refit import CommandRefitter, RefitTask
-from ase_bayesel.refit.base import write_training_frames
-from ase_bayesel.structures import PropertyKeys
+from ase_bayesel.structures.labels import PropertyKeys
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 E0S = {"Cu": -0.5}
@@ -115,8 +115,8 @@ mace = pytest.importorskip("mace", reason="needs mace-torch")
 
 from mace_models import mace_calculator, save_model, tiny_mace  # noqa: E402
 
-from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256  # noqa: E402
-from ase_bayesel.refit import MACERefitter  # noqa: E402
+from ase_bayesel.campaign.refit import MACERefitter
+from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from matplotlib.image import imread
 from systems import hashes, write_campaign
 
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
-from ase_bayesel.explore import TRACE_COLUMNS
-from ase_bayesel.report import error_figure, parity_figure, uncertainty_figure, write_report
-from ase_bayesel.round_report import RoundReport
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.exploration import TRACE_COLUMNS
+from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
 
 TITLES = [
     "Uncertainty along the walkers",
@@ -125,7 +125,7 @@ def test_picks_are_marked_where_they_were_made(store):
     assert len(figure.axes) == 2
     columns = [TRACE_COLUMNS.index(name) for name in ("step", "value", "picked")]
     for number, panel in enumerate(figure.axes, start=1):
-        step, value, picked = store.read_trace(number)[:, columns].T
+        step, value, picked = store.exploration(number).read_trace()[:, columns].T
         lines = {line.get_label(): line for line in panel.lines}
         stars = lines["picked"]
         np.testing.assert_array_equal(stars.get_xdata(), step[picked > 0])

@@ -8,9 +8,9 @@ from test_cli import assert_refused, call
 from test_report import Page, assert_drawn
 
 from ase_bayesel import ACEDescriptor, fit_surrogate, select
+from ase_bayesel.cli.select_report import principal_components
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError
-from ase_bayesel.pool_report import principal_components
 
 ACE = "ace:Cu,3,8"
 TITLES = ["Score of each pick", "The pool, and the picks in their order"]

@@ -11,8 +11,7 @@ from scipy.spatial.distance import cdist
 from skmatter.sample_selection import FPS
 
 from ase_bayesel.errors import SelectionError
-from ase_bayesel.posterior import Posterior
-from ase_bayesel.selection import (
+from ase_bayesel.selection.methods import (
     Selection,
     atomic_cur,
     cur,
@@ -28,8 +27,9 @@ from ase_bayesel.selection import (
     target_variance,
     variance,
 )
-from ase_bayesel.selection.distances import nearest_distance, standardised
-from ase_bayesel.selection.volume import SMALL, active_set, extrapolation_grades
+from ase_bayesel.selection.methods.distances import nearest_distance, standardised
+from ase_bayesel.selection.methods.volume import SMALL, active_set, extrapolation_grades
+from ase_bayesel.surrogate.posterior import Posterior
 
 
 def problem(seed=0, n_pool=40, width=12, n_core=6, decay=4.0):
@@ -534,7 +534,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_k_medoids_refuses_what_does_not_fit_in_memory(monkeypatch):
-    monkeypatch.setattr("ase_bayesel.selection.clusters.MAX_DISTANCES", 3)
+    monkeypatch.setattr("ase_bayesel.selection.methods.clusters.MAX_DISTANCES", 3)
     with pytest.raises(SelectionError, match="thin the pool"):
         k_medoids(np.eye(4), 2)
 

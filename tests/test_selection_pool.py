@@ -16,11 +16,11 @@ from ase.io import write
 from systems import alloy, assert_close, copper, copper_training, jittered
 
 from ase_bayesel import ACEDescriptor, FeatureStore, fit_surrogate, select
-from ase_bayesel import candidates as candidates_room
 from ase_bayesel.errors import SelectionError, StructureError
-from ase_bayesel.feature_store import pool_features
-from ase_bayesel.pool import BAYESIAN, BY_FEATURES
-from ase_bayesel.structures import structure_id
+from ase_bayesel.selection import candidates as candidates_room
+from ase_bayesel.selection.feature_store import pool_features
+from ase_bayesel.selection.select import BAYESIAN, BY_FEATURES
+from ase_bayesel.structures.identity import structure_id
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +322,7 @@ KILLED = """
 import sys
 from systems import copper
 from ase_bayesel import ACEDescriptor, FeatureStore
-from ase_bayesel.feature_store import pool_features
+from ase_bayesel.selection.feature_store import pool_features
 descriptor = ACEDescriptor(["Cu"], totaldegree=8)
 frames = (copper(k, repeat=(3, 3, 3)) for k in range(10_000))
 pool_features(frames, descriptor, FeatureStore(sys.argv[1], descriptor))
@@ -352,7 +352,7 @@ def test_a_kill_loses_no_whole_record(tmp_path, cu_ace):
 
 @pytest.mark.slow
 def test_processes_compute_the_same(tmp_path, pool, cu_ace, monkeypatch):
-    monkeypatch.setattr("ase_bayesel.feature_store.BATCH_ATOMS", 10)
+    monkeypatch.setattr("ase_bayesel.selection.feature_store.BATCH_ATOMS", 10)
     done = []
     parallel = pool_features(pool, cu_ace, FeatureStore(tmp_path, cu_ace), 2, done.append)
     assert_close(parallel.rows, pool_features(pool, cu_ace).rows, 1e-14)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from systems import copper, copper_training
 
-from ase_bayesel import MACEDescriptor, design, fit_surrogate
+from ase_bayesel import MACEDescriptor, fit_surrogate
 from ase_bayesel.descriptors.base import Features, Sketch
-from ase_bayesel.design import assembling, chunks, finished, iterate_sketches
-from ase_bayesel.structures import PropertyKeys
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate import design
+from ase_bayesel.surrogate.design import assembling, chunks, finished, iterate_sketches
 
 pytest.importorskip("mace")
 from mace_models import mace_calculator, tiny_mace

@@ -17,9 +17,9 @@ from test_campaign import assert_same_campaign, ended
 from test_resources import alive, pids_in, wait_for
 
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Progress
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.models import Progress
 from ase_bayesel.resources import BatchJobs, open_executor
 
 pytest.importorskip("dask_jobqueue")

@@ -21,9 +21,9 @@ from campaigns import picks, reports
 from dft_engines import ESPRESSO, needs_espresso
 from systems import finish, jittered, start
 
-from ase_bayesel.labelling import labelled
-from ase_bayesel.store import Store
-from ase_bayesel.structures import PropertyKeys
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.labelling.task import labelled
+from ase_bayesel.structures.labels import PropertyKeys
 
 pytestmark = [
     pytest.mark.slow,

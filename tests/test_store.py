@@ -7,15 +7,20 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from systems import alloy_cells, copper, hashes, reference
 
-from ase_bayesel.accuracy import Parity
-from ase_bayesel.bias import TauHistory
-from ase_bayesel.driver import DriverState, Frame
+from ase_bayesel.bias.tau import TauHistory
+from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.exploration import (
+    TRACE_COLUMNS,
+    ExploreState,
+    WalkerState,
+    start_exploration,
+)
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.dynamics.driver import DriverState, Frame
 from ase_bayesel.errors import BayeselError, StoreError
-from ase_bayesel.explore import TRACE_COLUMNS, ExploreState, WalkerState, start_exploration
-from ase_bayesel.posterior import Posterior
-from ase_bayesel.round_report import RoundReport
-from ase_bayesel.store import Store
-from ase_bayesel.structures import canonical, structure_id
+from ase_bayesel.structures.identity import canonical, structure_id
+from ase_bayesel.surrogate.posterior import Posterior
+from ase_bayesel.validation.parity import Parity
 
 STARTS = alloy_cells(2, 0.1, 0)
 REPORT = RoundReport(
@@ -195,17 +200,17 @@ def test_inputs_are_kept(store):
 
 def test_exploration_round_trip_is_bitwise(store):
     state, held = explored(), posterior(np.random.default_rng(3))
-    assert store.load_exploration(1, STARTS) is None
-    assert store.count_picks(1) == 0
-    assert store.read_trace(1).shape == (0, len(TRACE_COLUMNS))
-    store.save_exploration(1, state, held)
-    found, found_posterior = store.load_exploration(1, STARTS)
+    assert store.exploration(1).load(STARTS) is None
+    assert store.exploration(1).count_picks() == 0
+    assert store.exploration(1).read_trace().shape == (0, len(TRACE_COLUMNS))
+    store.exploration(1).save(state, held)
+    found, found_posterior = store.exploration(1).load(STARTS)
     np.testing.assert_array_equal(found_posterior.precision_factor, held.precision_factor)
     np.testing.assert_array_equal(found_posterior.mean, held.mean)
     np.testing.assert_array_equal(found.trace, state.trace)
-    np.testing.assert_array_equal(store.read_trace(1), state.trace)
+    np.testing.assert_array_equal(store.exploration(1).read_trace(), state.trace)
     assert found.turn == 1
-    assert store.count_picks(1) == 2
+    assert store.exploration(1).count_picks() == 2
     for ours, theirs in zip(found.walkers, state.walkers, strict=True):
         np.testing.assert_array_equal(ours.atoms.positions, theirs.atoms.positions)
         np.testing.assert_array_equal(ours.atoms.get_momenta(), theirs.atoms.get_momenta())
@@ -220,8 +225,8 @@ def test_a_restored_generator_goes_on_where_it_was(store):
     rng.normal(size=3)
     rng.integers(10, dtype=np.uint32)  # leaves half a draw in the state
     walker = WalkerState(STARTS[0].copy(), dict(rng.bit_generator.state))
-    store.save_exploration(1, ExploreState((walker,)), posterior(np.random.default_rng(0)))
-    found, _ = store.load_exploration(1, STARTS[:1])
+    store.exploration(1).save(ExploreState((walker,)), posterior(np.random.default_rng(0)))
+    found, _ = store.exploration(1).load(STARTS[:1])
     again = np.random.PCG64()
     again.state = found.walkers[0].rng_state
     restored = np.random.Generator(again)
@@ -233,8 +238,8 @@ def test_a_restored_generator_goes_on_where_it_was(store):
 
 def test_picks_keep_their_order_and_origin(store):
     state = explored()
-    store.save_exploration(1, state, posterior(np.random.default_rng(3)))
-    found, _ = store.load_exploration(1, STARTS)
+    store.exploration(1).save(state, posterior(np.random.default_rng(3)))
+    found, _ = store.exploration(1).load(STARTS)
     for ours, theirs in zip(found.picks, state.picks, strict=True):
         assert ours.info == theirs.info
         assert structure_id(ours) == structure_id(theirs)
@@ -250,8 +255,8 @@ def test_what_md_does_not_change_comes_from_the_start(store):
     start.set_constraint(FixAtoms([0]))
     start.set_tags([3, 2, 1, 0])
     state = start_exploration([start], [np.random.default_rng(0)])
-    store.save_exploration(1, state, posterior(np.random.default_rng(0)))
-    found, _ = store.load_exploration(1, [start])
+    store.exploration(1).save(state, posterior(np.random.default_rng(0)))
+    found, _ = store.exploration(1).load([start])
     assert found.walkers[0].atoms.get_tags().tolist() == [3, 2, 1, 0]
     assert found.walkers[0].atoms.constraints[0].index.tolist() == [0]
 
@@ -264,13 +269,13 @@ def test_an_identity_never_reads_like_a_number(store):
     state = start_exploration([atoms], [np.random.default_rng(0)])
     state = replace(state, picks=(picked(atoms),))
     held = posterior(np.random.default_rng(0))
-    store.save_exploration(1, state, held)
+    store.exploration(1).save(state, held)
     before = hashes(store.directory)
-    found, _ = store.load_exploration(1, [atoms])
+    found, _ = store.exploration(1).load([atoms])
     assert found.picks[0].info["bayesel_id"] == structure_id(atoms)
-    store.save_exploration(1, found, held)
+    store.exploration(1).save(found, held)
     assert hashes(store.directory) == before
-    again, _ = store.load_exploration(1, [atoms])
+    again, _ = store.exploration(1).load([atoms])
     assert structure_id(again.picks[0]) == structure_id(atoms)
 
 
@@ -291,33 +296,34 @@ def test_batch_is_written_once(store):
 
 
 def test_a_damaged_exploration_is_named(store):
-    store.save_exploration(1, explored(), posterior(np.random.default_rng(3)))
+    store.exploration(1).save(explored(), posterior(np.random.default_rng(3)))
     path = store.round_directory(1) / "explore.npz"
-    assert complaints(lambda: store.load_exploration(1, STARTS), path) == {}
-    assert store.load_exploration(1, STARTS) is not None
+    assert complaints(lambda: store.exploration(1).load(STARTS), path) == {}
+    assert store.exploration(1).load(STARTS) is not None
 
 
 def test_a_damaged_exploration_is_named_by_those_who_look_at_parts_of_it(store):
-    store.save_exploration(1, explored(), posterior(np.random.default_rng(3)))
+    store.exploration(1).save(explored(), posterior(np.random.default_rng(3)))
     path = store.round_directory(1) / "explore.npz"
-    for read in (store.read_trace, store.count_picks):
-        found = complaints(lambda read=read: read(1), path)
+    saved = store.exploration(1)
+    for read in (saved.read_trace, saved.count_picks):
+        found = complaints(read, path)
         found.pop("flipped byte", None)  # it may lie in a part that is not read
         assert found == {}
 
 
 def test_an_exploration_of_other_walkers_is_refused(store):
-    store.save_exploration(1, explored(), posterior(np.random.default_rng(3)))
+    store.exploration(1).save(explored(), posterior(np.random.default_rng(3)))
     with pytest.raises(StoreError, match=r"explore\.npz"):
-        store.load_exploration(1, STARTS[:1])
+        store.exploration(1).load(STARTS[:1])
 
 
 def test_a_missing_pick_is_named(store):
     state = explored()
-    store.save_exploration(1, state, posterior(np.random.default_rng(3)))
+    store.exploration(1).save(state, posterior(np.random.default_rng(3)))
     path = next((store.round_directory(1) / "picks").glob("001_*"))
     path.unlink()
-    assert complaint(lambda: store.load_exploration(1, STARTS), path) is None
+    assert complaint(lambda: store.exploration(1).load(STARTS), path) is None
 
 
 def test_a_damaged_report_is_named(store):
@@ -380,4 +386,4 @@ def test_report_and_parity_round_trip(store):
 
 def test_paths_serve_processes_in_other_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Store("campaign").pick_path(1, 0, "s0").is_relative_to(tmp_path)
+    assert Store("campaign").exploration(1).pick_path(0, "s0").is_relative_to(tmp_path)

@@ -25,19 +25,12 @@ from hypothesis import strategies as st
 from systems import alloy, copper, emt_labelled, silicon, with_pbc
 
 from ase_bayesel.errors import StructureError
-from ase_bayesel.structures import (
-    PropertyKeys,
-    canonical,
-    check_structure,
-    composition_energy,
-    iterate_frames,
-    neighbour_pairs,
-    read_frames,
-    reference_energies,
-    structure_id,
-    targets,
-    write_frames,
-)
+from ase_bayesel.structures.checks import check_structure
+from ase_bayesel.structures.frames import iterate_frames, read_frames, write_frames
+from ase_bayesel.structures.identity import canonical, structure_id
+from ase_bayesel.structures.labels import PropertyKeys, targets
+from ase_bayesel.structures.neighbours import neighbour_pairs
+from ase_bayesel.structures.reference_energies import composition_energy, reference_energies
 
 SEEDS = st.integers(0, 2**32 - 1)
 KEYS = PropertyKeys("energy", "forces", "virial")

@@ -9,10 +9,12 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from systems import alloy, assert_close, cluster, copper, copper_training, emt_labelled
 
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate, Weights, fit_surrogate
-from ase_bayesel.accuracy import compare
-from ase_bayesel.design import Noise, property_rows, property_targets
 from ase_bayesel.errors import PosteriorError, StructureError
-from ase_bayesel.structures import PropertyKeys, composition_energy, read_frames, targets
+from ase_bayesel.structures.frames import read_frames
+from ase_bayesel.structures.labels import PropertyKeys, targets
+from ase_bayesel.structures.reference_energies import composition_energy
+from ase_bayesel.surrogate.design import Noise, property_rows, property_targets
+from ase_bayesel.validation.parity import compare
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 

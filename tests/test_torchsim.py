@@ -18,11 +18,11 @@ from ase_bayesel import (
     Variance,
     fit_surrogate,
 )
-from ase_bayesel.design import Noise
 from ase_bayesel.errors import DescriptorError
+from ase_bayesel.surrogate.design import Noise
 
 pytest.importorskip("mace")
-pytest.importorskip("ase_bayesel.torchsim")
+pytest.importorskip("ase_bayesel.bias.torchsim")
 
 import torch
 import torch_sim
@@ -31,7 +31,7 @@ from torch_sim.integrators import nve
 from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import validate_model_outputs
 
-from ase_bayesel.torchsim import BiasedModel
+from ase_bayesel.bias.torchsim import BiasedModel
 
 PERIODIC = [copper(21, 0.1), copper(22, 0.1, a=3.7, repeat=(1, 1, 2)), Atoms("Cu", cell=[2.5] * 3)]
 PERIODIC[2].pbc = True

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_bayesel.triangular import append_rows, merge
+from ase_bayesel.surrogate.triangular import append_rows, merge
 
 
 def rows(k, n, seed=0):

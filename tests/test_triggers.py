@@ -12,7 +12,7 @@ from ase_bayesel import (
     Prediction,
     RelativeForceTrigger,
 )
-from ase_bayesel.surrogate import Uncertainty
+from ase_bayesel.surrogate.surrogate import Uncertainty
 
 ATOMS = copper(3)
 FORCES = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])

@@ -27,13 +27,13 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
-from ase_bayesel.build_md import build_moves
-from ase_bayesel.config import validate_config
-from ase_bayesel.driver import DriverState
+from ase_bayesel.campaign.build.walkers import build_moves
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.campaign.inputs import check_inputs
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.dynamics.driver import DriverState
+from ase_bayesel.dynamics.moves import CellMove, MoveState, SwapMove
 from ase_bayesel.errors import ConfigError, StructureError
-from ase_bayesel.inputs import check_inputs
-from ase_bayesel.moves import CellMove, MoveState, SwapMove
-from ase_bayesel.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 START = alloy_cells(1, 0.05, 7)[0]
@@ -188,7 +188,7 @@ def test_a_campaign_reports_its_moves(tmp_path):
     (*_, last) = Campaign(config, tmp_path / "run").run()
     store = Store(tmp_path / "run")
     report = store.read_report(1)
-    state, _ = store.load_exploration(1, store.read_input("starts"))
+    state, _ = store.exploration(1).load(store.read_input("starts"))
     swaps, cells = zip(*(walker.driver.moves for walker in state.walkers), strict=True)
     assert report.moves["swap"] == [
         sum(m.attempts for m in swaps),

@@ -7,14 +7,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from systems import Opaque, cluster, copper
 
-from ase_bayesel import (
-    BiasedCalculator,
-    EnergyTrigger,
-    ForceTrigger,
-    Guards,
-    Langevin,
-    run_walker,
-)
+from ase_bayesel import BiasedCalculator, EnergyTrigger, ForceTrigger, Guards, Langevin, run_walker
 
 START = copper(1, 0.05, repeat=(1, 1, 2))
 NAMES = {"nan", "close_contact", "force", "temperature", "calculator_error"}

@@ -26,9 +26,9 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
+from ase_bayesel.bias.batching import gathered
 from ase_bayesel.descriptors.base import Combination
 from ase_bayesel.errors import DescriptorError
-from ase_bayesel.gathering import gathered
 
 pytest.importorskip("mace")
 

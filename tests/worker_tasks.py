@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from ase_bayesel.processes import run_program
+from ase_bayesel.resources.commands import run_program
 
 
 def process() -> int:

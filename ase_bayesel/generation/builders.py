@@ -27,7 +27,6 @@ SLAB_BUILDERS = (
     "diamond111",
 )
 """Functions of `ase.build` that `StandardSlab` may name."""
-
 Repeat = tuple[int, int, int]
 
 

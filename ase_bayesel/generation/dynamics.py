@@ -8,57 +8,15 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 
-from ..bias import TauHistory, TauRule
-from ..calculator import BiasedCalculator
-from ..ensembles import Ensemble, Langevin, check_ensemble
+from ..bias.calculator import BiasedCalculator
+from ..bias.tau import TauRule
+from ..bias.unbiased import UnbiasedCalculator
+from ..dynamics.ensembles import Ensemble, Langevin, check_ensemble
+from ..dynamics.schedules import Schedule, value_at, values_of
+from ..dynamics.walkers import run_walker
 from ..errors import GenerationError
-from ..prediction import Prediction
-from ..ramps import Schedule, value_at, values_of
-from ..surrogate import Uncertainty
-from ..walkers import run_walker
 from .recipe import Candidate, Context, Recipe, Rejected, derived
-
-
-class UnbiasedCalculator(Calculator):
-    """Any ASE calculator as `run_walker` takes it, without a bias or an uncertainty."""
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
-    surrogate = None
-
-    def __init__(self, mlip: Calculator) -> None:
-        super().__init__()
-        self.mlip = mlip
-        self.history = self.history_before = TauHistory()
-        self.prediction: Prediction
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy, forces and, where it is asked for, stress of the calculator."""
-        super().calculate(atoms, properties, system_changes)
-        wanted = ["energy", "forces", *(["stress"] if "stress" in properties else [])]
-        self.results = {name: self.mlip.get_property(name, self.atoms) for name in wanted}
-        self.results["free_energy"] = self.results["energy"]
-        self.prediction = Prediction(
-            energy=self.results["energy"],
-            forces=self.results["forces"],
-            stress=self.results.get("stress"),
-            bias_energy=0.0,
-            bias_forces=np.zeros((len(self.atoms), 3)),
-            bias_stress=None,
-            energy_std=0.0,
-            tau=0.0,
-            _uncertainty=_none,
-        )
-
-
-def _none() -> Uncertainty:
-    raise GenerationError("there is no uncertainty without a surrogate")
 
 
 @dataclass(frozen=True)

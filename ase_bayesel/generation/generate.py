@@ -16,8 +16,10 @@ from ase.calculators.calculator import Calculator
 
 from ..descriptors.base import Descriptor
 from ..errors import GenerationError
-from ..structures import check_structure, iterate_frames, structure_id
-from ..surrogate import Surrogate
+from ..structures.checks import check_structure
+from ..structures.frames import iterate_frames
+from ..structures.identity import structure_id
+from ..surrogate.surrogate import Surrogate
 from .journal import PoolFile, Unit, UnitRecord
 from .recipe import Context, Recipe, Rejected, origin
 from .screening import Screen, Screening

@@ -25,11 +25,10 @@ from typing import Any, BinaryIO
 from ase import Atoms
 
 from ..errors import GenerationError
-from ..files import extxyz_bytes
+from ..structures.frames import extxyz_bytes
 from .recipe import PREFIX
 
 FORMAT = "ase_bayesel.pool/1"
-
 Unit = tuple[int, int]
 """Number of the recipe and of the start."""
 

@@ -11,10 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from ..dynamics.triggers import Guards
 from ..errors import GenerationError
-from ..structures import canonical, structure_id
-from ..surrogate import Surrogate
-from ..triggers import Guards
+from ..structures.identity import canonical, structure_id
+from ..surrogate.surrogate import Surrogate
 
 PREFIX = "bayesel_"
 """Of the keys in ``atoms.info`` that tell the origin of a frame."""

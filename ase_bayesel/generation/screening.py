@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from ..candidates import NEAR_CORE
 from ..descriptors.base import Descriptor, Features, JointDescriptor
-from ..design import property_rows
+from ..dynamics.triggers import Guards
 from ..errors import StructureError
-from ..force_uncertainty import ForceSearch
-from ..structures import check_structure, structure_id
-from ..surrogate import Surrogate
-from ..triggers import Guards
+from ..selection.candidates import NEAR_CORE
+from ..structures.checks import check_structure
+from ..structures.identity import structure_id
+from ..surrogate.design import property_rows
+from ..surrogate.force_uncertainty import ForceSearch
+from ..surrogate.surrogate import Surrogate
 from .recipe import PREFIX
 
 SPREAD_FLOOR = 1e-4
 """Smallest scale of a feature, in units of its root mean square."""
-
 BLOCK_NUMBERS = 1 << 20
 
 

@@ -3,15 +3,7 @@
 A resource is a value; `open_executor` and `open_client` make it real for a while.
 """
 
-from .base import (
-    BatchJobs,
-    Here,
-    LocalCluster,
-    ProcessPool,
-    Resource,
-    RunningCluster,
-    TaskExecutor,
-)
+from .base import BatchJobs, Here, LocalCluster, ProcessPool, Resource, RunningCluster, TaskExecutor
 from .opening import open_client, open_executor
 
 __all__ = [

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
-
 MAX_DEATHS = 3
 """A task over which so many workers were lost is given up."""
 

@@ -18,7 +18,6 @@ except ModuleNotFoundError as error:
     raise WorkerError(
         "batch jobs need dask-jobqueue: pip install 'ase_bayesel[distributed]'"
     ) from error
-
 CLUSTERS: dict[str, Any] = {
     "slurm": dask_jobqueue.SLURMCluster,
     "pbs": dask_jobqueue.PBSCluster,

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from ..errors import LostTaskError, WorkerError
-from .base import MAX_DEATHS, BatchJobs, LocalCluster, ProcessPool, RunningCluster
+from .base import BatchJobs, LocalCluster, ProcessPool, RunningCluster
+from .dask_settings import NO_WARNING, PAGES, SCHEDULER_SETTINGS
 
 try:
     import dask
@@ -20,15 +21,6 @@ except ModuleNotFoundError as error:
     raise WorkerError(
         "workers in other processes need Dask: pip install 'ase_bayesel[distributed]'"
     ) from error
-
-SCHEDULER_SETTINGS = {
-    "distributed.scheduler.allowed-failures": MAX_DEATHS - 1,
-    "distributed.scheduler.worker-ttl": None,  # a task may hold the interpreter for hours
-    "distributed.scheduler.worker-saturation": 1.0,  # tasks wait here, not behind another
-}
-PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-"""A scheduler's web pages: what is left of them is on a free port, and for this machine alone."""
-NO_WARNING = {"distributed.admin.large-graph-warning-threshold": "1 TB"}
 
 
 class ClientExecutor:

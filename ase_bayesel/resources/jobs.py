@@ -28,7 +28,7 @@ from distributed import Client, Future, Scheduler, SchedulerPlugin, SpecCluster
 from ..errors import MissingProgramError, WorkerError
 from .base import MAX_DEATHS, BatchJobs
 from .batch import Job, new_job, submit_program
-from .dask_clients import PAGES, SCHEDULER_SETTINGS
+from .dask_settings import PAGES, SCHEDULER_SETTINGS
 from .encryption import key_in_files
 
 LOOK_S, QUEUE_S = 1.0, 15.0

@@ -4,16 +4,16 @@ None of these modules knows of structures or descriptors; `ase_bayesel.select` d
 scipy alone, but for k-medoids (kmedoids), DIRECT (scikit-learn) and CUR (scikit-matter).
 """
 
-from .clusters import direct, k_medoids
-from .distances import farthest_points
-from .entropy import entropy
-from .greedy import greedy
-from .leverage import atomic_cur, cur
-from .result import Selection
-from .sampling import simple_random
-from .targets import target_variance
-from .variance import energy_variance
-from .volume import max_volume
+from .methods.clusters import direct, k_medoids
+from .methods.distances import farthest_points
+from .methods.entropy import entropy
+from .methods.greedy import greedy
+from .methods.leverage import atomic_cur, cur
+from .methods.result import Selection
+from .methods.sampling import simple_random
+from .methods.targets import target_variance
+from .methods.variance import energy_variance
+from .methods.volume import max_volume
 
 __all__ = [
     "Selection",

@@ -14,6 +14,7 @@ from .phonons import Frequencies
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 ERROR_BARS = 24
 """About how many q-points along the path get an error bar."""
 

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..errors import ValidationError
-from ..surrogate import Surrogate
+from ..surrogate.surrogate import Surrogate
 
 DISPLACEMENT = 0.01
 

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..errors import ValidationError
-from ..surrogate import Surrogate
+from ..surrogate.surrogate import Surrogate
 
 
 @dataclass(frozen=True)

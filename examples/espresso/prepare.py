@@ -9,10 +9,12 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_bayesel.build import build_engine
-from ase_bayesel.config import load_config
-from ase_bayesel.labelling import labelled
-from ase_bayesel.structures import PropertyKeys, canonical, write_frames
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.labelling.task import labelled
+from ase_bayesel.structures.frames import write_frames
+from ase_bayesel.structures.identity import canonical
+from ase_bayesel.structures.labels import PropertyKeys
 
 HERE = Path(__file__).parent
 KEYS = PropertyKeys("REF_energy", "REF_forces")

@@ -20,10 +20,12 @@ from ase.build import bulk
 from rich.progress import Progress
 
 from ase_bayesel import ACEDescriptor, fit_surrogate
-from ase_bayesel.engines import Engine, SurrogateEngine, TBLiteEngine
-from ase_bayesel.labelling import labelled
-from ase_bayesel.processes import run_command
-from ase_bayesel.structures import PropertyKeys, canonical, read_frames, write_frames
+from ase_bayesel.labelling.engines import Engine, SurrogateEngine, TBLiteEngine
+from ase_bayesel.labelling.task import labelled
+from ase_bayesel.resources.commands import run_command
+from ase_bayesel.structures.frames import read_frames, write_frames
+from ase_bayesel.structures.identity import canonical
+from ase_bayesel.structures.labels import PropertyKeys
 
 HERE = Path(__file__).parent
 KEYS = PropertyKeys("REF_energy", "REF_forces")

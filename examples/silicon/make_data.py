@@ -17,9 +17,11 @@ from ase.build import bulk, diamond100
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 
-from ase_bayesel.engines import TBLiteEngine
-from ase_bayesel.labelling import labelled
-from ase_bayesel.structures import PropertyKeys, canonical, write_frames
+from ase_bayesel.labelling.engines import TBLiteEngine
+from ase_bayesel.labelling.task import labelled
+from ase_bayesel.structures.frames import write_frames
+from ase_bayesel.structures.identity import canonical
+from ase_bayesel.structures.labels import PropertyKeys
 
 HERE = Path(__file__).parent
 KEYS = PropertyKeys("REF_energy", "REF_forces")

@@ -25,7 +25,6 @@ from .radial import many_body_polynomials, radials_on_nodes
 
 EXTRA_RADIALS = 8
 """Products of radials reach degree T + 6 at most, so l = 0 radials up to T + 8 purify exactly."""
-
 OneParticle = tuple[int, int, int]
 """(l, neighbour species, n); sorted multisets of these label the many-body functions."""
 

@@ -20,11 +20,9 @@ from .polynomial import SitePolynomial
 CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
 """Working memory of one chunk of atoms when Jacobians are formed."""
-
 LARGEST_DEGREE = 50
 LARGEST_CUTOFF_A = 30.0
 """Beyond, the basis or the neighbour list would take all memory."""
-
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from ...structures import neighbour_pairs
+from ...structures.neighbours import neighbour_pairs
 
 
 @dataclass(frozen=True)

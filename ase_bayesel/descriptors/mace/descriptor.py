@@ -14,9 +14,10 @@ from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
-from .loading import DTYPES, dtype_name, file_sha256, locate, weights_sha256
+from .loading import file_sha256, locate, weights_sha256
 from .passes import MACEPass
 from .rows import feature_derivatives, sketched_features
+from .runtime import DTYPES, dtype_name
 from .source import (
     build_network,
     check_file,
@@ -30,7 +31,6 @@ from .source import (
 COMPONENTS = ("invariant", "all")
 CHUNK_ATOMS = {"cpu": 64, "cuda": 512}
 """Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU."""
-
 BATCH_ATOMS = {"cpu": 32, "cuda": 4096}
 """Atoms in one batch of walkers, with a backward pass. benchmarks/mace_batch.py measures the
 CPU's; that of a GPU is a guess that bounds its memory."""

@@ -5,85 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
+from .runtime import MODEL_CLASSES, default_dtype, dtype_name, import_mace, quiet
 
 FAMILIES = ("mace_mp", "mace_off")
-MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_DEFAULT_DTYPE = threading.RLock()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what TorchScript, e3nn and mace warn about on import and loading."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(torch\.jit|e3nn|mace)\.")
-        warnings.filterwarnings("ignore", message="The TorchScript type system")
-        yield
-
-
-@contextlib.contextmanager
-def default_dtype(dtype: str | torch.dtype) -> Iterator[None]:
-    """Torch's default dtype, in which mace makes tensors, is ``dtype`` within.
-
-    All threads of a process share that default, so they come here one at a time.
-    """
-    with _DEFAULT_DTYPE:
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(DTYPES[dtype] if isinstance(dtype, str) else dtype)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
-
-
-def import_mace() -> SimpleNamespace:
-    """The parts of mace-torch that this room calls.
-
-    Raises
-    ------
-    DescriptorError
-        If mace-torch is not installed.
-    """
-    torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
-    try:
-        with quiet():
-            from e3nn.o3 import wigner_3j
-            from mace import calculators, data
-            from mace.calculators import foundations_models
-            from mace.tools import (
-                arg_parser,
-                finetuning_utils,
-                scripts_utils,
-                torch_geometric,
-                utils,
-            )
-    except ImportError as error:
-        raise DescriptorError(
-            f"MACE features need mace-torch ({error}); install it by pip install ase_bayesel[mace]"
-        ) from error
-    return SimpleNamespace(
-        calculator=calculators.MACECalculator,
-        data=data,
-        foundations=foundations_models,
-        finetuning=finetuning_utils,
-        parser=arg_parser.build_default_arg_parser,
-        scripts=scripts_utils,
-        Batch=torch_geometric.Batch,
-        ElementTable=utils.AtomicNumberTable,
-        wigner_3j=wigner_3j,
-    )
 
 
 def locate(model: str | PathLike) -> Path:
@@ -206,11 +139,6 @@ def check_module(module: object, where: str) -> None:
         raise DescriptorError(f"{where}: the model is compiled; give one without compile_mode")
     if name not in MODEL_CLASSES:
         raise DescriptorError(f"{where}: expected one of {MODEL_CLASSES}, found {name}")
-
-
-def dtype_name(module: torch.nn.Module) -> str:
-    """``"float32"`` or ``"float64"``."""
-    return str(next(module.parameters()).dtype).removeprefix("torch.")
 
 
 def file_sha256(path: Path) -> str:

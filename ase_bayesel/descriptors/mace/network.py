@@ -14,13 +14,13 @@ from ase.data import chemical_symbols
 from ...errors import DescriptorError
 from ..base import Gradient, voigt6
 from .lean import lean_copy
-from .loading import DTYPES, cut_to_elements, default_dtype, dtype_name
+from .loading import cut_to_elements
+from .runtime import DTYPES, default_dtype, dtype_name
 
 INFO_KEYS = {"total_spin": "spin", "total_charge": "charge", "external_field": "external_field"}
 ARRAYS_KEYS = {"Qs": "charges"}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Largest relative deviation of a cut or lean model from the one it stands for."""
-
 PROBED_ELEMENTS = 8
 """A lean model is compared on a cluster of at most this many of its elements."""
 

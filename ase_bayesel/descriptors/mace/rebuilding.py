@@ -16,8 +16,8 @@ import torch
 from mace import modules
 from mace.tools import scripts_utils
 
-from .loading import MODEL_CLASSES, default_dtype
 from .records import Record, RefusedError, read_records
+from .runtime import MODEL_CLASSES, default_dtype
 
 KINDS = {f"mace.modules.models.{name}": getattr(modules, name) for name in MODEL_CLASSES}
 UNIT_SCALE = {"scale": torch.tensor(1.0), "shift": torch.tensor(0.0)}

@@ -17,7 +17,6 @@ NAMES = re.compile(
     r"|torch\.fx\.(graph_module\.reduce_graph_module|_symbolic_trace\.Tracer)"
 )
 """What a pickled MACE model refers to. Each becomes a kind of `Record`, or a value."""
-
 _ONE_AT_A_TIME = threading.Lock()  # torch keeps one list of names per process
 
 

@@ -13,17 +13,9 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
-from .loading import (
-    DTYPES,
-    check_module,
-    dtype_name,
-    import_mace,
-    load_module,
-    locate,
-    quiet,
-    weights_sha256,
-)
+from .loading import check_module, load_module, locate, weights_sha256
 from .network import ARRAYS_KEYS, INFO_KEYS, Network, chosen_head, frozen
+from .runtime import DTYPES, dtype_name, import_mace, quiet
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Biased surfaces: kinds of bias, tau, evaluators, `Prediction`, the ASE calculator, torch-sim."""

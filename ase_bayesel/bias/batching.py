@@ -1,0 +1,207 @@
+"""Evaluations of several walkers, gathered: many passes through one network become one.
+
+ASE's integrators ask for forces in the middle of a step. Each walker's step
+therefore runs in a thread of its own, which stands still wherever it needs the
+network; once all stand still, one batch serves them. Only one thread runs at any
+time, as with coroutines, so nothing needs a lock and the order is always the same.
+All passes are made in the thread of the caller, and no thread outlives the step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from ..descriptors.base import (
+    BatchedPass,
+    Combination,
+    EnergyAndFeatures,
+    Gradient,
+    JointDescriptor,
+    OnePass,
+)
+
+_here = threading.local()
+
+
+class Outcome(NamedTuple):
+    """What a call returned, or what it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+    def unwrap(self) -> Any:
+        """The value; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def outcome_of(call: Callable[[], Any]) -> Outcome:
+    """Call, and catch whatever is raised."""
+    try:
+        return Outcome(call())
+    except Exception as error:
+        return Outcome(error=error)
+
+
+def gathered(calls: Mapping[int, Callable[[], Any]]) -> dict[int, Outcome]:
+    """Make calls whose uses of `forward` share passes.
+
+    A call that fails does not disturb the others. Whatever interrupts the caller
+    (Ctrl-C, say) ends all threads before it gets out.
+    """
+    if len(calls) == 1:
+        return {key: outcome_of(call) for key, call in calls.items()}
+    strands = {key: _Strand(call) for key, call in calls.items()}
+    try:
+        waiting = {key: strand.start() for key, strand in strands.items()}
+        while waiting := {key: want for key, want in waiting.items() if want is not None}:
+            for key, answer in _answers(waiting).items():
+                waiting[key] = strands[key].resume(answer)
+    finally:
+        for strand in strands.values():
+            strand.abandon()
+        for strand in strands.values():
+            strand.join()
+    return {key: strand.outcome for key, strand in strands.items()}
+
+
+def forward(descriptor: JointDescriptor, atoms: Atoms) -> EnergyAndFeatures:
+    """Energy and features of a structure; within `gathered` from one pass for all who ask."""
+    strand = _current()
+    if strand is None:
+        return OnePass(descriptor.forward_batch([atoms]))
+    batch, index = strand.ask(_Forward(descriptor, atoms))
+    return _SharedPass(batch, index)
+
+
+class _SharedPass(OnePass):
+    """One structure of a pass for several, whose backward passes are shared as well."""
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        strand = _current()
+        if strand is None:
+            return super().gradient(energy_weight, cotangent, last=False)
+        return strand.ask(
+            _Backward(self.batch, self.index, Combination(energy_weight, cotangent), last)
+        )
+
+
+@dataclass(frozen=True)
+class _Forward:
+    descriptor: JointDescriptor
+    atoms: Atoms
+
+
+@dataclass(frozen=True)
+class _Backward:
+    batch: BatchedPass
+    index: int
+    wanted: Combination
+    last: bool
+
+
+def _answers(waiting: Mapping[int, _Forward | _Backward]) -> dict[int, Outcome]:
+    """Serve all backward passes, or where none is wanted the first batch of forward passes."""
+    backward = {key: want for key, want in waiting.items() if isinstance(want, _Backward)}
+    if not backward:
+        return _serve_forward(waiting)
+    batches = {id(want.batch): want.batch for want in backward.values()}
+    answers: dict[int, Outcome] = {}
+    for batch in batches.values():
+        answers |= _serve_backward({k: w for k, w in backward.items() if w.batch is batch})
+    return answers
+
+
+def _serve_backward(wants: Mapping[int, _Backward]) -> dict[int, Outcome]:
+    """One backward pass for all who share a forward pass."""
+    batch = next(iter(wants.values())).batch
+    last = len(wants) == len(batch.energies) and all(want.last for want in wants.values())
+    wanted = {want.index: want.wanted for want in wants.values()}
+    found = outcome_of(lambda: batch.gradients(wanted, last))
+    if found.error is not None:
+        return dict.fromkeys(wants, found)
+    return {key: Outcome(found.value[want.index]) for key, want in wants.items()}
+
+
+def _serve_forward(wants: Mapping[int, _Forward]) -> dict[int, Outcome]:
+    """One forward pass for as many as pays; the others wait, so that memory stays bounded.
+
+    Where it fails each structure is tried alone, so that only the faulty ones fail.
+    """
+    descriptor = next(iter(wants.values())).descriptor
+    frames: dict[int, Atoms] = {}
+    for key, want in wants.items():
+        n_atoms = sum(map(len, frames.values())) + len(want.atoms)
+        if want.descriptor is descriptor and (not frames or n_atoms <= descriptor.batch_atoms):
+            frames[key] = want.atoms
+    found = outcome_of(lambda: descriptor.forward_batch(list(frames.values())))
+    if found.error is None:
+        return {key: Outcome((found.value, index)) for index, key in enumerate(frames)}
+    if len(frames) == 1:
+        return dict.fromkeys(frames, found)
+    return {key: _serve_forward({key: wants[key]})[key] for key in frames}
+
+
+class _Strand:
+    """A call in a thread of its own that runs only while its owner waits for it."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.outcome = Outcome()
+        self._call = call
+        self._wants: SimpleQueue[Any] = SimpleQueue()
+        self._answers: SimpleQueue[Outcome] = SimpleQueue()
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> Any:
+        """Run to the first thing it wants; None at the end of the call."""
+        self._thread.start()
+        return self._wants.get()
+
+    def resume(self, answer: Outcome) -> Any:
+        """Run to the next thing it wants; None at the end of the call."""
+        self._answers.put(answer)
+        return self._wants.get()
+
+    def ask(self, want: Any) -> Any:
+        """From within: stand still until the owner answers."""
+        if not self._abandoned:
+            self._wants.put(want)
+            answer = self._answers.get()
+        if self._abandoned:
+            raise GeneratorExit
+        return answer.unwrap()
+
+    def abandon(self) -> None:
+        """Let the call end wherever it stands, or at the next thing it wants."""
+        self._abandoned = True
+        self._answers.put(Outcome())
+
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        _here.strand = self
+        try:
+            self.outcome = Outcome(self._call())
+        except BaseException as error:
+            self.outcome = Outcome(error=error)
+        finally:
+            self._wants.put(None)
+
+
+def _current() -> _Strand | None:
+    """The strand in whose thread this is called, if any."""
+    return getattr(_here, "strand", None)

@@ -1,0 +1,280 @@
+"""Three ways to get an MLIP's energy and a descriptor's features of one structure.
+
+An `Evaluator` knows which passes through which model serve both. It is chosen
+once, from the MLIP and the descriptor (`choose_evaluator`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorError,
+    PropertyNotImplementedError,
+)
+
+from ..descriptors.base import Descriptor, EnergyAndFeatures, Gradient, JointDescriptor
+from ..errors import BayeselError
+from ..surrogate.posterior import Posterior
+from ..surrogate.surrogate import Surrogate, SurrogateCalculator
+from . import batching as gathering
+from .kinds import SIGMA_FLOOR, Bias
+from .response import Parts, Response
+
+EVALUATION_ERRORS = (
+    BayeselError,
+    CalculatorError,
+    ArithmeticError,
+    ValueError,
+    RuntimeError,
+    np.linalg.LinAlgError,
+)
+"""What a calculator may raise on a configuration that has lost all sense."""
+
+
+class Evaluation(Protocol):
+    """Forward pass over one structure, ready to be differentiated; may hold much memory.
+
+    ``energy`` is the MLIP's, eV; ``phi (D,)`` the feature row, and ``region (D,)`` the
+    weighted sum over the atoms that was asked for, or phi itself.
+    """
+
+    energy: float
+    phi: np.ndarray
+    region: np.ndarray
+
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        """Response of the MLIP, and of the energy ``cotangent . region``; it is then spent."""
+        ...
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        """Forces and stress of the energy ``cotangent . region``."""
+        ...
+
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        """Forces and stress of ``energy_weight`` times the MLIP's energy + cotangent . region."""
+        ...
+
+
+class Weighed(NamedTuple):
+    """sigma_E of a structure, the level U of its bias, and U's gradient by the region's row."""
+
+    sigma: float
+    level: float
+    slope: np.ndarray
+
+
+def weighed(found: Evaluation, bias: Bias, posterior: Posterior) -> Weighed:
+    """What a posterior makes of an evaluation."""
+    direction, variance = posterior.covariance_times(found.phi)
+    sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
+    if found.region is not found.phi:
+        direction, variance = posterior.covariance_times(found.region)
+    level, factor = bias.level(variance)
+    return Weighed(sigma, level, factor * direction)
+
+
+class Evaluator(Protocol):
+    """A way to evaluate structures.
+
+    ``joined`` tells that `Evaluation.combined` is cheaper than its two parts;
+    ``tau_interval`` is how often the parts are worth their price where only the
+    running averages of tau need them (see `TauRule`); ``gathers`` whether passes
+    of several walkers can become one (see `gathering`).
+    """
+
+    joined: bool
+    tau_interval: int
+    gathers: bool
+
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """One forward pass; ``weights (n_atoms,)`` are those of the region.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If a stress is wanted without three periodic directions.
+        """
+        ...
+
+
+def choose_evaluator(mlip: Calculator, descriptor: Descriptor) -> Evaluator:
+    """The cheapest evaluator for this pair.
+
+    One pass serves both where the MLIP is a surrogate's mean on the very same
+    features, or where the descriptor is taken from the MLIP's own network.
+    """
+    if isinstance(mlip, SurrogateCalculator):
+        theirs = mlip.surrogate.descriptor
+        if theirs is descriptor or theirs.spec() == descriptor.spec():
+            return LinearEvaluator(mlip, descriptor)
+    if isinstance(descriptor, JointDescriptor) and descriptor.serves(mlip):
+        return NetworkEvaluator(descriptor)
+    return SeparateEvaluator(mlip, descriptor)
+
+
+@dataclass(frozen=True)
+class LinearEvaluator:
+    """The MLIP is a surrogate's mean: a backward pass is linear in the cotangent."""
+
+    mlip: SurrogateCalculator
+    descriptor: Descriptor
+    joined: bool = True
+    tau_interval: int = 1
+    gathers: bool = False
+
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """One forward pass of the descriptor."""
+        volume = _volume(atoms, want_stress)
+        rows = _Rows(self.descriptor, atoms, weights)
+        return _JointEvaluation(_LinearPass(self.mlip.surrogate, atoms, rows), volume)
+
+
+@dataclass(frozen=True)
+class NetworkEvaluator:
+    """The descriptor is part of the MLIP's network, which alone is run."""
+
+    descriptor: JointDescriptor
+    joined: bool = True
+    tau_interval: int = 10
+    gathers: bool = True
+
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """One forward pass of the network, shared where walkers are gathered."""
+        volume = _volume(atoms, want_stress)
+        one = gathering.forward(self.descriptor, atoms)
+        return _JointEvaluation(_NetworkPass(one, weights), volume)
+
+
+@dataclass(frozen=True)
+class SeparateEvaluator:
+    """Any MLIP beside any descriptor: both are run in full."""
+
+    mlip: Calculator
+    descriptor: Descriptor
+    joined: bool = False
+    tau_interval: int = 1
+    gathers: bool = False
+
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """Energy, forces and, where wanted or already there, stress; and the features."""
+        volume = _volume(atoms, want_stress)
+        rows = _Rows(self.descriptor, atoms, weights)
+        energy = float(self.mlip.get_potential_energy(atoms))
+        forces = np.array(self.mlip.get_forces(atoms))
+        stress = None
+        if volume is not None and (want_stress or "stress" in self.mlip.results):
+            stress = np.array(self.mlip.get_stress(atoms))
+        return _SeparateEvaluation(energy, Response(forces, stress), rows, volume)
+
+
+def _volume(atoms: Atoms, want_stress: bool) -> float | None:
+    """Volume in A^3, None without three periodic directions."""
+    if atoms.pbc.all():
+        return float(atoms.get_volume())
+    if want_stress:
+        raise PropertyNotImplementedError("a stress needs three periodic directions")
+    return None
+
+
+def _response(gradient: Gradient, volume: float | None) -> Response:
+    stress = None if volume is None else gradient.strain / volume
+    return Response(-gradient.positions, stress)
+
+
+class _Rows:
+    """The feature row of a structure and that of its region, from one forward pass."""
+
+    def __init__(self, descriptor: Descriptor, atoms: Atoms, weights: np.ndarray | None) -> None:
+        self._alone = weights is None
+        if weights is None:
+            self.phi, self._pullback = descriptor.linearize(atoms)
+            self.region = self.phi
+        else:
+            both = np.stack([np.ones(len(atoms)), weights])
+            (self.phi, self.region), self._pullback = descriptor.linearize(atoms, both)
+
+    def gradient(self, of_phi: np.ndarray, of_region: np.ndarray) -> Gradient:
+        """Gradient of ``of_phi . phi + of_region . region``."""
+        return self._pullback(of_phi + of_region if self._alone else np.stack([of_phi, of_region]))
+
+
+class _LinearPass:
+    """Energy and features of a surrogate's mean."""
+
+    def __init__(self, model: Surrogate, atoms: Atoms, rows: _Rows) -> None:
+        self.phi, self.region = rows.phi, rows.region
+        self._rows, self._mean = rows, model.posterior.mean
+        self.energy = model.baseline(atoms) + float(self._mean @ rows.phi)
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        of_region = np.zeros_like(self._mean) if cotangent is None else cotangent
+        return self._rows.gradient(energy_weight * self._mean, of_region)
+
+
+class _NetworkPass:
+    """Energy and features of a network."""
+
+    def __init__(self, one: EnergyAndFeatures, weights: np.ndarray | None) -> None:
+        self._one, self._weights = one, weights
+        self.energy, self.phi = one.energy, one.phi
+        self.region = one.phi if weights is None else weights @ one.values
+
+    def gradient(
+        self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
+    ) -> Gradient:
+        if self._weights is not None and cotangent is not None:
+            cotangent = np.outer(self._weights, cotangent)
+        return self._one.gradient(energy_weight, cotangent, last)
+
+
+class _JointEvaluation:
+    """One pass that gives both energy and features."""
+
+    def __init__(self, one: _LinearPass | _NetworkPass, volume: float | None) -> None:
+        self._one, self._volume = one, volume
+        self.energy, self.phi, self.region = one.energy, one.phi, one.region
+
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        unbiased = self._one.gradient(1.0)
+        of_features = self._one.gradient(0.0, cotangent, last=True)
+        return Parts(_response(unbiased, self._volume), _response(of_features, self._volume))
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        return _response(self._one.gradient(0.0, cotangent), self._volume)
+
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        return _response(self._one.gradient(energy_weight, cotangent), self._volume)
+
+
+class _SeparateEvaluation:
+    """What an MLIP gave, beside the features of a descriptor."""
+
+    def __init__(
+        self, energy: float, unbiased: Response, rows: _Rows, volume: float | None
+    ) -> None:
+        self.energy, self.phi, self.region = energy, rows.phi, rows.region
+        self._unbiased, self._rows, self._volume = unbiased, rows, volume
+
+    def parts(self, cotangent: np.ndarray) -> Parts:
+        return Parts(self._unbiased, self.of_features(cotangent))
+
+    def of_features(self, cotangent: np.ndarray) -> Response:
+        return _response(self._rows.gradient(np.zeros_like(cotangent), cotangent), self._volume)
+
+    def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
+        return self._unbiased.scaled(energy_weight).plus(1.0, self.of_features(cotangent))

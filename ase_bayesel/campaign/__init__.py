@@ -1,0 +1,1 @@
+"""Campaigns: config, exploration, labels, refits, and the directory that keeps them."""

@@ -1,0 +1,306 @@
+"""The N-shot campaign: explore, label, refit, round after round.
+
+`Campaign.run` is a generator of events. Whatever happened is on disk before the
+event that tells of it, and running again continues where the directory ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import cycle, islice, takewhile
+from pathlib import Path
+
+from ase import Atoms
+
+from ..errors import LabellingError
+from ..labelling.by_hand import read_answers
+from ..labelling.labeller import HEARTBEAT_S, Labeller
+from ..labelling.store import BY_HAND
+from ..labelling.task import Outcome, is_settled, label_of
+from ..resources import TaskExecutor, open_executor
+from ..structures.identity import structure_id
+from ..structures.labels import PropertyKeys
+from ..validation.parity import compare
+from .build.engines import build_reference
+from .build.resources import build_resource
+from .changes import Change, accepted_changes, check_settings
+from .config.campaign import CampaignConfig
+from .config.loading import validate_config
+from .events import Ended, Event, Progress, RoundReport
+from .exploration import ExploreState, count_moves
+from .explore_round import OnPicks, calibrate, explore_round
+from .inputs import check_inputs
+from .round_model import load_model, make_model
+from .store import Store
+from .training_set import TrainingSet
+
+
+class Campaign:
+    """One campaign directory and the config that drives it.
+
+    Parameters
+    ----------
+    config
+        A validated config with absolute paths (`load_config`).
+    directory
+        Where everything is kept. If it holds a campaign already, that one is
+        continued; what of the config may have changed is in `changes`.
+
+    Attributes
+    ----------
+    changes
+        Changes of the config since the last run.
+
+    Raises
+    ------
+    ConfigError
+        If the directory belongs to a different config, naming the fields.
+    LockedError
+        If another process works in the directory and this one would have to write.
+    StructureError
+        If an input file cannot be used.
+    """
+
+    def __init__(self, config: CampaignConfig, directory: str | Path) -> None:
+        self.config = config
+        self.store = Store(directory)
+        self.changes: list[Change] = []
+        self._keys = PropertyKeys(
+            config.data.energy_key, config.data.forces_key, config.data.virial_key
+        )
+        if not self.store.exists:
+            inputs = check_inputs(config)
+            with self.store.lock():
+                if not self.store.exists:  # another process may have been faster
+                    self.store.create(config.model_dump(mode="json"), inputs)
+        self._take_up()
+        self._reference = build_reference(config, self.store)
+        self._labels = self.store.labels if self._reference is None else self._reference.store
+        self._train = self.store.read_input("train")
+        self._starts = self.store.read_input("starts")
+        self._test = self.store.read_input("test")
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Campaign:
+        """Continue the campaign of a directory with the config that lies there."""
+        store = Store(directory)
+        return cls(validate_config(store.read_config(), str(store.config_path)), directory)
+
+    def run(self, retry_failed: bool = False) -> Iterator[Event]:
+        """Go on until the campaign ends or waits for labels; one event at a time.
+
+        The iteration may be left at any event: what has happened is on disk, or is done again.
+
+        Parameters
+        ----------
+        retry_failed
+            Make the failed calculations of the round under way again.
+
+        Raises
+        ------
+        LockedError
+            If another process works on this campaign.
+        ConfigError
+            If files of the engine have changed since the first run.
+        LabellingError
+            If all structures of a round have failed, and so the last ``stop.max_failures``.
+        """
+        with self.store.lock():
+            if self._reference is not None:
+                elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
+                check_settings(self._reference.settings(elements)[0], self.store)
+            yield from self._run(retry_failed)
+
+    def _run(self, retry_failed: bool) -> Iterator[Event]:
+        number = self.store.completed_rounds()
+        if number == 0:
+            yield from self._refit(0, ExploreState(()))
+            number = 1
+        while True:
+            reason = self._reason_to_end(number)
+            if reason is not None:
+                yield Ended(reason)
+                return
+            if self._reference is None:
+                state = yield from self._explore(number, _ignore)
+                missing = self._take_answers(number, state)
+            else:
+                state = yield from self._explore_and_label(number, retry_failed)
+                missing = 0
+            if missing:
+                yield Ended(
+                    f"{missing} structures wait for labels: put them into "
+                    f"{self.store.answer_path(number)} under the keys of the config and run again",
+                    self.store.batch_path(number),
+                )
+                return
+            self._note_labels(number, state)
+            yield from self._refit(number, state)
+            number += 1
+
+    # -- stages --------------------------------------------------------------
+
+    def _explore(self, number: int, on_picks: OnPicks) -> Generator[Progress, None, ExploreState]:
+        explore = self.config.explore
+        first = (number - 1) * explore.walkers
+        starts = list(islice(cycle(self._starts), first, first + explore.walkers))
+        # once the batch is written the exploration is over, even if the budget has grown since
+        limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
+        known = self._training_set(number - 1)
+        yield from calibrate(self.config, self.store, number, known, starts)
+        state = yield from explore_round(self.config, self.store, number, starts, limit, on_picks)
+        self.store.write_batch(number, state.picks)
+        return state
+
+    def _explore_and_label(
+        self, number: int, retry_failed: bool
+    ) -> Generator[Event, None, ExploreState]:
+        """Labels are computed while the walkers look for the next pick, unless told otherwise."""
+        assert self._reference is not None
+        at_once = self.config.labels.start == "at_once"
+        with (
+            Labeller(self._reference, self._open_executor, retry_failed) as labeller,
+            closing(self._explore(number, labeller.submit if at_once else _ignore)) as exploring,
+        ):
+            while True:
+                try:
+                    yield next(exploring)
+                except StopIteration as end:
+                    state: ExploreState = end.value
+                    break
+                yield from _told(number, labeller.ended(), labeller)
+            labeller.submit(state.picks)
+            while labeller.n_running:
+                ended = labeller.ended(HEARTBEAT_S)
+                yield from _told(number, ended, labeller)
+                if not ended:
+                    yield _progress(number, labeller, f"{labeller.n_running} under way")
+            yield from _told(number, labeller.ended(), labeller)
+        return state
+
+    def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
+        frames = self._training_set(number)
+        n_new = sum(settings is not None for _, settings in self.store.read_labelled(number))
+        surrogate = yield from make_model(
+            self.config, self.store, number, frames, len(self._train), n_new
+        )
+        parity = None
+        if self._test:
+            _, potential = load_model(self.config, self.store, number)
+            parity = compare(surrogate, self._test, self._keys, potential)
+        report = RoundReport(
+            round_number=number,
+            n_train=len(frames),
+            n_labels=len(frames) - len(self._train),
+            picks=len(state.picks),
+            failed=len(state.picks) - n_new,
+            walkers=tuple(walker.status for walker in state.walkers),
+            rollbacks=sum(w.driver.rollbacks for w in state.walkers if w.driver is not None),
+            moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
+            noise=dict(vars(surrogate.noise)),
+            energy_rmse=None if parity is None else parity.energy_rmse,
+            forces_rmse=None if parity is None else parity.forces_rmse,
+        )
+        self.store.finish_round(report, parity)
+        yield report
+
+    # -- helpers -------------------------------------------------------------
+
+    def _open_executor(self) -> AbstractContextManager[TaskExecutor]:
+        workers, threads = self.config.workers.labelling, self.config.threads
+        return open_executor(build_resource(workers, threads, self.store.directory))
+
+    def _take_up(self) -> None:
+        """Accept the changes of the config, or refuse them."""
+        self.changes = accepted_changes(self.config, self.store)
+        if not self.changes:
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        number = self.store.completed_rounds()
+        with self.store.lock():
+            self.store.log_changes(
+                [{"time": now, "round": number, **asdict(change)} for change in self.changes]
+            )
+            self.store.write_config(self.config.model_dump(mode="json"))
+
+    def _reason_to_end(self, number: int) -> str | None:
+        stop = self.config.stop
+        if number > stop.max_rounds:
+            return f"all {stop.max_rounds} rounds are done"
+        last = self.store.read_report(number - 1)
+        if number > 1 and last.picks == 0:
+            return f"nothing triggered in round {number - 1}"
+        if self._pick_limit(number) == 0:
+            return f"the budget of {stop.max_labels} labels is spent"
+        return None
+
+    def _pick_limit(self, number: int) -> int:
+        limit = self.config.explore.picks
+        if self.config.stop.max_labels is None:
+            return limit
+        asked = sum(self.store.read_report(k).picks for k in range(number))
+        return max(0, min(limit, self.config.stop.max_labels - asked))
+
+    def _training_set(self, number: int) -> TrainingSet:
+        return TrainingSet(self.store, number, self._labels, self._train, self._keys)
+
+    def _take_answers(self, number: int, state: ExploreState) -> int:
+        """Keep the labels that the user has put in place; returns how many are missing."""
+        path = self.store.answer_path(number)
+        if path.exists():
+            for label in read_answers(path, state.picks, self._keys):
+                self._labels.save(label)
+        return sum(
+            not is_settled(self._labels, self._settings(pick), structure_id(pick))
+            for pick in state.picks
+        )
+
+    def _note_labels(self, number: int, state: ExploreState) -> None:
+        found = []
+        for pick in state.picks:
+            identity = structure_id(pick)
+            found.append((identity, label_of(self._labels, self._settings(pick), identity)))
+        if self._reference is not None:
+            self._refuse_failures(number, state, found)
+        self.store.save_labelled(number, found)
+
+    def _refuse_failures(
+        self, number: int, state: ExploreState, found: Sequence[tuple[str, str | None]]
+    ) -> None:
+        """Stop before a round is closed in which all has failed, if that goes on for long."""
+        limit = self.config.stop.max_failures
+        if limit is None or not found or any(settings is not None for _, settings in found):
+            return
+        before = [one for k in range(1, number) for one in self.store.read_labelled(k)]
+        settings = (settings for _, settings in reversed([*before, *found]))
+        n_failed = len(list(takewhile(lambda one: one is None, settings)))
+        if n_failed >= limit:
+            identity, last = found[-1][0], self._settings(state.picks[-1])[-1]
+            raise LabellingError(
+                f"round {number}: the last {n_failed} structures have all failed, {identity} with: "
+                f"{self._labels.reason(identity, last)}. Correct the engine (bayesel check-engine) "
+                "and run again with --retry-failed; or raise stop.max_failures, and the campaign "
+                "goes on without them"
+            )
+
+    def _settings(self, atoms: Atoms) -> tuple[str, ...]:
+        """Where the labels of a structure may lie."""
+        return (BY_HAND,) if self._reference is None else self._reference.settings(atoms.symbols)
+
+
+def _ignore(picks: Sequence[Atoms]) -> None:
+    """Nobody waits for the picks."""
+
+
+def _told(number: int, outcomes: Sequence[Outcome], labeller: Labeller) -> Iterator[Progress]:
+    """Calculations that have ended, as progress."""
+    for k, outcome in enumerate(outcomes, start=1 - len(outcomes)):
+        detail = "" if outcome.ok else f"{outcome.structure_id} failed: {outcome.reason}"
+        yield _progress(number, labeller, detail, k)
+
+
+def _progress(number: int, labeller: Labeller, detail: str, back: int = 0) -> Progress:
+    return Progress(number, "label", labeller.n_done + back, labeller.n_asked, detail)

@@ -1,0 +1,147 @@
+"""What of a config may change while a campaign goes on, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BayeselError, ConfigError
+from ..labelling.engines.base import content_hash
+from ..structures.frames import extxyz_bytes, read_frames
+from .config.campaign import CampaignConfig
+from .config.loading import changed_fields
+from .store import Store
+
+ALWAYS = (
+    "stop.",
+    "threads",
+    "workers.",
+    "labels.start",
+    "labels.keep_output",
+    "labels.scratch",
+    "labelling.command",
+    "labelling.environment",
+    "labelling.time_limit_h",
+    "labelling.ladder",
+    "refit.time_limit_h",
+    "potential.device",
+    "potential.trust",
+    "labelling.trust",
+    "descriptor.trust",
+)
+"""How something is done, but not what comes out of it."""
+INPUTS = {"data.train": "train", "data.test": "test", "explore.starts": "starts"}
+"""Files that were copied at the start: they may move, but hold the same."""
+BETWEEN = {
+    "explore.": "the round is being explored with the old ones",
+    "refit.": "the round is being refitted with the old ones",
+}
+"""What may change from one round to the next."""
+REASONS = {
+    "seed": "the picks so far are those of the old seed",
+    "descriptor": "the models so far are built on the old one",
+    "data": "the training data were taken up at the start",
+    "weights": "the models so far were fitted with the old ones",
+    "labelling": "labels of two references would be mixed",
+    "labels": "the labels so far lie in the old place",
+    "potential": "the rounds so far began from the old one",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of the config, before and after."""
+
+    field: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.before} -> {self.after}"
+
+
+def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
+    """How a config differs from that of a campaign on disk.
+
+    Raises
+    ------
+    ConfigError
+        If something differs that may not, naming every such field and the reason.
+    """
+    ours, stored = config.model_dump(mode="json"), store.read_config()
+    changes = [Change(name, *pair) for name, pair in changed_fields(stored, ours).items()]
+    refused = {c.field: reason for c in changes if (reason := _reason(c, store))}
+    if refused:
+        lines = [f"  {name}: {reason}" for name, reason in sorted(refused.items())]
+        raise ConfigError(
+            f"{store.directory}: holds a campaign with another config. These may not change now; "
+            "undo that, or use a new directory:\n" + "\n".join(lines)
+        )
+    return changes
+
+
+def check_settings(settings: str, store: Store) -> None:
+    """Refuse an engine whose files have changed since the campaign began; the first run is noted.
+
+    Parameters
+    ----------
+    settings
+        Name of the settings of the engine's first rung, in which contents of files count.
+
+    Raises
+    ------
+    ConfigError
+        If it is another one than that of the first run.
+    """
+    first = store.read_settings()
+    if first is None:
+        store.save_settings(settings)
+    elif first != settings:
+        raise ConfigError(
+            f"{store.directory}: its labels are of the settings {first}, and these are {settings}: "
+            "files of the engine (pseudopotentials, a model, ...) or its defaults have changed. "
+            "Labels of two references would be mixed; restore them, or use a new directory"
+        )
+
+
+def _reason(change: Change, store: Store) -> str | None:
+    """Why a change is refused; None where it is not."""
+    if change.field.startswith(ALWAYS):
+        return None
+    if change.field.startswith("explore.trigger") and store.read_thresholds() is not None:
+        return "its thresholds were calibrated for the old one"
+    if change.field in INPUTS:
+        return _unless_same(change, store)
+    if change.field == "potential.model":
+        return _unless_same_model(change, store)
+    for section, reason in BETWEEN.items():
+        if change.field.startswith(section):
+            return reason if _under_way(store, section) else None
+    return REASONS.get(change.field.split(".")[0], "it belongs to the campaign's start")
+
+
+def _unless_same(change: Change, store: Store) -> str | None:
+    kept = store.read_input(INPUTS[change.field])
+    if change.after is None or change.before is None:
+        return "it was read at the start"
+    try:
+        given = read_frames(change.after)
+    except BayeselError:
+        return f"{change.after} cannot be read"
+    if extxyz_bytes(given) == extxyz_bytes(kept):
+        return None
+    return f"{change.after} holds other structures than those of the start"
+
+
+def _unless_same_model(change: Change, store: Store) -> str | None:
+    kept, given = store.potential_path(0), Path(change.after or "")
+    if kept is None or not given.is_file() or content_hash(given) != content_hash(kept):
+        return f"{given} is not the model of the start"
+    return None
+
+
+def _under_way(store: Store, section: str) -> bool:
+    """Whether the round that is not complete has results of a section."""
+    directory = store.round_directory(store.completed_rounds())
+    return (directory / {"explore.": "explore.npz", "refit.": "refit"}[section]).exists()

@@ -1,0 +1,78 @@
+"""Biased MD of one round."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from .base import InputPath, Section
+from .bias import BiasConfig
+from .ensembles import (
+    EnsembleConfig,
+    LangevinConfig,
+    PressureSchedule,
+    TauRelSchedule,
+    TemperatureSchedule,
+)
+from .moves import MoveConfig
+from .triggers import GuardsConfig, PickConfig, TriggerConfig
+
+
+class ExploreConfig(Section):
+    """Biased MD of one round.
+
+    In ``lockstep`` all walkers advance together and a pick by one reaches all the others at
+    their next step. In ``turns`` each runs until it picks and then hands over.
+
+    ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
+    null for none; ``log`` keeps numbers of every step, see `recording`.
+    """
+
+    starts: InputPath
+    walkers: PositiveInt = 4
+    mode: Literal["lockstep", "turns"] = "lockstep"
+    steps: PositiveInt = 2000
+    picks: PositiveInt = 5
+    temperature_K: TemperatureSchedule = 300.0
+    pressure_GPa: PressureSchedule | None = None
+    timestep_fs: PositiveFloat = 1.0
+    ensemble: EnsembleConfig = LangevinConfig()
+    tau_rel: TauRelSchedule | None = None
+    tau: float | None = None
+    tau_delay: PositiveInt = 20
+    tau_max: PositiveFloat | None = None
+    bias: BiasConfig = BiasConfig()
+    check_interval: PositiveInt = 5
+    trigger: TriggerConfig
+    pick: PickConfig = PickConfig()
+    guards: GuardsConfig = GuardsConfig()
+    moves: list[MoveConfig] = []
+    max_rollbacks: NonNegativeInt = 0
+    trajectory_interval: PositiveInt | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> ExploreConfig:
+        if (self.tau is None) == (self.tau_rel is None):
+            raise ValueError("give exactly one of tau and tau_rel")
+        return self
+
+    @model_validator(mode="after")
+    def _pressure_where_needed(self) -> ExploreConfig:
+        if self.ensemble.kind == "npt" and self.pressure_GPa is None:
+            raise ValueError("ensemble npt needs pressure_GPa")
+        if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
+            raise ValueError("a cell move needs pressure_GPa")
+        return self
+
+
+class Overrides(Section):
+    """Fields as in `ExploreConfig`; None leaves what is set there."""
+
+    temperature_K: TemperatureSchedule | None = None
+    pressure_GPa: PressureSchedule | None = None
+    steps: PositiveInt | None = None
+    tau_rel: TauRelSchedule | None = None
+    trigger: TriggerConfig | None = None
+    ensemble: EnsembleConfig | None = None

@@ -1,0 +1,67 @@
+"""What a running campaign tells: progress, a report per round, its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something moved: ``done`` of ``total`` units of a stage of a round."""
+
+    round_number: int
+    stage: str
+    done: int
+    total: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What one round did and how good the model is after it.
+
+    Attributes
+    ----------
+    round_number
+        0 is the model fitted to the given training set.
+    n_train
+        Structures in the refit.
+    n_labels
+        Labels paid for in the campaign so far.
+    picks, failed
+        Structures picked, and of these failed in labelling, in this round.
+    walkers
+        How each walker ended.
+    moves
+        Attempts, accepted and failed ones of each kind of Monte Carlo move, all walkers together.
+    noise
+        Fitted noise of energy, forces and virial.
+    energy_rmse, forces_rmse
+        Errors on the test set, eV/atom and eV/A; None without a test set.
+    rollbacks
+        How often walkers were rolled back, all together.
+    """
+
+    round_number: int
+    n_train: int
+    n_labels: int
+    picks: int = 0
+    failed: int = 0
+    walkers: tuple[str, ...] = ()
+    moves: dict[str, list[int]] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
+    energy_rmse: float | None = None
+    forces_rmse: float | None = None
+    rollbacks: int = 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event. ``awaiting`` is the batch that waits for labels, if any."""
+
+    reason: str
+    awaiting: Path | None = None
+
+
+Event = Progress | RoundReport | Ended

@@ -1,0 +1,147 @@
+"""A walker from one barrier to the next: a function of values, wherever it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ase import Atoms
+
+from ...bias.calculator import BiasedCalculator
+from ...dynamics.recording import Record, Recording
+from ...dynamics.triggers import LazyCheck
+from ...dynamics.walkers import WalkerStep
+from ...surrogate.surrogate import Surrogate
+from .state import Sighting, WalkerState
+
+
+@dataclass(frozen=True)
+class WalkerPlan:
+    """How one walker runs.
+
+    Attributes
+    ----------
+    run
+        `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
+        ``triggers``, ``first_step`` and ``state``.
+    checks
+        Its triggers, having learnt nothing.
+    n_steps
+        Its last step.
+    """
+
+    run: Callable[..., Iterator[WalkerStep]]
+    checks: tuple[LazyCheck, ...]
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class WalkerSetup:
+    """What the walkers of a round run with.
+
+    Attributes
+    ----------
+    surrogate
+        The round's, before the first pick.
+    make_calculator
+        A new calculator on a surrogate, for one walker.
+    plans
+        One per walker.
+    check_interval
+        Steps between two barriers, where the triggers are evaluated.
+    recording
+        What of the steps is to be written.
+    """
+
+    surrogate: Surrogate
+    make_calculator: Callable[[Surrogate], BiasedCalculator]
+    plans: tuple[WalkerPlan, ...]
+    check_interval: int
+    recording: Recording = Recording()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A walker at the next barrier, or where it ended before, and what its triggers saw.
+
+    ``record`` is what is to be written of the steps in between.
+    """
+
+    walker: WalkerState
+    sighting: Sighting | None = None
+    record: Record = Record()
+
+
+def advance_walker(
+    setup: WalkerSetup,
+    number: int,
+    walker: WalkerState,
+    calculator: BiasedCalculator,
+    barrier: int,
+) -> Arrival:
+    """Run a walker up to the absolute step ``barrier``.
+
+    The result depends on the arguments alone. A chain of blocks is the trajectory that
+    `run_walker` makes in one go, bit for bit, where the potential keeps no memory of its own.
+
+    Parameters
+    ----------
+    number, walker
+        Which walker it is, and its state; not changed.
+    calculator
+        Holds the posterior in use; all else that it remembers is replaced by the walker's.
+    """
+    rng = walker.generator()
+    calculator.restore(walker.atoms, walker.evaluated)
+    plan = setup.plans[number]
+    steps = plan.run(
+        walker.atoms,
+        calculator,
+        rng=rng,
+        triggers=_checks(plan, walker),
+        first_step=walker.step,
+        state=walker.driver,
+    )
+    last: WalkerStep | None = None
+    status = "finished"
+    tape = setup.recording.tape(number, walker.step)
+    for last in steps:
+        tape.add(last)
+        if last.status != "running" or last.step == barrier:
+            status = last.status
+            break
+    if last is None:
+        return Arrival(replace(walker, status=status))
+    running = status == "running"
+    arrived = replace(
+        walker,
+        atoms=last.atoms,
+        rng_state=dict(rng.bit_generator.state),
+        step=last.step,
+        status=status,
+        driver=last.driver,
+        evaluated=calculator.evaluated(last.atoms) if running else None,
+        ratios=tuple(check.ratios for check in last.checks) if running else (),
+    )
+    calculator.release()
+    return Arrival(arrived, Sighting.of(last) if last.reports else None, tape.take())
+
+
+def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sighting:
+    """What the triggers see at the frame of a pick with another surrogate.
+
+    Its temperature and tau are not known any more.
+    """
+    calculator = setup.make_calculator(surrogate)
+    calculator.get_forces(pick)
+    found = calculator.prediction
+    walker, number = pick.info["bayesel_walker"], pick.info["bayesel_step"]
+    reports = tuple(check.trigger(found, pick) for check in setup.plans[walker].checks)
+    return Sighting.of(WalkerStep(number, pick, found, float("nan"), reports))
+
+
+def _checks(plan: WalkerPlan, walker: WalkerState) -> tuple[LazyCheck, ...]:
+    if not walker.ratios:
+        return plan.checks
+    pairs = zip(plan.checks, walker.ratios, strict=True)
+    return tuple(replace(check, ratios=ratios) for check, ratios in pairs)

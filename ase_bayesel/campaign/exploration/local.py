@@ -1,0 +1,59 @@
+"""Walkers advanced in this process, sharing passes through a network where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from ...bias.batching import Outcome, gathered, outcome_of
+from ...bias.calculator import BiasedCalculator
+from ...surrogate.surrogate import Surrogate
+from .blocks import Arrival, WalkerSetup, advance_walker
+from .state import WalkerState
+
+
+class LocalExecutor:
+    """Advances walkers in this process.
+
+    Parameters
+    ----------
+    setup
+        How they run.
+    batched
+        Let small structures share each pass through a network (see `gathering`), which
+        changes trajectories within rounding. Otherwise one walker comes after the other.
+    """
+
+    def __init__(self, setup: WalkerSetup, batched: bool = True) -> None:
+        self.setup, self.batched = setup, batched
+        self._calculators: dict[int, BiasedCalculator] = {}
+
+    def advance(
+        self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
+    ) -> dict[int, Arrival]:
+        """All walkers at the barrier; see `lockstep.Executor`."""
+        calculators = {k: self._calculator(k, surrogate) for k in walkers}
+        calls = {
+            k: partial(advance_walker, self.setup, k, walker, calculators[k], barrier)
+            for k, walker in walkers.items()
+        }
+        together = {k: c for k, c in calls.items() if self.batched and calculators[k].gathers}
+        outcomes = gathered(together)
+        outcomes |= {k: outcome_of(call) for k, call in calls.items() if k not in together}
+        return {k: arrival_of(k, outcomes[k]) for k in walkers}
+
+    def _calculator(self, number: int, surrogate: Surrogate) -> BiasedCalculator:
+        """The walker's own, with the surrogate."""
+        if number not in self._calculators:
+            self._calculators[number] = self.setup.make_calculator(surrogate)
+        calculator = self._calculators[number]
+        if calculator.surrogate is not surrogate:
+            calculator.adopt(surrogate)
+        return calculator
+
+
+def arrival_of(number: int, outcome: Outcome) -> Arrival:
+    """What a walker's block gave, or the error that it raised with the walker's number."""
+    if outcome.error is not None:
+        outcome.error.add_note(f"raised by walker {number}")
+    return outcome.unwrap()

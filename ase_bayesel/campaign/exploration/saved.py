@@ -1,0 +1,92 @@
+"""A round's exploration on disk: what it goes on with after a kill."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ...io.atomic import npz_bytes, reading, write_atomically
+from ...io.bounded_npz import real
+from ...structures.frames import extxyz_bytes, read_frames
+from ...surrogate.posterior import Posterior
+from .records import record_of, walker_from
+from .state import TRACE_COLUMNS, ExploreState
+
+
+class SavedExploration:
+    """The files of a round's exploration, in the ``directory`` of the round."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "explore.npz"
+
+    def save(self, state: ExploreState, posterior: Posterior) -> None:
+        """Write the state between two turns or barriers; the last pick's own file first."""
+        for k, pick in enumerate(state.picks):
+            path = self.pick_path(k, pick.info["bayesel_id"])
+            if not path.exists():
+                write_atomically(path, extxyz_bytes([pick]))
+        buffer = io.BytesIO()
+        posterior.save(buffer)
+        records = [record_of(walker) for walker in state.walkers]
+        arrays: dict[str, Any] = {
+            "meta": json.dumps(
+                {
+                    "turn": state.turn,
+                    "picks": [pick.info["bayesel_id"] for pick in state.picks],
+                    "walkers": [meta for meta, _ in records],
+                }
+            ),
+            "trace": state.trace,
+            "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
+        }
+        for k, (_, own) in enumerate(records):
+            arrays |= {f"{name}_{k}": array for name, array in own.items()}
+        write_atomically(self.path, npz_bytes(arrays))
+
+    def load(self, starts: Sequence[Atoms]) -> tuple[ExploreState, Posterior] | None:
+        """The saved state of a round, or None if it has not begun.
+
+        ``starts`` are the walkers' start structures, for what does not change in MD.
+        """
+        if not self.path.exists():
+            return None
+        with reading(self.path) as data:
+            meta = json.loads(str(data["meta"]))
+            pairs = enumerate(zip(starts, meta["walkers"], strict=True))
+            walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
+            posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
+            trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
+            picked = [str(identity) for identity in meta["picks"]]
+            turn = int(meta["turn"])
+        picks = [read_frames(self.pick_path(k, identity))[0] for k, identity in enumerate(picked)]
+        return ExploreState(tuple(walkers), turn, tuple(picks), trace), posterior
+
+    def count_picks(self) -> int:
+        """Picks of a round so far, also while it is exploring."""
+        if not self.path.exists():
+            return 0
+        with reading(self.path) as data:
+            return len(json.loads(str(data["meta"]))["picks"])
+
+    def read_trace(self) -> np.ndarray:
+        """The trace of a round's exploration, ``(n, 7)``; see `explore.TRACE_COLUMNS`."""
+        if not self.path.exists():
+            return ExploreState(()).trace
+        with reading(self.path) as data:
+            return real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
+
+    def pick_path(self, k: int, identity: str) -> Path:
+        return self.directory / "picks" / f"{k:03d}_{identity}.extxyz"
+
+
+def _of(data: Any, walker: int) -> dict[str, np.ndarray]:
+    """A walker's own arrays of a saved exploration."""
+    end = f"_{walker}"
+    return {name.removesuffix(end): data[name] for name in data.files if name.endswith(end)}

@@ -1,0 +1,81 @@
+"""Walkers in turn: each runs until it picks, so that every start gets its share of the picks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from ase import Atoms
+
+from ...bias.calculator import BiasedCalculator
+from ...dynamics.driver import DriverState
+from ...dynamics.triggers import PickRule
+from ...dynamics.walkers import WalkerStep
+from ...structures.identity import structure_id
+from .state import ExploreState, Sighting, WalkerState, at_the_end, consider, extended
+
+StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
+"""(start, rng, first step, state of the driver) -> the walker's steps."""
+
+
+def take_turn(
+    state: ExploreState,
+    calculator: BiasedCalculator,
+    start_walker: StartWalker,
+    rule: PickRule = PickRule(),
+) -> Generator[WalkerStep, None, ExploreState]:
+    """Run the walker whose turn it is until it picks or ends; returns the next state.
+
+    On a pick ``calculator.surrogate`` is replaced by the one conditioned on the
+    picked structure. A structure that was picked before is not picked again. Where the ``rule``
+    picks at the peak the pick is an earlier frame, and the walker goes on from the last one.
+    """
+    turn = state.turn
+    walker = state.walkers[turn]
+    rng = walker.generator()
+    known = {structure_id(pick) for pick in state.picks}
+    waiting = walker.waiting
+    trace: dict[int, list[float]] = {}
+    calculator.forget()
+    final, status, pick = None, "finished", None
+    for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
+        yield step
+        final, status = step, "finished" if step.status == "running" else step.status
+        if step.status != "running":
+            continue
+        seen = Sighting.of(step) if step.reports else None
+        if seen is not None:
+            trace[step.step] = seen.row(turn)
+        waiting, pick = consider(rule, waiting, step.step, turn, seen, known)
+        if pick is not None:
+            status = "running"
+            break
+    else:
+        waiting, pick = at_the_end(rule, waiting, known)
+    picks = list(state.picks)
+    if pick is not None:
+        pick.info["bayesel_pick"] = len(picks)
+        picks.append(pick)
+        calculator.surrogate = calculator.surrogate.condition(pick)
+        trace[pick.info["bayesel_step"]][-1] = True
+    walkers = list(state.walkers)
+    if final is not None:
+        rng_state = dict(rng.bit_generator.state)
+        driver = replace(final.driver, tau=final.driver.tau.emptied())
+        walkers[turn] = WalkerState(
+            final.atoms, rng_state, final.step, status, driver, waiting=waiting
+        )
+    else:
+        walkers[turn] = replace(walker, status="finished")
+    return ExploreState(
+        tuple(walkers),
+        _next_turn(walkers, turn),
+        tuple(picks),
+        extended(state.trace, list(trace.values())),
+    )
+
+
+def _next_turn(walkers: Sequence[WalkerState], turn: int) -> int:
+    order = [(turn + k) % len(walkers) for k in range(1, len(walkers) + 1)]
+    return next((k for k in order if walkers[k].status == "running"), turn)

@@ -1,0 +1,101 @@
+"""Everything that a config names, read and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase import Atoms
+
+from ..errors import ConfigError, StructureError
+from ..structures.frames import read_frames
+from ..structures.labels import PROPERTIES, PropertyKeys, targets
+from ..structures.reference_energies import reference_energies
+from .build.engines import build_engine
+from .build.models import build_descriptor, build_refitter, initial_potential
+from .build.walkers import build_guards, check_start
+from .config import ExploreConfig, single_triggers
+from .config.campaign import CampaignConfig
+from .refit import MACERefitter
+
+
+def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
+    """Read and check every structure file of a config, its descriptor and its engine.
+
+    Returns
+    -------
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
+
+    Raises
+    ------
+    BayeselError
+        Naming the file and the frame, or the field of the config.
+    """
+    descriptor = build_descriptor(config, initial_potential(config))
+    refitter = build_refitter(config)
+    if isinstance(refitter, MACERefitter):
+        refitter.check()
+    engine = build_engine(config.labelling)
+    data = config.data
+    keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
+    paths = {"train": data.train, "starts": config.explore.starts}
+    if data.test is not None:
+        paths["test"] = data.test
+    frames = {name: read_frames(path) for name, path in paths.items()}
+    if engine is not None:
+        elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
+        for problem in engine.missing(sorted(elements)):
+            raise ConfigError(f"labelling: {problem}")
+    for name, path in paths.items():
+        _check_elements(frames[name], path, descriptor.elements)
+    _check_training_labels(frames["train"], data.train, keys)
+    try:
+        reference_energies(frames["train"], data.e0s, data.energy_key)
+    except StructureError as error:
+        raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
+    if data.test is not None:
+        _check_test_labels(frames["test"], data.test, keys)
+    _check_starts(frames["starts"], config.explore)
+    return frames
+
+
+def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
+    """Whether triggers, guards and what drives a walker make sense for every start."""
+    stress = any(one.kind == "stress" for one in single_triggers(explore.trigger))
+    for k, atoms in enumerate(frames):
+        where = f"{explore.starts}, frame {k}"
+        if stress and not atoms.pbc.all():
+            raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
+        try:
+            build_guards(explore).against(atoms)
+        except StructureError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        check_start(explore, atoms, where)
+
+
+def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+    for k, atoms in enumerate(frames):
+        unknown = sorted(set(atoms.symbols) - set(elements))
+        if unknown:
+            raise ConfigError(
+                f"{path}, frame {k}: element {', '.join(unknown)} is not among "
+                f"the descriptor's elements {list(elements)}"
+            )
+
+
+def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
+    found = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    for prop in PROPERTIES:
+        key = getattr(keys, prop)
+        if key is not None and all(getattr(labels, prop) is None for labels in found):
+            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key)")
+
+
+def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
+    for k, atoms in enumerate(frames):
+        where = f"{path}, frame {k}"
+        found = targets(atoms, keys, where)
+        for prop in ("energy", "forces"):
+            key = getattr(keys, prop)
+            if key is not None and getattr(found, prop) is None:
+                raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")

@@ -1,0 +1,110 @@
+"""What a refit is given, what it tells on the way, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from ...io.locks import locked
+from ...structures.frames import write_frames
+from ...structures.identity import canonical
+from ...structures.labels import (
+    REF_ENERGY,
+    REF_FORCES,
+    REF_STRESS,
+    REF_VIRIAL,
+    PropertyKeys,
+    targets,
+)
+
+
+class RefitProgress(NamedTuple):
+    """``done`` of ``total`` units, 0 of 0 where that is not known, and a word on it."""
+
+    done: int
+    total: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RefitTask:
+    """One refit of a potential.
+
+    Attributes
+    ----------
+    frames
+        The labelled training set, new structures last.
+    n_new
+        How many of them are new since the last refit.
+    keys
+        Where the labels are.
+    e0s
+        Reference energy of each element, eV.
+    model
+        The last good model; never changed.
+    directory
+        Belongs to this refit alone. It outlives a kill, so a refit that finds its
+        own earlier work there goes on from it.
+    seed
+        Source of all randomness.
+    threads
+        Threads to use on a CPU.
+    """
+
+    frames: Sequence[Atoms]
+    n_new: int
+    keys: PropertyKeys
+    e0s: Mapping[str, float]
+    model: Path
+    directory: Path
+    seed: int
+    threads: int = 1
+
+
+class Refitter(Protocol):
+    """A way to train a potential on the grown training set."""
+
+    def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+        """Train; returns the new model's file, which lies in the task's directory.
+
+        Raises
+        ------
+        RefitError
+            If there is no new model. The old one is still in place.
+        TerminatedError
+            If somebody ended the training, as a scheduler does: it can go on.
+        """
+        ...
+
+
+def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+    """`Refitter.refit`, once nobody else works in the task's directory.
+
+    A refit elsewhere may go on for a while after the death of the campaign that asked for it.
+    """
+    with locked(task.directory.with_suffix(".lock"), wait=True):
+        return (yield from refitter.refit(task))
+
+
+def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKeys) -> None:
+    """Extended XYZ of structures with their labels under `REF_ENERGY` and so on."""
+    written = []
+    for number, atoms in enumerate(frames):
+        found = targets(atoms, keys, f"training frame {number}")
+        frame = canonical(atoms)
+        if found.energy is not None:
+            frame.info[REF_ENERGY] = found.energy
+        if found.forces is not None:
+            frame.arrays[REF_FORCES] = found.forces
+        if found.virial is not None:
+            virial = voigt_6_to_full_3x3_stress(found.virial)
+            frame.info[REF_VIRIAL] = virial
+            frame.info[REF_STRESS] = np.ravel(-virial / atoms.get_volume())
+        written.append(frame)
+    write_frames(path, written)

@@ -1,0 +1,194 @@
+"""The model of each round: a potential and the surrogate that knows its training set."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ..descriptors import Descriptor
+from ..errors import RefitError
+from ..resources import Here, open_executor
+from ..resources.threads import cpu_threads
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import reference_energies
+from ..surrogate.design import DesignFactors, assembling, chunks, finished
+from ..surrogate.fitting import baseline_energies, surrogate_from_factors
+from ..surrogate.surrogate import Surrogate
+from .build.models import (
+    build_descriptor,
+    build_potential,
+    build_refitter,
+    build_weights,
+    initial_potential,
+)
+from .build.resources import build_resource
+from .config.campaign import CampaignConfig
+from .events import Progress
+from .refit import RefitTask, refit_alone, refit_elsewhere
+from .store import Store
+
+CHUNKS_AHEAD = 64
+"""So many parts of a fit wait, run or are to be combined at a time: memory is theirs."""
+
+
+def load_model(config: CampaignConfig, store: Store, number: int) -> tuple[Surrogate, Calculator]:
+    """The surrogate and the potential that a round ended with."""
+    file = store.potential_path(number)
+    surrogate = Surrogate.load(store.model_path(number), build_descriptor(config, file))
+    return surrogate, build_potential(config, file, surrogate)
+
+
+def make_model(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    n_initial: int,
+    n_new: int,
+) -> Generator[Progress, None, Surrogate]:
+    """Train the potential on the new labels, then fit the surrogate to all structures.
+
+    The features of a refitted network are new ones, so the posterior is rebuilt from
+    the whole training set. What is done already is not done again.
+
+    Parameters
+    ----------
+    config, store, number
+        The campaign and its round; round 0 takes the potential as it is given.
+    frames
+        The labelled training set: ``n_initial`` given ones first, ``n_new`` of this
+        round last.
+
+    Raises
+    ------
+    RefitError
+        If the potential cannot be trained; that of the round before stays in use.
+    """
+    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    if number == 0:
+        _take_given_potential(config, store)
+    elif n_new:
+        e0s = reference_energies(frames[:n_initial], config.data.e0s, keys.energy)
+        yield from _train(config, store, number, frames, n_new, keys, e0s)
+    descriptor = build_descriptor(config, store.potential_path(number))
+    yield Progress(number, "fit", 0, len(frames))
+    e0s = baseline_energies(frames, keys, config.data.e0s)
+    steps = _assembling(config, store, number, frames, descriptor, keys, e0s)
+    factors = yield from _counted(steps, number, len(frames))
+    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, build_weights(config))
+    store.save_model(number, surrogate)
+    return surrogate
+
+
+def _assembling(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+) -> Generator[int, None, DesignFactors]:
+    """The rows of all structures, here or in tasks of `chunks` that are combined in order.
+
+    Both give the same least-squares problem; its triangular factors differ by rounding.
+    """
+    projections = getattr(config.descriptor, "force_projections", None)
+    resource = build_resource(config.workers.features, config.threads, store.directory)
+    if isinstance(resource, Here):
+        scale = descriptor.prior_std()
+        return (yield from assembling(frames, descriptor, keys, e0s, scale, projections))
+    potential = store.potential_path(number)
+    make = partial(build_descriptor, config, None if potential is None else potential.resolve())
+    whole: DesignFactors | None = None
+    parts, running = iter(chunks(frames)), deque[tuple[slice, Future[DesignFactors]]]()
+    with open_executor(resource) as executor:
+        while True:
+            for part in islice(parts, CHUNKS_AHEAD - len(running)):
+                task = (make, config.threads, frames[part], keys, e0s, projections, part.start)
+                running.append((part, executor.submit(assemble_chunk, *task)))
+            if not running:
+                break
+            part, future = running.popleft()
+            found = future.result()
+            if whole is None:
+                whole = found
+            else:
+                whole.absorb(found)
+            yield part.stop
+    assert whole is not None
+    return whole
+
+
+def assemble_chunk(
+    make_descriptor: Callable[[], Descriptor],
+    threads: int,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    force_projections: int | None,
+    first: int,
+) -> DesignFactors:
+    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    with cpu_threads(threads):
+        descriptor = make_descriptor()
+        scale = descriptor.prior_std()
+        return finished(assembling(frames, descriptor, keys, e0s, scale, force_projections, first))
+
+
+def _take_given_potential(config: CampaignConfig, store: Store) -> None:
+    given = initial_potential(config)
+    if given is not None and store.potential_path(0) is None:
+        store.save_potential(0, given)
+
+
+def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress]:
+    """Refit the potential of the round before, unless that is done."""
+    refitter, last = build_refitter(config), store.potential_path(number)
+    if refitter is None or last.parent == store.round_directory(number):
+        return
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
+    directory = store.refit_directory(number).resolve()
+    task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
+    resource = build_resource(config.workers.refit, config.threads, store.directory)
+    if isinstance(resource, Here):
+        steps = refit_alone(refitter, task)
+    else:
+        steps = refit_elsewhere(resource, refitter, task)
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            file: Path = end.value
+            break
+        yield Progress(number, "refit", *step)
+    _check_sane(build_potential(config, file, None), file, frames[-1], last)
+    store.save_potential(number, file)
+
+
+def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> None:
+    energy, forces = potential.get_potential_energy(atoms), potential.get_forces(atoms)
+    if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        raise RefitError(
+            f"refit failed: {file} gives values that are not finite for the newest structure. "
+            f"The last good model is {last}"
+        )
+
+
+def _counted(
+    steps: Generator[int, None, DesignFactors], number: int, total: int
+) -> Generator[Progress, None, DesignFactors]:
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Progress(number, "fit", done, total)

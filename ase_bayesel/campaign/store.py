@@ -1,0 +1,265 @@
+"""The campaign directory: the only room that writes it, but for a refit's own folder.
+
+    config.yaml                 the resolved config
+    inputs/                     copies of the training, test and start structures
+    settings.json               name of the settings of the labels
+    thresholds.json             calibrated thresholds of the triggers, if there are any
+    changes.jsonl               what has changed in the config since
+    lock                        there while a process works here
+    labels/                     see `labels`; elsewhere if the config says so
+    round_0001/explore.npz      the exploration so far: walkers, posterior, trace
+    round_0001/picks/           picked structures, in order
+    round_0001/log/             every step of the walkers, see `recording.read_log`
+    round_0001/trajectory_0.xyz frames of walker 0
+    round_0001/to_label.extxyz  the batch, when the exploration has ended
+    round_0001/labelled.json    the settings in which each pick was labelled, once all are
+    round_0001/refit/           what the refit of the potential left: logs, training data
+    round_0001/potential.*      the potential after the round's refit, if it has a file
+    round_0001/model.npz        the surrogate after the round's refit
+    round_0001/report.json      errors and counts; parity.npz beside it
+    round_0001/DONE             written last
+
+Every file but a trajectory is written beside its place, flushed to disk and moved there in
+one step, so that a kill at any moment leaves the old or the new content. Trajectories and
+log may be ahead of the exploration; they are cut where it is taken up.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from ase import Atoms
+from pydantic import TypeAdapter
+
+from ..dynamics.recording import Recording, RoundRecorder, read_log
+from ..errors import StoreError
+from ..io.atomic import npz_bytes, reading, write_atomically
+from ..io.bounded_npz import real
+from ..io.bounded_yaml import parse_yaml
+from ..io.locks import locked
+from ..labelling.store import LabelStore
+from ..structures.frames import extxyz_bytes, read_frames
+from ..surrogate.surrogate import Surrogate
+from ..validation.parity import Parity
+from .events import RoundReport
+from .exploration.saved import SavedExploration
+
+REPORT = TypeAdapter(RoundReport)
+LABELLED = TypeAdapter(dict[Literal["picks"], list[tuple[str, str | None]]])
+
+
+class Store:
+    """Paths, reading and atomic writing of one campaign directory."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory).absolute()  # tasks elsewhere get paths of it
+
+    # -- config and inputs ---------------------------------------------------
+
+    @property
+    def config_path(self) -> Path:
+        return self.directory / "config.yaml"
+
+    @property
+    def exists(self) -> bool:
+        return self.config_path.is_file()
+
+    def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
+        """Set up the directory; the config comes last and marks it as complete."""
+        for stale in (self.directory / "inputs").glob("*.extxyz"):
+            stale.unlink()
+        for name, frames in inputs.items():
+            write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
+        self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        write_atomically(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        try:
+            raw = parse_yaml(self.config_path.read_text())
+        except Exception as error:  # PyYAML raises anything on values that a tag does not fit
+            raise StoreError(f"{self.config_path}: cannot be read ({error})") from error
+        if not isinstance(raw, dict):
+            raise StoreError(f"{self.config_path}: is damaged (no sections)")
+        return raw
+
+    def read_input(self, name: str) -> list[Atoms]:
+        """The stored copy of an input; empty if the campaign has none of that name."""
+        path = self.directory / "inputs" / f"{name}.extxyz"
+        return read_frames(path) if path.exists() else []
+
+    def save_settings(self, name: str) -> None:
+        """Keep the name of the settings in which structures are labelled first."""
+        write_atomically(self.directory / "settings.json", json.dumps(name).encode())
+
+    def read_settings(self) -> str | None:
+        """The name of the settings, None where nothing was labelled yet."""
+        path = self.directory / "settings.json"
+        try:
+            return str(json.loads(path.read_text())) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
+    def save_thresholds(self, thresholds: Sequence[float]) -> None:
+        """Keep the calibrated thresholds, from left to right in the config."""
+        content = json.dumps({"calibrated": list(thresholds)}).encode()
+        write_atomically(self.directory / "thresholds.json", content)
+
+    def read_thresholds(self) -> list[float] | None:
+        """The calibrated thresholds, None where nothing was calibrated yet."""
+        path = self.directory / "thresholds.json"
+        if not path.exists():
+            return None
+        try:
+            found = [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            if not all(0 < number < float("inf") for number in found):
+                raise ValueError("a threshold must be positive")
+            return found
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Work here alone; a `LockedError` names who else does."""
+        return locked(self.directory / "lock")
+
+    def log_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Add to the record of changes of the config."""
+        path = self.directory / "changes.jsonl"
+        before = path.read_bytes() if path.exists() else b""
+        lines = "".join(json.dumps(change) + "\n" for change in changes)
+        write_atomically(path, before + lines.encode())
+
+    # -- rounds --------------------------------------------------------------
+
+    def round_directory(self, number: int) -> Path:
+        return self.directory / f"round_{number:04d}"
+
+    def completed_rounds(self) -> int:
+        """How many rounds are done, round 0 included."""
+        number = 0
+        while (self.round_directory(number) / "DONE").exists():
+            number += 1
+        return number
+
+    def exploration(self, number: int) -> SavedExploration:
+        """Where the exploration of a round is kept."""
+        return SavedExploration(self.round_directory(number))
+
+    def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
+        """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
+        return RoundRecorder(self.round_directory(number), recording, steps)
+
+    def read_log(self, number: int) -> np.ndarray:
+        """The log of a round's walkers, see `recording.LOG_DTYPE`; empty if there is none."""
+        return read_log(self.round_directory(number) / "log")
+
+    def batch_path(self, number: int) -> Path:
+        return self.round_directory(number) / "to_label.extxyz"
+
+    def answer_path(self, number: int) -> Path:
+        """Where a user who labels by hand puts the labelled batch."""
+        return self.round_directory(number) / "labelled.extxyz"
+
+    def write_batch(self, number: int, picks: Sequence[Atoms]) -> None:
+        if not self.batch_path(number).exists():
+            write_atomically(self.batch_path(number), extxyz_bytes(picks))
+
+    def read_batch(self, number: int) -> list[Atoms]:
+        """The picks of a round in order; empty if nothing was picked."""
+        path = self.batch_path(number)
+        return read_frames(path) if path.exists() and path.stat().st_size else []
+
+    def save_labelled(self, number: int, labelled: Sequence[tuple[str, str | None]]) -> None:
+        """Note for each pick of a round, in order, in which settings it is labelled."""
+        content = json.dumps({"picks": labelled}).encode()
+        write_atomically(self.round_directory(number) / "labelled.json", content)
+
+    def read_labelled(self, number: int) -> list[tuple[str, str | None]]:
+        """Identity and settings of each pick's label; None where it was set aside."""
+        path = self.round_directory(number) / "labelled.json"
+        if not path.exists():
+            return []
+        try:
+            return LABELLED.validate_json(path.read_bytes())["picks"]
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
+    def set_aside(self, number: int) -> list[str]:
+        """Picks of a round for which there is no label."""
+        return [identity for identity, settings in self.read_labelled(number) if settings is None]
+
+    @property
+    def labels(self) -> LabelStore:
+        """Labels of this campaign alone; those that a user put in place are always here."""
+        return LabelStore(self.directory / "labels")
+
+    def used_labels(self) -> LabelStore:
+        """The labels that the config names, which campaigns may share."""
+        section = self.read_config().get("labels")
+        shared = section.get("store") if isinstance(section, dict) else None
+        return LabelStore(shared) if isinstance(shared, str) else self.labels
+
+    # -- end of a round ------------------------------------------------------
+
+    def save_model(self, number: int, surrogate: Surrogate) -> None:
+        buffer = io.BytesIO()
+        surrogate.save(buffer)
+        write_atomically(self.model_path(number), buffer.getvalue())
+
+    def refit_directory(self, number: int) -> Path:
+        """Belongs to the refit of a round, which writes there itself."""
+        return self.round_directory(number) / "refit"
+
+    def save_potential(self, number: int, file: Path) -> None:
+        """Keep a copy of the potential of a round."""
+        path = self.round_directory(number) / f"potential{file.suffix}"
+        write_atomically(path, file.read_bytes())
+
+    def potential_path(self, number: int) -> Path | None:
+        """The file of the potential that a round ended with, None if it has none.
+
+        A potential that was not refitted lies with the round that brought it.
+        """
+        for k in range(number, -1, -1):
+            for path in self.round_directory(k).glob("potential*"):
+                return path
+        return None
+
+    def model_path(self, number: int) -> Path:
+        return self.round_directory(number) / "model.npz"
+
+    def finish_round(self, report: RoundReport, parity: Parity | None) -> None:
+        """Write the report and, last of all, DONE."""
+        directory = self.round_directory(report.round_number)
+        if parity is not None:
+            write_atomically(directory / "parity.npz", npz_bytes(asdict(parity)))
+        write_atomically(directory / "report.json", json.dumps(asdict(report), indent=2).encode())
+        write_atomically(directory / "DONE", b"")
+
+    def read_report(self, number: int) -> RoundReport:
+        path = self.round_directory(number) / "report.json"
+        try:
+            return REPORT.validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+
+    def read_parity(self, number: int) -> Parity | None:
+        path = self.round_directory(number) / "parity.npz"
+        if not path.exists():
+            return None
+        with reading(path) as data:
+            return Parity(**{key: real(data[key], (None,)) for key in data.files})
+
+    def write_page(self, name: str, page: str) -> Path:
+        """Write a page of the report; returns its path."""
+        write_atomically(self.directory / name, page.encode())
+        return self.directory / name

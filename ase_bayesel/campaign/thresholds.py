@@ -1,0 +1,115 @@
+"""The thresholds of a campaign's triggers that are calibrated: found once, stored, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ..bias.calculator import BiasedCalculator
+from ..dynamics.triggers import Trigger, judging, quantile_threshold, reported_criteria
+from ..dynamics.walkers import run_walker
+from ..structures.labels import PropertyKeys
+from ..surrogate.surrogate import Surrogate
+from .build.walkers import build_force_search, build_probes, uncalibrated, walker_options
+from .config.campaign import CampaignConfig
+from .events import Progress
+from .store import Store
+
+
+def calibrating(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    model: tuple[Surrogate, Calculator],
+    train: Sequence[Atoms],
+    starts: Sequence[Atoms],
+) -> Generator[Progress, None, tuple[float, ...]]:
+    """The calibrated thresholds from left to right: from the store, or found and stored there.
+
+    Parameters
+    ----------
+    config, store, number
+        The campaign and the round that is about to explore.
+    model, train
+        Surrogate and potential after the round before, and all structures behind them.
+    starts
+        The walkers' starts.
+
+    Raises
+    ------
+    BayeselError
+        If no positive number comes out, naming the trigger.
+    """
+    wanted = uncalibrated(config.explore)
+    stored = store.read_thresholds()
+    if stored is not None or not wanted:
+        return tuple(stored or ())
+    probes = build_probes(config.explore)
+    together: dict[int | None, list[int]] = {}
+    for k, (_, how) in enumerate(wanted):
+        together.setdefault(how.steps, []).append(k)
+    found = np.zeros(len(wanted))
+    for n_steps, places in together.items():
+        chosen = [probes[k] for k in places]
+        if n_steps is None:
+            values = yield from _on_training(config, number, model, train, chosen)
+        else:
+            values = yield from _in_md(config, number, model, starts, chosen, n_steps)
+        for k, column in zip(places, values.T, strict=True):
+            kind, how = wanted[k]
+            found[k] = quantile_threshold(column, how.quantile, how.factor, kind)
+    store.save_thresholds(found.tolist())
+    return tuple(found.tolist())
+
+
+def _on_training(
+    config: CampaignConfig,
+    number: int,
+    model: tuple[Surrogate, Calculator],
+    train: Sequence[Atoms],
+    probes: Sequence[Trigger],
+) -> Generator[Progress, None, np.ndarray]:
+    """Values ``(n_train, n_probes)``."""
+    surrogate, potential = model
+    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    steps = judging(
+        probes,
+        train,
+        potential,
+        surrogate,
+        keys,
+        getattr(config.descriptor, "force_projections", None),
+        build_force_search(config.explore),
+    )
+    while True:
+        try:
+            done = next(steps)
+        except StopIteration as end:
+            return end.value
+        yield Progress(number, "calibrate", done, len(train), "training set left out in turn")
+
+
+def _in_md(
+    config: CampaignConfig,
+    number: int,
+    model: tuple[Surrogate, Calculator],
+    starts: Sequence[Atoms],
+    probes: Sequence[Trigger],
+    n_steps: int,
+) -> Generator[Progress, None, np.ndarray]:
+    """Values ``(n_checks, n_probes)`` in unbiased MD from every start."""
+    surrogate, potential = model
+    search = build_force_search(config.explore)
+    calculator = BiasedCalculator(potential, surrogate, tau=0.0, force_search=search)
+    seeds = np.random.SeedSequence((config.seed, 0)).spawn(len(starts))
+    found = [np.zeros((0, len(probes)))]
+    for k, (start, seed) in enumerate(zip(starts, seeds, strict=True), start=1):
+        options = walker_options(config.explore, start)
+        options.update(n_steps=n_steps, triggers=probes, tau_rel=None)
+        steps = run_walker(start, calculator, rng=np.random.default_rng(seed), **options)
+        found.append(reported_criteria(steps).reshape(-1, len(probes)))
+        yield Progress(number, "calibrate", k, len(starts), "unbiased MD")
+    return np.concatenate(found)

@@ -1,0 +1,77 @@
+"""The training set of a campaign: what was given, and labels that are read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+from ase import Atoms
+
+from ..errors import StoreError
+from ..labelling.store import BY_HAND, LabelStore, with_labels
+from ..structures.frames import read_frames
+from ..structures.labels import PropertyKeys
+from .store import Store
+
+
+@dataclass(frozen=True)
+class TrainingSet(Sequence[Atoms]):
+    """All structures behind the model of a round: the given ones first, then the picks in order.
+
+    Picks and labels stay on disk, so that memory does not grow with their number; only their
+    names are held, and these once something is asked for.
+
+    Attributes
+    ----------
+    store, number
+        The campaign and its round.
+    labels
+        Where labels lie, but those by hand, which are the campaign's own.
+    given
+        The structures that a campaign starts with.
+    keys
+        Of the labels.
+    """
+
+    store: Store
+    number: int
+    labels: LabelStore
+    given: Sequence[Atoms]
+    keys: PropertyKeys
+
+    @cached_property
+    def _labelled(self) -> list[tuple[int, int, str, str]]:
+        """Round, place in it, identity and settings of each labelled pick."""
+        return [
+            (k, pick, identity, settings)
+            for k in range(1, self.number + 1)
+            for pick, (identity, settings) in enumerate(self.store.read_labelled(k))
+            if settings is not None
+        ]
+
+    def __len__(self) -> int:
+        return len(self.given) + len(self._labelled)
+
+    @overload
+    def __getitem__(self, index: int) -> Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Atoms]: ...
+    def __getitem__(self, index: int | slice) -> Atoms | list[Atoms]:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        k = index % len(self)
+        if k < len(self.given):
+            return self.given[k]
+        return self._read(*self._labelled[k - len(self.given)])
+
+    def _read(self, number: int, pick: int, identity: str, settings: str) -> Atoms:
+        labels = self.store.labels if settings == BY_HAND else self.labels
+        values = labels.load(identity, settings)
+        if values is None:
+            raise StoreError(f"{labels.path(identity, settings)}: is gone; restore it")
+        (atoms,) = read_frames(self.store.exploration(number).pick_path(pick, identity))
+        return with_labels(atoms, values, self.keys)

@@ -1,0 +1,278 @@
+"""What the command ``bayesel check`` does: a model's properties from a config."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.dft.kpoints import BandPath
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from rich.table import Table
+
+from ..campaign.config import FACTORY, MODEL_NAME, InputPath, Section, Threads
+from ..errors import ConfigError
+from ..io.atomic import write_atomically
+from ..labelling.engines.calculators import imported
+from ..resources.threads import cpu_threads
+from ..structures.frames import read_frames
+from ..surrogate.surrogate import Surrogate
+from ..validation import (
+    Facet,
+    Frequencies,
+    Quantity,
+    crystal_quantities,
+    draw_bands,
+    evaluate,
+    force_constants,
+    relax,
+    surface_functional,
+)
+from ..validation.crystal import elastic_names, lattice_names
+from ..validation.phonons import import_phonopy
+from ..validation.surfaces import J_PER_M2
+
+
+class CrystalConfig(Section):
+    """The material: arguments of `ase.build.bulk`, or a ``file`` whose first frame it is.
+
+    The axes of a cubic crystal lie along x, y, z. Phonons and slabs are those of the cell
+    as it is given, so let it be primitive.
+    """
+
+    name: str | None = None
+    crystalstructure: str | None = None
+    a: PositiveFloat | None = None
+    c: PositiveFloat | None = None
+    file: InputPath | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CrystalConfig:
+        if (self.name is None) == (self.file is None):
+            raise ValueError("give exactly one of name and file")
+        if self.file is not None and self.model_fields_set != {"file"}:
+            raise ValueError("file: nothing else is used beside it")
+        return self
+
+
+class SurfaceConfig(Section):
+    """A relaxed surface energy; see `validation.Facet`."""
+
+    miller: tuple[int, int, int]
+    layers: PositiveInt
+    vacuum: PositiveFloat = 10.0
+    rattle: NonNegativeFloat = 0.0
+
+    @model_validator(mode="after")
+    def _a_plane(self) -> SurfaceConfig:
+        if not any(self.miller):
+            raise ValueError("miller: 0 0 0 is no plane")
+        return self
+
+
+class PhononConfig(Section):
+    """Phonons along a path of special points, by default ASE's for the lattice.
+
+    About ``points`` q-points lie on the path. Those of ``qpoints``, by their names and in units
+    of the reciprocal cell, are listed with the special points.
+    """
+
+    supercell: tuple[PositiveInt, PositiveInt, PositiveInt]
+    path: str | None = None
+    points: int = Field(101, ge=2)
+    qpoints: dict[str, tuple[float, float, float]] = {}
+
+
+class CheckConfig(Section):
+    """What to compute, and what to compare it with.
+
+    ``references`` are by the names of the table, in its units: ``a``, ``C11``,
+    ``gamma (100)``. ``members`` are drawn from the posterior of a surrogate. ``head``
+    and ``device`` are for MACE models.
+    """
+
+    crystal: CrystalConfig
+    elastic: bool = True
+    surfaces: list[SurfaceConfig] = []
+    phonons: PhononConfig | None = None
+    references: dict[str, float] = {}
+    members: int = Field(32, ge=2)
+    seed: int = Field(0, ge=0)
+    threads: Threads = 1
+    head: str | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Phonons along a path, and at q-points that have names."""
+
+    path: BandPath
+    along: Frequencies
+    names: tuple[str, ...]
+    named: Frequencies
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All results; ``references`` by the names of quantities."""
+
+    quantities: tuple[Quantity, ...]
+    references: Mapping[str, float]
+    bands: Bands | None
+
+
+def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+    """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
+
+    ``trust`` is that of `MACEDescriptor`.
+
+    Raises
+    ------
+    BayeselError
+        If it is missing, cannot be read or cannot be imported.
+    """
+    if model.endswith(".npz"):
+        return Surrogate.load(model, trust=trust)
+    if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
+        return imported(model, "model")()
+    from ..descriptors.mace.loading import locate, mace_calculator
+
+    return mace_calculator(locate(model), config.head, "float64", config.device, trust)
+
+
+def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport:
+    """Compute everything that the config asks for.
+
+    Raises
+    ------
+    ConfigError
+        If the crystal or the path cannot be made, or a reference belongs to nothing.
+    ValidationError
+        If a structure does not come to rest, or phonopy is missing.
+    """
+    crystal = _crystal(config.crystal)
+    facets = [Facet(**surface.model_dump()) for surface in config.surfaces]
+    _check_references(config, crystal, facets)
+    if config.phonons is not None:
+        import_phonopy()
+        _band_path(crystal, config.phonons)
+    calculator = model.calculator() if isinstance(model, Surrogate) else model
+    for_members, for_rattle, for_phonons = np.random.default_rng(config.seed).spawn(3)
+    with cpu_threads(config.threads):
+        check = partial(crystal_quantities, crystal, elastic=config.elastic)
+        quantities = list(evaluate(check, model, config.members, for_members))
+        crystal = relax(crystal, calculator, cell=True)
+        for facet in facets:
+            functional = surface_functional(crystal, calculator, facet, for_rattle)
+            value = functional.value(calculator) / J_PER_M2
+            std = functional.std(model) / J_PER_M2 if isinstance(model, Surrogate) else None
+            quantities.append(Quantity(facet.name, value, "J/m^2", std))
+        bands = None
+        if config.phonons is not None:
+            bands = _bands(crystal, model, config.phonons, config.members, for_phonons)
+    return CheckReport(tuple(quantities), config.references, bands)
+
+
+def write_check(report: CheckReport, directory: Path) -> list[Path]:
+    """Write ``check.json`` and, with phonons, ``phonons.png``; returns their paths."""
+    quantities = [
+        asdict(quantity) | {"reference": report.references.get(quantity.name)}
+        for quantity in report.quantities
+    ]
+    content: dict[str, Any] = {"quantities": quantities}
+    written = [directory / "check.json"]
+    if (bands := report.bands) is not None:
+        content["phonons"] = {
+            "unit": "THz",
+            "path": bands.path.path,
+            "along_path": _listed(bands.along),
+            "names": bands.names,
+            "named": _listed(bands.named),
+        }
+        written.append(directory / "phonons.png")
+    write_atomically(written[0], json.dumps(content, indent=1).encode())
+    if bands is not None:
+        draw_bands(bands.path, bands.along).savefig(written[1], dpi=130)
+    return written
+
+
+def tables(report: CheckReport) -> list[Table]:
+    """The report as tables for a terminal."""
+    table = Table("quantity", "value", "std", "reference", "deviation", "unit")
+    for quantity in report.quantities:
+        reference = report.references.get(quantity.name)
+        deviation = None if reference is None else quantity.value - reference
+        numbers = (quantity.value, quantity.std, reference, deviation)
+        table.add_row(quantity.name, *map(_shown, numbers), quantity.unit)
+    if report.bands is None:
+        return [table]
+    named = report.bands.named
+    phonons = Table("q-point", "frequencies (std), THz")
+    for k, name in enumerate(report.bands.names):
+        entries = [f"{value:.2f}" for value in named.values[k]]
+        if named.std is not None:
+            entries = [f"{e} ({s:.3f})" for e, s in zip(entries, named.std[k], strict=True)]
+        phonons.add_row(name, "  ".join(entries))
+    phonons.caption = f"lowest frequency along the path: {report.bands.along.values.min():.3f} THz"
+    return [table, phonons]
+
+
+def _crystal(config: CrystalConfig) -> Atoms:
+    if config.file is not None:
+        crystal = read_frames(config.file)[0]
+        if not crystal.pbc.all():
+            raise ConfigError(f"{config.file}: a crystal is periodic in three directions")
+        return crystal
+    try:
+        return bulk(**config.model_dump(exclude={"file"}, exclude_none=True))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"crystal: ASE cannot build it ({error})") from error
+
+
+def _bands(
+    crystal: Atoms,
+    model: Surrogate | Calculator,
+    config: PhononConfig,
+    n_members: int,
+    rng: np.random.Generator,
+) -> Bands:
+    constants = force_constants(crystal, model, config.supercell, n_members, rng)
+    path = _band_path(crystal, config)
+    names, points = zip(*(path.special_points | config.qpoints).items(), strict=True)
+    return Bands(path, constants.frequencies(path.kpts), names, constants.frequencies(points))
+
+
+def _check_references(config: CheckConfig, crystal: Atoms, facets: list[Facet]) -> None:
+    names = [*lattice_names(crystal), *(facet.name for facet in facets)]
+    if config.elastic:
+        names += elastic_names(crystal)
+    if unknown := sorted(set(config.references) - set(names)):
+        raise ConfigError(
+            f"references: {', '.join(unknown)} not computed; known: {', '.join(names)}"
+        )
+
+
+def _band_path(crystal: Atoms, config: PhononConfig) -> BandPath:
+    try:
+        return crystal.cell.bandpath(config.path, npoints=config.points)
+    except (ValueError, KeyError) as error:
+        known = ", ".join(crystal.cell.get_bravais_lattice().get_special_points())
+        raise ConfigError(f"phonons.path: {config.path!r}; special points: {known}") from error
+
+
+def _listed(frequencies: Frequencies) -> dict[str, Any]:
+    arrays = asdict(frequencies)
+    return {key: None if value is None else value.tolist() for key, value in arrays.items()}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"

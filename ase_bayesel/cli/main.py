@@ -1,0 +1,324 @@
+"""The command ``bayesel``: parses, calls, and shows what happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from ..campaign.config.loading import load_config
+from ..errors import BayeselError, ConfigError
+
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
+]
+app = typer.Typer(
+    name="bayesel",
+    help="Bayesian selection of training structures, while the MD is running.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+console = Console()
+EXIT_BAD_INPUT, EXIT_RUN_AGAIN = 2, 75
+ROUNDS_SHOWN = 20
+ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
+]
+
+
+def _named_errors(command: Callable) -> Callable:
+    """One clear message and exit code 2 for anything wrong with the input."""
+
+    @wraps(command)
+    def wrapped(*args, **kwargs):
+        try:
+            return command(*args, **kwargs)
+        except BayeselError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}"
+        typer.secho(f"error: {message}", err=True, fg="red")
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+    return wrapped
+
+
+@app.command()
+@_named_errors
+def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
+    """Write a commented config to start from."""
+    if path.exists():
+        raise ConfigError(f"{path}: exists already; choose another name or remove it")
+    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
+    path.write_text(template.format(name=path.name))
+    _say(f"wrote {path}; edit it, then: bayesel validate {path}")
+
+
+@app.command()
+@_named_errors
+def validate(config: ConfigArgument) -> None:
+    """Check a config and every file that it names, without running anything."""
+    from ..campaign.inputs import check_inputs
+
+    loaded = load_config(config)
+    counts = {name: len(frames) for name, frames in check_inputs(loaded).items()}
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    _say(f"{config}: valid; structures: {summary}")
+
+
+@app.command()
+@_named_errors
+def run(
+    config: ConfigArgument,
+    directory: DirectoryOption = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Make failed calculations of this round again."),
+    ] = False,
+) -> None:
+    """Run a campaign to its report, or continue one where it stopped.
+
+    On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
+    """
+    from ..campaign.campaign import Campaign
+    from ..resources.threads import cpu_threads
+    from .progress import show
+    from .report import write_report
+    from .stopping import StopRequested, stop_requests
+
+    # a cluster that closes on a busy machine tells of every connection that breaks
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
+    loaded = load_config(config)
+    with cpu_threads(loaded.threads), stop_requests() as requests:
+        try:
+            campaign = Campaign(loaded, _directory(config, directory))
+            for change in campaign.changes:
+                _say(f"changed since the last run: {change}")
+            reason = show(campaign.run(retry_failed), requests, console)
+        except StopRequested:
+            reason = None
+        except (BayeselError, OSError) as error:
+            if requests.signal is None:
+                raise
+            _say(f"after {requests.signal}: {error}")  # a scheduler signals all programs at once
+            reason = None
+    if reason is None:
+        _say(f"stopped on {requests.signal}; all that is needed is on disk: run again to go on")
+        raise typer.Exit(EXIT_RUN_AGAIN)
+    _say(reason)
+    _say(f"report: {write_report(campaign.store)}")
+
+
+@app.command()
+@_named_errors
+def status(
+    config: ConfigArgument,
+    directory: DirectoryOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
+) -> None:
+    """Show the last rounds and what comes next."""
+    from ..validation.parity import milli
+
+    store = _existing(config, directory)
+    done = store.completed_rounds()
+    shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
+    table = Table(title=escape(str(store.directory)))
+    for column in ("round", "train", "labels", "picks", "failed", "E meV/atom", "F meV/A"):
+        table.add_column(column, justify="right")
+    for number in shown:
+        r = store.read_report(number)
+        counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)
+        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+    console.print(table)
+    if store.batch_path(done).exists():
+        _say(f"round {done}: picks are in {store.batch_path(done)}")
+    elif done:
+        _say(f"round {done}: {store.exploration(done).count_picks()} picks so far")
+    labels = store.used_labels()
+    counts = labels.counts()
+    _say(
+        f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
+        f"{counts.running} under way or killed"
+    )
+    for number in shown:
+        for identity in store.set_aside(number):
+            _say(f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}")
+
+
+@app.command()
+@_named_errors
+def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+    """Write the campaign's HTML page."""
+    from .report import write_report
+
+    _say(f"wrote {write_report(_existing(config, directory))}")
+
+
+@app.command()
+@_named_errors
+def check(
+    model: Annotated[str, typer.Argument(help="Surrogate (.npz), MACE model, or module:factory.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="What to compute (YAML).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of results.")] = Path("check"),
+    trust: TrustOption = False,
+) -> None:
+    """Compute lattice and elastic constants, surface energies and phonons of a model."""
+    from .check import CheckConfig, load_model, run_check, tables, write_check
+
+    settings = load_config(config, CheckConfig)
+    found = run_check(load_model(model, settings, trust), settings)
+    for table in tables(found):
+        console.print(table)
+    for path in write_check(found, out):
+        _say(f"wrote {path}")
+
+
+@app.command("check-engine")
+@_named_errors
+def check_engine(
+    config: ConfigArgument,
+    structure: Annotated[Path | None, typer.Option(help="Default: the smallest start.")] = None,
+    rung: Annotated[int, typer.Option(help="Of the ladder; 0 is its foot.")] = 0,
+    keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
+) -> None:
+    """Run one calculation with the labelling engine, or say what it lacks."""
+    from .check_engine import notes, run_engine_check, table
+
+    found = run_engine_check(load_config(config), structure, rung, keep)
+    if found is None:
+        _say("labels come by hand (labelling: none), so there is nothing to run")
+        return
+    console.print(table(found))
+    for note in notes(found):
+        _say(note)
+    if found.missing or found.reason:
+        raise typer.Exit(EXIT_BAD_INPUT if found.missing else 1)
+
+
+@app.command()
+@_named_errors
+def select(
+    pool: Annotated[Path, typer.Argument(help="Structures to pick from.")],
+    n: Annotated[int, typer.Option("-n", help="How many to pick.")],
+    descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picks, in pick order.")],
+    core: Annotated[Path | None, typer.Option(help="Structures that are labelled.")] = None,
+    method: Annotated[str, typer.Option(help="See ase_bayesel.select.")] = "energy_variance",
+    energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
+    forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
+    virial_key: Annotated[str | None, typer.Option(help="Virials of the core.")] = None,
+    e0s: Annotated[str, typer.Option(help="isolated, or average")] = "isolated",
+    properties: Annotated[
+        str | None, typer.Option(help="What labels will hold, as energy,forces.")
+    ] = None,
+    scored: Annotated[
+        str | None, typer.Option(help="What of a label i_optimal and c_optimal score: energy")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="For weighted_sum: energy_variance=1,force_variance=2")
+    ] = None,
+    targets: Annotated[
+        Path | None, typer.Option(help="Structures that i_optimal and c_optimal aim at.")
+    ] = None,
+    coefficients: Annotated[
+        str | None, typer.Option(help="One for each target, for c_optimal: 1,-6")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Largest sum of n_atoms^3 over the picks.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For random.")] = 0,
+    store: Annotated[Path | None, typer.Option(help="Folder that keeps the features.")] = None,
+    trust: TrustOption = False,
+) -> None:
+    """Pick structures of a pool that deserve a label, and report on them."""
+    from ..descriptors.text import descriptor_from_text
+    from ..structures.labels import PropertyKeys
+    from .select import Request, named_numbers, numbers, pick, words
+
+    request = Request(
+        pool,
+        n,
+        method,
+        descriptor_from_text(descriptor, trust),
+        output,
+        core,
+        PropertyKeys(energy_key, forces_key, virial_key),
+        e0s,
+        words(properties),
+        words(scored),
+        named_numbers("weights", weights),
+        targets,
+        numbers("coefficients", coefficients),
+        budget,
+        seed,
+        store,
+    )
+    with ProgressBar(
+        TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("features", total=None, count=0)
+        written = pick(request, lambda done: bar.update(task, count=done))
+    _say(f"{written.n_picked} picks: {written.picks}")
+    _say(f"report: {written.page} and {written.record}")
+
+
+@app.command()
+@_named_errors
+def pool(
+    config: Annotated[Path, typer.Argument(help="What to generate (YAML).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
+) -> None:
+    """Generate candidate structures, or continue where it stopped."""
+    from ..campaign.config import PoolConfig
+    from .pool import make_pool, summary_table
+
+    settings = load_config(config, PoolConfig)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    detail = TextColumn("{task.fields[kept]} kept")
+    with ProgressBar(*columns, TimeRemainingColumn(), detail, console=console) as bar:
+        task = bar.add_task("candidates", total=None, kept=0)
+
+        def show(progress) -> None:
+            bar.update(
+                task,
+                description=progress.recipe,
+                completed=progress.done,
+                total=progress.total,
+                kept=progress.kept,
+            )
+
+        summary = make_pool(settings, output, show)
+    console.print(summary_table(summary))
+    _say(f"{summary.kept} structures: {summary.path}")
+
+
+def _directory(config: Path, directory: Path | None) -> Path:
+    return directory or config.resolve().with_name(f"{config.stem}_campaign")
+
+
+def _say(text: str) -> None:
+    """Print a line as it is: no markup, no wrapping."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def _existing(config: Path, directory: Path | None):
+    from ..campaign.store import Store
+
+    if directory is None and not config.is_file():
+        raise ConfigError(f"{config}: no such file")
+    store = Store(_directory(config, directory))
+    if not store.exists:
+        raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
+    return store

@@ -1,0 +1,142 @@
+"""What ``bayesel pool`` does: candidate structures from a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+from ase import Atoms
+from rich.table import Table
+
+from ..campaign.build.models import build_descriptor, build_potential, initial_potential
+from ..campaign.build.walkers import build_ensemble
+from ..campaign.config import ChainConfig, DynamicsConfig, PoolConfig, RecipeConfig, ScreenConfig
+from ..descriptors.base import Descriptor
+from ..dynamics.triggers import Guards
+from ..generation import (
+    Bulk,
+    Chain,
+    Dynamics,
+    PoolProgress,
+    PoolSummary,
+    Rattle,
+    Recipe,
+    Screen,
+    Slab,
+    StandardSlab,
+    Strain,
+    Swaps,
+    Vacancies,
+    VolumeScan,
+    generate_pool,
+)
+from ..resources.threads import cpu_threads
+from ..structures.frames import read_frames
+from ..surrogate.fitting import fit_surrogate
+from ..surrogate.surrogate import Surrogate
+
+KINDS: dict[str, type[Recipe]] = {
+    "rattle": Rattle,
+    "strain": Strain,
+    "volume_scan": VolumeScan,
+    "vacancies": Vacancies,
+    "swaps": Swaps,
+    "bulk": Bulk,
+    "slab": Slab,
+    "standard_slab": StandardSlab,
+}
+
+
+def build_recipes(section: RecipeConfig) -> list[Recipe]:
+    """The recipes of a section: MD, and a chain with it, give one for each condition."""
+    if isinstance(section, ChainConfig):
+        return [Chain(steps) for steps in product(*map(build_recipes, section.steps))]
+    if isinstance(section, DynamicsConfig):
+        conditions = product(section.temperatures_K, section.pressures_GPa or (None,))
+        grid = {"kind", "temperatures_K", "pressures_GPa", "ensemble"}
+        options = section.model_dump(exclude=grid)
+        options["ensemble"] = build_ensemble(section.ensemble)
+        return [
+            Dynamics(temperature_K=temperature, pressure_GPa=pressure, **options)
+            for temperature, pressure in conditions
+        ]
+    return [KINDS[section.kind](**section.model_dump(exclude={"kind"}))]
+
+
+def build_screen(section: ScreenConfig) -> Screen:
+    """What a candidate must not be."""
+    own = {"max_volume_ratio", "near"}
+    guards = Guards(**section.model_dump(exclude=own))
+    return Screen(guards, **section.model_dump(include=own))
+
+
+def make_pool(
+    config: PoolConfig, output: Path, on_progress: Callable[[PoolProgress], None] | None = None
+) -> PoolSummary:
+    """Write the pool of a config, or go on with it; see `generate_pool`.
+
+    Raises
+    ------
+    BayeselError
+        Naming the file, field or recipe at fault.
+    """
+    recipes = [recipe for section in config.recipes for recipe in build_recipes(section)]
+    with cpu_threads(config.threads):
+        training = [] if config.data is None else read_frames(config.data.train)
+        model = initial_potential(config)
+        descriptor = None
+        if config.descriptor is not None:
+            descriptor = build_descriptor(config, model)
+        surrogate = _surrogate(config, training, descriptor)
+        calculator = None
+        if config.potential is not None:
+            calculator = build_potential(config, model, surrogate)
+        return generate_pool(
+            output,
+            recipes,
+            _frames(config.starts),
+            seed=config.seed,
+            calculator=calculator,
+            surrogate=surrogate,
+            descriptor=descriptor,
+            core=[*training, *_frames(config.core)],
+            screen=build_screen(config.screen),
+            on_progress=on_progress,
+        )
+
+
+def summary_table(summary: PoolSummary) -> Table:
+    """How many candidates each recipe gave and what became of them."""
+    table = Table("recipe", title=str(summary.path))
+    for column in ("candidates", "kept"):
+        table.add_column(column, justify="right")
+    table.add_column("left out")
+    for recipe in summary.recipes:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in recipe.left_out.items())
+        table.add_row(recipe.recipe, str(recipe.candidates), str(recipe.kept), reasons)
+    return table
+
+
+def _frames(path: Path | None) -> list[Atoms]:
+    return [] if path is None else read_frames(path)
+
+
+def _surrogate(
+    config: PoolConfig, training: list[Atoms], descriptor: Descriptor | None
+) -> Surrogate | None:
+    """A saved one, or one that is fitted to the training set."""
+    if config.surrogate is not None:
+        return Surrogate.load(config.surrogate, descriptor)
+    data = config.data
+    if data is None or descriptor is None:
+        return None
+    return fit_surrogate(
+        training,
+        descriptor,
+        data.energy_key,
+        data.forces_key,
+        data.virial_key,
+        e0s=data.e0s,
+        force_projections=getattr(config.descriptor, "force_projections", None),
+    )

@@ -1,0 +1,177 @@
+"""The HTML page of a campaign: a table of rounds and three plots. Reads the store only."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
+
+from ..campaign.config import TriggerConfig
+from ..campaign.events import RoundReport
+from ..campaign.exploration import TRACE_COLUMNS
+from ..campaign.store import Store
+from ..dynamics.triggers import UNITS
+from ..errors import StoreError
+
+WALKER, STEP, VALUE, PICKED = (
+    TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
+)
+ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
+
+
+def write_report(store: Store) -> Path:
+    """Write ``report.html`` (self-contained) into the campaign directory; returns its path."""
+    reports = [store.read_report(k) for k in range(store.completed_rounds())]
+    figures = {
+        "Uncertainty along the walkers": uncertainty_figure(store, len(reports)),
+        "Every step of the walkers": motion_figure(store, len(reports)),
+        "Error against number of labels": error_figure(reports),
+        "Parity on the test set after the last round": parity_figure(store, reports),
+    }
+    template = Environment(autoescape=True).from_string(
+        files("ase_bayesel").joinpath("templates/report.html").read_text()
+    )
+    criterion = trigger_text(_trigger(store), iter(store.read_thresholds() or ()))
+    page = template.render(
+        name=store.directory.resolve().name,
+        reports=reports,
+        trigger=criterion,
+        figures=[(title, png(figure)) for title, figure in figures.items() if figure is not None],
+    )
+    return store.write_page("report.html", page)
+
+
+def _trigger(store: Store) -> dict[str, Any]:
+    """The trigger's section of the stored config."""
+    try:
+        section = store.read_config()["explore"]["trigger"]
+        return TypeAdapter(TriggerConfig).validate_python(section).model_dump(mode="json")
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{store.config_path}: has no readable trigger ({error})") from error
+
+
+def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str:
+    """A trigger's section in words; ``calibrated`` are the thresholds found, left to right."""
+    kind = trigger["kind"]
+    if "members" in trigger:
+        members = "; ".join(trigger_text(member, calibrated) for member in trigger["members"])
+        return f"{kind} of ({members})"
+    threshold, unit = trigger["threshold"], UNITS[kind] and f" {UNITS[kind]}"
+    if not isinstance(threshold, dict):
+        return f"{kind} above {threshold}{unit}"
+    found = next(calibrated, None)
+    number = "a number to be calibrated" if found is None else f"{found:.4g}{unit}"
+    return (
+        f"{kind} above {number} ({threshold['factor']} times the {threshold['quantile']} quantile "
+        f"{ORIGINS[threshold['calibrate']]})"
+    )
+
+
+def trigger_threshold(store: Store) -> float | None:
+    """What the trace's criterion is compared with; 1 for combinations, None if not known yet."""
+    trigger = _trigger(store)
+    threshold = 1.0 if "members" in trigger else trigger["threshold"]
+    if isinstance(threshold, dict):
+        return next(iter(store.read_thresholds() or ()), None)
+    return threshold
+
+
+def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
+    """The trigger's criterion along every walker, one panel a round, picks marked."""
+    traces = [(k, store.exploration(k).read_trace()) for k in range(1, n_rounds + 1)]
+    traces = [(k, trace) for k, trace in traces if len(trace)]
+    if not traces:
+        return None
+    threshold = trigger_threshold(store)
+    figure = Figure(figsize=(3.2 * max(len(traces), 2), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(traces), sharey=True, squeeze=False)[0]
+    for (number, trace), panel in zip(traces, panels, strict=True):
+        for walker in np.unique(trace[:, WALKER]):
+            rows = trace[trace[:, WALKER] == walker]
+            panel.plot(rows[:, STEP], rows[:, VALUE], lw=1, label=f"walker {int(walker)}")
+        picked = trace[trace[:, PICKED] > 0]
+        panel.plot(picked[:, STEP], picked[:, VALUE], "k*", ms=8, label="picked")
+        if threshold is not None:
+            panel.axhline(threshold, color="0.5", ls="--", lw=1)
+        panel.set(title=f"round {number}", xlabel="MD step")
+    panels[0].set_ylabel("trigger criterion")
+    panels[0].legend(fontsize="x-small")
+    return figure
+
+
+def motion_figure(store: Store, n_rounds: int) -> Figure | None:
+    """sigma_E and temperature at every step, one column a round, where there is a log."""
+    logs = [(k, store.read_log(k)) for k in range(1, n_rounds + 1)]
+    logs = [(k, rows) for k, rows in logs if len(rows)]
+    if not logs:
+        return None
+    figure = Figure(figsize=(3.2 * max(len(logs), 2), 4.8), layout="constrained")
+    panels = figure.subplots(2, len(logs), sharex="col", sharey="row", squeeze=False)
+    for (number, rows), column in zip(logs, panels.T, strict=True):
+        for walker in np.unique(rows["walker"]).tolist():
+            mine = rows[rows["walker"] == walker]
+            for panel, name in zip(column, ("energy_std", "temperature_K"), strict=True):
+                panel.plot(mine["step"], mine[name], lw=1, label=f"walker {walker}")
+        column[0].set(title=f"round {number}")
+        column[1].set(xlabel="MD step")
+    panels[0, 0].set_ylabel("sigma_E (eV)")
+    panels[1, 0].set_ylabel("temperature (K)")
+    panels[0, 0].legend(fontsize="x-small")
+    return figure
+
+
+def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
+    """Energy and force errors on the test set against the labels paid for."""
+    tested = [report for report in reports if report.energy_rmse is not None]
+    if not tested:
+        return None
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    labels = [report.n_labels for report in tested]
+    left.plot(labels, [1e3 * report.energy_rmse for report in tested], "o-")
+    left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)")
+    forces = [report for report in tested if report.forces_rmse is not None]
+    if forces:
+        values = [1e3 * report.forces_rmse for report in forces]
+        right.plot([report.n_labels for report in forces], values, "o-", color="C1")
+    right.set(xlabel="labels", ylabel="force RMSE (meV/A)")
+    for panel in (left, right):
+        if all(line.get_ydata().min() > 0 for line in panel.lines):
+            panel.set_yscale("log")
+    return figure
+
+
+def parity_figure(store: Store, reports: Sequence[RoundReport]) -> Figure | None:
+    """Prediction against reference after the last round; energies with their uncertainty."""
+    parity = store.read_parity(reports[-1].round_number) if reports else None
+    if parity is None:
+        return None
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.errorbar(
+        parity.energy, parity.energy_predicted, yerr=parity.energy_std, fmt="o", ms=4, lw=1
+    )
+    left.set(xlabel="reference energy (eV/atom)", ylabel="predicted energy (eV/atom)")
+    right.plot(parity.forces, parity.forces_predicted, ".", ms=3, color="C1")
+    right.set(xlabel="reference force (eV/A)", ylabel="predicted force (eV/A)")
+    for panel, values in ((left, parity.energy), (right, parity.forces)):
+        if len(values):
+            ends = [values.min(), values.max()]
+            panel.plot(ends, ends, color="0.5", lw=1, zorder=0)
+        panel.ticklabel_format(useOffset=False)
+    return figure
+
+
+def png(figure: Figure) -> str:
+    """A figure as the base64 text of a PNG, for a page that stands alone."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""Biased MD: schedules, ensembles, moves, triggers, guards, walkers and their records."""

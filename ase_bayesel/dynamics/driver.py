@@ -1,0 +1,277 @@
+"""What drives one walker: integrator, targets, rollback, and the state with which to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.md.velocitydistribution import thermalize_momenta
+
+from ..bias.tau import TauHistory
+from ..errors import StructureError
+from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
+from .moves import CellMove, Move, MoveState
+from .schedules import Schedule, value_at, values_of
+from .thermostat_check import HeatCheck
+from .triggers import Guards
+
+KEEP_INTERVAL = 50
+"""Steps between frames that are kept to roll back to; a rollback goes back one to two of these."""
+ENDLESS = 2**62
+"""Steps of an integrator that runs until it is left."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What MD and moves change about atoms, in ASE's units; the cell as ``(3, 3)``."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    momenta: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Frame:
+        """The present frame of atoms."""
+        momenta = atoms.get_momenta()
+        return cls(atoms.numbers.copy(), atoms.get_positions(), momenta, atoms.cell.array.copy())
+
+    def put(self, atoms: Atoms) -> None:
+        """Set atoms to this frame, whatever their constraints."""
+        atoms.set_cell(self.cell, scale_atoms=False, apply_constraint=False)
+        atoms.numbers[:] = self.numbers
+        atoms.set_positions(self.positions, apply_constraint=False)
+        atoms.set_momenta(self.momenta, apply_constraint=False)
+
+
+@dataclass(frozen=True)
+class DriverState:
+    """What, besides atoms, random state and step number, a walker goes on with.
+
+    Attributes
+    ----------
+    variables
+        Thermostat and barostat variables by name, flat.
+    moves
+        One state per Monte Carlo move.
+    rollbacks
+        How often the walker was rolled back.
+    frames
+        Sane frames to roll back to, the oldest first; none where this is not asked for.
+    tau
+        Running averages of the bias before this frame was evaluated: whoever goes on
+        evaluates it again, at the same tau, or has kept the evaluation.
+    heat
+        Running averages of the temperature, where there is a thermostat.
+    """
+
+    variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    moves: tuple[MoveState, ...] = ()
+    rollbacks: int = 0
+    frames: tuple[Frame, ...] = ()
+    tau: TauHistory = TauHistory()
+    heat: HeatCheck = HeatCheck()
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what JSON knows; numbers come back bit for bit."""
+        frames = [{k: array.tolist() for k, array in vars(f).items()} for f in self.frames]
+        return {
+            "variables": {name: list(values) for name, values in self.variables.items()},
+            "moves": [asdict(move) for move in self.moves],
+            "rollbacks": self.rollbacks,
+            "frames": frames,
+            "tau": asdict(self.tau),
+            "heat": asdict(self.heat),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> DriverState:
+        """The state that `to_json` wrote."""
+        return cls(
+            {name: tuple(values) for name, values in raw["variables"].items()},
+            tuple(MoveState(**move) for move in raw["moves"]),
+            raw["rollbacks"],
+            tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
+            TauHistory(**raw["tau"]),
+            HeatCheck(**raw["heat"]),
+        )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a walker aims at, by absolute step."""
+
+    temperature_K: Schedule
+    pressure_GPa: Schedule | None = None
+    tau_rel: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        if min(values_of(self.temperature_K)) <= 0:
+            raise ValueError(f"temperature_K: must be positive, got {self.temperature_K}")
+
+    def temperature(self, step: int) -> float:
+        """K."""
+        return value_at(self.temperature_K, step)
+
+    def pressure(self, step: int) -> float:
+        """eV/A^3; 0 where none is given."""
+        return 0.0 if self.pressure_GPa is None else value_at(self.pressure_GPa, step) * units.GPa
+
+
+def check_moves(
+    moves: Sequence[Move], ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str
+) -> None:
+    """Raise a `StructureError` that begins with ``where`` if moves do not suit atoms."""
+    try:
+        for move in moves:
+            move.check(atoms, pressure_given)
+    except StructureError as error:
+        raise StructureError(f"{where}: {error}") from None
+    strains = any(isinstance(move, CellMove) for move in moves)
+    if strains and isinstance(ensemble, NPT) and ensemble.cell == "axes":
+        raise StructureError(f"{where}: a cell move strains what NPT with cell: axes holds")
+
+
+class Driver:
+    """One walker's atoms under an ensemble, step by step.
+
+    Parameters
+    ----------
+    atoms
+        With a calculator; moved in place.
+    timestep_fs
+        fs.
+    rng
+        For thermostat and momenta.
+    first_step
+        Absolute number of the frame that ``atoms`` are.
+    state
+        Where to go on. None for a start: momenta are drawn if all are zero, and the
+        total momentum is removed where the ensemble conserves it.
+    rolls_back
+        Whether to keep frames for `rewind`.
+    moves
+        Monte Carlo moves between two steps.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        ensemble: Ensemble,
+        targets: Targets,
+        timestep_fs: float,
+        rng: np.random.Generator,
+        first_step: int,
+        state: DriverState | None,
+        rolls_back: bool,
+        moves: Sequence[Move] = (),
+    ) -> None:
+        self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
+        self._timestep, self._rng = timestep_fs * units.fs, rng
+        self._rolls_back, self._moves = rolls_back, tuple(moves)
+        if not atoms.get_momenta().any():
+            self._draw_momenta(first_step)
+        elif state is None:
+            bring_to_rest(atoms, ensemble)
+        if targets.tau_rel is not None and atoms.calc.tau_rel is None:
+            raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
+        if state is not None:
+            atoms.calc.take_up(atoms, state.tau)
+        self.state = state or DriverState(tau=atoms.calc.history)
+        if not self.state.moves:
+            self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
+        if len(self.state.moves) != len(self._moves):
+            raise ValueError("state: belongs to other moves")
+        self._resumed = None if state is None else first_step
+        self._dof = degrees_of_freedom(atoms, ensemble)
+        self._begin(first_step, self.state.variables)
+
+    @property
+    def temperature_K(self) -> float:
+        """Instantaneous temperature over the degrees of freedom that the ensemble has."""
+        return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
+
+    def attempt_moves(self, step: int, guards: Guards) -> None:
+        """Attempt the moves that are due before this step, and evaluate what they changed.
+
+        ``tau`` of the state then is that before the evaluation at the end of the step.
+        """
+        if not self._moves or not self._started:
+            return
+        numbers = self.atoms.numbers.copy()
+        states, pressure = list(self.state.moves), self._targets.pressure_GPa
+        for k, move in enumerate(self._moves):
+            if step % move.interval == 0:
+                states[k] = move.attempt(
+                    self.atoms,
+                    temperature_K=self._targets.temperature(step),
+                    pressure_GPa=None if pressure is None else value_at(pressure, step),
+                    rng=self._rng,
+                    state=states[k],
+                    guards=guards,
+                )
+        self.state = replace(self.state, moves=tuple(states))
+        if (self.atoms.numbers != numbers).any():
+            self._begin(step, self._dynamics.variables)
+            next(self._stream)
+        self.atoms.get_forces()
+
+    def advance(self, step: int) -> None:
+        """Make this step; only an evaluation at the first one, and after a `rewind`."""
+        temperature, pressure = self._targets.temperature(step), self._targets.pressure(step)
+        if self._targets.tau_rel is not None:
+            self.atoms.calc.tau_rel = value_at(self._targets.tau_rel, step)
+        self._dynamics.aim(temperature, pressure)
+        next(self._stream)
+        self._started = True
+
+    def accept(self, step: int) -> None:
+        """Take the present frame into the state, as a sane one, unless it came from there."""
+        calculator = self.atoms.calc
+        if step != self._resumed:
+            frames, heat = self.state.frames, self.state.heat
+            if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
+                frames = (*frames, Frame.of(self.atoms))[-2:]
+            if self._ensemble.thermostatted:
+                heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+            self.state = replace(
+                self.state,
+                variables=self._dynamics.variables,
+                frames=frames,
+                tau=calculator.history_before,
+                heat=heat,
+            )
+        if self._ensemble.thermostatted:
+            heat = self.state.heat.recent - 1.0
+            calculator.history = replace(calculator.history, heat=heat)
+
+    def rewind(self, step: int) -> None:
+        """Go back to the oldest frame, with new momenta and without thermostat variables."""
+        frame = self.state.frames[0]
+        self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
+        frame.put(self.atoms)
+        self.atoms.calc.history = self.state.tau
+        self.atoms.calc.reset()
+        self._draw_momenta(step)
+        self._begin(step, None)
+
+    def _draw_momenta(self, step: int) -> None:
+        temperature = self._targets.temperature(step)
+        thermalize_momenta(self.atoms, temperature_K=temperature, rng=self._rng)
+        bring_to_rest(self.atoms, self._ensemble)
+
+    def _begin(self, step: int, variables: Mapping[str, tuple[float, ...]] | None) -> None:
+        self._dynamics = self._ensemble.dynamics(
+            self.atoms,
+            self._timestep,
+            self._targets.temperature(step),
+            self._targets.pressure(step),
+            self._rng,
+        )
+        if variables:
+            self._dynamics.restore(variables)
+        self._stream = self._dynamics.irun(ENDLESS)
+        self._started = False

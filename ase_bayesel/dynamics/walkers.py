@@ -1,0 +1,294 @@
+"""Molecular dynamics of one walker, or of several in lock-step, as a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from ase import Atoms
+
+from ..bias.batching import Outcome, gathered, outcome_of
+from ..bias.calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
+from ..errors import BayeselError, DescriptorError, StructureError
+from .driver import Driver, DriverState, Targets, check_moves
+from .ensembles import Ensemble, Langevin, check_ensemble
+from .integrators import CellExplosionError
+from .moves import Move
+from .schedules import Schedule
+from .triggers import Guards, LazyCheck, Trigger, TriggerReport
+
+
+@dataclass(frozen=True)
+class WalkerStep:
+    """One MD step.
+
+    Attributes
+    ----------
+    step
+        Absolute step number.
+    atoms
+        Snapshot with momenta. In the last step of a stopped trajectory this is
+        the last sane frame.
+    prediction
+        The evaluation that belongs to ``atoms``; None where the start itself
+        breaks a guard or cannot be evaluated.
+    temperature_K
+        Instantaneous temperature, over the degrees of freedom that the ensemble has.
+    reports
+        What the triggers saw; nothing of those that were not evaluated.
+    status
+        ``"running"``, or the reason for the stop: ``"calculator_error"``, ``"volume"`` (also
+        of a barostat's step), or the name of a guard (see `Guards.violated`).
+    driver
+        The state with which this step is gone on from, see `run_walker`.
+    rolled_back
+        The reason, where this step is a rollback; ``driver.rollbacks`` counts them.
+    checks
+        The triggers with what they have learnt so far.
+    """
+
+    step: int
+    atoms: Atoms
+    prediction: Prediction | None
+    temperature_K: float
+    reports: tuple[TriggerReport, ...] = ()
+    status: str = "running"
+    driver: DriverState = DriverState()
+    rolled_back: str | None = None
+    checks: tuple[LazyCheck, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with the mean temperature (`HeatCheck`), empty if nothing is.
+
+        It stays from the step at which a `ThermostatWarning` was given.
+        """
+        return self.driver.heat.warning
+
+    @property
+    def fired(self) -> TriggerReport | None:
+        """The first trigger that fired, if any."""
+        return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
+
+
+def run_walker(
+    atoms: Atoms,
+    calculator: BiasedCalculator,
+    *,
+    n_steps: int,
+    temperature_K: Schedule,
+    rng: np.random.Generator,
+    timestep_fs: float = 1.0,
+    ensemble: Ensemble = Langevin(),
+    pressure_GPa: Schedule | None = None,
+    tau_rel: Schedule | None = None,
+    moves: Sequence[Move] = (),
+    triggers: Sequence[Trigger | LazyCheck] = (),
+    guards: Guards = Guards(),
+    max_rollbacks: int = 0,
+    check_interval: int = 1,
+    lazy: bool = True,
+    first_step: int = 0,
+    state: DriverState | None = None,
+) -> Iterator[WalkerStep]:
+    """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
+
+    Guards act at every step, triggers at every ``check_interval``-th, from the
+    unbiased prediction; a frame that fires has passed the guards with its unbiased forces
+    too. The starting frame is yielded but never triggers. A broken
+    guard, a criterion that is not finite or a failing calculator rolls the walker back:
+    the step shows a sane frame from some steps before with new momenta, and time goes on.
+    After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
+    names the reason, as a start does that breaks a guard. Only a start that the
+    calculator refuses as such (an unknown element, say) raises. The iteration can be left
+    at any step and taken up again with a copy of that step's ``atoms``, its ``driver`` as
+    ``state``, the same ``rng`` and ``first_step``.
+
+    Parameters
+    ----------
+    atoms
+        Start; not changed. Momenta are drawn at ``temperature_K`` if all are zero. Where
+        the ensemble conserves the total momentum, that of a start is removed.
+    calculator
+        Biased calculator, used as it is.
+    n_steps
+        Last absolute step number.
+    temperature_K, pressure_GPa, tau_rel
+        Constants, or a `Ramp` in the absolute step. A pressure is needed by `NPT`, and
+        is not that of the unbiased surface but of the biased one. ``tau_rel`` replaces
+        that of the calculator's rule.
+    rng
+        Source of all randomness.
+    timestep_fs
+        Time step (fs).
+    ensemble
+        `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
+    moves
+        Monte Carlo moves, each attempted before the steps that are multiples of its
+        interval; their counts are in ``driver.moves``.
+    triggers, guards, check_interval
+        When to report a structure and when a frame is not sane. The ``checks`` of an
+        earlier step are triggers that remember. Guards that compare with a start and are
+        not bound to one are bound to ``atoms``: to take a trajectory up again give
+        ``guards.against(start)``.
+    max_rollbacks
+        How often the walker may be rolled back.
+    lazy
+        Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
+        predictions without exact force deviations; what it has learnt lasts until the
+        iteration ends or the surrogate changes.
+    first_step
+        Absolute number of the starting frame.
+    state
+        With which to go on; None for a start.
+
+    Raises
+    ------
+    StructureError
+        If the ensemble or a move does not suit the atoms or their constraints.
+    ValueError
+        If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
+        not positive.
+    """
+    check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
+    check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    targets = Targets(temperature_K, pressure_GPa, tau_rel)
+    driver = Driver(
+        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0, moves
+    )
+    broken = guards.violated(atoms)
+    if broken is not None:
+        yield _step(driver, first_step, None, status=broken)
+        return
+    guards = guards if guards.start is not None else guards.against(atoms)
+    surrogate = calculator.surrogate
+    checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
+    last: WalkerStep | None = None
+    for step in range(first_step, max(n_steps, first_step) + 1):
+        reports: tuple[TriggerReport, ...] = ()
+        rolled_back = None
+        while True:
+            broken = _advanced(driver, step, guards, last is None)
+            due = step > first_step and step % check_interval == 0 and rolled_back is None
+            if broken is None and due:
+                if calculator.surrogate is not surrogate:
+                    surrogate = calculator.surrogate
+                    checks = [check.forgotten() for check in checks]
+                checks, reports, broken = _checked(checks, calculator.prediction, atoms)
+                if broken is None and any(report.fired for report in reports):
+                    broken = guards.unbiased_violated(calculator.prediction)
+            if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
+                break
+            rolled_back, reports = broken, ()
+            driver.rewind(step)
+        if broken is not None and last is not None:
+            yield replace(last, step=step, reports=(), status=broken, rolled_back=None)
+            return
+        if broken is not None:
+            seen = None if broken == "calculator_error" else calculator.prediction
+            yield _step(driver, step, seen, status=broken)
+            return
+        driver.accept(step)
+        seen = calculator.prediction
+        last = _step(driver, step, seen, reports, rolled_back=rolled_back, checks=tuple(checks))
+        yield last
+
+
+def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | None:
+    """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
+    try:
+        driver.attempt_moves(step, guards)
+        driver.advance(step)
+    except EVALUATION_ERRORS as error:
+        if starts and isinstance(error, StructureError | DescriptorError):
+            raise
+        return "volume" if isinstance(error, CellExplosionError) else "calculator_error"
+    return guards.violated(driver.atoms, driver.atoms.calc.prediction)
+
+
+def _step(driver: Driver, step: int, prediction: Prediction | None, *reports, **rest) -> WalkerStep:
+    snapshot = driver.atoms.copy()
+    snapshot.calc = None
+    return WalkerStep(
+        step, snapshot, prediction, driver.temperature_K, *reports, driver=driver.state, **rest
+    )
+
+
+def _checked(
+    checks: Sequence[LazyCheck], prediction: Prediction, atoms: Atoms
+) -> tuple[list[LazyCheck], tuple[TriggerReport, ...], str | None]:
+    """The next checks, the reports of those triggers that were evaluated, and what is wrong."""
+    try:
+        pairs = [check(prediction, atoms) for check in checks]
+    except BayeselError:
+        return list(checks), (), "calculator_error"
+    reports = tuple(report for report, _ in pairs if report is not None)
+    sane = all(np.isfinite(report.value) for report in reports)
+    return [check for _, check in pairs], reports, None if sane else "nan"
+
+
+def run_walkers(
+    walkers: Sequence[Iterator[WalkerStep]], calculators: Sequence[BiasedCalculator]
+) -> Iterator[dict[int, WalkerStep]]:
+    """Walkers in lock-step: one `WalkerStep` of each living walker at a time, by its number.
+
+    Where the calculators' networks are one and the same (`MACEDescriptor` on the
+    MLIP's own model) small structures share each pass through it. The trajectories
+    are those of the single walkers up to rounding, whatever the sizes, lengths and
+    periodicities. A walker that ends, for whatever reason, leaves the others alone.
+
+    A pick by one walker is shared by giving all calculators the new surrogate
+    between two steps, by `BiasedCalculator.adopt`. The iteration can be left at any
+    step. After each step calculators release the memory of their passes, so
+    ``prediction.forces`` and its like are cheapest within a trigger.
+
+    Parameters
+    ----------
+    walkers
+        What `run_walker` returned, each with a calculator and generator of its own.
+    calculators
+        The walkers' calculators, in the same order.
+
+    Raises
+    ------
+    Exception
+        What a walker raises (see `run_walker`), with its number as a note, once
+        the others have made their step.
+    """
+    if len({id(calculator) for calculator in calculators}) < len(calculators):
+        raise ValueError("calculators: each walker needs one of its own")
+    living = dict(enumerate(zip(walkers, calculators, strict=True)))
+    while living:
+        together = {k: partial(_advance, *pair) for k, pair in living.items() if pair[1].gathers}
+        outcomes = gathered(together)
+        for k, pair in living.items():
+            if k not in together:
+                outcomes[k] = outcome_of(partial(_advance, *pair))
+        found = {k: _step_of(k, outcomes[k]) for k in living}
+        steps = {k: step for k, step in found.items() if step is not None}
+        if steps:
+            yield steps
+        living = {k: living[k] for k in steps}
+
+
+def _advance(walker: Iterator[WalkerStep], calculator: BiasedCalculator) -> WalkerStep | None:
+    """The walker's next step, None at its end."""
+    try:
+        return next(walker, None)
+    finally:
+        calculator.release()
+
+
+def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
+    if outcome.error is not None:
+        outcome.error.add_note(f"raised by walker {number}")
+    return outcome.unwrap()

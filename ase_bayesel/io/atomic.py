@@ -1,0 +1,75 @@
+"""Files that are either whole or not there, and errors that name a damaged one."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BayeselError, StoreError
+from .bounded_npz import checked_npz
+
+DAMAGE = (
+    OSError,
+    ArithmeticError,
+    EOFError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    BayeselError,
+)
+"""What reading a damaged file may raise."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
+    try:
+        with (
+            open(path, "rb") as handle,
+            np.load(checked_npz(handle), allow_pickle=False) as data,
+        ):
+            yield data
+    except DAMAGE as error:
+        raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
+
+
+def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as an npz file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step, durable once it returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # processes on several machines may write the same file, with the same id
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,90 @@
+"""A MACE model as the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers
+
+from ...errors import DescriptorError
+from .base import Evaluation, content_hash
+from .calculators import CalculatorEngine
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class MACEEngine(CalculatorEngine):
+    """A MACE model, loaded once in each process.
+
+    Attributes
+    ----------
+    model
+        A file, or a name such as ``"mace_mp:medium"``.
+    head, dtype, device, trust
+        As in `MACEDescriptor`.
+    """
+
+    kind: ClassVar[str] = "mace"
+    package: ClassVar[str] = "mace-torch"
+    model: str = ""
+    head: str | None = None
+    dtype: str = "float64"
+    device: str = "cpu"
+    trust: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.model
+
+    def identity(self, k: int = 0) -> dict[str, Any]:
+        from ...descriptors.mace.loading import locate
+
+        return {
+            **super().identity(k),
+            "model": content_hash(locate(self.model)),
+            "head": self.head,
+            "dtype": self.dtype,
+        }
+
+    def missing(self, elements: Sequence[str]) -> list[str]:
+        try:
+            known = [int(z) for z in self._module().atomic_numbers]
+        except DescriptorError as error:
+            return [f"{error} (labelling.model)"]
+        unknown = [s for s in elements if atomic_numbers[s] not in known]
+        return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
+
+    def evaluate(
+        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+    ) -> Evaluation:
+        from ...descriptors.mace.runtime import default_dtype
+
+        with default_dtype(self.dtype):
+            return super().evaluate(atoms, directory, rung, properties)
+
+    def make(self, parameters: Mapping[str, Any]) -> Calculator:
+        from ...descriptors.mace.loading import module_calculator
+
+        return module_calculator(self._module(), self.head, self.dtype, self.device)
+
+    def _module(self) -> torch.nn.Module:
+        from ...descriptors.mace.loading import locate
+
+        path = locate(self.model)
+        return _loaded(path, path.stat().st_mtime_ns, self.dtype, self.device, self.trust)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, stamp: int, dtype: str, device: str, trust: bool) -> torch.nn.Module:
+    """The model as it is brought to a dtype and a device; ``stamp`` is the file's time."""
+    from ...descriptors.mace.loading import load_module
+
+    return load_module(path, trust)

@@ -1,0 +1,142 @@
+"""Labels for many structures, on whatever runs the tasks, while other things go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from ase import Atoms
+
+from ..errors import LostTaskError, TerminatedError
+from ..resources import TaskExecutor
+from ..structures.identity import structure_id
+from .reference import Reference
+from .store import Label
+from .task import Outcome, is_settled, label_of, label_task
+
+OpenExecutor = Callable[[], AbstractContextManager[TaskExecutor]]
+HEARTBEAT_S = 1.0
+"""Longest time for which waiting for labels tells nothing."""
+MAX_TERMINATED = 3
+"""How often a calculation is started again that was terminated from outside."""
+
+
+class Labeller:
+    """Labels structures as they come; to be used in a ``with`` block, which ends all that runs.
+
+    Parameters
+    ----------
+    reference
+        How.
+    open_executor
+        Gives what runs the tasks; called when there is a first one.
+    retry_failed
+        Make calculations again that failed before, by whichever campaign.
+
+    Attributes
+    ----------
+    n_done
+        How many structures have an outcome.
+    """
+
+    def __init__(
+        self, reference: Reference, open_executor: OpenExecutor, retry_failed: bool = False
+    ) -> None:
+        self.reference = reference
+        self._retry_failed = retry_failed
+        self.n_done = 0
+        self._open_executor = open_executor
+        self._stack = ExitStack()
+        self._executor: TaskExecutor | None = None
+        self._running: dict[Future, Atoms] = {}
+        self._asked: set[str] = set()
+        self._terminated: Counter[str] = Counter()
+
+    def __enter__(self) -> Labeller:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.close()
+
+    def submit(self, structures: Sequence[Atoms]) -> None:
+        """Have structures labelled, but those that were asked for before or are settled."""
+        for atoms in structures:
+            identity = structure_id(atoms)
+            if identity in self._asked:
+                continue
+            self._asked.add(identity)
+            if self._retry_failed:
+                for name in self._settings(atoms):
+                    self.reference.store.forget_failure(identity, name)
+            if is_settled(self.reference.store, self._settings(atoms), identity):
+                self.n_done += 1
+            else:
+                self.reference.describe(atoms.symbols)
+                self._start(atoms)
+
+    def _settings(self, atoms: Atoms) -> tuple[str, ...]:
+        return self.reference.settings(atoms.symbols)
+
+    def _start(self, atoms: Atoms) -> None:
+        if self._executor is None:
+            self._executor = self._stack.enter_context(self._open_executor())
+        future = self._executor.submit(label_task, atoms, self.reference, self._settings(atoms))
+        self._running[future] = atoms
+
+    @property
+    def n_asked(self) -> int:
+        """How many structures are to be labelled."""
+        return len(self._asked)
+
+    @property
+    def n_running(self) -> int:
+        """How many structures are under way."""
+        return len(self._running)
+
+    def ended(self, timeout_s: float = 0.0) -> list[Outcome]:
+        """Outcomes since the last call; waits for the first one as long as the timeout.
+
+        Raises
+        ------
+        BayeselError
+            If a task could not do its work: see `label_task`.
+        """
+        done, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
+        ended = [self._outcome(future, self._running.pop(future)) for future in done]
+        outcomes = [outcome for outcome in ended if outcome is not None]
+        self.n_done += len(outcomes)
+        return outcomes
+
+    def _outcome(self, future: Future, atoms: Atoms) -> Outcome | None:
+        """None where it goes on with the next rung."""
+        try:
+            return future.result()
+        except LostTaskError as error:
+            return self._deadly(atoms, error)
+        except TerminatedError:
+            self._terminated[structure_id(atoms)] += 1
+            if self._terminated[structure_id(atoms)] > MAX_TERMINATED:
+                raise
+            self._start(atoms)
+            return None
+        except Exception as error:
+            error.add_note(f"raised by the labelling of {structure_id(atoms)}")
+            raise
+
+    def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
+        """A calculation that ends its process is a failed one; the next rung may do better."""
+        store, identity = self.reference.store, structure_id(atoms)
+        settings = self._settings(atoms)
+        if is_settled(store, settings, identity):  # by another campaign, or just before
+            done = label_of(store, settings, identity) is not None
+            return Outcome(identity, done, "" if done else str(error))
+        untried = ((k, s) for k, s in enumerate(settings) if not store.failed(identity, s))
+        rung, name = next(untried)
+        store.save(Label(atoms, name, self.reference.engine.name, None, str(error), rung))
+        if name != settings[-1]:
+            self._start(atoms)
+            return None
+        return Outcome(identity, False, str(error))

@@ -1,0 +1,269 @@
+"""Labels on disk, by content: what was computed, of which structure, in which settings.
+
+    settings/<settings>.json             what the name of the settings stands for
+    <settings>/<id>.extxyz               a label: the structure with `REF_ENERGY` and so on
+    <settings>/<id>.failed.json          a calculation that failed, with the reason
+    <settings>/<id>.output/              what the engine left of it
+    <settings>/<id>.running/             the directory of a calculation under way
+
+A label's place follows from the structure and the settings alone, so that any number of
+campaigns may share one directory and none computes what another has computed. Nothing is
+ever overwritten but a failure's record, and that by the same calculation made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+
+from ..errors import StoreError, StructureError
+from ..io.atomic import write_atomically
+from ..io.locks import locked
+from ..structures.frames import extxyz_bytes, read_frames
+from ..structures.identity import canonical, structure_id
+from ..structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
+from .engines.base import Evaluation
+
+SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
+BY_HAND = "by_hand"
+"""Settings of labels that a user put in place."""
+STORED_KEYS = PropertyKeys(REF_ENERGY, REF_FORCES)
+
+
+class LabelCounts(NamedTuple):
+    """Labels, failed calculations, and directories of calculations that run or were killed."""
+
+    labels: int = 0
+    failures: int = 0
+    running: int = 0
+
+
+@dataclass(frozen=True)
+class Label:
+    """Outcome of one reference calculation.
+
+    Attributes
+    ----------
+    atoms
+        The structure, without labels.
+    settings
+        Name of the settings, see `engines.settings_hash`.
+    engine
+        What the engine calls itself.
+    values
+        What it gave; None if it failed.
+    reason
+        Why it failed; empty if it did not.
+    rung
+        Of the engine's ladder.
+    wall_s, host
+        How long it took, and where it ran.
+    output
+        The kept directory of the engine, if there is one.
+    """
+
+    atoms: Atoms
+    settings: str
+    engine: str
+    values: Evaluation | None = None
+    reason: str = ""
+    rung: int = 0
+    wall_s: float = 0.0
+    host: str = ""
+    output: Path | None = None
+
+    @property
+    def structure_id(self) -> str:
+        return structure_id(self.atoms)
+
+    @property
+    def ok(self) -> bool:
+        return self.values is not None
+
+
+def with_labels(atoms: Atoms, values: Evaluation, keys: PropertyKeys) -> Atoms:
+    """A copy of a structure with labels under the keys of a training set.
+
+    The virial is -volume times the stress, and is there only with three periodic directions.
+    """
+    out = atoms.copy()
+    if keys.energy is not None and values.energy is not None:
+        out.info[keys.energy] = values.energy
+    if keys.forces is not None and values.forces is not None:
+        out.arrays[keys.forces] = values.forces
+    if keys.virial is not None and values.stress is not None:
+        stress = voigt_6_to_full_3x3_stress(values.stress)
+        out.info[keys.virial] = -atoms.get_volume() * stress
+    return out
+
+
+class LabelStore:
+    """Reading and writing of one directory of labels.
+
+    Parameters
+    ----------
+    directory
+        Made where it is needed. On several machines it must be a shared one.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    def describe(self, settings: str, identity: Mapping[str, Any]) -> None:
+        """Note what a name of settings stands for."""
+        path = self.directory / "settings" / f"{settings}.json"
+        if not path.exists():
+            write_atomically(path, json.dumps(identity, indent=2, sort_keys=True).encode())
+
+    def path(self, identity: str, settings: str) -> Path:
+        """Where the label of a structure lies, once there is one."""
+        return self.directory / settings / f"{identity}.extxyz"
+
+    def failure_path(self, identity: str, settings: str) -> Path:
+        """Where the record of a failed calculation lies."""
+        return self.directory / settings / f"{identity}.failed.json"
+
+    def running(self, identity: str, settings: str) -> Path:
+        """Where a calculation runs."""
+        return self.directory / settings / f"{identity}.running"
+
+    def output(self, identity: str, settings: str) -> Path:
+        """Where the directory of a calculation is kept."""
+        return self.directory / settings / f"{identity}.output"
+
+    def claim(self, identity: str, settings: str) -> AbstractContextManager[None]:
+        """The right to compute a label, alone; waits for whoever has it."""
+        return locked(self.directory / settings / f".{identity}.lock", wait=True)
+
+    def save(self, label: Label) -> None:
+        """Keep one outcome; a label is never overwritten."""
+        identity = label.structure_id
+        path = self.path(identity, label.settings)
+        if path.exists():
+            return
+        if label.values is not None:
+            write_atomically(path, label_bytes(label))
+            return
+        record = {
+            "reason": label.reason,
+            **_facts(label),
+            "output": None if label.output is None else str(label.output),
+        }
+        failed = self.failure_path(identity, label.settings)
+        write_atomically(failed, json.dumps(record, indent=2).encode())
+
+    def load(self, identity: str, settings: str) -> Evaluation | None:
+        """The values of a label; None where there is none.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged, naming it.
+        """
+        path = self.path(identity, settings)
+        return read_label(path, identity) if path.exists() else None
+
+    def failed(self, identity: str, settings: str) -> bool:
+        """Whether a calculation has failed in these settings, and not succeeded since."""
+        failed = self.failure_path(identity, settings).exists()
+        return failed and not self.path(identity, settings).exists()
+
+    def forget_failure(self, identity: str, settings: str) -> None:
+        """Remove the record of a failed calculation, so that it is made again."""
+        with self.claim(identity, settings):
+            self.failure_path(identity, settings).unlink(missing_ok=True)
+
+    def reason(self, identity: str, settings: str) -> str:
+        """Why a calculation failed."""
+        path = self.failure_path(identity, settings)
+        try:
+            return str(json.loads(path.read_text())["reason"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{path}: is damaged ({error}); remove it, and the calculation is made again"
+            ) from error
+
+    def reasons(self, identity: str) -> list[str]:
+        """Why a structure's calculations failed, in all settings that were tried."""
+        paths = sorted(self.directory.glob(f"*/{identity}.failed.json"))
+        return [self.reason(identity, path.parent.name) for path in paths]
+
+    def counts(self) -> LabelCounts:
+        """What lies below the directory; no file is read."""
+        found = Counter(
+            kind
+            for settings in (os.scandir(self.directory) if self.directory.is_dir() else ())
+            if settings.is_dir()
+            for entry in os.scandir(settings)
+            for kind, suffix in SUFFIXES.items()
+            if entry.name.endswith(suffix)
+        )
+        return LabelCounts(**found)
+
+
+def label_bytes(label: Label) -> bytes:
+    """A label as it lies on disk: extended XYZ that any training code reads."""
+    assert label.values is not None
+    atoms = canonical(label.atoms)
+    if label.values.energy is not None:
+        atoms.info[REF_ENERGY] = label.values.energy
+    if label.values.stress is not None:
+        atoms.info[REF_STRESS] = np.ravel(voigt_6_to_full_3x3_stress(label.values.stress))
+    if label.values.forces is not None:
+        atoms.arrays[REF_FORCES] = label.values.forces
+    facts = {**_facts(label), "version": label.values.version}
+    plain = {f"bayesel_{key}": _plain(value) for key, value in facts.items()}
+    # a key without a value would take the next one for it
+    atoms.info.update({key: value for key, value in plain.items() if value != ""})
+    return extxyz_bytes([atoms])
+
+
+def _plain(value: Any) -> Any:
+    """Text without what would end it early in the comment line of extended XYZ."""
+    return re.sub(r'[\s"\\]+', " ", value).strip() if isinstance(value, str) else value
+
+
+def _facts(label: Label) -> dict[str, Any]:
+    return {
+        "engine": label.engine,
+        "settings": label.settings,
+        "rung": label.rung,
+        "wall_s": round(label.wall_s, 3),
+        "host": label.host,
+    }
+
+
+def read_label(path: Path, identity: str) -> Evaluation:
+    """The values in a file that `label_bytes` gave.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged, or the label of another structure.
+    """
+    try:
+        (atoms,) = read_frames(path)
+        found = targets(atoms, STORED_KEYS, str(path))
+        stress = atoms.info.get(REF_STRESS)
+        stress = None if stress is None else full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3)))
+    except (StructureError, ValueError, TypeError) as error:
+        raise StoreError(f"{path}: is damaged ({error}); {MEND}") from error
+    if structure_id(atoms) != identity:
+        raise StoreError(f"{path}: holds another structure than its name says; {MEND}")
+    return Evaluation(
+        found.energy, found.forces, stress, str(atoms.info.get("bayesel_version", ""))
+    )
+
+
+MEND = "restore it from a backup, or move it away, and the label is computed again"

@@ -1,0 +1,253 @@
+"""From the candidates of a pool to the arrays that each method of `selection` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ..descriptors.base import Descriptor, Features
+from ..errors import SelectionError
+from ..surrogate.design import property_rows
+from ..surrogate.posterior import Posterior
+from ..surrogate.surrogate import Surrogate
+from . import methods as selection
+from .methods import Selection, scores
+from .methods.distances import nearest_distance, standardised
+from .methods.greedy import Rows, Score
+
+NEAR_CORE = 0.01
+"""Root mean square difference of standardised features below which a structure is a near copy."""
+CACHE_BYTES = 2 << 30
+"""What is computed on demand is kept up to this size; the rest is computed again."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Structures that can be picked.
+
+    Attributes
+    ----------
+    frames
+        The M structures; None where only their feature rows are needed.
+    rows
+        ``(M, D)`` feature rows, sums over atoms.
+    n_atoms
+        ``(M,)``.
+    descriptor
+        Gives derivatives and atomic features on demand.
+    """
+
+    frames: Sequence[Atoms] | None
+    rows: np.ndarray
+    n_atoms: np.ndarray
+    descriptor: Descriptor
+
+    @property
+    def means(self) -> np.ndarray:
+        """``(M, D)`` features per atom."""
+        return self.rows / self.n_atoms[:, None]
+
+    def take(self, chosen: np.ndarray) -> Candidates:
+        """Some of them."""
+        frames = None if self.frames is None else [self.frames[k] for k in chosen]
+        return Candidates(frames, self.rows[chosen], self.n_atoms[chosen], self.descriptor)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a Bayesian selection is for.
+
+    ``weights`` of scores by name; ``targets (T, D)``, linear functionals of the coefficients;
+    ``costs (M,)`` and ``budget`` in the same unit; ``scored`` properties of a label count in
+    the score of a target's variance, all where it is None.
+    """
+
+    weights: Mapping[str, float] | None = None
+    targets: np.ndarray | None = None
+    costs: np.ndarray | None = None
+    budget: float | None = None
+    scored: tuple[str, ...] | None = None
+
+    def take(self, chosen: np.ndarray) -> Aim:
+        """The same for some of the candidates."""
+        return self if self.costs is None else replace(self, costs=self.costs[chosen])
+
+
+def select_bayesian(
+    pool: Candidates, n: int, method: str, surrogate: Surrogate, aim: Aim
+) -> Selection:
+    """A Bayesian method of `pool.select`; labels hold the properties of the surrogate."""
+    rows, posterior, targets = pool.rows, surrogate.posterior, aim.targets
+    noise = np.array([surrogate.noise.std("energy", k) for k in pool.n_atoms.tolist()])
+    limits = aim.costs, aim.budget
+    if surrogate.properties == ("energy",):
+        if method == "energy_variance":
+            weights = 1.0 / pool.n_atoms**2
+            return selection.energy_variance(rows, n, posterior, noise, weights, *limits)
+        if targets is not None:
+            return selection.target_variance(rows, n, posterior, noise, targets, *limits)
+        if method == "information_gain" and aim.costs is None:
+            found = selection.energy_variance(rows, n, posterior, noise, 1.0 / noise**2)
+            return Selection(found.indices, np.log1p(found.scores))
+    label_rows, force_rows = _rows_on_demand(pool, surrogate)
+    if targets is not None:
+        counted = label_rows
+        if aim.scored is not None:
+            counted, _ = _rows_on_demand(pool, replace(surrogate, properties=aim.scored))
+        score = scores.target_reduction(counted, targets)
+    else:
+        score = _score(pool, method, surrogate.posterior, aim, label_rows, force_rows)
+    return selection.greedy(
+        len(rows), n, posterior, score, label_rows, *limits, shrinking=targets is None
+    )
+
+
+def _rows_on_demand(pool: Candidates, surrogate: Surrogate) -> tuple[Rows, Rows]:
+    """The weighted rows of a candidate's label, and its unweighted force rows."""
+    frames, compute = pool.frames or (), pool.descriptor.compute
+    features = _OnDemand(len(frames), lambda k: compute([frames[k]], derivatives=True)[0], _bytes)
+
+    def label_rows(index: int) -> np.ndarray:
+        if surrogate.properties == ("energy",):
+            return pool.rows[[index]] / surrogate.noise.std("energy", int(pool.n_atoms[index]))
+        return surrogate.rows(frames[index], features[index])
+
+    return label_rows, lambda index: property_rows(features[index], "forces")
+
+
+def _score(
+    pool: Candidates,
+    method: str,
+    posterior: Posterior,
+    aim: Aim,
+    label_rows: Rows,
+    force_rows: Rows,
+) -> Score:
+    known = {
+        "energy_variance": scores.energy_variance(pool.rows, pool.n_atoms),
+        "force_variance": scores.force_variance(force_rows),
+        "information_gain": scores.information_gain(label_rows),
+    }
+    if method != "weighted_sum":
+        return known[method]
+    weights = aim.weights or {}
+    unknown = sorted(set(weights) - set(known))
+    if unknown:
+        raise SelectionError(f"weights: unknown score {unknown[0]!r}; known: {', '.join(known)}")
+    parts = [known[name] for name in weights]
+    return scores.weighted_sum(parts, list(weights.values()), posterior, len(pool.rows))
+
+
+def select_by_features(
+    pool: Candidates,
+    n: int,
+    method: str,
+    core: Candidates | None = None,
+    rng: np.random.Generator | None = None,
+) -> Selection:
+    """A method of `pool.select` that looks at features alone."""
+    features, core_features = standardised(pool.means, None if core is None else core.means)
+    if method == "fps":
+        return selection.farthest_points(features, n, core_features)
+    if method == "max_volume":
+        return selection.max_volume(features, n, core_features)
+    if method == "entropy":
+        atoms, core_atoms = _standard_atoms(pool, core)
+        return selection.entropy(atoms, n, core_atoms)
+    fresh = _not_near(features, core_features)
+    rest = np.setdiff1d(np.arange(len(features)), fresh)[: max(n - len(fresh), 0)]
+    first = Selection(np.empty(0, int), np.empty(0))
+    if len(fresh):
+        atoms = _standard_atoms(pool.take(fresh), core)[0] if method == "atomic_cur" else ()
+        first = _blind(features[fresh], atoms, n - len(rest), method, rng)
+    return Selection(
+        np.concatenate([fresh[first.indices], rest]),
+        np.concatenate([first.scores, np.full(len(rest), np.nan)]),
+    )
+
+
+def _blind(
+    features: np.ndarray,
+    atoms: Sequence[np.ndarray],
+    n: int,
+    method: str,
+    rng: np.random.Generator | None,
+) -> Selection:
+    """A method that does not look at the core."""
+    if method == "atomic_cur":
+        return selection.atomic_cur(atoms, n)
+    if method == "k_medoids":
+        return selection.k_medoids(features, n)
+    if method == "cur":
+        return selection.cur(features, n)
+    if method == "direct":
+        return selection.direct(features, n)
+    if rng is None:
+        raise SelectionError("random: give rng, a numpy Generator")
+    return selection.simple_random(len(features), n, rng)
+
+
+def _not_near(features: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """Indices of the structures that are no near copies of one of the core."""
+    if core.size == 0:
+        return np.arange(len(features))
+    distance = nearest_distance(features, core) / np.sqrt(features.shape[1])
+    return np.flatnonzero(distance >= NEAR_CORE)
+
+
+def _standard_atoms(
+    pool: Candidates, core: Candidates | None
+) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
+    """Atomic features of pool and core with mean 0 and variance 1 over all of their atoms."""
+    raw = [_atoms(pool), *([] if core is None else [_atoms(core)])]
+    moments = [(len(x), x.mean(axis=0), x.var(axis=0)) for part in raw for x in part]
+    sizes, means, variances = (np.array(values) for values in zip(*moments, strict=True))
+    mean = np.average(means, axis=0, weights=sizes)
+    spread = np.sqrt(np.average(variances + (means - mean) ** 2, axis=0, weights=sizes))
+    kept = spread > 1e-12 * np.abs(means).max(axis=0)
+
+    def scaled(part: _OnDemand) -> _OnDemand:
+        return _OnDemand(len(part), lambda k: (part[k][:, kept] - mean[kept]) / spread[kept])
+
+    return scaled(raw[0]), [] if core is None else scaled(raw[1])
+
+
+def _atoms(pool: Candidates) -> _OnDemand:
+    frames = pool.frames
+    assert frames is not None
+    compute = pool.descriptor.compute
+    return _OnDemand(len(frames), lambda k: compute([frames[k]])[0].values, lambda x: x.nbytes)
+
+
+class _OnDemand(Sequence):
+    """Values made when they are asked for; with ``size`` they are kept while there is room."""
+
+    def __init__(
+        self, count: int, make: Callable[[int], Any], size: Callable[[Any], int] | None = None
+    ) -> None:
+        self._count, self._make, self._size = count, make, size
+        self._kept: dict[int, Any] = {}
+        self._left = CACHE_BYTES
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        if index in self._kept:
+            return self._kept[index]
+        made = self._make(index)
+        if self._size is not None and self._size(made) <= self._left:
+            self._left -= self._size(made)
+            self._kept[index] = made
+        return made
+
+
+def _bytes(features: Features) -> int:
+    arrays = (features.values, features.jacobian, features.strain)
+    return sum(array.nbytes for array in arrays if array is not None)

@@ -1,0 +1,276 @@
+"""Feature rows of structures, computed once and kept on disk.
+
+One file per descriptor holds records of a structure's id and its feature row phi, appended
+a batch at a time by a single write. A kill leaves at most one torn record at the end, which
+the next opening drops; whole records are never touched again. Only energy rows are kept:
+force and virial rows take 3 n_atoms times the space and are needed for a few structures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from threadpoolctl import threadpool_limits
+
+from ..descriptors.base import Descriptor
+from ..errors import StoreError, StructureError
+from ..structures.checks import check_structure
+from ..structures.frames import iterate_frames
+from ..structures.identity import structure_id
+from ..surrogate.design import BATCH_ATOMS
+
+ID_BYTES = 16
+Frames = Iterable[Atoms] | str | PathLike
+"""Structures, or a file of them, which is streamed."""
+
+
+@dataclass(frozen=True)
+class PoolFeatures:
+    """Feature rows of a pool.
+
+    Attributes
+    ----------
+    ids
+        ``structure_id`` of each of the M structures.
+    rows
+        ``(M, D)`` feature rows; memory-mapped where a store holds them in this order.
+    n_atoms
+        ``(M,)``.
+    """
+
+    ids: tuple[str, ...]
+    rows: np.ndarray
+    n_atoms: np.ndarray
+
+
+class FeatureStore:
+    """Feature rows of one descriptor in a directory, by `structures.structure_id`.
+
+    The file's name holds a hash of the descriptor's spec, so that several descriptors share a
+    directory. Several processes may append at a time on a local file system.
+
+    Parameters
+    ----------
+    directory
+        Made where it does not exist.
+    descriptor
+        What the rows are of.
+
+    Raises
+    ------
+    StoreError
+        If the directory cannot be used or the file is damaged. A flipped bit within a finite
+        row is not noticed.
+    """
+
+    def __init__(self, directory: str | PathLike, descriptor: Descriptor) -> None:
+        spec = json.dumps(descriptor.spec(), sort_keys=True)
+        digest = hashlib.sha256(spec.encode()).hexdigest()[:16]
+        self.path = Path(directory) / f"{digest}.rows"
+        self._record = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<f8", (descriptor.n_features,))])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.with_suffix(".json").write_text(spec)
+            self.path.touch()
+        except OSError as error:
+            raise StoreError(f"{directory}: cannot keep features ({error.strerror})") from error
+        os.truncate(self.path, self._n_whole() * self._record.itemsize)
+        self._places: dict[str, int] = {}
+        self._n_seen = 0
+        self._look()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, names: Sequence[str], rows: np.ndarray) -> None:
+        """Append rows ``(k, D)``; a name that is there already keeps its old row."""
+        records = np.zeros(len(names), self._record)
+        records["id"], records["row"] = names, rows
+        with open(self.path, "ab") as handle:
+            handle.write(records.tobytes())
+        self._look()
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """``(len(names), D)``; a memory-mapped view where they lie in this order, else a copy.
+
+        Raises
+        ------
+        StoreError
+            If one of them is not finite, as none was when it was written.
+        """
+        rows = self._records()["row"]
+        places = np.array([self._places[name] for name in names], int)
+        if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
+            found = rows[places[0] : places[0] + len(places)]
+        else:
+            found = rows[places]
+        with np.errstate(all="ignore"):
+            if not np.isfinite(found.sum()):
+                raise self._damaged()
+        return found
+
+    def _damaged(self) -> StoreError:
+        return StoreError(f"{self.path}: is damaged; remove it, and its features are made again")
+
+    def _n_whole(self) -> int:
+        return self.path.stat().st_size // self._record.itemsize
+
+    def _records(self) -> np.ndarray:
+        count = self._n_whole()
+        if count == 0:
+            return np.empty(0, self._record)
+        return np.memmap(self.path, self._record, mode="r", shape=(count,))
+
+    def _look(self) -> None:
+        names = self._records()["id"]
+        for place in range(self._n_seen, len(names)):
+            try:
+                self._places.setdefault(names[place].decode(), place)
+            except UnicodeDecodeError as error:
+                raise self._damaged() from error
+        self._n_seen = len(names)
+
+
+class _Memory:
+    """What `FeatureStore` does, without a disk."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, np.ndarray] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._rows
+
+    def add(self, names: Sequence[str], rows: np.ndarray) -> None:
+        self._rows.update(zip(names, rows, strict=True))
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        return np.array([self._rows[name] for name in names])
+
+
+def pool_features(
+    frames: Frames,
+    descriptor: Descriptor,
+    store: FeatureStore | None = None,
+    processes: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+    where: str = "pool",
+) -> PoolFeatures:
+    """Feature rows of structures, in batches; those in the store are not computed again.
+
+    Parameters
+    ----------
+    frames
+        Structures or the path of a file, read one by one.
+    descriptor
+        What to compute; with more than one process it must be picklable.
+    store
+        Where rows are looked up and kept, batch by batch.
+    processes
+        How many compute at a time; 1 stays in this process.
+    on_progress
+        Called with the number of structures that are done.
+    where
+        What messages call the structures.
+
+    Raises
+    ------
+    StructureError
+        Naming the structure that cannot be used or whose features are not finite.
+    """
+    table = _Memory() if store is None else store
+    names: list[str] = []
+    sizes: list[int] = []
+    for batch in _computed(_batches(frames, table, names, sizes, where), descriptor, processes):
+        numbers, rows = batch
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            number = numbers[int(np.argmin(finite))]
+            raise StructureError(f"{where} frame {number}: its features are not finite")
+        if numbers:
+            table.add([names[number] for number in numbers], rows)
+        if on_progress is not None:
+            on_progress(len(names))
+    return PoolFeatures(tuple(names), table.rows(names), np.array(sizes, int))
+
+
+Batch = tuple[list[int], list[Atoms]]
+"""Numbers of the structures of a batch, and the structures."""
+
+
+def _batches(
+    frames: Frames,
+    table: FeatureStore | _Memory,
+    names: list[str],
+    sizes: list[int],
+    where: str,
+) -> Iterator[Batch]:
+    """Structures that are to be computed; ids and sizes of all are noted on the way."""
+    stream = iterate_frames(frames) if isinstance(frames, str | PathLike) else frames
+    numbers: list[int] = []
+    batch: list[Atoms] = []
+    waiting: set[str] = set()
+    for number, atoms in enumerate(stream):
+        check_structure(atoms, f"{where} frame {number}")
+        names.append(structure_id(atoms))
+        sizes.append(len(atoms))
+        if names[-1] not in table and names[-1] not in waiting:
+            waiting.add(names[-1])
+            numbers.append(number)
+            batch.append(atoms)
+        if sum(map(len, batch)) >= BATCH_ATOMS:
+            yield numbers, batch
+            numbers, batch = [], []
+    yield numbers, batch
+
+
+def _computed(
+    batches: Iterable[Batch], descriptor: Descriptor, processes: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers and rows ``(k, D)`` of each batch, in order; a few batches wait at a time."""
+    if processes == 1:
+        for numbers, batch in batches:
+            yield numbers, _rows(descriptor, batch)
+        return
+    running: deque[tuple[list[int], Future[np.ndarray]]] = deque()
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=_adopt, initargs=(descriptor,)
+    ) as pool:
+        for numbers, batch in batches:
+            running.append((numbers, pool.submit(_adopted_rows, batch)))
+            if len(running) > 2 * processes:
+                first, future = running.popleft()
+                yield first, future.result()
+        for first, future in running:
+            yield first, future.result()
+
+
+def _rows(descriptor: Descriptor, batch: list[Atoms]) -> np.ndarray:
+    rows = [features.total for features in descriptor.compute(batch)]
+    return np.array(rows).reshape(len(batch), descriptor.n_features)
+
+
+_adopted: list[Descriptor] = []
+
+
+def _adopt(descriptor: Descriptor) -> None:
+    """Set up a worker: its descriptor, and one thread."""
+    threadpool_limits(1)
+    _adopted.append(descriptor)
+
+
+def _adopted_rows(batch: list[Atoms]) -> np.ndarray:
+    return _rows(_adopted[0], batch)

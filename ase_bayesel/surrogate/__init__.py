@@ -1,0 +1,1 @@
+"""The linear surrogate and its posterior: design, evidence, fitting, force uncertainties."""

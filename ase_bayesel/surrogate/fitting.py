@@ -1,0 +1,189 @@
+"""Fitting a surrogate to labelled structures, its hyperparameters by evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from ..descriptors.base import Descriptor, as_frames
+from ..errors import StructureError
+from ..structures.checks import check_structure
+from ..structures.labels import PROPERTIES, PropertyKeys
+from ..structures.reference_energies import reference_energies
+from .design import DesignFactors, Noise, OnProgress, assembling, finished
+from .evidence import maximise_evidence, stacked_triangle
+from .posterior import Posterior
+from .surrogate import Surrogate
+from .triangular import merge
+
+NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
+FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
+
+    The default is ACEpotentials'. The noise of a property is a common scale
+    divided by its weight; the scale comes from the evidence.
+    """
+
+    energy: float = 30.0
+    forces: float = 1.0
+    virial: float = 30.0
+
+
+def fit_surrogate(
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    energy_key: str | None = "energy",
+    forces_key: str | None = "forces",
+    virial_key: str | None = None,
+    e0s: Mapping[str, float] | str = "isolated",
+    weights: Weights | None = Weights(),
+    on_progress: OnProgress | None = None,
+    force_projections: int | None = None,
+) -> Surrogate:
+    """Fit a surrogate to labelled structures, its hyperparameters by evidence maximisation.
+
+    The columns are scaled by the descriptor's ``prior_std`` (for ACE the
+    smoothness prior), in which the prior is isotropic with variance s^2. With
+    ``weights`` the noises keep these ratios and one scale is fitted with s;
+    with ``weights=None`` the noise of each property is fitted on its own, which
+    maximises the evidence but trades energy accuracy for forces where the basis
+    cannot fit everything.
+
+    Parameters
+    ----------
+    frames
+        Training structures. One without any label still enters the covariance.
+    descriptor
+        Features of D columns.
+    energy_key, forces_key, virial_key
+        Where labels are found (see `structures.PropertyKeys`); None leaves a
+        property out. They also decide which rows `Surrogate.condition` adds.
+    e0s
+        Reference energies, ``"isolated"`` or ``"average"`` (see
+        `structures.reference_energies`).
+    weights
+        Relative weights, or None.
+    on_progress
+        Called with (structures done, structures in all).
+    force_projections
+        Use this many random combinations of each structure's force rows (see `Sketch`)
+        where the descriptor can project them and that is cheaper: for a network of
+        many features and structures of many atoms. The least-squares problem is the
+        exact one in expectation. None for exact rows.
+
+    Raises
+    ------
+    StructureError
+        For a structure that cannot be used, naming its number, or where no
+        structure carries a label under the keys.
+    SingularPrecisionError
+        If the precision is numerically singular.
+    """
+    keys = PropertyKeys(energy_key, forces_key, virial_key)
+    frames = as_frames(frames)
+    steps = fitting(frames, descriptor, keys, e0s, weights, force_projections)
+    return finished(steps, len(frames), on_progress)
+
+
+def fitting(
+    frames: Sequence[Atoms],
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str = "isolated",
+    weights: Weights | None = Weights(),
+    force_projections: int | None = None,
+) -> Generator[int, None, Surrogate]:
+    """`fit_surrogate` step by step: yields how many structures are done."""
+    energies = baseline_energies(frames, keys, e0s)
+    scale = descriptor.prior_std()
+    factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
+    return surrogate_from_factors(factors, descriptor, keys, energies, weights)
+
+
+def baseline_energies(
+    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str
+) -> dict[str, float]:
+    """What a fit takes off the energies, by element, eV; all structures are checked first.
+
+    Raises
+    ------
+    StructureError
+        For a structure that cannot be used, naming its number.
+    """
+    for number, atoms in enumerate(frames):
+        check_structure(atoms, f"training frame {number}")
+    return reference_energies(frames, e0s, keys.energy)
+
+
+def surrogate_from_factors(
+    factors: DesignFactors,
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    weights: Weights | None = Weights(),
+) -> Surrogate:
+    """The last step of `fit_surrogate`, for a design matrix that is reduced already.
+
+    The columns of ``factors`` carry the descriptor's ``prior_std``; ``e0s`` (eV) are those that
+    were taken off the energies.
+
+    Raises
+    ------
+    StructureError, SingularPrecisionError
+        As `fit_surrogate`.
+    """
+    if not any(f.n_rows for f in factors.labelled.values()):
+        raise StructureError(
+            f"no training frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
+            f"{keys.virial!r}; check the key names"
+        )
+    prior_std, noise = _hyperparameters(factors, weights)
+    return Surrogate(
+        descriptor,
+        _posterior(factors, noise, prior_std, descriptor.prior_std()),
+        e0s,
+        noise,
+        tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
+    )
+
+
+def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[float, Noise]:
+    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
+    counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
+    if weights is None:
+        found = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
+        return found.prior_std, Noise(**{**FIRST_NOISE, **found.noise})
+    relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
+    together: np.ndarray | None = None
+    for prop, triangle in triangles.items():
+        weighted = triangle * relative[prop]
+        together = weighted if together is None else merge(together, weighted)
+    assert together is not None
+    found = maximise_evidence(
+        {"all": together},
+        {"all": sum(counts.values())},
+        {"all": FIRST_NOISE["forces"]},
+        {"all": NOISE_BOUNDS["forces"]},
+    )
+    noise = {prop: found.noise["all"] / relative[prop] for prop in PROPERTIES}
+    return found.prior_std, Noise(**noise)
+
+
+def _posterior(
+    factors: DesignFactors, noise: Noise, prior_std: float, scale: np.ndarray
+) -> Posterior:
+    """Posterior of the unscaled coefficients c = scale * theta."""
+    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
+    fitted = Posterior.from_triangle(stacked_triangle(triangles, vars(noise), prior_std))
+    factor = fitted.precision_factor
+    for prop, rows in factors.unlabelled.items():
+        if rows.n_rows:
+            factor = merge(factor, rows.triangle[:-1, :-1] / getattr(noise, prop))
+    return Posterior(factor / scale, fitted.mean * scale)

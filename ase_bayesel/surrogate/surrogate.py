@@ -1,0 +1,274 @@
+"""The linear surrogate: descriptor + posterior + reference energies.
+
+E(A) = sum_i E0(z_i) + c . phi(A), with c ~ N(mean, Sigma). Its mean is a linear
+interatomic potential; its covariance is the uncertainty that drives selection.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, BinaryIO
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from ..descriptors import descriptor_from_spec
+from ..descriptors.base import (
+    Descriptor,
+    Features,
+    JointDescriptor,
+    Sketch,
+    SketchingDescriptor,
+    as_frames,
+)
+from ..errors import PosteriorError, StructureError
+from ..io.bounded_npz import checked_npz
+from ..structures.labels import PROPERTIES
+from ..structures.reference_energies import composition_energy
+from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
+from .force_uncertainty import leading_force_rows
+from .posterior import Posterior, opened
+
+FORMAT = "ase_bayesel.surrogate/1"
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Standard deviations of one structure's predictions.
+
+    ``energy`` eV; ``forces (n_atoms,)`` eV/A, the length of each atom's force
+    deviation, sqrt(trace of its 3x3 covariance); ``stress (6,)`` eV/A^3 in
+    ASE's Voigt order, None without three periodic directions.
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """An immutable linear model with its uncertainty.
+
+    Attributes
+    ----------
+    descriptor, posterior
+        Features phi and the Gaussian over their coefficients.
+    e0s
+        Reference energy of each element, eV.
+    noise
+        Noise of the labels that a structure will bring, in their units.
+    properties
+        What a label will hold: some of ``energy``, ``forces``, ``virial``.
+        `condition` adds exactly these rows.
+    """
+
+    descriptor: Descriptor
+    posterior: Posterior
+    e0s: Mapping[str, float]
+    noise: Noise
+    properties: tuple[str, ...] = ("energy", "forces")
+
+    def __post_init__(self) -> None:
+        if self.posterior.n_features != self.descriptor.n_features:
+            raise PosteriorError(
+                f"the posterior has {self.posterior.n_features} coefficients but the descriptor "
+                f"{self.descriptor.n_features} features"
+            )
+
+    def condition(self, atoms: Atoms | Sequence[Atoms], force_rows: int | None = None) -> Surrogate:
+        """The surrogate as it will be once these structures are labelled; no label is needed.
+
+        The covariance takes up the rows of `properties`; the mean stays.
+
+        Parameters
+        ----------
+        atoms
+            One structure or several.
+        force_rows
+            For features of a network: the energy row and only this many leading
+            combinations of the force rows (`leading_force_rows`) of each structure, which
+            costs a fraction and forgets much. No variance is then smaller than with all
+            rows. By default all rows.
+        """
+        if force_rows is not None:
+            return self._condition_on_few(as_frames(atoms), force_rows)
+        posterior = self.posterior
+        for features, frame in self._features(as_frames(atoms)):
+            posterior = posterior.condition(self.rows(frame, features))
+        return replace(self, posterior=posterior)
+
+    def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
+        """Weighted rows ``(k, D)`` of everything that a label of this structure will hold."""
+        if features is None:
+            features = self.descriptor.compute([atoms], derivatives=True)[0]
+        return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
+
+    def _condition_on_few(self, frames: Sequence[Atoms], n_rows: int) -> Surrogate:
+        descriptor, posterior = self.descriptor, self.posterior
+        if not isinstance(descriptor, JointDescriptor) or "forces" not in self.properties:
+            raise ValueError("force_rows: needs features of a network and labels with forces")
+        for atoms in frames:
+            rows = leading_force_rows(descriptor, posterior, atoms, n_rows) / self.noise.forces
+            posterior = posterior.condition(rows)
+            if "energy" in self.properties:
+                phi = descriptor.compute([atoms])[0].total
+                posterior = posterior.condition(phi / self.noise.std("energy", len(atoms)))
+        return replace(self, posterior=posterior)
+
+    def energy(self, atoms: Atoms) -> float:
+        """Mean energy, eV."""
+        phi = self.descriptor.compute([atoms])[0].total
+        return self.baseline(atoms) + float(self.posterior.mean @ phi)
+
+    def energy_std(self, atoms: Atoms) -> float:
+        """sigma_E = sqrt(phi^T Sigma phi), eV."""
+        phi = self.descriptor.compute([atoms])[0].total
+        return float(np.sqrt(self.posterior.variance(phi)))
+
+    def local_energy_std(self, atoms: Atoms) -> np.ndarray:
+        """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV, of each atom's features b_i."""
+        return np.sqrt(self.posterior.variance(self.descriptor.compute([atoms])[0].values))
+
+    def stress_std(self, atoms: Atoms) -> np.ndarray | None:
+        """``(6,)`` eV/A^3 as in `Uncertainty`; without force rows where the descriptor can."""
+        if not atoms.pbc.all():
+            return None
+        if isinstance(self.descriptor, SketchingDescriptor):
+            one = self.descriptor.sketch([atoms], 1, np.random.default_rng(0))[0]
+            return self._stress_std(one, atoms)
+        return self._stress_std(self.descriptor.compute([atoms], derivatives=True)[0], atoms)
+
+    def information_gain(self, atoms: Atoms) -> float:
+        """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows."""
+        return self.posterior.information_gain(self.rows(atoms))
+
+    def uncertainty(self, atoms: Atoms) -> Uncertainty:
+        """Exact standard deviations of energy, forces and stress, from the full Jacobian."""
+        features = self.descriptor.compute([atoms], derivatives=True)[0]
+        energy = np.sqrt(self.posterior.variance(features.total))
+        forces = self.posterior.variance(property_rows(features, "forces"))
+        stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
+        return Uncertainty(float(energy), np.sqrt(forces.reshape(-1, 3).sum(axis=1)), stress)
+
+    def _stress_std(self, features: Features | Sketch, atoms: Atoms) -> np.ndarray:
+        variances = self.posterior.variance(property_rows(features, "virial"))
+        return np.sqrt(variances) / atoms.get_volume()
+
+    def calculator(self) -> SurrogateCalculator:
+        """The mean as an ASE calculator: energy, forces and stress."""
+        return SurrogateCalculator(self)
+
+    def baseline(self, atoms: Atoms) -> float:
+        """Sum of the reference energies of a structure's atoms, eV."""
+        try:
+            return composition_energy(atoms, self.e0s)
+        except KeyError as error:
+            raise StructureError(f"no reference energy for element {error.args[0]!r}") from None
+
+    def _features(self, frames: Sequence[Atoms]):
+        return zip(iterate_features(frames, self.descriptor), frames, strict=True)
+
+    def save(self, file: str | PathLike | BinaryIO) -> None:
+        """Write one npz file without pickle: posterior, descriptor, E0s and noise."""
+        meta = {
+            "format": FORMAT,
+            "descriptor": self.descriptor.spec(),
+            "e0s": dict(self.e0s),
+            "noise": vars(self.noise),
+            "properties": list(self.properties),
+        }
+        buffer = io.BytesIO()
+        self.posterior.save(buffer)
+        posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
+        with opened(file, "wb") as handle:
+            np.savez(handle, meta=json.dumps(meta), posterior=posterior)
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike, descriptor: Descriptor | None = None, trust: bool = False
+    ) -> Surrogate:
+        """Read what `save` wrote; no code of the file runs.
+
+        Parameters
+        ----------
+        path
+            The file.
+        descriptor
+            Used instead of the one that the file describes, whose model may have
+            moved; everything but the place of the model must agree.
+        trust
+            That of `MACEDescriptor`, for the model that the file names.
+
+        Raises
+        ------
+        PosteriorError
+            If the file is missing, torn, not a saved surrogate, or of another descriptor; also
+            where the descriptor's own model is gone, changed or refused.
+        """
+        try:
+            with (
+                opened(path, "rb") as handle,
+                np.load(checked_npz(handle), allow_pickle=False) as data,
+            ):
+                meta: dict[str, Any] = json.loads(str(data["meta"]))
+                posterior = data["posterior"].tobytes()
+            if meta["format"] != FORMAT:
+                raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
+            if descriptor is None:
+                descriptor = descriptor_from_spec(meta["descriptor"], trust)
+            elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
+                raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
+            if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
+                raise PosteriorError(f"{path}: knows labels {meta['properties']}")
+            return cls(
+                descriptor,
+                Posterior.load(io.BytesIO(posterior)),
+                _numbers(meta["e0s"]),
+                Noise(**_numbers(meta["noise"])),
+                tuple(meta["properties"]),
+            )
+        except PosteriorError:
+            raise
+        except Exception as error:
+            raise PosteriorError(
+                f"{path}: cannot be read as a saved surrogate ({error})"
+            ) from error
+
+
+def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A descriptor's spec without what differs between two places of the same model."""
+    return {key: value for key, value in spec.items() if key not in ("model", "device")}
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
+    found = {key: float(value) for key, value in raw.items()}
+    if not np.isfinite(list(found.values())).all():
+        raise ValueError("holds numbers that are not finite")
+    return found
+
+
+class SurrogateCalculator(Calculator):
+    """ASE calculator of a surrogate's mean: a linear interatomic potential."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        super().__init__()
+        self.surrogate = surrogate
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
+        super().calculate(atoms, properties, system_changes)
+        surrogate = self.surrogate
+        phi, pullback = surrogate.descriptor.linearize(self.atoms)
+        gradient = pullback(surrogate.posterior.mean)
+        energy = surrogate.baseline(self.atoms) + float(surrogate.posterior.mean @ phi)
+        self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
+        if self.atoms.pbc.all():
+            self.results["stress"] = gradient.strain / self.atoms.get_volume()

@@ -1,0 +1,76 @@
+"""Errors of a potential on structures that carry labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from ..structures.labels import PropertyKeys, targets
+from ..surrogate.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Reference against prediction; energies ``(n,)`` in eV/atom, forces ``(m,)`` in eV/A.
+
+    ``energy_std`` is the predicted standard deviation of each energy per atom.
+    """
+
+    energy: np.ndarray
+    energy_predicted: np.ndarray
+    energy_std: np.ndarray
+    forces: np.ndarray
+    forces_predicted: np.ndarray
+
+    def __post_init__(self) -> None:
+        energies = {len(self.energy), len(self.energy_predicted), len(self.energy_std)}
+        if len(energies) > 1 or len(self.forces) != len(self.forces_predicted):
+            raise ValueError("references and predictions differ in number")
+
+    @property
+    def energy_rmse(self) -> float | None:
+        """eV/atom; None without energies."""
+        return _rmse(self.energy_predicted - self.energy)
+
+    @property
+    def forces_rmse(self) -> float | None:
+        """eV/A over all components; None without forces."""
+        return _rmse(self.forces_predicted - self.forces)
+
+
+def compare(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    potential: Calculator | None = None,
+) -> Parity:
+    """Predictions against the labels that the structures carry under ``keys``.
+
+    They are those of the ``potential``, by default the surrogate's mean; the
+    surrogate gives the standard deviations.
+    """
+    columns: dict[str, list[float]] = {name: [] for name in Parity.__dataclass_fields__}
+    potential = surrogate.calculator() if potential is None else potential
+    for k, atoms in enumerate(frames):
+        found = targets(atoms, keys, f"test frame {k}")
+        if found.energy is not None:
+            columns["energy"].append(found.energy / len(atoms))
+            columns["energy_predicted"].append(potential.get_potential_energy(atoms) / len(atoms))
+            columns["energy_std"].append(surrogate.energy_std(atoms) / len(atoms))
+        if found.forces is not None:
+            columns["forces"].extend(found.forces.ravel())
+            columns["forces_predicted"].extend(potential.get_forces(atoms).ravel())
+    return Parity(**{name: np.array(values, float) for name, values in columns.items()})
+
+
+def _rmse(difference: np.ndarray) -> float | None:
+    return float(np.sqrt(np.mean(difference**2))) if difference.size else None
+
+
+def milli(value: float | None) -> str:
+    """An error in meV or meV/A as text."""
+    return "-" if value is None else f"{1e3 * value:.1f}"
