@@ -61,7 +61,7 @@ def main() -> None:
 
 def _measure(n_atoms: int, arguments: argparse.Namespace) -> dict[tuple[str, int], float]:
     """Seconds of a step of all walkers, by way and number of walkers."""
-    from mace_models import mace_calculator, tiny_mace
+    from helpers.mace_models import mace_calculator, tiny_mace
 
     model = tiny_mace(
         ["Si"],

@@ -65,7 +65,7 @@ def _symbols(n_elements: int) -> list[str]:
 def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[str, float]:
     import numpy as np
     from ase.build import bulk
-    from mace_models import mace_calculator, tiny_mace
+    from helpers.mace_models import mace_calculator, tiny_mace
 
     from ase_bayesel import BiasedCalculator, MACEDescriptor, Posterior, Surrogate
     from ase_bayesel.bias.evaluators import SeparateEvaluator

@@ -65,8 +65,8 @@ class Setting:
 def prepare(arguments) -> Setting:
     """Train the model, then fit the surrogate to the same structures."""
     import numpy as np
-    from mace_models import mace_calculator, trained_mace
-    from systems import emt_labelled
+    from helpers.mace_models import mace_calculator, trained_mace
+    from helpers.systems import emt_labelled
 
     from ase_bayesel import MACEDescriptor, fit_surrogate
 

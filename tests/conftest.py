@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.systems import copper_training
 from hypothesis import settings
-from systems import copper_training
 
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
 from ase_bayesel.resources.threads import cpu_threads

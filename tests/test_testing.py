@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from systems import Opaque, cluster, copper, with_pbc
+from helpers.systems import Opaque, cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator
 from ase_bayesel.descriptors.base import Gradient

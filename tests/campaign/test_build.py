@@ -1,0 +1,213 @@
+import pickle
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import yaml
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from helpers.systems import campaign_settings
+
+from ase_bayesel import (
+    Deviation,
+    EnergyTrigger,
+    ForceTrigger,
+    RelativeForceTrigger,
+    TauRule,
+    Variance,
+)
+from ase_bayesel.campaign.build.engines import ENGINES, build_engine
+from ase_bayesel.campaign.build.models import build_descriptor, build_weights
+from ase_bayesel.campaign.build.resources import build_resource
+from ase_bayesel.campaign.build.walkers import (
+    build_bias,
+    build_guards,
+    build_tau_rule,
+    build_trigger,
+)
+from ase_bayesel.campaign.config import EngineConfig
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.dynamics.triggers import Guards
+from ase_bayesel.resources import BatchJobs, Here, LocalCluster, ProcessPool, RunningCluster
+from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.fitting import Weights
+
+ENGINES_PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+
+
+def config(changes=None):
+    return validate_config(campaign_settings(changes), "test")
+
+
+def test_descriptor():
+    found = build_descriptor(config(), None)
+    spec = found.spec()
+    assert spec["elements"] == ["Al", "Cu"] or spec["elements"] == ["Cu", "Al"]
+    assert {spec["order"], spec["totaldegree"], spec["cutoff"]} == {2, 6, 4.5}
+    smaller = build_descriptor(config({"descriptor.totaldegree": 4}), None)
+    assert 0 < smaller.n_features < found.n_features
+
+
+def test_weights():
+    assert build_weights(config()) == Weights() == Weights(30.0, 1.0, 30.0)
+    given = config({"weights": {"energy": 5.0, "forces": 2.0}})
+    assert build_weights(given) == Weights(5.0, 2.0, 30.0)
+    assert build_weights(config({"weights": None})) is None
+
+
+def test_tau_rule():
+    rule = build_tau_rule(config({"explore.tau_max": 7.0}).explore)
+    assert rule == TauRule(0.3, delay=2, tau_max=7.0)
+    limits = {"force_max": 2.0, "heat_max": 0.5}
+    rule = build_tau_rule(config({"explore.bias": limits}).explore)
+    assert rule == TauRule(0.3, delay=2, bias_force_max=2.0, heat_max=0.5)
+    assert build_tau_rule(config({"explore.tau_rel": None, "explore.tau": 1.0}).explore) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, Deviation()),
+        ({"kind": "variance", "energy_limit": 0.2}, Variance(energy_limit=0.2)),
+        ({"elements": {"Al": 1.0, "Cu": 0.1}}, Deviation({"Al": 1.0, "Cu": 0.1})),
+    ],
+)
+def test_bias(given, expected):
+    assert build_bias(config({"explore.bias": given}).explore.bias) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"threshold": 0.3}, RelativeForceTrigger(0.3, 0.2)),
+        ({"threshold": 0.3, "eps": 0.7}, RelativeForceTrigger(0.3, 0.7)),
+        ({"kind": "force", "threshold": 0.4}, ForceTrigger(0.4)),
+        ({"kind": "energy_per_atom", "threshold": 0.5}, EnergyTrigger(0.5)),
+    ],
+)
+def test_trigger(given, expected):
+    assert build_trigger(config({"explore.trigger": given}).explore) == expected
+
+
+def test_guards():
+    assert build_guards(config().explore) == Guards()
+    given = {"close_contact": None, "max_force": 20.0, "max_temperature_K": None}
+    assert build_guards(config({"explore.guards": given}).explore) == Guards(None, 20.0, None)
+
+
+def test_imported_engine():
+    labelling = {
+        "kind": "import",
+        "factory": "ase.calculators.emt:EMT",
+        "parameters": {"asap_cutoff": True},
+    }
+    given = config({"labelling": labelling}).labelling
+    engine = build_engine(given)
+    calculator = engine.make(engine.rung(0))
+    assert isinstance(calculator, EMT)
+    assert calculator.parameters["asap_cutoff"] is True
+    assert engine.name == "ase.calculators.emt:EMT"
+
+
+def test_engine_that_cannot_be_imported():
+    given = config({"labelling.factory": "nowhere.at_all:EMT"}).labelling
+    (problem,) = build_engine(given).missing(["Cu"])
+    assert "nowhere.at_all:EMT" in problem
+
+
+def test_tblite_engine():
+    pytest.importorskip("tblite")
+    labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
+    given = config({"labelling": labelling}).labelling
+    engine = build_engine(given)
+    calculator = engine.make(engine.rung(0))
+    assert calculator.parameters["method"] == "GFN2-xTB"
+    assert np.isclose(calculator.parameters["accuracy"], 0.5)
+    assert engine.name == "GFN2-xTB"
+
+
+EXAMPLES = [
+    yaml.safe_load(block)["labelling"]
+    for block in re.findall(r"```yaml\n(.*?)```", ENGINES_PAGE.read_text(), flags=re.DOTALL)
+]
+
+
+@pytest.mark.parametrize("labelling", EXAMPLES, ids=lambda given: given["kind"])
+def test_engines_of_the_documentation(labelling):
+    engine = build_engine(config({"labelling": labelling}).labelling)
+    assert engine.kind == labelling["kind"]
+    assert engine.n_rungs == 1 + len(labelling.get("ladder", []))
+    assert engine.faults() == []
+    for name in labelling.keys() & {"command", "species"}:
+        assert getattr(engine, name) == tuple(labelling[name])
+    assert pickle.loads(pickle.dumps(engine)) == engine
+
+
+def test_every_engine_is_documented():
+    named = re.findall(r"^\| `(\w+)` \|", ENGINES_PAGE.read_text(), flags=re.MULTILINE)
+    assert set(ENGINES) == set(named)
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.kind)
+def test_sections_have_the_fields_of_engines(engine):
+    (section,) = (
+        section
+        for section in get_args(get_args(EngineConfig)[0])
+        if get_args(section.model_fields["kind"].annotation) == (engine.kind,)
+    )
+    given = set(section.model_fields) - {"kind"}
+    renamed = {"time_limit_s" if name == "time_limit_h" else name for name in given}
+    assert renamed <= {field.name for field in fields(engine)}
+
+
+def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
+    """Initial charges are the total charge to tblite."""
+    pytest.importorskip("tblite")
+    engine = build_engine(config({"labelling": {"kind": "tblite"}}).labelling)
+    plain = molecule("H2O")
+    charged = plain.copy()
+    charged.set_initial_charges([1.0, 0.0, 0.0])
+    found = [engine.evaluate(atoms, tmp_path, 0, ["energy"]) for atoms in (plain, charged)]
+    assert structure_id(plain) == structure_id(charged)
+    assert found[0].energy == found[1].energy
+
+
+def test_no_engine_where_the_user_labels():
+    given = config({"labelling": "none"}).labelling
+    assert build_engine(given) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"kind": "here"}, Here()),
+        ({"kind": "processes", "n_workers": 3}, ProcessPool(3, threads=2)),
+        ({"kind": "local", "n_workers": 3}, LocalCluster(3)),
+        ({"kind": "dask", "scheduler": "tcp://host:1"}, RunningCluster("tcp://host:1")),
+        (
+            {"kind": "pbs", "jobs": 4, "prologue": ["module load qe"], "walltime_h": 2},
+            BatchJobs(
+                *("pbs", 4),
+                walltime_h=2.0,
+                prologue=("module load qe",),
+                python=sys.executable,
+                log_directory=Path("/campaign/jobs"),
+            ),
+        ),
+    ],
+)
+def test_resources(given, expected):
+    workers = config({"workers": {"refit": given}}).workers
+    assert build_resource(workers.refit, 2, Path("/campaign")) == expected
+    assert build_resource(workers.features, 2, Path("/campaign")) == Here()
+
+
+def test_as_many_processes_as_the_cores_take():
+    labelling = config({"workers": {}}).workers.labelling
+    alone = build_resource(labelling, 1, Path())
+    assert alone.n_workers >= 1
+    assert build_resource(labelling, 10_000, Path()) == ProcessPool(1, 10_000)

@@ -1,0 +1,271 @@
+"""Campaigns whose potential has a file of its own and is refitted."""
+
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from ase.calculators.emt import EMT
+from ase.io import read
+from helpers.systems import CAMPAIGN, copper, finish, kill_when, start, write_campaign
+
+from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
+from ase_bayesel.bias.calculator import BiasedCalculator
+from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
+from ase_bayesel.campaign.build.engines import build_engine
+from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.round_model import load_model
+from ase_bayesel.campaign.store import Store
+from ase_bayesel.errors import BayeselError, ConfigError, RefitError
+from ase_bayesel.structures.frames import write_frames
+from ase_bayesel.structures.identity import structure_id
+
+
+class ScaledEMT(EMT):
+    """EMT times the number in its model file: a potential of another package."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        with open(model) as handle:
+            self.scale = float(handle.read())
+
+    def calculate(self, *args, **kwargs) -> None:
+        super().calculate(*args, **kwargs)
+        for key in ("energy", "free_energy", "forces", "stress"):
+            self.results[key] = self.results[key] * self.scale
+
+
+TRAIN = (
+    "import sys; from pathlib import Path; n = Path(sys.argv[1]).read_text().count('Lattice');"
+    " Path(sys.argv[3]).write_text(str(float(Path(sys.argv[2]).read_text()) + 0.01 * n))"
+)
+
+
+@pytest.fixture
+def other_package(tmp_path):
+    """Config of a campaign with an imported potential, refitted by a command."""
+    (tmp_path / "scale.txt").write_text("0.9")
+    return write_campaign(
+        tmp_path,
+        {
+            "potential": {
+                "kind": "import",
+                "factory": "test_campaign_potential:ScaledEMT",
+                "model": "scale.txt",
+            },
+            "refit": {
+                "kind": "command",
+                "command": [sys.executable, "-c", TRAIN, "{train}", "{model}", "{output}"],
+            },
+        },
+    )
+
+
+def ended(config):
+    running = Campaign(load_config(config), config.with_name("campaign"))
+    events = list(running.run())
+    assert isinstance(events[-1], Ended)
+    return running.store, events
+
+
+def pick_ids(store):
+    rounds = range(1, store.completed_rounds() + 1)
+    return [structure_id(pick) for k in rounds for pick in store.read_batch(k)]
+
+
+class TestAnyPotential:
+    def test_refitted_by_a_command(self, other_package):
+        store, _ = ended(other_package)
+        counts = [store.read_report(k).n_train for k in range(3)]
+        assert counts[0] < counts[1] < counts[2]
+        scales = [float(store.potential_path(k).read_text()) for k in range(3)]
+        assert scales[0] == 0.9
+        assert scales[1] == pytest.approx(0.9 + 0.01 * counts[1])
+        assert scales[2] == pytest.approx(scales[1] + 0.01 * counts[2])
+
+    def test_errors_are_the_potentials(self, other_package):
+        store, _ = ended(other_package)
+        test = store.read_input("test")
+        for number in range(3):
+            scale = float(store.potential_path(number).read_text())
+            errors = [(scale - 1.0) * a.info["REF_energy"] / len(a) for a in test]
+            expected = np.sqrt(np.mean(np.square(errors)))
+            assert store.read_report(number).energy_rmse == pytest.approx(expected, rel=1e-6)
+
+    def test_moves_on_the_potential(self, other_package):
+        store, _ = ended(other_package)
+        surrogate, potential = load_model(load_config(other_package), store, 1)
+        assert isinstance(potential, ScaledEMT)
+        calculator = BiasedCalculator(potential, surrogate, tau=0.0)
+        assert isinstance(calculator._evaluator, SeparateEvaluator)
+        atoms = store.read_batch(2)[0]
+        plain = EMT().get_potential_energy(atoms)
+        assert calculator.get_potential_energy(atoms) == pytest.approx(plain * potential.scale)
+
+    def test_without_refit_the_potential_stays(self, other_package):
+        settings = yaml.safe_load(other_package.read_text())
+        del settings["refit"]
+        other_package.write_text(yaml.safe_dump(settings))
+        store, _ = ended(other_package)
+        assert {store.potential_path(k) for k in range(3)} == {store.potential_path(0)}
+        assert store.potential_path(0).read_text() == "0.9"
+
+    def test_a_failing_refit_leaves_the_last_good_model(self, other_package):
+        settings = yaml.safe_load(other_package.read_text())
+        settings["refit"]["command"][2] = "raise SystemExit('no memory')"
+        other_package.write_text(yaml.safe_dump(settings))
+        with pytest.raises(RefitError, match=r"no memory.*last good model is .*round_0000"):
+            ended(other_package)
+        store = Store(other_package.with_name("campaign"))
+        assert store.completed_rounds() == 1
+        assert store.potential_path(1) == store.potential_path(0)
+        assert len(list(store.directory.glob("labels/e*/*.extxyz"))) == len(store.read_batch(1))
+
+    def test_a_model_that_explodes_is_refused(self, other_package):
+        settings = yaml.safe_load(other_package.read_text())
+        code = "import sys; open(sys.argv[3], 'w').write('nan')"
+        settings["refit"]["command"][2] = code
+        other_package.write_text(yaml.safe_dump(settings))
+        with pytest.raises(RefitError, match="not finite"):
+            ended(other_package)
+
+    def test_a_refit_that_is_done_is_not_repeated(self, other_package):
+        running = Campaign(load_config(other_package), other_package.with_name("campaign"))
+        for event in running.run():
+            if getattr(event, "stage", "") == "fit" and event.round_number == 1:
+                break
+        before = running.store.potential_path(1).stat().st_mtime_ns
+        store, events = ended(other_package)
+        assert store.potential_path(1).stat().st_mtime_ns == before
+        assert not [e for e in events if getattr(e, "stage", "") == "refit" and e.round_number == 1]
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"potential": None}, "refit: needs a potential with a model file"),
+            ({"descriptor": {"kind": "mace"}}, "descriptor.model is missing"),
+            ({"refit": {"kind": "mace"}}, "fine-tunes a potential of kind mace only"),
+            ({"refit": {"kind": "command", "command": ["x"]}}, "{output} is missing"),
+        ],
+    )
+    def test_parts_that_do_not_fit(self, other_package, changes, message):
+        settings = yaml.safe_load(other_package.read_text()) | changes
+        other_package.write_text(yaml.safe_dump(settings))
+        with pytest.raises(ConfigError, match=message.replace("{", r"\{")):
+            Campaign(load_config(other_package), other_package.with_name("campaign"))
+
+    def test_a_missing_model_file_is_named(self, other_package):
+        (other_package.parent / "scale.txt").unlink()
+        with pytest.raises(BayeselError, match=r"scale\.txt: no such file"):
+            Campaign(load_config(other_package), other_package.with_name("campaign"))
+
+
+class TestTeacher:
+    def test_a_saved_surrogate_labels(self, tmp_path, cu_surrogate):
+        cu_surrogate.save(tmp_path / "teacher.npz")
+        config = load_config(
+            write_campaign(tmp_path, {"labelling": {"kind": "surrogate", "model": "teacher.npz"}})
+        )
+        engine = build_engine(config.labelling)
+        energy = cu_surrogate.calculator().get_potential_energy(copper())
+        found = engine.evaluate(copper(), tmp_path, 0, ["energy"])
+        assert found.energy == pytest.approx(energy)
+        assert engine.name == str(tmp_path / "teacher.npz")
+
+
+@pytest.fixture(scope="module")
+def silicon(tmp_path_factory, si2018):
+    """A folder with silicon of the real set, a teacher, and a MACE model trained for a minute."""
+    pytest.importorskip("mace", reason="needs mace-torch")
+    from helpers.mace_models import save_model, trained_mace
+
+    folder = tmp_path_factory.mktemp("silicon")
+    core = [atoms for atoms in read(si2018 / "core.extxyz", ":200") if len(atoms) in (1, 16)]
+    isolated = next(a for a in read(si2018 / "core.extxyz", ":") if len(a) == 1)
+    teacher = fit_surrogate(
+        [isolated, *core[:40]],
+        ACEDescriptor(["Si"], totaldegree=8),
+        "dft_energy",
+        "dft_force",
+    )
+    teacher.save(folder / "teacher.npz")
+    frames = []
+    for atoms in [isolated, *core[:16]]:
+        frame = atoms.copy()
+        frame.info, frame.arrays = {}, {k: atoms.arrays[k] for k in ("numbers", "positions")}
+        frame.info["energy"] = teacher.calculator().get_potential_energy(frame)
+        frame.arrays["forces"] = teacher.calculator().get_forces(frame)
+        frames.append(frame)
+    write_frames(folder / "train.extxyz", frames[:11])
+    write_frames(folder / "test.extxyz", frames[11:])
+    write_frames(folder / "starts.extxyz", [frame.copy() for frame in frames[1:3]])
+    e0 = frames[0].info["energy"]
+    model, _ = trained_mace(frames[:9], n_steps=60, elements=["Si"], cutoff=4.5, e0=e0)
+    save_model(model, folder / "start.model")
+    return folder
+
+
+def mace_campaign(silicon, folder):
+    """Config of two rounds with fine-tuning, in a folder of its own."""
+    settings = CAMPAIGN | {
+        "potential": {"kind": "mace", "model": str(silicon / "start.model")},
+        "descriptor": {"kind": "mace"},
+        "refit": {"kind": "mace", "max_epochs": 4, "checkpoint_epochs": 2, "learning_rate": 0.002},
+        "data": {
+            **{name: str(silicon / f"{name}.extxyz") for name in ("train", "test")},
+            "energy_key": "energy",
+            "forces_key": "forces",
+        },
+        "explore": {
+            "starts": str(silicon / "starts.extxyz"),
+            "walkers": 2,
+            "steps": 30,
+            "picks": 3,
+            "temperature_K": 600,
+            "timestep_fs": 2.0,
+            "tau_rel": 0.1,
+            "tau_delay": 2,
+            "check_interval": 5,
+            "trigger": {"kind": "relative_force", "threshold": 0.003},
+        },
+        "labelling": {"kind": "surrogate", "model": str(silicon / "teacher.npz")},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.mark.slow
+def test_fine_tuning_killed_and_resumed(silicon, tmp_path):
+    """Two rounds; killed in each segment of the first fine-tuning and in the second one."""
+    from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256
+
+    (tmp_path / "whole").mkdir()
+    whole = mace_campaign(silicon, tmp_path / "whole")
+    finish(start(whole))
+    undisturbed = Store(whole.with_name("config_campaign"))
+    assert undisturbed.completed_rounds() == 3
+    assert [undisturbed.read_report(k).picks for k in (1, 2)] == [3, 3]
+
+    (tmp_path / "killed").mkdir()
+    config = mace_campaign(silicon, tmp_path / "killed")
+    directory = config.with_name("config_campaign")
+    moments = [
+        ("round_0001/refit/running/checkpoints/*.pt", 0.1),
+        ("round_0001/refit/segment_0001", 1.0),
+        ("round_0002/refit/running/checkpoints/*.pt", 0.1),
+    ]
+    for pattern, delay_s in moments:
+        assert kill_when(start(config), directory, pattern, 1, delay_s)
+    finish(start(config))
+    store = Store(directory)
+    assert pick_ids(store) == pick_ids(undisturbed)
+    for number in range(3):
+        ours, theirs = (s.potential_path(number) for s in (store, undisturbed))
+        assert weights_sha256(load_module(ours)) == weights_sha256(load_module(theirs))
+        assert store.read_report(number) == undisturbed.read_report(number)
+    assert len({weights_sha256(load_module(store.potential_path(k))) for k in range(3)}) == 3
+
+    _, potential = load_model(load_config(config), store, 2)
+    surrogate, _ = load_model(load_config(config), store, 2)
+    assert isinstance(BiasedCalculator(potential, surrogate, tau=0.1)._evaluator, NetworkEvaluator)

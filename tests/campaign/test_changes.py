@@ -1,0 +1,195 @@
+"""What of a config may change, and what is said where it may not."""
+
+import json
+import shutil
+from itertools import takewhile
+
+import pytest
+from ase.io import read, write
+from helpers.systems import alloy_cells, copy_campaign, hashes, write_campaign, write_config
+
+from ase_bayesel import Campaign
+from ase_bayesel.campaign import campaign as campaign_module
+from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended, RoundReport
+from ase_bayesel.errors import ConfigError
+
+
+def campaign(config):
+    return Campaign(load_config(config), config.with_name("campaign"))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Config of a campaign of one round."""
+    config = write_campaign(tmp_path_factory.mktemp("done"), {"stop.max_rounds": 1})
+    list(campaign(config).run())
+    return config
+
+
+@pytest.fixture
+def copied(done, tmp_path):
+    return copy_campaign(done, tmp_path)
+
+
+def change(config, changes):
+    write_config(config.parent, {"stop.max_rounds": 1, **changes})
+    return campaign(config)
+
+
+def refusal(config, changes):
+    """The error of a change, which must leave everything as it is."""
+    directory = config.with_name("campaign")
+    before = hashes(directory)
+    with pytest.raises(ConfigError, match="another config") as caught:
+        change(config, changes)
+    assert hashes(directory) == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seed": 7}, "seed: the picks so far are those of the old seed"),
+        ({"descriptor.cutoff": 4.0}, "descriptor.cutoff: the models so far are built on the old"),
+        ({"weights": None}, "weights.energy: the models so far were fitted with the old ones"),
+        ({"data.e0s": {"Cu": 0.0, "Al": 0.0}}, "data.e0s.Al: the training data were taken up"),
+        (
+            {"labelling.parameters": {"asap_cutoff": True}},
+            "labelling.parameters.asap_cutoff: labels of two references would be mixed",
+        ),
+        ({"labelling": "none"}, "labelling: labels of two references"),
+        ({"labels": {"store": "shared"}}, "labels.store: the labels so far lie in the old place"),
+        ({"data.test": None}, "data.test: it was read at the start"),
+        ({"data.train": "nowhere.extxyz"}, "nowhere.extxyz cannot be read"),
+        ({"data.train": "test.extxyz"}, "test.extxyz holds other structures"),
+    ],
+)
+def test_what_may_never_change_is_refused_with_the_reason(copied, changes, reason):
+    assert reason in refusal(copied, changes)
+
+
+def test_all_refused_fields_are_named_and_accepted_ones_are_not(copied):
+    message = refusal(copied, {"seed": 7, "weights": None, "stop.max_rounds": 3})
+    assert "seed" in message
+    assert "weights" in message
+    assert "max_rounds" not in message
+
+
+def test_how_things_are_done_may_change_and_is_logged(copied):
+    changes = {
+        "threads": 2,
+        "labels": {"start": "batch", "keep_output": True},
+        "labelling.ladder": [{"asap_cutoff": True}],
+    }
+    running = change(copied, changes)
+    told = [str(one) for one in running.changes]
+    assert "threads: 1 -> 2" in told
+    assert "labels.start: at_once -> batch" in told
+    lines = (running.store.directory / "changes.jsonl").read_text().splitlines()
+    noted = [json.loads(line) for line in lines]
+    (threads,) = (entry for entry in noted if entry["field"] == "threads")
+    assert (threads["before"], threads["after"]) == (1, 2)
+    assert {entry["round"] for entry in noted} == {2}
+    assert list(running.run()) == [Ended("all 1 rounds are done")]
+    assert campaign(copied).changes == []
+
+
+def test_every_change_is_kept_in_the_log(copied):
+    for threads in (2, 3):
+        change(copied, {"threads": threads})
+    lines = (copied.with_name("campaign") / "changes.jsonl").read_text().splitlines()
+    assert [json.loads(line)["after"] for line in lines] == [2, 3]
+
+
+def test_labels_found_on_the_old_ladder_stay_in_the_training_set(copied):
+    before = campaign(copied).store.read_report(1)
+    more = change(
+        copied, {"stop.max_rounds": 2, "labelling.ladder": [{"asap_cutoff": True}], "threads": 2}
+    )
+    *_, report, _ = [e for e in more.run() if isinstance(e, RoundReport | Ended)]
+    assert report.n_labels == before.n_labels + report.picks
+
+
+def test_exploration_may_change_between_rounds_only(tmp_path):
+    config = write_campaign(tmp_path)
+    running = campaign(config).run()
+    first = takewhile(lambda e: not (isinstance(e, RoundReport) and e.round_number == 1), running)
+    list(first)
+    running.close()
+    hotter = {"explore.temperature_K": 1500.0, "explore.picks": 2}
+    write_config(tmp_path, hotter)
+    second = campaign(config)
+    assert [one.field for one in second.changes] == ["explore.picks", "explore.temperature_K"]
+    running = second.run()
+    picked = (e for e in running if isinstance(e, Progress) and "1/2 picks" in e.detail)
+    next(picked)
+    running.close()
+    write_config(tmp_path, hotter | {"explore.temperature_K": 900.0})
+    with pytest.raises(ConfigError, match=r"explore\.temperature_K: the round is being explored"):
+        campaign(config)
+    write_config(tmp_path, hotter)
+    *_, last = campaign(config).run()
+    assert last == Ended("all 2 rounds are done")
+
+
+def test_input_files_may_move(done, tmp_path):
+    """A checkout elsewhere: the files are the same ones."""
+    shutil.copytree(done.parent, tmp_path / "moved")
+    config = tmp_path / "moved" / "config.yaml"
+    (tmp_path / "moved" / "campaign" / "config.yaml").write_text(
+        (done.with_name("campaign") / "config.yaml").read_text()
+    )
+    moved = campaign(config)
+    assert {one.field for one in moved.changes} == {"data.train", "data.test", "explore.starts"}
+    assert list(moved.run()) == [Ended("all 1 rounds are done")]
+
+
+def test_input_files_may_not_change_while_they_move(done, tmp_path):
+    shutil.copytree(done.parent, tmp_path / "moved")
+    train = tmp_path / "moved" / "train.extxyz"
+    write(train, [*read(train, ":"), *alloy_cells(1, 0.1, 5)])
+    with pytest.raises(ConfigError, match=r"data\.train: .*holds other structures"):
+        campaign(tmp_path / "moved" / "config.yaml")
+
+
+def test_files_of_the_engine_may_not_change(done, tmp_path):
+    """The config is the same, but the labels would be of another reference."""
+    models = [done.with_name("campaign") / f"round_000{k}" / "model.npz" for k in (0, 1)]
+    shutil.copy(models[0], tmp_path / "teacher.npz")
+    teacher = {"labelling": {"kind": "surrogate", "model": "teacher.npz"}, "stop.max_rounds": 1}
+    config = write_campaign(tmp_path, teacher)
+    list(campaign(config).run())
+    shutil.copy(models[1], tmp_path / "teacher.npz")
+    write_config(tmp_path, teacher | {"stop.max_rounds": 2})
+    before = campaign(config)
+    with pytest.raises(ConfigError, match="files of the engine"):
+        list(before.run())
+    shutil.copy(models[0], tmp_path / "teacher.npz")
+    *_, last = campaign(config).run()
+    assert last == Ended("all 2 rounds are done")
+
+
+def test_a_calibrated_trigger_stays(tmp_path):
+    """Its threshold would be that of another kind."""
+    threshold = {"calibrate": "training", "quantile": 0.8, "factor": 0.5}
+    trigger = {"kind": "relative_force", "threshold": threshold}
+    config = write_campaign(tmp_path, {"explore.trigger": trigger, "stop.max_rounds": 1})
+    list(campaign(config).run())
+    other = {"explore.trigger": trigger | {"kind": "energy_per_atom"}}
+    assert "thresholds were calibrated" in refusal(config, other)
+
+
+def test_two_processes_that_begin_at_once_make_one_campaign(tmp_path, monkeypatch):
+    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
+    check = campaign_module.check_inputs
+
+    def slowly(given):
+        monkeypatch.setattr(campaign_module, "check_inputs", check)
+        campaign(write_config(tmp_path, {"stop.max_rounds": 1, "seed": 7}))
+        return check(given)
+
+    monkeypatch.setattr(campaign_module, "check_inputs", slowly)
+    with pytest.raises(ConfigError, match="seed: "):
+        campaign(config)

@@ -1,0 +1,194 @@
+"""Refitters: a user's command, and MACE's own training."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import read
+from helpers.systems import copper_training
+
+from ase_bayesel.campaign.refit import CommandRefitter, RefitTask
+from ase_bayesel.campaign.refit.base import write_training_frames
+from ase_bayesel.errors import ConfigError, RefitError
+from ase_bayesel.structures.labels import PropertyKeys
+
+KEYS = PropertyKeys("energy", "forces", "virial")
+E0S = {"Cu": -0.5}
+
+
+def finished(steps):
+    """All progress of a refit and the path of its model."""
+    progress = []
+    while True:
+        try:
+            progress.append(next(steps))
+        except StopIteration as end:
+            return progress, end.value
+
+
+@pytest.fixture
+def task(tmp_path):
+    model = tmp_path / "last.txt"
+    model.write_text("old")
+    return RefitTask(copper_training(), 2, KEYS, E0S, model, tmp_path / "refit", seed=5)
+
+
+def command(code, *arguments):
+    return CommandRefitter([sys.executable, "-c", code, *arguments])
+
+
+class TestTrainingFile:
+    def test_labels_under_the_stated_keys(self, tmp_path):
+        frames = copper_training()
+        write_training_frames(tmp_path / "t.extxyz", frames, KEYS)
+        for frame, written in zip(frames, read(tmp_path / "t.extxyz", ":"), strict=True):
+            assert written.info["REF_energy"] == pytest.approx(frame.info["energy"], abs=1e-7)
+            np.testing.assert_allclose(
+                written.arrays["REF_forces"], frame.arrays["forces"], atol=1e-7
+            )
+            if "virial" in frame.info:
+                virial = np.reshape(frame.info["virial"], (3, 3))
+                np.testing.assert_allclose(written.info["REF_virial"], virial, atol=1e-6)
+                np.testing.assert_allclose(
+                    np.reshape(written.info["REF_stress"], (3, 3)),
+                    -virial / frame.get_volume(),
+                    atol=1e-7,
+                )
+
+    def test_nothing_else_is_written(self, tmp_path):
+        atoms = Atoms("Cu", info={"energy": 1.0, "secret": 3})
+        write_training_frames(tmp_path / "t.extxyz", [atoms], PropertyKeys("energy"))
+        assert set(read(tmp_path / "t.extxyz").info) == {"REF_energy"}
+
+
+class TestCommand:
+    def test_files_in_and_out(self, task):
+        code = (
+            "import sys; from pathlib import Path; from ase.io import read; a = sys.argv[1:]\n"
+            "print(len(read(a[0], ':')), a[2], Path(a[1]).read_text())\n"
+            "Path(a[3]).write_text('new'); Path(a[4], 'note').write_text(a[5])"
+        )
+        names = ("train", "model", "n_new", "output", "directory", "seed")
+        refitter = command(code, *(f"{{{name}}}" for name in names))
+        progress, model = finished(refitter.refit(task))
+        assert progress[-1].detail == f"{len(task.frames)} 2 old"
+        assert model.read_text() == "new"
+        assert model.suffix == ".txt"
+        assert (task.directory / "note").read_text() == "5"
+        assert task.model.read_text() == "old"
+
+    def test_an_earlier_output_does_not_count(self, task):
+        task.directory.mkdir()
+        (task.directory / "model.txt").write_text("stale")
+        with pytest.raises(RefitError, match="left no"):
+            finished(command("print(1)", "{output}").refit(task))
+
+    def test_a_failure_names_the_log_and_the_last_good_model(self, task):
+        with pytest.raises(RefitError, match=r"exit code 1; see .*refit\.log.*last good model"):
+            finished(command("raise SystemExit(1)", "{output}").refit(task))
+        assert task.model.read_text() == "old"
+
+    def test_time_limit(self, task):
+        slow = CommandRefitter(
+            [sys.executable, "-c", "import time; time.sleep(60)", "{output}"], time_limit_h=1 / 3600
+        )
+        with pytest.raises(RefitError, match="stopped after 1 s"):
+            finished(slow.refit(task))
+
+    @pytest.mark.parametrize(
+        ("parts", "message"),
+        [
+            (["train", "{data}", "{output}"], "unknown placeholder 'data'"),
+            (["train", "{train}"], "{output} is missing"),
+            (["train", "{output}", "{"], "write {{ for {"),
+        ],
+    )
+    def test_wrong_templates(self, parts, message):
+        with pytest.raises(ConfigError, match=message.replace("{", r"\{")):
+            CommandRefitter(parts)
+
+
+mace = pytest.importorskip("mace", reason="needs mace-torch")
+
+from helpers.mace_models import mace_calculator, save_model, tiny_mace  # noqa: E402
+
+from ase_bayesel.campaign.refit import MACERefitter
+from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256
+
+
+@pytest.fixture
+def mace_task(task, tmp_path):
+    save_model(tiny_mace(["Cu"]), tmp_path / "start.model")
+    return RefitTask(task.frames, 2, KEYS, E0S, tmp_path / "start.model", task.directory, 5)
+
+
+def loss_of(path, frames):
+    """Root mean square error of the forces, eV/A."""
+    calculator = mace_calculator(load_module(path))
+    errors = [calculator.get_forces(a) - a.arrays["forces"] for a in frames if len(a) > 1]
+    return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+
+def weights(path: Path) -> str:
+    return weights_sha256(load_module(path))
+
+
+class TestMACE:
+    def test_options_are_checked_by_mace(self):
+        MACERefitter(options={"clip_grad": 5.0, "amsgrad": True}).check()
+        with pytest.raises(ConfigError, match=r"refit\.options: .*no_such_option"):
+            MACERefitter(options={"no_such_option": 1}).check()
+        with pytest.raises(ConfigError, match=r"refit\.options: lr is set by"):
+            MACERefitter(options={"lr": 1}).check()
+        with pytest.raises(ConfigError, match=r"clip_grad"):
+            MACERefitter(options={"clip_grad": "often"}).check()
+
+    @pytest.mark.slow
+    def test_learns_and_goes_on_where_it_was_killed(self, mace_task, tmp_path):
+        refitter = MACERefitter(
+            max_epochs=4, checkpoint_epochs=2, learning_rate=0.01, energy_weight=1.0
+        )
+        progress, model = finished(refitter.refit(mace_task))
+        assert progress[-1][:2] == (4, 4)
+        assert loss_of(model, mace_task.frames) < 0.97 * loss_of(mace_task.model, mace_task.frames)
+        whole = weights(model)
+        shutil.rmtree(mace_task.directory)
+
+        steps = refitter.refit(mace_task)
+        while next(steps).done < 3:  # in the second segment
+            continue
+        steps.close()
+        assert (mace_task.directory / "segment_0001").is_dir()
+        assert (mace_task.directory / "running").is_dir()
+        progress, model = finished(refitter.refit(mace_task))
+        assert min(step.done for step in progress) >= 2
+        assert weights(model) == whole
+
+    @pytest.mark.slow
+    def test_time_limit_before_the_first_checkpoint(self, mace_task):
+        refitter = MACERefitter(max_epochs=500, checkpoint_epochs=500, time_limit_h=2 / 3600)
+        with pytest.raises(RefitError, match=r"before the first 500 epochs"):
+            finished(refitter.refit(mace_task))
+        assert mace_task.model.is_file()
+
+    @pytest.mark.slow
+    def test_a_failing_training_names_log_and_last_model(self, mace_task):
+        refitter = MACERefitter(max_epochs=1, checkpoint_epochs=1, device="cuda:7")
+        with pytest.raises(RefitError, match=r"refit\.log.*last good model is .*start\.model"):
+            finished(refitter.refit(mace_task))
+
+    @pytest.mark.parametrize(("replay", "expected"), [(True, 6), (False, 2)])
+    def test_data_files(self, mace_task, replay, expected):
+        frames = [Atoms("Cu", cell=[20.0] * 3), *(a for a in copper_training() if len(a) > 1)][:8]
+        task = RefitTask(frames, 2, KEYS, E0S, mace_task.model, mace_task.directory, 5)
+        task.directory.mkdir()
+        refitter = MACERefitter(replay=replay, valid_fraction=0.25)
+        n_train, has_stress = refitter._write_data(task)
+        train, valid = (read(task.directory / f"{n}.extxyz", ":") for n in ("train", "valid"))
+        assert len(train) == n_train
+        assert all(len(a) > 1 for a in train + valid)
+        assert has_stress == any("REF_stress" in a.info for a in train)
+        assert n_train <= expected

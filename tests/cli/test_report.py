@@ -1,0 +1,224 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers.systems import hashes, write_campaign
+from matplotlib.image import imread
+
+from ase_bayesel import Campaign
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.exploration import TRACE_COLUMNS
+from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
+
+TITLES = [
+    "Uncertainty along the walkers",
+    "Error against number of labels",
+    "Parity on the test set after the last round",
+]
+
+
+def store_of(folder, changes=None):
+    """The store of a campaign that has ended."""
+    campaign = Campaign(load_config(write_campaign(folder, changes)), folder / "campaign")
+    for _ in campaign.run():
+        pass
+    return campaign.store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return store_of(tmp_path_factory.mktemp("reported"))
+
+
+class Page(HTMLParser):
+    """Cells of the table's rows, titles, and images of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.titles, self.images, self.tag = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tag = tag
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+
+    def handle_endtag(self, tag):
+        self.tag = ""
+
+    def handle_data(self, data):
+        if self.tag in ("td", "th"):
+            self.rows[-1][-1] += data
+        if self.tag == "h2":
+            self.titles.append(data)
+
+
+def page_of(store):
+    path = write_report(store)
+    assert path == store.directory / "report.html"
+    return Page(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def page(store):
+    return page_of(store)
+
+
+def assert_drawn(source):
+    """A PNG of some size with something on it."""
+    head, _, data = source.partition(",")
+    assert head == "data:image/png;base64"
+    png = base64.b64decode(data, validate=True)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    pixels = imread(io.BytesIO(png))[..., :3]
+    assert min(pixels.shape[:2]) > 200
+    ink = (pixels < 0.9).any(axis=-1).mean()
+    assert 0.005 < ink < 0.9
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_table_of_rounds(store, page):
+    head, *rows = page.rows
+    assert len(head) == 8
+    reports = [store.read_report(k) for k in range(3)]
+    assert [row[:5] for row in rows] == [
+        [str(n) for n in (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)]
+        for r in reports
+    ]
+    for row, report in zip(rows, reports, strict=True):
+        assert float(row[5]) == pytest.approx(1e3 * report.energy_rmse, abs=0.01)
+        assert float(row[6]) == pytest.approx(1e3 * report.forces_rmse, abs=0.1)
+        assert row[7] == ", ".join(report.walkers)
+
+
+def test_three_plots(page):
+    assert page.titles == TITLES
+    assert len(page.images) == 3
+    for image in page.images:
+        assert_drawn(image)
+    assert len(set(page.images)) == 3
+
+
+def test_page_needs_nothing_from_outside(store, page):
+    text = (store.directory / "report.html").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", text)
+    assert "relative_force above 0.01" in text
+
+
+def test_same_campaign_same_page_and_nothing_else(store, page):
+    before = hashes(store.directory)
+    assert "report.html" in before
+    write_report(store)
+    assert hashes(store.directory) == before
+
+
+def test_picks_are_marked_where_they_were_made(store):
+    figure = uncertainty_figure(store, 3)
+    assert len(figure.axes) == 2
+    columns = [TRACE_COLUMNS.index(name) for name in ("step", "value", "picked")]
+    for number, panel in enumerate(figure.axes, start=1):
+        step, value, picked = store.exploration(number).read_trace()[:, columns].T
+        lines = {line.get_label(): line for line in panel.lines}
+        stars = lines["picked"]
+        np.testing.assert_array_equal(stars.get_xdata(), step[picked > 0])
+        np.testing.assert_array_equal(stars.get_ydata(), value[picked > 0])
+        assert len(stars.get_xdata()) == 3
+        assert {"walker 0", "walker 1"} <= lines.keys()
+        drawn = sum(len(lines[f"walker {k}"].get_xdata()) for k in range(2))
+        assert drawn == len(step)
+        assert panel.get_title() == f"round {number}"
+
+
+def test_errors_are_drawn_against_labels(store):
+    reports = [store.read_report(k) for k in range(3)]
+    energy, forces = error_figure(reports).axes
+    assert energy.lines[0].get_xdata().tolist() == [0, 3, 6]
+    np.testing.assert_allclose(energy.lines[0].get_ydata(), [1e3 * r.energy_rmse for r in reports])
+    np.testing.assert_allclose(forces.lines[0].get_ydata(), [1e3 * r.forces_rmse for r in reports])
+
+
+def test_parity_is_that_of_the_last_round(store):
+    reports = [store.read_report(k) for k in range(3)]
+    energy, forces = parity_figure(store, reports).axes
+    parity = store.read_parity(2)
+    np.testing.assert_array_equal(forces.lines[0].get_xdata(), parity.forces)
+    np.testing.assert_array_equal(forces.lines[0].get_ydata(), parity.forces_predicted)
+    np.testing.assert_array_equal(energy.lines[0].get_ydata(), parity.energy_predicted)
+    assert len(parity.energy) == 6
+    assert len(parity.forces) == 6 * 4 * 3
+
+
+def test_without_a_test_set(tmp_path):
+    page = page_of(store_of(tmp_path, {"data.test": None, "stop.max_rounds": 1}))
+    assert page.titles == TITLES[:1]
+    assert_drawn(page.images[0])
+    assert [row[5:7] for row in page.rows[1:]] == [["-", "-"]] * 2
+
+
+def test_without_picks(tmp_path):
+    changes = {"explore.trigger.threshold": 1e9, "explore.steps": 6}
+    page = page_of(store_of(tmp_path, changes))
+    assert page.titles == TITLES
+    for image in page.images:
+        assert_drawn(image)
+    assert [row[3] for row in page.rows[1:]] == ["0", "0"]
+
+
+def test_without_any_evaluation_of_the_trigger(tmp_path):
+    changes = {"explore.check_interval": 50, "data.test": None}
+    page = page_of(store_of(tmp_path, changes))
+    assert page.images == []
+    assert len(page.rows) == 3
+
+
+def test_without_forces(tmp_path):
+    page = page_of(store_of(tmp_path, {"data.forces_key": None, "stop.max_rounds": 1}))
+    assert page.titles == TITLES
+    for image in page.images:
+        assert_drawn(image)
+    assert [row[6] for row in page.rows[1:]] == ["-", "-"]
+
+
+def test_one_test_structure(tmp_path):
+    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
+    lines = (tmp_path / "test.extxyz").read_text().splitlines(keepends=True)
+    (tmp_path / "test.extxyz").write_text("".join(lines[:6]))
+    campaign = Campaign(load_config(config), tmp_path / "campaign")
+    for _ in campaign.run():
+        pass
+    page = page_of(campaign.store)
+    assert page.titles == TITLES
+    for image in page.images:
+        assert_drawn(image)
+
+
+def test_after_the_first_fit_only(tmp_path):
+    campaign = Campaign(load_config(write_campaign(tmp_path)), tmp_path / "campaign")
+    for event in campaign.run():
+        if isinstance(event, RoundReport):
+            break
+    page = page_of(campaign.store)
+    assert page.titles == TITLES[1:]
+    assert len(page.rows) == 2
+
+
+def test_before_anything_is_done(tmp_path):
+    campaign = Campaign(load_config(write_campaign(tmp_path)), tmp_path / "campaign")
+    page = page_of(campaign.store)
+    assert page.images == []
+    assert len(page.rows) == 1
+
+
+def test_names_are_escaped(tmp_path):
+    campaign = Campaign(load_config(write_campaign(tmp_path)), tmp_path / "<b>si & co")
+    text = write_report(campaign.store).read_text()
+    assert "<b>si" not in text
+    assert "&lt;b&gt;si" in text

@@ -1,0 +1,182 @@
+import json
+
+import numpy as np
+import pytest
+from ase.io import read, write
+from helpers.systems import copper, copper_training
+from test_cli import assert_refused, call
+from test_report import Page, assert_drawn
+
+from ase_bayesel import ACEDescriptor, fit_surrogate, select
+from ase_bayesel.cli.select_report import principal_components
+from ase_bayesel.descriptors.text import descriptor_from_text
+from ase_bayesel.errors import DescriptorError
+
+ACE = "ace:Cu,3,8"
+TITLES = ["Score of each pick", "The pool, and the picks in their order"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A core with labels, and a pool of two config_types and unequal sizes."""
+    folder = tmp_path_factory.mktemp("select")
+    write(folder / "core.xyz", copper_training())
+    pool = [copper(k, std=0.05 * k, repeat=(1, 1, 1 + k % 2)) for k in range(1, 11)]
+    for number, atoms in enumerate(pool):
+        atoms.calc = None
+        atoms.info |= {"config_type": "large" if len(atoms) > 4 else "small", "number": number}
+    write(folder / "pool.xyz", pool)
+    return folder
+
+
+def options(folder, **changes):
+    """Arguments of ``bayesel select``; a change to None leaves an option out."""
+    given = {"core": folder / "core.xyz", "n": 3, "descriptor": ACE, "output": folder / "out.xyz"}
+    words = [folder / "pool.xyz"]
+    for key, value in (given | changes).items():
+        if value is not None:
+            words += ["-n" if key == "n" else f"--{key.replace('_', '-')}", value]
+    return words
+
+
+def test_picks_are_those_of_select(folder, cu_ace):
+    result = call("select", *options(folder, properties="energy"))
+    assert result.exit_code == 0, result.output
+    assert "3 picks" in result.output
+    core, pool = read(folder / "core.xyz", ":"), read(folder / "pool.xyz", ":")
+    expected = select(pool, 3, "energy_variance", cu_ace, core, properties=["energy"])
+    picks = read(folder / "out.xyz", ":")
+    assert [atoms.info["number"] for atoms in picks] == expected.indices.tolist()
+    written = json.loads((folder / "out.json").read_text())
+    assert [pick["index"] for pick in written["picks"]] == expected.indices.tolist()
+    assert np.allclose([pick["score"] for pick in written["picks"]], expected.scores)
+    chosen = [atoms.info["config_type"] for atoms in picks]
+    for name in ("small", "large"):
+        assert written["config_types"][name] == {"pool": 5, "picked": chosen.count(name)}
+    page = Page((folder / "out.html").read_text())
+    assert page.titles == [*TITLES, "Picks"]
+    for image in page.images:
+        assert_drawn(image)
+    assert [row[1] for row in page.rows[-3:]] == [str(k) for k in expected.indices]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "random", "seed": 3},
+        {"method": "fps", "core": None},
+        {"method": "i_optimal", "properties": "energy", "budget": 1000},
+        {"method": "weighted_sum", "weights": "energy_variance=1, force_variance=0.5"},
+    ],
+    ids=lambda changes: changes["method"],
+)
+def test_other_methods(changes, folder, tmp_path):
+    result = call("select", *options(folder, **changes, output=tmp_path / "o.xyz"))
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "o.xyz", ":")) <= 3
+    scores = [pick["score"] for pick in json.loads((tmp_path / "o.json").read_text())["picks"]]
+    assert (None in scores) == (changes["method"] == "random")
+
+
+def test_a_named_property(folder, tmp_path, cu_ace):
+    pool, core = read(folder / "pool.xyz", ":"), read(folder / "core.xyz", ":")
+    write(tmp_path / "targets.xyz", pool[:2])
+    changes = {"targets": tmp_path / "targets.xyz", "coefficients": "1,-0.5", "n": 2}
+    given = options(folder, method="c_optimal", **changes, output=tmp_path / "o.xyz")
+    assert call("select", *given).exit_code == 0
+    surrogate = fit_surrogate(core, cu_ace, force_projections=32)
+    found = select(pool, 2, "c_optimal", None, surrogate, targets=pool[:2], coefficients=[1, -0.5])
+    picks = read(tmp_path / "o.xyz", ":")
+    assert [atoms.info["number"] for atoms in picks] == found.indices.tolist()
+
+
+def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
+    given = options(folder, method="random", store=tmp_path / "kept", output=tmp_path / "o.xyz")
+    assert call("select", *given).exit_code == 0
+    before = (tmp_path / "o.json").read_bytes()
+    frames_computed = []
+    compute = ACEDescriptor.compute
+
+    def watched(self, frames, derivatives=False):
+        frames_computed.extend(frames)
+        return compute(self, frames, derivatives)
+
+    monkeypatch.setattr(ACEDescriptor, "compute", watched)
+    assert call("select", *given).exit_code == 0
+    assert frames_computed == []
+    assert (tmp_path / "o.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"descriptor": "soap:Cu"}, ["soap:Cu"]),
+        ({"descriptor": "ace:Cu,three"}, ["order", "three"]),
+        ({"descriptor": "mace:absent.model"}, ["absent.model"]),
+        ({"method": "guess"}, ["method", "guess"]),
+        ({"n": 11}, ["n = 11"]),
+        ({"core": "absent.xyz"}, ["absent.xyz"]),
+        ({"energy_key": "dft_energy"}, ["dft_energy"]),
+        ({"method": "c_optimal"}, ["targets"]),
+        ({"coefficients": "1,x"}, ["coefficients", "x"]),
+        ({"weights": "energy_variance"}, ["weights"]),
+        ({"properties": "charge"}, ["properties"]),
+        ({"descriptor": "ace:Si"}, ["Cu"]),
+    ],
+)
+def test_bad_input(changes, named, folder, tmp_path):
+    if "mace" in changes.get("descriptor", ""):
+        pytest.importorskip("mace")
+    changes = {"output": tmp_path / "o.xyz"} | changes
+    assert_refused(call("select", *options(folder, **changes)), *named)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["pool.xyz", "core.xyz", "o.json"])
+def test_inputs_are_never_overwritten(name, folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert_refused(call("select", *options(folder, output=folder / name)), name)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ace:Si+O,2,7,4.5",
+        "ace:elements=Si+O,order=2,totaldegree=7,cutoff=4.5",
+        "ace:cutoff=4.5,order=2,elements=Si+O,totaldegree=7",
+    ],
+)
+def test_a_descriptor_in_a_word(text):
+    expected = ACEDescriptor(["Si", "O"], order=2, totaldegree=7, cutoff=4.5)
+    assert descriptor_from_text(text).spec() == expected.spec()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ace",
+        "ace:",
+        "mace:",
+        "ace:Si,3,12,5.0,1",
+        "ace:order=3",
+        "ace:Si,elements=Si",
+        "ace:x=1",
+    ],
+)
+def test_words_that_are_no_descriptor(text):
+    with pytest.raises(DescriptorError, match="descriptor: "):
+        descriptor_from_text(text)
+
+
+def test_principal_components_against_an_svd():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(20, 6)) @ np.diag([9, 5, 1, 1, 1, 1]) @ rng.normal(size=(6, 6))
+    points, explained = principal_components(features)
+    scaled = (features - features.mean(axis=0)) / features.std(axis=0)
+    left, spread, _ = np.linalg.svd(scaled, full_matrices=False)
+    assert np.allclose(np.abs(points), np.abs(left * spread)[:, :2])
+    assert np.allclose(explained, (spread**2 / np.sum(spread**2))[:2])
+    equal, _ = principal_components(np.ones((3, 2)))
+    assert (equal == 0).all()

@@ -1,0 +1,1 @@
+"""Systems, campaigns, engines and models that the tests share."""
