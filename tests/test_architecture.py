@@ -1,4 +1,4 @@
-"""The order of the rooms, lazy imports, and other habits that hold the house together."""
+"""What a wing may import, lazy imports, and other habits that hold the package together."""
 
 import ast
 import importlib
@@ -11,93 +11,24 @@ import pytest
 import ase_bayesel
 
 ROOT = Path(ase_bayesel.__file__).parent
-ROOMS = [
-    "errors",
-    "archives",
-    "documents",
-    "xyz",
-    "structures",
-    "descriptors",
-    "triangular",
-    "design",
-    "posterior",
-    "evidence",
-    "force_uncertainty",
-    "surrogate",
-    "fitting",
-    "selection",
-    "feature_store",
-    "candidates",
-    "pool",
-    "bias",
-    "prediction",
-    "gathering",
-    "evaluation",
-    "calculator",
-    "torchsim",
-    "accuracy",
-    "validation",
-    "testing",
-    "triggers",
-    "moves",
-    "ramps",
-    "integrators",
-    "ensembles",
-    "heat",
-    "driver",
-    "walkers",
-    "files",
-    "stopping",
-    "recording",
-    "generation",
-    "supervise",
-    "processes",
-    "resources",
-    "explore",
-    "refit",
-    "engines",
-    "labels",
-    "labelling",
-    "labeller",
-    "answers",
-    "round_report",
-    "store",
-    "training",
-    "sections",
-    "config",
-    "build",
-    "build_md",
-    "inputs",
-    "models",
-    "thresholds",
-    "exploration",
-    "changes",
-    "campaign",
-    "progress",
-    "report",
-    "check",
-    "engine_check",
-    "pool_report",
-    "picking",
-    "pooling",
-    "cli",
-]
-CONFIG_READERS = {
-    *(
-        "build",
-        "build_md",
-        "inputs",
-        "models",
-        "thresholds",
-        "exploration",
-        "changes",
-        "campaign",
-        "check",
-        "engine_check",
-        "pooling",
-        "cli",
-    )
+WINGS = {
+    "errors": set(),
+    "io": {"errors"},
+    "structures": {"io"},
+    "resources": {"io"},
+    "descriptors": {"structures", "resources"},
+    "surrogate": {"descriptors"},
+    "bias": {"surrogate"},
+    "selection": {"surrogate"},
+    "validation": {"surrogate"},
+    "labelling": {"surrogate", "resources"},
+    "dynamics": {"bias"},
+    "generation": {"dynamics", "selection"},
+    "campaign": {"generation", "labelling", "validation"},
+    "cli": {"campaign"},
+    "testing": {"descriptors", "bias"},
 }
+"""What a wing may import, beside what these may: docs/architecture.md has the same table."""
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ["torch", "ase", "matplotlib", "mace", "dask"]
 
@@ -108,23 +39,58 @@ def name_of(path):
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def imported_rooms(path):
-    """Rooms of this package that a module imports anywhere, also within functions."""
+def imports_of(path, functions=True):
+    """Modules and names of this package that a module imports, as dotted parts.
+
+    ``functions`` counts those within functions too, where an import waits for its use.
+    """
     package = path.relative_to(ROOT).parts[:-1]
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    lazy = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.If)
+        for node in ast.walk(function)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if not functions and node in lazy:
+            continue
         if isinstance(node, ast.Import):
             absolute = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = (node.module or "").split(".") if node.module else []
+            base = node.module.split(".") if node.module else []
             if node.level:
-                inside = list(package[: len(package) - (node.level - 1)])
-                base = ["ase_bayesel", *inside, *base]
+                base = ["ase_bayesel", *package[: len(package) - (node.level - 1)], *base]
             absolute = [[*base, alias.name] for alias in node.names]
         else:
             continue
-        rooms |= {names[1] for names in absolute if names[0] == "ase_bayesel" and len(names) > 1}
-    return rooms & {name_of(module)[0] for module in MODULES if name_of(module)}
+        found |= {tuple(names[1:]) for names in absolute if names[0] == "ase_bayesel"}
+    return found
+
+
+def imported_wings(path):
+    """Wings that a module imports anywhere, also within functions."""
+    return {names[0] for names in imports_of(path) if names and names[0] in WINGS}
+
+
+def allowed(wing):
+    """All wings that a wing may import, itself included."""
+    return {wing}.union(*(allowed(below) for below in WINGS[wing]))
+
+
+def graph():
+    """The modules and packages that each of them imports when it is loaded."""
+    names = {name_of(path) for path in MODULES if name_of(path)}
+
+    def module(parts):
+        return next((parts[:k] for k in (len(parts), len(parts) - 1) if parts[:k] in names), None)
+
+    return {
+        name_of(path): {module(parts) for parts in imports_of(path, False)} - {None}
+        for path in MODULES
+        if name_of(path)
+    }
 
 
 def loaded_after(statement, names):
@@ -134,24 +100,42 @@ def loaded_after(statement, names):
 
 
 def test_the_parser_sees_imports():
-    assert {"posterior", "descriptors", "errors"} <= imported_rooms(ROOT / "surrogate.py")
-    assert {"structures"} <= imported_rooms(ROOT / "descriptors" / "ace" / "neighbours.py")
-    assert {"errors"} <= imported_rooms(ROOT / "descriptors" / "__init__.py")
+    assert {"descriptors", "errors", "structures"} <= imported_wings(
+        ROOT / "surrogate" / "surrogate.py"
+    )
+    assert {"structures"} <= imported_wings(ROOT / "descriptors" / "ace" / "neighbours.py")
+    assert {"errors"} <= imported_wings(ROOT / "descriptors" / "__init__.py")
+    assert ("surrogate", "posterior") in graph()["surrogate", "surrogate"]
 
 
-def test_every_module_is_in_a_known_room():
-    assert {name_of(path)[0] for path in MODULES if name_of(path)} <= set(ROOMS)
+def test_there_are_the_wings_and_nothing_else():
+    entries = {path.stem for path in ROOT.iterdir() if path.name != "__pycache__"}
+    assert entries == {*WINGS, "templates", "py", "__init__"}
 
 
 @pytest.mark.parametrize(
     "path", [p for p in MODULES if name_of(p)], ids=lambda p: ".".join(name_of(p))
 )
-def test_imports_point_upwards(path):
-    room = name_of(path)[0]
-    allowed = set(ROOMS[: ROOMS.index(room) + 1])
-    if room not in CONFIG_READERS:
-        allowed -= {"config"} - {room}
-    assert imported_rooms(path) <= allowed
+def test_a_wing_imports_what_the_table_allows(path):
+    assert imported_wings(path) <= allowed(name_of(path)[0])
+
+
+def test_the_documented_table_is_this_one():
+    lines = (ROOT.parent / "docs" / "architecture.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("| `")]
+    table = {
+        wing.strip(" `/").removesuffix(".py"): set(below.replace("`", "").replace(",", " ").split())
+        for wing, _, below in rows
+        if wing.strip(" `/").removesuffix(".py") in WINGS
+    }
+    assert table == WINGS
+
+
+def test_there_are_no_circles_of_imports():
+    waiting = graph()
+    while free := {name for name, below in waiting.items() if not below & waiting.keys()}:
+        waiting = {name: below for name, below in waiting.items() if name not in free}
+    assert waiting == {}
 
 
 def test_importing_the_package_is_light():
@@ -159,21 +143,15 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "room",
+    "module",
     [
-        "archives",
-        "posterior",
-        "bias",
-        "evidence",
-        "triangular",
-        "errors",
-        "selection",
-        "ramps",
-        "heat",
+        *("errors", "io.bounded_npz", "bias.kinds", "bias.tau", "selection.methods"),
+        *("surrogate.posterior", "surrogate.evidence", "surrogate.triangular"),
+        *("dynamics.schedules", "dynamics.thermostat_check"),
     ],
 )
-def test_rooms_of_plain_arrays(room):
-    assert loaded_after(f"import ase_bayesel.{room}", HEAVY) == []
+def test_modules_of_plain_arrays(module):
+    assert loaded_after(f"import ase_bayesel.{module}", HEAVY) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: ".".join(name_of(p)) or "package")
