@@ -44,7 +44,7 @@ HEADER = [
 STRONG_SEEDS = 3
 STRONG_HEADER = [
     "bias_force_max, eV/A",
-    "heat_max",
+    "max_excess_temperature",
     "ended as (last step)",
     "largest bias force, eV/A",
     "mean T, K",
@@ -188,13 +188,15 @@ def _error(values) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def _strong(surrogate, start, force_max: float, heat_max: float, arguments) -> list[object]:
+def _strong(
+    surrogate, start, force_max: float, max_excess_temperature: float, arguments
+) -> list[object]:
     """What becomes of tau_rel = 50 under limits of tau; a row of the second table."""
     import numpy as np
 
     from ase_bayesel import BiasedCalculator, Langevin, TauRule, run_walker
 
-    rule = TauRule(50.0, bias_force_max=force_max, heat_max=heat_max)
+    rule = TauRule(50.0, bias_force_max=force_max, max_excess_temperature=max_excess_temperature)
     ends, strongest, temperatures, warned = [], 0.0, [], []
     for seed in range(STRONG_SEEDS):
         calculator = BiasedCalculator(surrogate.calculator(), surrogate, tau_rel=rule)
@@ -214,7 +216,9 @@ def _strong(surrogate, start, force_max: float, heat_max: float, arguments) -> l
                 warned.append(step.step)
         warned += [None] * (seed + 1 - len(warned))
         ends.append(f"{step.status} ({step.step})")
-    limits = ["none" if limit > 1e8 else f"{limit:g}" for limit in (force_max, heat_max)]
+    limits = [
+        "none" if limit > 1e8 else f"{limit:g}" for limit in (force_max, max_excess_temperature)
+    ]
     told = ", ".join("-" if step is None else str(step) for step in warned)
     return [*limits, ", ".join(ends), f"{strongest:.1f}", f"{np.mean(temperatures):.0f}", told]
 

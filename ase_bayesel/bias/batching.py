@@ -59,26 +59,26 @@ def gathered(calls: Mapping[int, Callable[[], Any]]) -> dict[int, Outcome]:
     """
     if len(calls) == 1:
         return {key: outcome_of(call) for key, call in calls.items()}
-    strands = {key: _Strand(call) for key, call in calls.items()}
+    coroutines = {key: _Coroutine(call) for key, call in calls.items()}
     try:
-        waiting = {key: strand.start() for key, strand in strands.items()}
+        waiting = {key: coroutine.start() for key, coroutine in coroutines.items()}
         while waiting := {key: want for key, want in waiting.items() if want is not None}:
             for key, answer in _answers(waiting).items():
-                waiting[key] = strands[key].resume(answer)
+                waiting[key] = coroutines[key].resume(answer)
     finally:
-        for strand in strands.values():
-            strand.abandon()
-        for strand in strands.values():
-            strand.join()
-    return {key: strand.outcome for key, strand in strands.items()}
+        for coroutine in coroutines.values():
+            coroutine.abandon()
+        for coroutine in coroutines.values():
+            coroutine.join()
+    return {key: coroutine.outcome for key, coroutine in coroutines.items()}
 
 
 def forward(descriptor: JointDescriptor, atoms: Atoms) -> EnergyAndFeatures:
     """Energy and features of a structure; within `gathered` from one pass for all who ask."""
-    strand = _current()
-    if strand is None:
+    coroutine = _current()
+    if coroutine is None:
         return OnePass(descriptor.forward_batch([atoms]))
-    batch, index = strand.ask(_Forward(descriptor, atoms))
+    batch, index = coroutine.ask(_Forward(descriptor, atoms))
     return _SharedPass(batch, index)
 
 
@@ -88,10 +88,10 @@ class _SharedPass(OnePass):
     def gradient(
         self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
     ) -> Gradient:
-        strand = _current()
-        if strand is None:
+        coroutine = _current()
+        if coroutine is None:
             return super().gradient(energy_weight, cotangent, last=False)
-        return strand.ask(
+        return coroutine.ask(
             _Backward(self.batch, self.index, Combination(energy_weight, cotangent), last)
         )
 
@@ -152,7 +152,7 @@ def _serve_forward(wants: Mapping[int, _Forward]) -> dict[int, Outcome]:
     return {key: _serve_forward({key: wants[key]})[key] for key in frames}
 
 
-class _Strand:
+class _Coroutine:
     """A call in a thread of its own that runs only while its owner waits for it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -193,7 +193,7 @@ class _Strand:
             self._thread.join()
 
     def _run(self) -> None:
-        _here.strand = self
+        _here.coroutine = self
         try:
             self.outcome = Outcome(self._call())
         except BaseException as error:
@@ -202,6 +202,6 @@ class _Strand:
             self._wants.put(None)
 
 
-def _current() -> _Strand | None:
-    """The strand in whose thread this is called, if any."""
-    return getattr(_here, "strand", None)
+def _current() -> _Coroutine | None:
+    """The coroutine in whose thread this is called, if any."""
+    return getattr(_here, "coroutine", None)

@@ -33,7 +33,7 @@ class TauRule:
         unbiased forces larger, and these tau. The limit holds in every evaluation
         that enters the averages; in between, with an ``interval``, their running
         maximum stands for the gradient.
-    heat_max
+    max_excess_temperature
         Relative excess of the temperature over the thermostat's, as a mean of the last
         steps, at which tau is zero; it falls linearly from half of this on. So whatever
         tau_rel is, the bias stops heating there. A walker tells the excess; without a
@@ -46,17 +46,17 @@ class TauRule:
     memory: int = 200
     interval: int | None = None
     bias_force_max: float = 5.0
-    heat_max: float = 1.0
+    max_excess_temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.tau_rel >= 0 or not np.isfinite(self.tau_rel):
             raise ValueError(f"tau_rel: must be finite and not negative, got {self.tau_rel}")
         if self.delay < 1 or self.memory < 1:
             raise ValueError("tau_rel: delay and memory must be at least 1")
-        limits = [self.bias_force_max, self.heat_max]
+        limits = [self.bias_force_max, self.max_excess_temperature]
         limits += [] if self.tau_max is None else [self.tau_max]
         if not all(limit > 0 for limit in limits):
-            raise ValueError("tau_max, bias_force_max and heat_max must be positive")
+            raise ValueError("tau_max, bias_force_max and max_excess_temperature must be positive")
         if self.interval is not None and self.interval < 1:
             raise ValueError(f"interval: must be at least 1, got {self.interval}")
 
@@ -79,7 +79,7 @@ class TauHistory:
         Running maximum of |grad_i U|, which rises at once and falls within the memory.
     start_energy
         Unbiased energy of the trajectory's start, eV; None before its first evaluation.
-    heat
+    excess_temperature
         Relative excess of the recent temperature over its target.
     """
 
@@ -88,11 +88,13 @@ class TauHistory:
     gradient: float = 0.0
     peak: float = 0.0
     start_energy: float | None = None
-    heat: float = 0.0
+    excess_temperature: float = 0.0
 
     def emptied(self) -> TauHistory:
         """The same trajectory with new averages."""
-        return TauHistory(start_energy=self.start_energy, heat=self.heat)
+        return TauHistory(
+            start_energy=self.start_energy, excess_temperature=self.excess_temperature
+        )
 
     def due(self, interval: int) -> bool:
         """Whether the next evaluation enters the means."""
@@ -140,4 +142,6 @@ class TauHistory:
             return rule.tau_max or 0.0
         tau = min(rule.tau_rel * self.force / self.gradient, rule.limit(self.peak))
         tau = tau if rule.tau_max is None else min(tau, rule.tau_max)
-        return tau * min(1.0, max(0.0, 2.0 - 2.0 * self.heat / rule.heat_max))
+        return tau * min(
+            1.0, max(0.0, 2.0 - 2.0 * self.excess_temperature / rule.max_excess_temperature)
+        )

@@ -23,7 +23,7 @@ ALWAYS = (
     "labelling.command",
     "labelling.environment",
     "labelling.time_limit_h",
-    "labelling.ladder",
+    "labelling.fallbacks",
     "refit.time_limit_h",
     "potential.device",
     "potential.trust",
@@ -87,7 +87,7 @@ def check_settings(settings: str, store: Store) -> None:
     Parameters
     ----------
     settings
-        Name of the settings of the engine's first rung, in which contents of files count.
+        Name of the settings of the engine's first attempt, in which contents of files count.
 
     Raises
     ------

@@ -34,7 +34,7 @@ from .build.walkers import (
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration import ExploreState, explore_in_lockstep, start_exploration, take_turn
-from .exploration.blocks import Arrival, WalkerPlan, WalkerSetup
+from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
 from .exploration.lockstep import Executor
 from .exploration.state import WalkerState
@@ -195,12 +195,12 @@ class RecordedExecutor:
 
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
-    ) -> dict[int, Arrival]:
+    ) -> dict[int, BlockResult]:
         """All walkers at the barrier; see `explore.lockstep.Executor`."""
-        arrivals = self.executor.advance(walkers, barrier, surrogate)
-        for number, arrival in arrivals.items():
-            self.recorder.write(number, arrival.record)
-        return arrivals
+        results = self.executor.advance(walkers, barrier, surrogate)
+        for number, result in results.items():
+            self.recorder.write(number, result.record)
+        return results
 
 
 def _saved(
@@ -231,7 +231,7 @@ def _saved(
 
 def _progress(number: int, state: ExploreState, total: int, limit: int) -> Progress:
     alive = f"{len(state.living)} of {len(state.walkers)} walkers"
-    warnings = [w.driver.heat.warning for w in state.walkers if w.driver is not None]
+    warnings = [w.driver.thermostat.warning for w in state.walkers if w.driver is not None]
     told = next((f", {warning}" for warning in warnings if warning), "")
     detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
     return Progress(number, "explore", sum(w.step for w in state.walkers), total, detail)

@@ -1,4 +1,4 @@
-"""The campaign directory: the only room that writes it, but for a refit's own folder.
+"""The campaign directory: the only module that writes it, but for a refit's own folder.
 
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures

@@ -33,7 +33,7 @@ class EngineCheck:
     ----------
     engine, program
         What labels will call it, and where it was found.
-    atoms, rung
+    atoms, attempt
         What was computed, with which settings.
     missing
         A sentence for each thing that is not there; nothing is computed then.
@@ -52,7 +52,7 @@ class EngineCheck:
     engine: str
     program: str
     atoms: Atoms
-    rung: int
+    attempt: int
     missing: tuple[str, ...] = ()
     settings: str = ""
     evaluation: Evaluation | None = None
@@ -64,7 +64,7 @@ class EngineCheck:
 def run_engine_check(
     config: CampaignConfig,
     structure: Path | None = None,
-    rung: int = 0,
+    attempt: int = 0,
     keep: Path | None = None,
 ) -> EngineCheck | None:
     """Compute one structure with a config's engine; None where labels come by hand.
@@ -73,8 +73,8 @@ def run_engine_check(
     ----------
     structure
         A file, whose first frame is computed; None for the smallest of the starts.
-    rung
-        Of the engine's ladder.
+    attempt
+        0 for the engine's own settings, k for the k-th of its fallbacks.
     keep
         An empty or new directory to compute in. Without one, the files are kept only if the
         calculation fails.
@@ -82,31 +82,33 @@ def run_engine_check(
     Raises
     ------
     BayeselError
-        If a file cannot be read, there is no such rung, or ``keep`` is not empty.
+        If a file cannot be read, there is no such attempt, or ``keep`` is not empty.
     """
     engine = build_engine(config.labelling)
     if engine is None:
         return None
-    if not 0 <= rung < engine.n_rungs:
-        raise ConfigError(f"rung {rung}: there are {engine.n_rungs}, counted from 0")
+    if not 0 <= attempt < engine.n_attempts:
+        raise ConfigError(f"attempt {attempt}: there are {engine.n_attempts}, counted from 0")
     starts = read_frames(config.explore.starts)
     atoms = min(starts, key=len) if structure is None else read_frames(structure)[0]
     elements = {symbol for frame in (*starts, atoms) for symbol in frame.symbols}
     program = _whereabouts(engine)
     missing = engine.missing(sorted(elements))
     if missing:
-        return EngineCheck(engine.name, program, atoms, rung, tuple(missing))
+        return EngineCheck(engine.name, program, atoms, attempt, tuple(missing))
     data = config.data
     keys = zip(PROPERTIES, (data.energy_key, data.forces_key, data.virial_key), strict=True)
     properties = [name for name, key in keys if key is not None]
-    settings = settings_hash(engine.only(atoms.symbols).identity(rung), properties)
+    settings = settings_hash(engine.only(atoms.symbols).identity(attempt), properties)
     directory = _fresh(keep)
     with cpu_threads(config.threads):
-        found, reason, wall_s = _computed(engine, atoms, directory, rung, properties)
+        found, reason, wall_s = _computed(engine, atoms, directory, attempt, properties)
     if keep is None and not reason:
         shutil.rmtree(directory)
     kept = directory if directory.exists() else None
-    return EngineCheck(engine.name, program, atoms, rung, (), settings, found, wall_s, reason, kept)
+    return EngineCheck(
+        engine.name, program, atoms, attempt, (), settings, found, wall_s, reason, kept
+    )
 
 
 def notes(check: EngineCheck) -> list[str]:
@@ -126,7 +128,7 @@ def table(check: EngineCheck) -> Table:
         "engine": check.engine,
         "version": found and found.version,
         "program": check.program,
-        "settings": check.settings and f"{check.settings}, rung {check.rung}",
+        "settings": check.settings and f"{check.settings}, attempt {check.attempt}",
         "structure": f"{check.atoms.symbols}, {structure_id(check.atoms)}",
     }
     if found is not None:
@@ -145,12 +147,12 @@ def table(check: EngineCheck) -> Table:
 
 
 def _computed(
-    engine: Engine, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+    engine: Engine, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
 ) -> tuple[Evaluation | None, str, float]:
     """Results, the reason of a failure, and seconds."""
     start, found, reason = time.perf_counter(), None, ""
     try:
-        found = engine.evaluate(atoms, directory, rung, properties)
+        found = engine.evaluate(atoms, directory, attempt, properties)
         values = [getattr(found, name) for name in properties]
         if not all(np.isfinite(value).all() for value in values if value is not None):
             reason = "the engine returned values that are not finite"

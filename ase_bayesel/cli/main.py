@@ -190,13 +190,15 @@ def check(
 def check_engine(
     config: ConfigArgument,
     structure: Annotated[Path | None, typer.Option(help="Default: the smallest start.")] = None,
-    rung: Annotated[int, typer.Option(help="Of the ladder; 0 is its foot.")] = 0,
+    attempt: Annotated[
+        int, typer.Option(help="0: the settings as given; k: the k-th fallback.")
+    ] = 0,
     keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
 ) -> None:
     """Run one calculation with the labelling engine, or say what it lacks."""
     from .check_engine import notes, run_engine_check, table
 
-    found = run_engine_check(load_config(config), structure, rung, keep)
+    found = run_engine_check(load_config(config), structure, attempt, keep)
     if found is None:
         _say("labels come by hand (labelling: none), so there is nothing to run")
         return

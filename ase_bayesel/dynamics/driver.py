@@ -15,7 +15,7 @@ from ..errors import StructureError
 from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .schedules import Schedule, value_at, values_of
-from .thermostat_check import HeatCheck
+from .thermostat_check import ThermostatCheck
 from .triggers import Guards
 
 KEEP_INTERVAL = 50
@@ -64,7 +64,7 @@ class DriverState:
     tau
         Running averages of the bias before this frame was evaluated: whoever goes on
         evaluates it again, at the same tau, or has kept the evaluation.
-    heat
+    thermostat
         Running averages of the temperature, where there is a thermostat.
     """
 
@@ -73,7 +73,7 @@ class DriverState:
     rollbacks: int = 0
     frames: tuple[Frame, ...] = ()
     tau: TauHistory = TauHistory()
-    heat: HeatCheck = HeatCheck()
+    thermostat: ThermostatCheck = ThermostatCheck()
 
     def to_json(self) -> dict[str, Any]:
         """Only what JSON knows; numbers come back bit for bit."""
@@ -84,7 +84,7 @@ class DriverState:
             "rollbacks": self.rollbacks,
             "frames": frames,
             "tau": asdict(self.tau),
-            "heat": asdict(self.heat),
+            "thermostat": asdict(self.thermostat),
         }
 
     @classmethod
@@ -96,7 +96,7 @@ class DriverState:
             raw["rollbacks"],
             tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
             TauHistory(**raw["tau"]),
-            HeatCheck(**raw["heat"]),
+            ThermostatCheck(**raw["thermostat"]),
         )
 
 
@@ -232,21 +232,23 @@ class Driver:
         """Take the present frame into the state, as a sane one, unless it came from there."""
         calculator = self.atoms.calc
         if step != self._resumed:
-            frames, heat = self.state.frames, self.state.heat
+            frames, thermostat = self.state.frames, self.state.thermostat
             if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
                 frames = (*frames, Frame.of(self.atoms))[-2:]
             if self._ensemble.thermostatted:
-                heat = heat.after(self.temperature_K, self._targets.temperature(step), self._dof)
+                thermostat = thermostat.after(
+                    self.temperature_K, self._targets.temperature(step), self._dof
+                )
             self.state = replace(
                 self.state,
                 variables=self._dynamics.variables,
                 frames=frames,
                 tau=calculator.history_before,
-                heat=heat,
+                thermostat=thermostat,
             )
         if self._ensemble.thermostatted:
-            heat = self.state.heat.recent - 1.0
-            calculator.history = replace(calculator.history, heat=heat)
+            excess = self.state.thermostat.recent - 1.0
+            calculator.history = replace(calculator.history, excess_temperature=excess)
 
     def rewind(self, step: int) -> None:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from ..errors import ThermostatWarning
 
 RECENT = 50
-"""Steps over which the mean temperature that weakens the bias forgets (`TauRule.heat_max`)."""
+"""Steps over which the mean temperature that weakens the bias forgets.
+
+See `TauRule.max_excess_temperature`."""
 
 
 @dataclass(frozen=True)
-class HeatCheck:
+class ThermostatCheck:
     """The running mean of temperature over target, and whether it stays where chance puts it.
 
     In the canonical ensemble the instantaneous temperature of f degrees of freedom has
@@ -56,7 +58,7 @@ class HeatCheck:
     outside: int = 0
     warning: str = ""
 
-    def after(self, temperature_K: float, target_K: float, n_dof: int) -> HeatCheck:
+    def after(self, temperature_K: float, target_K: float, n_dof: int) -> ThermostatCheck:
         """The check after one more step; ``n_dof`` degrees of freedom move.
 
         Gives a `ThermostatWarning` at the step where it fires. A target of 0, or nothing

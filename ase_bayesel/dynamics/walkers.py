@@ -61,11 +61,11 @@ class WalkerStep:
 
     @property
     def warning(self) -> str:
-        """What is wrong with the mean temperature (`HeatCheck`), empty if nothing is.
+        """What is wrong with the mean temperature (`ThermostatCheck`), empty if nothing is.
 
         It stays from the step at which a `ThermostatWarning` was given.
         """
-        return self.driver.heat.warning
+        return self.driver.thermostat.warning
 
     @property
     def fired(self) -> TriggerReport | None:

@@ -111,7 +111,7 @@ class Labeller:
         return outcomes
 
     def _outcome(self, future: Future, atoms: Atoms) -> Outcome | None:
-        """None where it goes on with the next rung."""
+        """None where it goes on with the next attempt."""
         try:
             return future.result()
         except LostTaskError as error:
@@ -127,15 +127,15 @@ class Labeller:
             raise
 
     def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
-        """A calculation that ends its process is a failed one; the next rung may do better."""
+        """A calculation that ends its process is a failed one; the next attempt may do better."""
         store, identity = self.reference.store, structure_id(atoms)
         settings = self._settings(atoms)
         if is_settled(store, settings, identity):  # by another campaign, or just before
             done = label_of(store, settings, identity) is not None
             return Outcome(identity, done, "" if done else str(error))
         untried = ((k, s) for k, s in enumerate(settings) if not store.failed(identity, s))
-        rung, name = next(untried)
-        store.save(Label(atoms, name, self.reference.engine.name, None, str(error), rung))
+        attempt, name = next(untried)
+        store.save(Label(atoms, name, self.reference.engine.name, None, str(error), attempt))
         if name != settings[-1]:
             self._start(atoms)
             return None

@@ -44,7 +44,7 @@ class Reference:
         return LabelStore(self.directory)
 
     def settings(self, elements: Iterable[str]) -> tuple[str, ...]:
-        """The name of the settings of each rung, for structures of these elements.
+        """The name of the settings of each attempt, for structures of these elements.
 
         What the engine holds for other elements does not count. Its files are read once.
         """
@@ -63,7 +63,7 @@ class Reference:
 
     def _identities(self, elements: Iterable[str]) -> list[dict[str, Any]]:
         engine = self.engine.only(elements)
-        return [engine.identity(k) for k in range(engine.n_rungs)]
+        return [engine.identity(k) for k in range(engine.n_attempts)]
 
 
 def properties_of(keys: PropertyKeys) -> tuple[str, ...]:

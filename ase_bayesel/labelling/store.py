@@ -65,8 +65,8 @@ class Label:
         What it gave; None if it failed.
     reason
         Why it failed; empty if it did not.
-    rung
-        Of the engine's ladder.
+    attempt
+        0 for the engine's own settings, k for the k-th of its fallbacks.
     wall_s, host
         How long it took, and where it ran.
     output
@@ -78,7 +78,7 @@ class Label:
     engine: str
     values: Evaluation | None = None
     reason: str = ""
-    rung: int = 0
+    attempt: int = 0
     wall_s: float = 0.0
     host: str = ""
     output: Path | None = None
@@ -238,7 +238,7 @@ def _facts(label: Label) -> dict[str, Any]:
     return {
         "engine": label.engine,
         "settings": label.settings,
-        "rung": label.rung,
+        "rung": label.attempt,
         "wall_s": round(label.wall_s, 3),
         "host": label.host,
     }

@@ -1,4 +1,4 @@
-"""Reference calculations: one structure, up the ladder of its engine, to disk.
+"""Reference calculations: one structure, through the engine's fallbacks, to disk.
 
 A failure is a record, never a crash. A label is on disk before the task that made it
 returns, so that a worker that is lost never costs a finished calculation.
@@ -39,7 +39,7 @@ def compute(
     atoms: Atoms,
     engine: Engine,
     properties: Sequence[str],
-    rung: int = 0,
+    attempt: int = 0,
     directory: Path | None = None,
 ) -> Label:
     """Label one structure in one setting; whatever is wrong with it becomes a failed record.
@@ -60,12 +60,12 @@ def compute(
     """
     if directory is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return compute(atoms, engine, properties, rung, Path(temporary))
-    settings = settings_hash(engine.only(atoms.symbols).identity(rung), properties)
-    label = Label(atoms, settings, engine.name, rung=rung, host=socket.gethostname())
+            return compute(atoms, engine, properties, attempt, Path(temporary))
+    settings = settings_hash(engine.only(atoms.symbols).identity(attempt), properties)
+    label = Label(atoms, settings, engine.name, attempt=attempt, host=socket.gethostname())
     start = time.perf_counter()
     try:
-        values = engine.evaluate(atoms.copy(), directory, rung, properties)
+        values = engine.evaluate(atoms.copy(), directory, attempt, properties)
         _check_finite(values)
     except FATAL:
         raise
@@ -80,7 +80,7 @@ def compute(
 
 
 def _is_full(directory: Path, error: Exception) -> bool:
-    """Whether a calculation failed for want of room, or of a user's share of it."""
+    """Whether a calculation failed for want of space, or of a user's share of it."""
     told = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
     return told or shutil.disk_usage(directory).free < ROOM_BYTES
 
@@ -119,7 +119,7 @@ class Outcome:
 
 
 def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) -> Outcome:
-    """Label one structure by the first rung that succeeds; what is on disk is not done again.
+    """Label one structure by the first attempt that succeeds; what is on disk is not done again.
 
     Parameters
     ----------
@@ -134,29 +134,29 @@ def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) ->
         If the outcome cannot be written.
     """
     store, identity = reference.store, structure_id(atoms)
-    for rung, name in enumerate(settings):
+    for attempt, name in enumerate(settings):
         with store.claim(identity, name):
             if store.path(identity, name).exists():
                 return Outcome(identity, True)
             if not store.failed(identity, name):
-                _compute_and_save(atoms, reference, rung, name)
+                _compute_and_save(atoms, reference, attempt, name)
             if store.path(identity, name).exists():
                 return Outcome(identity, True)
     return Outcome(identity, False, store.reason(identity, settings[-1]))
 
 
-def _compute_and_save(atoms: Atoms, reference: Reference, rung: int, settings: str) -> None:
+def _compute_and_save(atoms: Atoms, reference: Reference, attempt: int, settings: str) -> None:
     store, identity = reference.store, structure_id(atoms)
     if _adopt_rescued(store, identity, settings):
         return
     engine = reference.engine.only(atoms.symbols)
-    if settings_hash(engine.identity(rung), reference.properties) != settings:
+    if settings_hash(engine.identity(attempt), reference.properties) != settings:
         raise ConfigError(
             f"labelling: files of the engine on {socket.gethostname()} are not those with which "
             "this run began (pseudopotentials, models, ...); labels of two kinds would be mixed"
         )
     with _workplace(reference, identity, settings) as directory:
-        label = compute(atoms, reference.engine, reference.properties, rung, directory)
+        label = compute(atoms, reference.engine, reference.properties, attempt, directory)
         try:
             if not label.ok or reference.keep_output:
                 label = replace(label, output=_keep(directory, store.output(identity, settings)))
@@ -195,18 +195,18 @@ def _rescued(identity: str, settings: str) -> Path:
 
 
 def _rescue(label: Label, error: OSError) -> None:
-    """Keep a label that has no room in its store, and tell where."""
+    """Keep a label that has no space in its store, and tell where."""
     place = _rescued(label.structure_id, label.settings)
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     told = f"{what}: the outcome of a calculation cannot be written"
     if not label.ok:
-        raise StoreError(f"{told}; make room and run again") from error
+        raise StoreError(f"{told}; free some space and run again") from error
     try:
         write_atomically(place, label_bytes(label))
     except OSError:
-        raise StoreError(f"{told}, nor to {place}; make room and run again") from error
+        raise StoreError(f"{told}, nor to {place}; free some space and run again") from error
     raise StoreError(
-        f"{told}. The label is kept as {place} and taken from there; make room and run again"
+        f"{told}. The label is kept as {place} and taken from there; free some space and run again"
     ) from error
 
 
@@ -221,7 +221,7 @@ def _adopt_rescued(store: LabelStore, identity: str, settings: str) -> bool:
 
 
 def is_settled(store: LabelStore, settings: Sequence[str], identity: str) -> bool:
-    """Whether a structure has a label, or has failed on every rung."""
+    """Whether a structure has a label, or has failed on every attempt."""
     if label_of(store, settings, identity) is not None:
         return True
     return all(store.failed(identity, name) for name in settings)

@@ -33,7 +33,7 @@ def history_of(pairs, rule):
         {"tau_rel": 0.1, "tau_max": 0.0},
         {"tau_rel": 0.1, "tau_max": np.nan},
         {"tau_rel": 0.1, "bias_force_max": 0.0},
-        {"tau_rel": 0.1, "heat_max": 0.0},
+        {"tau_rel": 0.1, "max_excess_temperature": 0.0},
     ],
 )
 def test_rules_that_make_no_sense(arguments):
@@ -125,14 +125,14 @@ def test_weights_choose_the_atoms_of_the_means():
     assert history.peak == 4.0
 
 
-@given(heat=st.floats(-1.0, 5.0))
-def test_heat_weakens_the_bias(heat):
-    rule = TauRule(0.2, delay=1, heat_max=0.8)
-    history = replace(history_of([(1.0, 1.0)], rule), heat=heat)
+@given(excess=st.floats(-1.0, 5.0))
+def test_heat_weakens_the_bias(excess):
+    rule = TauRule(0.2, delay=1, max_excess_temperature=0.8)
+    history = replace(history_of([(1.0, 1.0)], rule), excess_temperature=excess)
     share = history.tau(rule) / 0.2
-    assert share == pytest.approx(np.interp(heat, [0.4, 0.8], [1.0, 0.0]))
+    assert share == pytest.approx(np.interp(excess, [0.4, 0.8], [1.0, 0.0]))
 
 
 def test_a_new_surrogate_keeps_the_trajectory():
-    history = TauHistory(7, 1.0, 2.0, 3.0, start_energy=-4.0, heat=0.1)
-    assert history.emptied() == TauHistory(start_energy=-4.0, heat=0.1)
+    history = TauHistory(7, 1.0, 2.0, 3.0, start_energy=-4.0, excess_temperature=0.1)
+    assert history.emptied() == TauHistory(start_energy=-4.0, excess_temperature=0.1)

@@ -62,9 +62,9 @@ def test_weights():
 def test_tau_rule():
     rule = build_tau_rule(config({"explore.tau_max": 7.0}).explore)
     assert rule == TauRule(0.3, delay=2, tau_max=7.0)
-    limits = {"force_max": 2.0, "heat_max": 0.5}
+    limits = {"force_max": 2.0, "max_excess_temperature": 0.5}
     rule = build_tau_rule(config({"explore.bias": limits}).explore)
-    assert rule == TauRule(0.3, delay=2, bias_force_max=2.0, heat_max=0.5)
+    assert rule == TauRule(0.3, delay=2, bias_force_max=2.0, max_excess_temperature=0.5)
     assert build_tau_rule(config({"explore.tau_rel": None, "explore.tau": 1.0}).explore) is None
 
 
@@ -107,7 +107,7 @@ def test_imported_engine():
     }
     given = config({"labelling": labelling}).labelling
     engine = build_engine(given)
-    calculator = engine.make(engine.rung(0))
+    calculator = engine.make(engine.parameters_of(0))
     assert isinstance(calculator, EMT)
     assert calculator.parameters["asap_cutoff"] is True
     assert engine.name == "ase.calculators.emt:EMT"
@@ -124,7 +124,7 @@ def test_tblite_engine():
     labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
     given = config({"labelling": labelling}).labelling
     engine = build_engine(given)
-    calculator = engine.make(engine.rung(0))
+    calculator = engine.make(engine.parameters_of(0))
     assert calculator.parameters["method"] == "GFN2-xTB"
     assert np.isclose(calculator.parameters["accuracy"], 0.5)
     assert engine.name == "GFN2-xTB"
@@ -140,7 +140,7 @@ EXAMPLES = [
 def test_engines_of_the_documentation(labelling):
     engine = build_engine(config({"labelling": labelling}).labelling)
     assert engine.kind == labelling["kind"]
-    assert engine.n_rungs == 1 + len(labelling.get("ladder", []))
+    assert engine.n_attempts == 1 + len(labelling.get("fallbacks", []))
     assert engine.faults() == []
     for name in labelling.keys() & {"command", "species"}:
         assert getattr(engine, name) == tuple(labelling[name])

@@ -421,11 +421,11 @@ EXPLOSIONS = {
     },
     "strong relative bias": {
         "explore.tau_rel": 1e6,
-        "explore.bias": {"force_max": 1e9, "heat_max": 1e9},
+        "explore.bias": {"force_max": 1e9, "max_excess_temperature": 1e9},
     },
     "strong relative variance": {
         "explore.tau_rel": 1e6,
-        "explore.bias": {"kind": "variance", "force_max": 1e9, "heat_max": 1e9},
+        "explore.bias": {"kind": "variance", "force_max": 1e9, "max_excess_temperature": 1e9},
     },
 }
 

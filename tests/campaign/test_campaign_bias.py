@@ -16,7 +16,7 @@ from ase_bayesel.campaign.events import Ended
 from ase_bayesel.campaign.exploration.state import ExploreState, WalkerState
 from ase_bayesel.campaign.explore_round import _watched
 from ase_bayesel.campaign.round_model import load_model
-from ase_bayesel.dynamics.thermostat_check import HeatCheck
+from ase_bayesel.dynamics.thermostat_check import ThermostatCheck
 from ase_bayesel.dynamics.walkers import WalkerStep
 from ase_bayesel.errors import ThermostatWarning
 
@@ -74,7 +74,7 @@ def test_left_and_taken_up(tmp_path, whole, changes):
 def test_a_warning_shows_in_the_progress():
     walker = WalkerState(copper(0), np.random.default_rng(0).bit_generator.state)
     state = ExploreState((walker,))
-    hot = DriverState(heat=replace(HeatCheck(), warning="mean temperature 999 K"))
+    hot = DriverState(thermostat=replace(ThermostatCheck(), warning="mean temperature 999 K"))
     setup = SimpleNamespace(plans=[SimpleNamespace(n_steps=10)])
 
     def turn():

@@ -81,7 +81,7 @@ def test_how_things_are_done_may_change_and_is_logged(copied):
     changes = {
         "threads": 2,
         "labels": {"start": "batch", "keep_output": True},
-        "labelling.ladder": [{"asap_cutoff": True}],
+        "labelling.fallbacks": [{"asap_cutoff": True}],
     }
     running = change(copied, changes)
     told = [str(one) for one in running.changes]
@@ -106,7 +106,7 @@ def test_every_change_is_kept_in_the_log(copied):
 def test_labels_found_on_the_old_ladder_stay_in_the_training_set(copied):
     before = campaign(copied).store.read_report(1)
     more = change(
-        copied, {"stop.max_rounds": 2, "labelling.ladder": [{"asap_cutoff": True}], "threads": 2}
+        copied, {"stop.max_rounds": 2, "labelling.fallbacks": [{"asap_cutoff": True}], "threads": 2}
     )
     *_, report, _ = [e for e in more.run() if isinstance(e, RoundReport | Ended)]
     assert report.n_labels == before.n_labels + report.picks

@@ -34,7 +34,7 @@ psutil = pytest.importorskip("psutil")
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
-from ase_bayesel.campaign.exploration.dask_workers import dask_executor
+from ase_bayesel.campaign.exploration.dask_workers import dask_executor  # noqa: E402
 
 STARTS = [copper(1, 0.02, repeat=(1, 1, 2)), copper(2, 0.05), cluster("Cu4", 1)]
 LIMIT = 12

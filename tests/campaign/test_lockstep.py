@@ -240,22 +240,22 @@ def at_barrier(little_data, starts, limit=5, trigger=None):
     """One barrier of walkers; returns the state before, the setup and the state after."""
     setup = setup_for(little_data, trigger or ForceTrigger(0.1), check_interval=8)
     state = started(starts)
-    arrivals = LocalExecutor(setup).advance(state.living, 8, little_data)
+    results = LocalExecutor(setup).advance(state.living, 8, little_data)
     again = partial(look_again, setup)
-    return arrivals, setup, pass_barrier(state, little_data, arrivals, again, limit)
+    return results, setup, pass_barrier(state, little_data, results, again, limit)
 
 
 def test_a_later_walker_is_looked_at_again(little_data):
     """Two frames that are almost one: both fire before the first is picked, one after."""
-    arrivals, setup, _ = at_barrier(little_data, [START, START])
-    near = arrivals[0].walker.atoms.copy()
+    results, setup, _ = at_barrier(little_data, [START, START])
+    near = results[0].walker.atoms.copy()
     near.positions += 1e-3
     near.positions[0, 0] += 1e-3
-    twin = replace(arrivals[0], sighting=replace(arrivals[0].sighting, atoms=near))
+    twin = replace(results[0], event=replace(results[0].event, atoms=near))
     twin = replace(twin, walker=replace(twin.walker, atoms=near))
-    assert twin.sighting.fired is not None
+    assert twin.event.fired is not None
     again = partial(look_again, setup)
-    both = {0: arrivals[0], 1: twin}
+    both = {0: results[0], 1: twin}
     state, surrogate = pass_barrier(started([START, START]), little_data, both, again, 5)
     assert [p.info["bayesel_walker"] for p in state.picks] == [0]
     assert state.trace[:, -1].tolist() == [1, 0]
@@ -266,11 +266,11 @@ def test_a_later_walker_is_looked_at_again(little_data):
 
 
 def test_a_later_walker_that_still_fires_picks_at_the_same_barrier(little_data):
-    arrivals, _, (state, surrogate) = at_barrier(little_data, [cluster("Cu4", 1), START])
+    results, _, (state, surrogate) = at_barrier(little_data, [cluster("Cu4", 1), START])
     assert [p.info["bayesel_walker"] for p in state.picks] == [0, 1]
     assert {p.info["bayesel_step"] for p in state.picks} == {8}
     once = little_data.condition(state.picks[0])
-    deviations = once.uncertainty(arrivals[1].walker.atoms).forces
+    deviations = once.uncertainty(results[1].walker.atoms).forces
     assert state.picks[1].info["bayesel_value"] == pytest.approx(deviations.max(), rel=1e-6)
     np.testing.assert_allclose(state.picks[1].arrays["bayesel_force_std"], deviations, rtol=1e-5)
     twice = once.condition(state.picks[1]).posterior
@@ -284,8 +284,8 @@ def test_no_more_picks_than_asked_for(little_data):
 
 
 def test_same_structure_is_not_picked_twice(little_data):
-    arrivals, setup, _ = at_barrier(little_data, [START], trigger=EnergyTrigger(-1.0))
-    twins = {0: arrivals[0], 1: arrivals[0]}
+    results, setup, _ = at_barrier(little_data, [START], trigger=EnergyTrigger(-1.0))
+    twins = {0: results[0], 1: results[0]}
     again = partial(look_again, setup)
     state, _ = pass_barrier(started([START, START]), little_data, twins, again, 5)
     assert len(state.picks) == 1

@@ -115,8 +115,8 @@ mace = pytest.importorskip("mace", reason="needs mace-torch")
 
 from helpers.mace_models import mace_calculator, save_model, tiny_mace  # noqa: E402
 
-from ase_bayesel.campaign.refit import MACERefitter
-from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256
+from ase_bayesel.campaign.refit import MACERefitter  # noqa: E402
+from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256  # noqa: E402
 
 
 @pytest.fixture

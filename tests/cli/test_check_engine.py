@@ -43,7 +43,7 @@ LADDER = {
     "kind": "import",
     "factory": "test_check_engine:failing_emt",
     "parameters": {"fails": False},
-    "ladder": [{"fails": True}],
+    "fallbacks": [{"fails": True}],
 }
 LAMMPS = {
     "kind": "lammps",
@@ -102,7 +102,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
     assert float(shown["sum of forces"].split()[0]) < 1e-6
     engine = build_engine(load_config(config).labelling)
     expected = settings_hash(engine.identity(0), ["energy", "forces"])
-    assert shown["settings"] == f"{expected}, rung 0"
+    assert shown["settings"] == f"{expected}, attempt 0"
     assert "pressure" not in shown
     assert directories() == []
 
@@ -118,7 +118,7 @@ def test_pressure_where_virials_are_labels(campaign):
 
 
 def test_failure_keeps_its_directory(campaign, directories):
-    result = call("check-engine", campaign(LADDER), "--rung", 1)
+    result = call("check-engine", campaign(LADDER), "--attempt", 1)
     assert result.exit_code == 1
     (directory,) = directories()
     assert "failed: RuntimeError: the [engine] is broken\n" in result.output
@@ -175,9 +175,11 @@ def test_kept_and_refused_directories(campaign, tmp_path):
     assert_refused(result, tmp_path / "new" / "one", "not empty")
 
 
-@pytest.mark.parametrize("rung", [-1, 2])
-def test_no_such_rung(campaign, rung):
-    assert_refused(call("check-engine", campaign(LADDER), "--rung", rung), f"rung {rung}")
+@pytest.mark.parametrize("attempt", [-1, 2])
+def test_no_such_rung(campaign, attempt):
+    assert_refused(
+        call("check-engine", campaign(LADDER), "--attempt", attempt), f"attempt {attempt}"
+    )
 
 
 def test_no_such_structure(campaign, tmp_path):

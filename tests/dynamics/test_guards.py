@@ -282,7 +282,7 @@ def test_an_insane_start_is_not_measured(calculator):
 # deliberate explosions
 
 
-UNLIMITED = TauRule(50.0, delay=1, bias_force_max=1e6, heat_max=1e6)
+UNLIMITED = TauRule(50.0, delay=1, bias_force_max=1e6, max_excess_temperature=1e6)
 OVERLAPPING = copper(1, 0.02, repeat=(1, 1, 2))
 OVERLAPPING.positions[1] = OVERLAPPING.positions[0] + [0.0, 0.0, 0.3]
 GUARDS = Guards(lost_atoms=2.0, escape_A=20.0, melted=0.4)
@@ -312,7 +312,7 @@ def test_explosions_end_as_named_statuses(cu_surrogate, start, options, guards):
         assert guards.against(start).violated(end.atoms, end.prediction) is None
 
 
-NO_LIMITS = {"force_max": 1e6, "heat_max": 1e6}
+NO_LIMITS = {"force_max": 1e6, "max_excess_temperature": 1e6}
 EVERY_GUARD = {"lost_atoms": 2.0, "escape_A": 20.0, "melted": 0.4}
 
 

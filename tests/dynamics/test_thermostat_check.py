@@ -20,7 +20,7 @@ from ase_bayesel import (
     Variance,
     run_walker,
 )
-from ase_bayesel.dynamics.thermostat_check import HeatCheck
+from ase_bayesel.dynamics.thermostat_check import ThermostatCheck
 from ase_bayesel.errors import ThermostatWarning
 
 
@@ -35,7 +35,7 @@ def canonical_temperatures(n_dof, n, decay, seed):
 
 
 def fed(ratios, n_dof, target=300.0, check=None):
-    check = check or HeatCheck()
+    check = check or ThermostatCheck()
     for ratio in ratios:
         check = check.after(ratio * target, target, n_dof)
     return check
@@ -75,7 +75,7 @@ def test_a_short_excursion_is_let_pass():
 
 
 def test_a_ramp_is_followed():
-    check = HeatCheck()
+    check = ThermostatCheck()
     for step, ratio in enumerate(canonical_temperatures(60, 1500, 0.9, 0)):
         target = 100.0 + step
         check = check.after(ratio * target, target, 60)
@@ -84,8 +84,8 @@ def test_a_ramp_is_followed():
 
 
 def test_nothing_to_check():
-    assert HeatCheck().after(300.0, 0.0, 30) == HeatCheck()
-    assert HeatCheck().after(300.0, 300.0, 0) == HeatCheck()
+    assert ThermostatCheck().after(300.0, 0.0, 30) == ThermostatCheck()
+    assert ThermostatCheck().after(300.0, 300.0, 0) == ThermostatCheck()
     assert fed([1.0], 3).n_independent == 1.0
 
 
@@ -94,9 +94,9 @@ def test_the_state_travels():
         warnings.simplefilter("ignore", ThermostatWarning)
         check = fed([3.0] * 300, 30)
     assert check.warning
-    state = DriverState(heat=check)
+    state = DriverState(thermostat=check)
     assert DriverState.from_json(state.to_json()) == state
-    assert HeatCheck(**asdict(check)) == check
+    assert ThermostatCheck(**asdict(check)) == check
 
 
 # in molecular dynamics
@@ -125,12 +125,12 @@ def test_a_weak_bias_does_not_heat(cu_surrogate):
 
 def test_a_bias_that_heats_is_reported(cu_surrogate):
     """Without its limits a strong bias feeds the atoms faster than the thermostat cools."""
-    rule = TauRule(1.5, bias_force_max=1e9, heat_max=1e9)
+    rule = TauRule(1.5, bias_force_max=1e9, max_excess_temperature=1e9)
     with pytest.warns(ThermostatWarning, match="where 300 K"):
         steps = walk(cu_surrogate, rule, guards=Guards(None, None, None), ensemble=Langevin(0.002))
     told = [step.step for step in steps if step.warning]
     assert told == list(range(told[0], steps[-1].step + 1))
-    assert steps[-1].driver.heat.mean > 1.5
+    assert steps[-1].driver.thermostat.mean > 1.5
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_an_absurd_tau_rel_does_not_heat_without_limit(cu_surrogate, bias):
         bias_force = np.linalg.norm(step.prediction.bias_forces, axis=1).max()
         assert bias_force <= 5.0 * (1 + 1e-9)
     for before, after in pairwise(steps):
-        if before.driver.heat.recent >= 2.0 and after.status == "running":
+        if before.driver.thermostat.recent >= 2.0 and after.status == "running":
             assert after.prediction.tau == 0.0
     if steps[-1].status == "running":
         assert np.mean([step.temperature_K for step in steps[50:]]) < 1000.0
@@ -163,8 +163,8 @@ def test_an_absurd_tau_rel_does_not_heat_without_limit(cu_surrogate, bias):
 
 def test_constant_energy_has_no_target(cu_surrogate):
     steps = walk(cu_surrogate, 0.0, ensemble=NVE(), n_steps=30)
-    assert steps[-1].driver.heat == HeatCheck()
-    assert steps[-1].driver.tau.heat == 0.0
+    assert steps[-1].driver.thermostat == ThermostatCheck()
+    assert steps[-1].driver.tau.excess_temperature == 0.0
 
 
 def test_a_walker_that_is_taken_up_counts_no_frame_twice(cu_surrogate):
@@ -182,9 +182,9 @@ def test_a_walker_that_is_taken_up_counts_no_frame_twice(cu_surrogate):
         )
 
     rng = np.random.default_rng(0)
-    whole = [step.driver.heat for step in steps()]
+    whole = [step.driver.thermostat for step in steps()]
     rng = np.random.default_rng(0)
     first = next(step for step in steps() if step.step == 5)
-    rest = [step.driver.heat for step in steps(first)]
+    rest = [step.driver.thermostat for step in steps(first)]
     assert rest == whole[5:]
-    assert [heat.n for heat in whole] == list(range(1, 14))
+    assert [check.n for check in whole] == list(range(1, 14))

@@ -78,11 +78,11 @@ def silicon_pair():
     return atoms
 
 
-def evaluated(engine, atoms, directory, rung=0, properties=PROPERTIES):
+def evaluated(engine, atoms, directory, attempt=0, properties=PROPERTIES):
     """One evaluation, in a fresh directory below ``directory``."""
     own = directory / f"run{len(list(directory.iterdir()))}"
     own.mkdir()
-    return engine.evaluate(atoms, own, rung, properties)
+    return engine.evaluate(atoms, own, attempt, properties)
 
 
 def slope(engine, atoms, directory, change, step):

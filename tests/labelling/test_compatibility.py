@@ -28,7 +28,7 @@ ENGINES = {
     "emt": ImportedEngine(factory="ase.calculators.emt:EMT"),
     "xtb": TBLiteEngine(ladder=({"max_iterations": 500},)),
 }
-RENAMED: dict[str, str] = {}
+RENAMED = {"ladder": "fallbacks"}
 
 
 @pytest.mark.parametrize("name", ENGINES)

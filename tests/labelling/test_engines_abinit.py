@@ -27,7 +27,7 @@ def engine(tmp_path):
 
 
 def written(engine, atoms, directory, properties=("energy", "forces")):
-    assert engine.write(atoms, directory, engine.rung(0), properties) == ["abinit.abi"]
+    assert engine.write(atoms, directory, engine.parameters_of(0), properties) == ["abinit.abi"]
     return (directory / "abinit.abi").read_text()
 
 
@@ -50,8 +50,8 @@ def test_input(engine, tmp_path):
 
 def test_another_tolerance_takes_the_place_of_the_default(engine):
     forces = replace(engine, parameters={"TolDFF": "5e-6"})
-    assert forces.rung(0)["toldff"] == 5e-6
-    assert "tolvrs" not in forces.rung(0)
+    assert forces.parameters_of(0)["toldff"] == 5e-6
+    assert "tolvrs" not in forces.parameters_of(0)
 
 
 def test_spins(engine, tmp_path):
@@ -99,4 +99,4 @@ def test_config():
     engine = build_engine(config.labelling)
     assert isinstance(engine, AbinitEngine)
     assert engine.kpts == (2, 3, 4)
-    assert engine.rung(0)["ecut"] == 20
+    assert engine.parameters_of(0)["ecut"] == 20

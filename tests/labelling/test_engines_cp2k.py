@@ -46,7 +46,7 @@ def engine(tmp_path):
 
 
 def written(engine, atoms, directory, properties=PROPERTIES):
-    assert engine.write(atoms, directory, engine.rung(0), properties) == ["-i", "cp2k.inp"]
+    assert engine.write(atoms, directory, engine.parameters_of(0), properties) == ["-i", "cp2k.inp"]
     return parse_input((directory / "cp2k.inp").read_text())
 
 

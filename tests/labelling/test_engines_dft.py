@@ -104,12 +104,14 @@ def test_only_what_is_asked_for(name, finished, tmp_path):
 def test_an_unconverged_cycle_is_a_failure_and_the_ladder_helps(name, finished, tmp_path):
     engine, atoms, steps, _ = CASES[name]
     short = replace(
-        engine, parameters=merged(engine.parameters, nested(steps, 2)), ladder=(nested(steps, 70),)
+        engine,
+        parameters=merged(engine.parameters, nested(steps, 2)),
+        fallbacks=(nested(steps, 70),),
     )
     with pytest.raises(NotConvergedError, match=r"says .*(NOT|not)"):
         evaluated(short, atoms, tmp_path)
-    assert short.n_rungs == 2
-    found = evaluated(short, atoms, tmp_path, rung=1)
+    assert short.n_attempts == 2
+    found = evaluated(short, atoms, tmp_path, attempt=1)
     np.testing.assert_allclose(found.forces, finished(name)[0].forces, atol=1e-4)
 
 
@@ -206,13 +208,13 @@ def test_plane_waves_need_three_periodic_directions(engine, pbc, tmp_path):
     atoms = silicon_pair()
     atoms.pbc = pbc
     with pytest.raises(EngineError, match="needs three periodic directions"):
-        engine.write(atoms, tmp_path, engine.rung(0), ["energy"])
+        engine.write(atoms, tmp_path, engine.parameters_of(0), ["energy"])
 
 
 @pytest.mark.parametrize("engine", [ESPRESSO, ABINIT], ids=lambda one: one.kind)
 def test_identity_is_settings_and_content(engine, tmp_path):
-    def hashed(one, rung=0):
-        return settings_hash(one.identity(rung), ["energy"])
+    def hashed(one, attempt=0):
+        return settings_hash(one.identity(attempt), ["energy"])
 
     here, there = tmp_path / "here", tmp_path / "there"
     for folder in (here, there):
@@ -270,26 +272,26 @@ def test_one_grid_or_one_spacing(engine):
 def test_what_the_engine_sets_cannot_be_given(engine):
     for name in engine.reserved:
         changes = nested([part.swapcase() for part in name.split(".")], 1)
-        for wrong in ({"parameters": changes}, {"ladder": ({}, changes)}):
+        for wrong in ({"parameters": changes}, {"fallbacks": ({}, changes)}):
             said = replace(engine, **wrong).missing([])
             assert any(one.startswith(f"{name}: is set by the engine") for one in said)
 
 
 @engines
 def test_defaults_parameters_and_rungs(engine):
-    ladder = (
+    fallbacks = (
         {"Mixing": {"Beta": "1e-1"}},
         {"mixing": {"gamma": "1.5D-3", "word": "e1", "n": 60.0}},
     )
-    one = replace(engine, parameters={"MIXING": {"beta": 0.7, "on": True}}, ladder=ladder)
+    one = replace(engine, parameters={"MIXING": {"beta": 0.7, "on": True}}, fallbacks=fallbacks)
     case = str.upper if one.upper_case else str.lower
-    mixing = [one.rung(k)[case("mixing")] for k in range(3)]
+    mixing = [one.parameters_of(k)[case("mixing")] for k in range(3)]
     beta, gamma, on, word, n = map(case, ("beta", "gamma", "on", "word", "n"))
     assert mixing[0] == {beta: 0.7, on: True}
     assert mixing[1] == {beta: 0.1, on: True}
     assert mixing[2] == {beta: 0.7, on: True, gamma: 1.5e-3, word: "e1", n: 60}
     assert str(mixing[2][n]) == "60"
-    assert set(one.defaults) <= set(one.rung(2))
+    assert set(one.defaults) <= set(one.parameters_of(2))
 
 
 @given(
@@ -322,5 +324,5 @@ def test_paths_are_absolute_in_the_input(tmp_path, monkeypatch):
     for name in ABINIT.pseudopotentials.values():
         Path("pseudo", name).touch()
     engine = replace(ABINIT, pseudo_dir=Path("pseudo"))
-    engine.write(silicon_pair(), tmp_path, engine.rung(0), ["energy"])
+    engine.write(silicon_pair(), tmp_path, engine.parameters_of(0), ["energy"])
     assert f'"{tmp_path}/pseudo/14si.pspgth"' in (tmp_path / "abinit.abi").read_text()

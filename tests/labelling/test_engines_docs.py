@@ -20,7 +20,7 @@ def test_example_is_a_valid_config(text):
     config = validate_config(campaign_settings(yaml.safe_load(text)), "docs")
     engine = build_engine(config.labelling)
     assert engine.kind == config.labelling.kind
-    assert engine.n_rungs == 1 + len(getattr(config.labelling, "ladder", []))
+    assert engine.n_attempts == 1 + len(getattr(config.labelling, "fallbacks", []))
 
 
 def test_there_are_examples():

@@ -31,7 +31,10 @@ def engine(tmp_path):
 
 
 def written(engine, atoms, directory, properties=("energy", "forces")):
-    assert engine.write(atoms, directory, engine.rung(0), properties) == ["-in", "espresso.pwi"]
+    assert engine.write(atoms, directory, engine.parameters_of(0), properties) == [
+        "-in",
+        "espresso.pwi",
+    ]
     return (directory / "espresso.pwi").read_text()
 
 
@@ -115,7 +118,7 @@ def labelling(**changes):
     given = {
         "kind": "espresso",
         "parameters": {"system": {"ecutwfc": 30}},
-        "ladder": [{"electrons": {"mixing_beta": 0.2}}],
+        "fallbacks": [{"electrons": {"mixing_beta": 0.2}}],
         "kspacing": 0.3,
         "pseudo_dir": "/pseudo",
         "pseudopotentials": {"Cu": "Cu.upf"},
@@ -131,7 +134,7 @@ def test_config():
     assert isinstance(engine, EspressoEngine)
     assert (engine.kspacing, engine.kpts, engine.time_limit_s) == (0.3, None, 1800.0)
     assert engine.command == ("mpirun", "-n", "4", "pw.x")
-    assert engine.rung(1)["electrons"] == {"conv_thr": 1e-10, "mixing_beta": 0.2}
+    assert engine.parameters_of(1)["electrons"] == {"conv_thr": 1e-10, "mixing_beta": 0.2}
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_missing(gpaw, tmp_path):
     (problem,) = replace(ENGINE, setup_path=tmp_path / "none").missing(["Si"])
     assert "none" in problem
     assert len(replace(ENGINE, parameters={}).missing(["Si"])) == 3
-    assert len(replace(ENGINE, ladder=({"txt": "-"},)).missing(["Si"])) == 1
+    assert len(replace(ENGINE, fallbacks=({"txt": "-"},)).missing(["Si"])) == 1
 
 
 def test_identity_counts_the_setups(tmp_path):

@@ -48,9 +48,9 @@ class Deadly(CountingEMT):
         super().calculate(*args, **kwargs)
 
 
-def reference(tmp_path, ladder=(), factory="helpers.systems:CountingEMT", **parameters):
+def reference(tmp_path, fallbacks=(), factory="helpers.systems:CountingEMT", **parameters):
     parameters = {"log": str(tmp_path / "calls.log"), **parameters}
-    engine = ImportedEngine(parameters, tuple(ladder), factory)
+    engine = ImportedEngine(parameters, tuple(fallbacks), factory)
     return Reference(engine, ("energy", "forces"), tmp_path / "labels")
 
 

@@ -162,7 +162,7 @@ def test_written_input(tmp_path):
     atoms.set_velocities(np.ones((2, 3)))
     directory = tmp_path / "run"
     directory.mkdir()
-    assert engine.write(atoms, directory, engine.rung(0), ALL)[:2] == ["-in", "lammps.in"]
+    assert engine.write(atoms, directory, engine.parameters_of(0), ALL)[:2] == ["-in", "lammps.in"]
     lines = (directory / "lammps.in").read_text().splitlines()
     assert lines[:3] == ["units metal", "atom_style atomic", "boundary p p p"]
     start = lines.index("read_data label.data") + 1

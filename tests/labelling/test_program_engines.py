@@ -255,7 +255,7 @@ def test_required_and_reserved_parameters(engine):
     for name in engine.reserved:
         first, _, rest = name.partition(".")
         wrong = {first.upper(): {rest: 1} if rest else 1}
-        (problem,) = acting(replace(engine, ladder=(wrong,)), "ok").missing([])
+        (problem,) = acting(replace(engine, fallbacks=(wrong,)), "ok").missing([])
         assert problem.startswith(f"{name}: ")
 
 
@@ -289,8 +289,8 @@ def test_potentials_may_lie_anywhere(kind, tmp_path):
 # written files
 
 
-def written(engine, directory, atoms, properties=ALL, rung=0):
-    return engine.write(atoms.copy(), directory, engine.rung(rung), properties)
+def written(engine, directory, atoms, properties=ALL, attempt=0):
+    return engine.write(atoms.copy(), directory, engine.parameters_of(attempt), properties)
 
 
 def test_vasp_input(tmp_path, directory, monkeypatch):
@@ -321,7 +321,7 @@ def test_vasp_input(tmp_path, directory, monkeypatch):
 
 def test_vasp_other_rung_and_no_stress(tmp_path, directory):
     engine = vasp(tmp_path / "potentials")
-    written(engine, directory, crystal(), ("energy", "forces"), rung=1)
+    written(engine, directory, crystal(), ("energy", "forces"), attempt=1)
     incar = (directory / "INCAR").read_text()
     assert "ALGO = All" in incar
     assert "NELM = 200" in incar
@@ -349,7 +349,7 @@ def test_castep_input(tmp_path, directory):
     (tmp_path / "potentials").mkdir()
     engine = replace(castep(tmp_path / "potentials"), magnetic_moments={"Si": 1.5})
     atoms = crystal()
-    assert written(engine, directory, atoms, rung=1) == ["label"]
+    assert written(engine, directory, atoms, attempt=1) == ["label"]
     param = (directory / "label.param").read_text().splitlines()
     assert {
         "task : SinglePoint",

@@ -47,32 +47,32 @@ ALL = ("energy", "forces", "stress")
 
 @dataclass(frozen=True)
 class Staged(Engine):
-    """A stand-in: each rung's parameters say what happens in it, and every call is noted."""
+    """A stand-in: each attempt's parameters say what happens in it, and every call is noted."""
 
     kind: ClassVar[str] = "staged"
 
     def missing(self, elements):
         return []
 
-    def evaluate(self, atoms, directory, rung, properties):
+    def evaluate(self, atoms, directory, attempt, properties):
         assert not any(directory.iterdir())
-        (directory / "out.txt").write_text(f"rung {rung}")
-        parameters = self.rung(rung)
+        (directory / "out.txt").write_text(f"attempt {attempt}")
+        parameters = self.parameters_of(attempt)
         with open(parameters["log"], "a") as log:
-            log.write(f"{rung}\n")
+            log.write(f"{attempt}\n")
         failure = parameters.get("raises")
         if failure is not None:
-            raise failure(f"as told in rung {rung}")
+            raise failure(f"as told in attempt {attempt}")
         given = Evaluation(-1.5, np.full((len(atoms), 3), 0.25))
         return given if "energy" not in parameters else Evaluation(parameters["energy"])
 
     def identity(self, k=0):
-        return {"rung": k, "of": len(self.ladder)}
+        return {"attempt": k, "of": len(self.fallbacks)}
 
 
-def staged(tmp_path, *rungs):
-    first, *ladder = rungs
-    return Staged({"log": str(tmp_path / "calls"), **first}, tuple(ladder))
+def staged(tmp_path, *attempts):
+    first, *fallbacks = attempts
+    return Staged({"log": str(tmp_path / "calls"), **first}, tuple(fallbacks))
 
 
 def calls(tmp_path):
@@ -173,7 +173,7 @@ def test_energy_is_consistent_with_the_forces():
 
 def test_imported_engine():
     engine = ImportedEngine({"asap_cutoff": True}, factory="ase.calculators.emt:EMT")
-    assert engine.make(engine.rung(0)).parameters["asap_cutoff"] is True
+    assert engine.make(engine.parameters_of(0)).parameters["asap_cutoff"] is True
     assert engine.missing(["Cu"]) == []
 
 
@@ -205,7 +205,7 @@ def test_tblite_failure_is_a_record():
     assert not compute(cluster("H2"), TBLiteEngine(method="no such method"), ["energy"]).ok
 
 
-# up the ladder, to disk
+# up the fallbacks, to disk
 
 
 def test_a_label_is_on_disk_and_never_computed_again(tmp_path):
@@ -232,11 +232,11 @@ def test_the_first_rung_that_succeeds(tmp_path):
     assert [store.failed(identity, name) for name in settings] == [True, True, False]
     assert label_of(store, settings, identity) == settings[2]
     record = json.loads(store.failure_path(identity, settings[1]).read_text())
-    assert record["reason"] == "NotConvergedError: as told in rung 1"
-    assert record["rung"] == 1
+    assert record["reason"] == "NotConvergedError: as told in attempt 1"
+    assert record["attempt"] == 1
     kept = store.output(identity, settings[1])
     assert record["output"] == str(kept)
-    assert (kept / "out.txt").read_text() == "rung 1"
+    assert (kept / "out.txt").read_text() == "attempt 1"
     assert not store.output(identity, settings[2]).exists()
     assert list(store.directory.glob("*/*.running")) == []
     assert list(store.directory.glob("*/.*.lock")) == []
@@ -246,7 +246,7 @@ def test_set_aside_when_all_rungs_fail(tmp_path):
     failing = {"raises": NotConvergedError}
     reference = reference_of(tmp_path, staged(tmp_path, failing, {}))
     outcome = run(copper(), reference)
-    assert (outcome.ok, outcome.reason) == (False, "NotConvergedError: as told in rung 1")
+    assert (outcome.ok, outcome.reason) == (False, "NotConvergedError: as told in attempt 1")
     assert is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
     assert run(copper(), reference) == outcome
     assert calls(tmp_path) == [0, 1]
@@ -255,7 +255,7 @@ def test_set_aside_when_all_rungs_fail(tmp_path):
 def test_a_longer_ladder_goes_on_where_the_shorter_ended(tmp_path):
     class SameNames(Staged):
         def identity(self, k=0):
-            return {"rung": k}
+            return {"attempt": k}
 
     first = {"log": str(tmp_path / "calls"), "raises": NotConvergedError}
     assert not run(copper(), reference_of(tmp_path, SameNames(first))).ok
@@ -287,7 +287,7 @@ def test_output_is_kept_on_request(tmp_path):
     reference = reference_of(tmp_path, staged(tmp_path, {}), keep_output=True)
     assert run(copper(), reference).ok
     kept = reference.store.output(structure_id(copper()), reference.settings(["Cu"])[0])
-    assert (kept / "out.txt").read_text() == "rung 0"
+    assert (kept / "out.txt").read_text() == "attempt 0"
 
 
 def test_scratch(tmp_path):
@@ -296,7 +296,7 @@ def test_scratch(tmp_path):
     assert not run(copper(), reference).ok
     assert list((tmp_path / "scratch").iterdir()) == []
     kept = reference.store.output(structure_id(copper()), reference.settings(["Cu"])[0])
-    assert (kept / "out.txt").read_text() == "rung 0"
+    assert (kept / "out.txt").read_text() == "attempt 0"
 
 
 def test_what_a_killed_calculation_left_is_removed(tmp_path):
@@ -329,7 +329,7 @@ def test_a_failure_on_a_full_disk_is_not_the_structures(tmp_path, monkeypatch):
     assert not is_settled(reference.store, reference.settings(["Cu"]), structure_id(copper()))
 
 
-def test_a_label_without_room_is_kept_elsewhere(tmp_path, monkeypatch):
+def test_a_label_without_space_is_kept_elsewhere(tmp_path, monkeypatch):
     def full(self, label):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "labels/x"))
 
@@ -352,7 +352,7 @@ def test_no_room_anywhere_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(labelling, "write_atomically", full)
     monkeypatch.setattr(labelling.LabelStore, "save", full)
-    with pytest.raises(StoreError, match=r"somewhere: No space left.*nor to .*make room"):
+    with pytest.raises(StoreError, match=r"somewhere: No space left.*nor to .*free some space"):
         run(copper(), reference_of(tmp_path, staged(tmp_path, {})))
 
 
@@ -408,7 +408,7 @@ def exceeded(*args):
     return OSError(errno.EDQUOT, "Disk quota exceeded")
 
 
-def without_room(*args):
+def without_space(*args):
     return CommandError("pw.x: exit code 1. It ended with: No space left on device")
 
 
@@ -417,11 +417,11 @@ def without_room(*args):
     [
         (ImportError, MissingProgramError),
         (exceeded, StoreError),
-        (without_room, StoreError),
+        (without_space, StoreError),
     ],
 )
 def test_a_fault_of_the_machine_is_no_record(tmp_path, failure, error):
-    """A package that is missing on a worker, a quota, a disk with room again."""
+    """A package that is missing on a worker, a quota, a disk with space again."""
     reference = reference_of(tmp_path, staged(tmp_path, {"raises": failure}))
     with pytest.raises(error):
         run(copper(), reference)
@@ -453,8 +453,8 @@ def test_stores_share_no_directory_of_a_scratch_disk(tmp_path):
 class Nested(Staged):
     """Labels the same structure for another store while it runs."""
 
-    def evaluate(self, atoms, directory, rung, properties):
-        found = super().evaluate(atoms, directory, rung, properties)
+    def evaluate(self, atoms, directory, attempt, properties):
+        found = super().evaluate(atoms, directory, attempt, properties)
         if "during" in self.parameters:
             assert run(atoms, self.parameters["during"]).ok
         assert (directory / "out.txt").exists()

@@ -17,7 +17,7 @@ from helpers.systems import alloy, assert_close, copper, copper_training, jitter
 
 from ase_bayesel import ACEDescriptor, FeatureStore, fit_surrogate, select
 from ase_bayesel.errors import SelectionError, StructureError
-from ase_bayesel.selection import candidates as candidates_room
+from ase_bayesel.selection import candidates as candidates_module
 from ase_bayesel.selection.feature_store import pool_features
 from ase_bayesel.selection.select import BAYESIAN, BY_FEATURES
 from ase_bayesel.structures.identity import structure_id
@@ -254,7 +254,7 @@ def test_a_broken_structure_is_named(pool, cu_ace):
 
 def test_rows_on_demand_are_kept_while_there_is_room(pool, cu_surrogate, monkeypatch):
     kept = select(pool, 4, "information_gain", core=cu_surrogate)
-    monkeypatch.setattr(candidates_room, "CACHE_BYTES", 0)
+    monkeypatch.setattr(candidates_module, "CACHE_BYTES", 0)
     again = select(pool, 4, "information_gain", core=cu_surrogate)
     np.testing.assert_array_equal(again.indices, kept.indices)
 

@@ -56,7 +56,7 @@ def build_engine(labelling: EngineConfig | str) -> Engine | None:
     given = labelling.model_dump(exclude={"kind"})
     if given.pop("time_limit_h", None) is not None:
         given["time_limit_s"] = 3600.0 * labelling.time_limit_h
-    for name in ("command", "ladder"):
+    for name in ("command", "fallbacks"):
         if name in given:
             given[name] = tuple(given[name])
     return ENGINES[labelling.kind](**given)

@@ -62,7 +62,7 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
         explore.tau_delay,
         explore.tau_max,
         bias_force_max=explore.bias.force_max,
-        heat_max=explore.bias.heat_max,
+        max_excess_temperature=explore.bias.max_excess_temperature,
     )
 
 

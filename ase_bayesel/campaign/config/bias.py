@@ -14,14 +14,15 @@ class BiasConfig(Section):
 
     ``elements`` limits it to the uncertainty of atoms of these elements, each with its
     weight. ``energy_limit`` (eV/atom above the start) is where it has faded away.
-    ``force_max`` (eV/A) and ``heat_max`` limit the tau of tau_rel, see `bias.TauRule`.
+    ``force_max`` (eV/A) and ``max_excess_temperature`` limit the tau of tau_rel, see
+    `TauRule`.
     """
 
     kind: Literal["deviation", "variance"] = "deviation"
     elements: Annotated[dict[str, NonNegativeFloat], Field(min_length=1)] | None = None
     energy_limit: PositiveFloat | None = None
     force_max: PositiveFloat = 5.0
-    heat_max: PositiveFloat = 1.0
+    max_excess_temperature: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _elements_exist(self) -> BiasConfig:

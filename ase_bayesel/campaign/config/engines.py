@@ -12,12 +12,12 @@ from .base import FACTORY, FileName, InputPath, ModelFile, Section
 class EngineSection(Section):
     """What all engines share.
 
-    ``ladder`` lists changes of ``parameters``, merged into them section by section, that are
+    ``fallbacks`` lists changes of ``parameters``, merged into them section by section, that are
     tried one after the other where a calculation has failed.
     """
 
     parameters: dict[str, JsonValue] = {}
-    ladder: list[dict[str, JsonValue]] = []
+    fallbacks: list[dict[str, JsonValue]] = []
 
 
 class ProgramSection(EngineSection):
@@ -72,7 +72,7 @@ class EspressoConfig(PseudopotentialSection):
 
     kind: Literal["espresso"]
     parameters: dict[str, dict[str, JsonValue]]  # type: ignore[assignment]
-    ladder: list[dict[str, dict[str, JsonValue]]] = []  # type: ignore[assignment]
+    fallbacks: list[dict[str, dict[str, JsonValue]]] = []  # type: ignore[assignment]
 
 
 class AbinitConfig(PseudopotentialSection):

@@ -4,7 +4,7 @@ from .lockstep import explore_in_lockstep, pass_barrier
 from .state import (
     TRACE_COLUMNS,
     ExploreState,
-    Sighting,
+    TriggerEvent,
     WalkerState,
     count_moves,
     start_exploration,
@@ -14,7 +14,7 @@ from .turns import take_turn
 __all__ = [
     "TRACE_COLUMNS",
     "ExploreState",
-    "Sighting",
+    "TriggerEvent",
     "WalkerState",
     "count_moves",
     "explore_in_lockstep",

@@ -12,7 +12,7 @@ from ...dynamics.recording import Record, Recording
 from ...dynamics.triggers import LazyCheck
 from ...dynamics.walkers import WalkerStep
 from ...surrogate.surrogate import Surrogate
-from .state import Sighting, WalkerState
+from .state import TriggerEvent, WalkerState
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class WalkerSetup:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class BlockResult:
     """A walker at the next barrier, or where it ended before, and what its triggers saw.
 
     ``record`` is what is to be written of the steps in between.
     """
 
     walker: WalkerState
-    sighting: Sighting | None = None
+    event: TriggerEvent | None = None
     record: Record = Record()
 
 
@@ -78,7 +78,7 @@ def advance_walker(
     walker: WalkerState,
     calculator: BiasedCalculator,
     barrier: int,
-) -> Arrival:
+) -> BlockResult:
     """Run a walker up to the absolute step ``barrier``.
 
     The result depends on the arguments alone. A chain of blocks is the trajectory that
@@ -104,14 +104,14 @@ def advance_walker(
     )
     last: WalkerStep | None = None
     status = "finished"
-    tape = setup.recording.tape(number, walker.step)
+    buffer = setup.recording.buffer(number, walker.step)
     for last in steps:
-        tape.add(last)
+        buffer.add(last)
         if last.status != "running" or last.step == barrier:
             status = last.status
             break
     if last is None:
-        return Arrival(replace(walker, status=status))
+        return BlockResult(replace(walker, status=status))
     running = status == "running"
     arrived = replace(
         walker,
@@ -124,10 +124,10 @@ def advance_walker(
         ratios=tuple(check.ratios for check in last.checks) if running else (),
     )
     calculator.release()
-    return Arrival(arrived, Sighting.of(last) if last.reports else None, tape.take())
+    return BlockResult(arrived, TriggerEvent.of(last) if last.reports else None, buffer.take())
 
 
-def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sighting:
+def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> TriggerEvent:
     """What the triggers see at the frame of a pick with another surrogate.
 
     Its temperature and tau are not known any more.
@@ -137,7 +137,7 @@ def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> Sightin
     found = calculator.prediction
     walker, number = pick.info["bayesel_walker"], pick.info["bayesel_step"]
     reports = tuple(check.trigger(found, pick) for check in setup.plans[walker].checks)
-    return Sighting.of(WalkerStep(number, pick, found, float("nan"), reports))
+    return TriggerEvent.of(WalkerStep(number, pick, found, float("nan"), reports))
 
 
 def _checks(plan: WalkerPlan, walker: WalkerState) -> tuple[LazyCheck, ...]:

@@ -22,8 +22,8 @@ from ...resources.dask_clients import worker_error
 from ...resources.dask_settings import NO_WARNING
 from ...surrogate.posterior import Posterior
 from ...surrogate.surrogate import Surrogate
-from .blocks import Arrival, WalkerSetup, advance_walker
-from .local import arrival_of
+from .blocks import BlockResult, WalkerSetup, advance_walker
+from .local import result_of
 from .state import WalkerState
 
 OpenSetup = Callable[[], AbstractContextManager[WalkerSetup]]
@@ -62,7 +62,7 @@ class DaskExecutor:
 
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
-    ) -> dict[int, Arrival]:
+    ) -> dict[int, BlockResult]:
         """All walkers at the barrier; see `lockstep.Executor`.
 
         Raises
@@ -77,7 +77,7 @@ class DaskExecutor:
             )
             for k, walker in walkers.items()
         }
-        return {k: arrival_of(k, _result(future)) for k, future in futures.items()}
+        return {k: result_of(k, _result(future)) for k, future in futures.items()}
 
     def forget(self) -> None:
         """Let go of the posterior on the cluster; the next call of `advance` sends it anew."""
@@ -104,7 +104,9 @@ def _arrays(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     return arrays
 
 
-def _advance(token: str, version: str, posterior: tuple[np.ndarray, ...], *block: Any) -> Arrival:
+def _advance(
+    token: str, version: str, posterior: tuple[np.ndarray, ...], *block: Any
+) -> BlockResult:
     """The task: `advance_walker` with the round that the worker keeps."""
     return get_worker().plugins[token].advance(version, posterior, *block)
 
@@ -131,7 +133,7 @@ class _Round(WorkerPlugin):
         number: int,
         walker: WalkerState,
         barrier: int,
-    ) -> Arrival:
+    ) -> BlockResult:
         if self._setup is None:
             self._setup = self._stack.enter_context(self._open_setup())
         if version != self._version:

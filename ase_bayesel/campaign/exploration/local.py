@@ -8,7 +8,7 @@ from functools import partial
 from ...bias.batching import Outcome, gathered, outcome_of
 from ...bias.calculator import BiasedCalculator
 from ...surrogate.surrogate import Surrogate
-from .blocks import Arrival, WalkerSetup, advance_walker
+from .blocks import BlockResult, WalkerSetup, advance_walker
 from .state import WalkerState
 
 
@@ -30,7 +30,7 @@ class LocalExecutor:
 
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
-    ) -> dict[int, Arrival]:
+    ) -> dict[int, BlockResult]:
         """All walkers at the barrier; see `lockstep.Executor`."""
         calculators = {k: self._calculator(k, surrogate) for k in walkers}
         calls = {
@@ -40,7 +40,7 @@ class LocalExecutor:
         together = {k: c for k, c in calls.items() if self.batched and calculators[k].gathers}
         outcomes = gathered(together)
         outcomes |= {k: outcome_of(call) for k, call in calls.items() if k not in together}
-        return {k: arrival_of(k, outcomes[k]) for k in walkers}
+        return {k: result_of(k, outcomes[k]) for k in walkers}
 
     def _calculator(self, number: int, surrogate: Surrogate) -> BiasedCalculator:
         """The walker's own, with the surrogate."""
@@ -52,7 +52,7 @@ class LocalExecutor:
         return calculator
 
 
-def arrival_of(number: int, outcome: Outcome) -> Arrival:
+def result_of(number: int, outcome: Outcome) -> BlockResult:
     """What a walker's block gave, or the error that it raised with the walker's number."""
     if outcome.error is not None:
         outcome.error.add_note(f"raised by walker {number}")

@@ -19,18 +19,18 @@ from ase import Atoms
 from ...dynamics.triggers import PickRule, PickState
 from ...structures.identity import structure_id
 from ...surrogate.surrogate import Surrogate
-from .blocks import Arrival, WalkerSetup, look_again
+from .blocks import BlockResult, WalkerSetup, look_again
 from .state import (
     TRACE_COLUMNS,
     ExploreState,
-    Sighting,
+    TriggerEvent,
     WalkerState,
     at_the_end,
     consider,
     extended,
 )
 
-LookAgain = Callable[[Atoms, Surrogate], Sighting]
+LookAgain = Callable[[Atoms, Surrogate], TriggerEvent]
 """(pick, surrogate) -> what the triggers see there."""
 WALKER, STEP, ENERGY_STD, VALUE, PICKED = (
     TRACE_COLUMNS.index(name) for name in ("walker", "step", "energy_std", "value", "picked")
@@ -42,7 +42,7 @@ class Executor(Protocol):
 
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
-    ) -> dict[int, Arrival]:
+    ) -> dict[int, BlockResult]:
         """All walkers, by number, at the absolute step ``barrier``; see `advance_walker`.
 
         Raises
@@ -68,8 +68,8 @@ def explore_in_lockstep(
     again = partial(look_again, setup)
     while len(state.picks) < limit and state.alive:
         barrier = next_barrier(state, setup.check_interval)
-        arrivals = executor.advance(state.living, barrier, surrogate)
-        state, surrogate = pass_barrier(state, surrogate, arrivals, again, limit, rule)
+        results = executor.advance(state.living, barrier, surrogate)
+        state, surrogate = pass_barrier(state, surrogate, results, again, limit, rule)
         yield state, surrogate
 
 
@@ -82,7 +82,7 @@ def next_barrier(state: ExploreState, check_interval: int) -> int:
 def pass_barrier(
     state: ExploreState,
     surrogate: Surrogate,
-    arrivals: Mapping[int, Arrival],
+    results: Mapping[int, BlockResult],
     again: LookAgain,
     limit: int,
     rule: PickRule = PickRule(),
@@ -98,9 +98,9 @@ def pass_barrier(
     walkers, picks = list(state.walkers), list(state.picks)
     known = {structure_id(pick) for pick in picks}
     before = len(picks)
-    trace = _with_arrivals(state.trace, arrivals)
-    for k, arrival in sorted(arrivals.items()):
-        waiting, pick = _proposed(rule, k, arrival, known)
+    trace = _with_results(state.trace, results)
+    for k, result in sorted(results.items()):
+        waiting, pick = _proposed(rule, k, result, known)
         proposed = pick is not None
         if proposed and before < len(picks) < limit:
             now = again(pick, surrogate)
@@ -108,7 +108,7 @@ def pass_barrier(
             pick = None if now.fired is None else now.pick(k)
         taken = pick is not None and len(picks) < limit
         kept = taken or not proposed
-        walkers[k] = replace(arrival.walker, waiting=waiting) if kept else arrival.walker
+        walkers[k] = replace(result.walker, waiting=waiting) if kept else result.walker
         if taken:
             pick.info["bayesel_pick"] = len(picks)
             picks.append(pick)
@@ -121,17 +121,17 @@ def pass_barrier(
 
 
 def _proposed(
-    rule: PickRule, number: int, arrival: Arrival, known: Collection[str]
+    rule: PickRule, number: int, result: BlockResult, known: Collection[str]
 ) -> tuple[PickState[Atoms], Atoms | None]:
-    """What the rule makes of an arrival under the surrogate with which the walker ran."""
-    walker = arrival.walker
+    """What the rule makes of a block under the surrogate with which the walker ran."""
+    walker = result.walker
     if walker.status != "running":
         return at_the_end(rule, walker.waiting, known)
-    return consider(rule, walker.waiting, walker.step, number, arrival.sighting, known)
+    return consider(rule, walker.waiting, walker.step, number, result.event, known)
 
 
-def _with_arrivals(trace: np.ndarray, arrivals: Mapping[int, Arrival]) -> np.ndarray:
-    seen = {k: arrivals[k].sighting for k in sorted(arrivals)}
+def _with_results(trace: np.ndarray, results: Mapping[int, BlockResult]) -> np.ndarray:
+    seen = {k: results[k].event for k in sorted(results)}
     return extended(trace, [one.row(k) for k, one in seen.items() if one is not None])
 
 
@@ -140,7 +140,7 @@ def _row_of(trace: np.ndarray, walker: int, step: int) -> int:
     return int(np.flatnonzero((trace[:, WALKER] == walker) & (trace[:, STEP] == step))[-1])
 
 
-def _note(trace: np.ndarray, walker: int, now: Sighting) -> None:
+def _note(trace: np.ndarray, walker: int, now: TriggerEvent) -> None:
     """Let a row of the trace show what was decided upon."""
     row = _row_of(trace, walker, now.step)
     trace[row, VALUE] = now.leading.value

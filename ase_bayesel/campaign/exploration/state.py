@@ -21,7 +21,7 @@ def consider(
     waiting: PickState[Atoms],
     step: int,
     walker: int,
-    seen: Sighting | None,
+    seen: TriggerEvent | None,
     known: Collection[str],
 ) -> tuple[PickState[Atoms], Atoms | None]:
     """What the rule remembers after a sane frame, and the pick, if any: this frame or an earlier.
@@ -122,7 +122,7 @@ class ExploreState:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class TriggerEvent:
     """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
 
     ``energy_std`` is eV. ``of_atoms`` holds what is known of each atom where a trigger fired,
@@ -141,8 +141,8 @@ class Sighting:
     of_atoms: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, step: WalkerStep) -> Sighting:
-        """The sighting at a step whose triggers were evaluated."""
+    def of(cls, step: WalkerStep) -> TriggerEvent:
+        """The event at a step whose triggers were evaluated."""
         found = step.prediction
         assert found is not None
         arrays = {}

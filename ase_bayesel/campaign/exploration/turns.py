@@ -13,7 +13,7 @@ from ...dynamics.driver import DriverState
 from ...dynamics.triggers import PickRule
 from ...dynamics.walkers import WalkerStep
 from ...structures.identity import structure_id
-from .state import ExploreState, Sighting, WalkerState, at_the_end, consider, extended
+from .state import ExploreState, TriggerEvent, WalkerState, at_the_end, consider, extended
 
 StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
 """(start, rng, first step, state of the driver) -> the walker's steps."""
@@ -44,7 +44,7 @@ def take_turn(
         final, status = step, "finished" if step.status == "running" else step.status
         if step.status != "running":
             continue
-        seen = Sighting.of(step) if step.reports else None
+        seen = TriggerEvent.of(step) if step.reports else None
         if seen is not None:
             trace[step.step] = seen.row(turn)
         waiting, pick = consider(rule, waiting, step.step, turn, seen, known)

@@ -42,7 +42,7 @@ def default_dtype(dtype: str | torch.dtype) -> Iterator[None]:
 
 
 def import_mace() -> SimpleNamespace:
-    """The parts of mace-torch that this room calls.
+    """The parts of mace-torch that this package calls.
 
     Raises
     ------

@@ -6,7 +6,7 @@ Nothing is evaluated for either: they hold what the MD has at hand.
 """
 
 from .log import StepLog, read_log
-from .recorder import Record, Recorder, Recording, RoundRecorder, Tape, recorded
+from .recorder import Record, Recorder, Recording, RoundRecorder, StepBuffer, recorded
 from .steps import LOG_DTYPE, log_row, recorded_frame
 from .trajectory import TrajectoryFile
 
@@ -16,8 +16,8 @@ __all__ = [
     "Recorder",
     "Recording",
     "RoundRecorder",
+    "StepBuffer",
     "StepLog",
-    "Tape",
     "TrajectoryFile",
     "log_row",
     "read_log",

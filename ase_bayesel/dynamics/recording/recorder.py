@@ -31,12 +31,12 @@ class Recording:
     interval: int | None = None
     log: bool = False
 
-    def tape(self, walker: int, first_step: int) -> Tape:
+    def buffer(self, walker: int, first_step: int) -> StepBuffer:
         """For the steps of a walker from ``first_step`` on."""
-        return Tape(self, walker, first_step)
+        return StepBuffer(self, walker, first_step)
 
 
-class Tape:
+class StepBuffer:
     """Takes up the steps of one walker as values, which may travel to whoever writes them.
 
     Parameters
@@ -113,12 +113,12 @@ class Recorder:
         self._trajectory = None if trajectory is None else TrajectoryFile(trajectory, last)
         self._log = None if log is None else StepLog(log, None if last is None else {walker: last})
         every = None if trajectory is None else interval
-        self._tape = Tape(Recording(every, log is not None), walker, resume_at or 0)
+        self._buffer = StepBuffer(Recording(every, log is not None), walker, resume_at or 0)
 
     def add(self, step: WalkerStep) -> None:
         """Record a step."""
-        self._tape.add(step)
-        record = self._tape.take()
+        self._buffer.add(step)
+        record = self._buffer.take()
         if self._log is not None:
             self._log.append(record.rows)
         if self._trajectory is not None:
@@ -183,10 +183,10 @@ class RoundRecorder:
         self, walker: int, first_step: int, steps: Iterable[WalkerStep]
     ) -> Iterator[WalkerStep]:
         """The same steps, each recorded before it is handed on."""
-        tape = self._recording.tape(walker, first_step)
+        buffer = self._recording.buffer(walker, first_step)
         for step in steps:
-            tape.add(step)
-            self.write(walker, tape.take())
+            buffer.add(step)
+            self.write(walker, buffer.take())
             yield step
 
     def write(self, walker: int, record: Record) -> None:

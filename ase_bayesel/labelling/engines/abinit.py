@@ -63,8 +63,8 @@ class AbinitEngine(PseudopotentialEngine):
         r"!ERROR\n(?:\w.*\n)*message: \|\n((?: +.*\n)+)"
     )
 
-    def rung(self, k: int) -> dict[str, Any]:
-        settings = super().rung(k)
+    def parameters_of(self, attempt: int) -> dict[str, Any]:
+        settings = super().parameters_of(attempt)
         return settings if TOLERANCES & set(settings) else {**settings, "tolvrs": 1e-10}
 
     def write(

@@ -1,9 +1,9 @@
 """What a reference engine promises, and how its settings become a name.
 
 An engine is a value: frozen, picklable, cheap to make. It computes one structure in a
-directory of its own, with the settings of one rung of its ladder. Rung 0 are the
-parameters as they are given; rung k > 0 the same with the changes of ``ladder[k - 1]``,
-for structures whose calculation has failed before.
+directory of its own, with the settings of one attempt. Attempt 0 has the parameters as they
+are given; attempt k > 0 the same with the changes of ``fallbacks[k - 1]``, for structures whose
+calculation has failed before.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Engine(ABC):
     ----------
     parameters
         Settings in the engine's own terms.
-    ladder
+    fallbacks
         Changes of ``parameters``, merged into them section by section, to be tried one after
         the other where a calculation has failed.
     """
@@ -70,7 +70,7 @@ class Engine(ABC):
     """Attributes that hold something for each element, and what goes for one they do not name."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    ladder: tuple[Mapping[str, Any], ...] = ()
+    fallbacks: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,35 +78,36 @@ class Engine(ABC):
         return self.kind
 
     @property
-    def n_rungs(self) -> int:
+    def n_attempts(self) -> int:
         """How many settings there are to be tried."""
-        return 1 + len(self.ladder)
+        return 1 + len(self.fallbacks)
 
-    def rung(self, k: int) -> dict[str, Any]:
-        """The parameters of a rung, over the engine's defaults."""
+    def parameters_of(self, attempt: int) -> dict[str, Any]:
+        """The parameters of an attempt, over the engine's defaults."""
         given = merged(self.defaults, self.parameters)
-        return merged(given, self.ladder[k - 1] if k else {})
+        return merged(given, self.fallbacks[attempt - 1] if attempt else {})
 
     def faults(self) -> list[str]:
         """What is wrong with the parameters, a sentence for each thing."""
         found = [
-            f"{name}: is set by the engine; leave it out (labelling.parameters, labelling.ladder)"
+            f"{name}: is set by the engine; leave it out "
+            "(labelling.parameters, labelling.fallbacks)"
             for name in self.reserved
-            if any(_holds(given, name) for given in (self.parameters, *self.ladder))
+            if any(_holds(given, name) for given in (self.parameters, *self.fallbacks))
         ]
         return found + [
             f"{' or '.join(names)}: has to be given (labelling.parameters)"
             for names in self.required
-            if not any(_holds(self.rung(0), name) for name in names)
+            if not any(_holds(self.parameters_of(0), name) for name in names)
         ]
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        """All that decides the numbers of a rung, for JSON: the same on every machine.
+        """All that decides the numbers of an attempt, for JSON: the same on every machine.
 
         Files count by their content. How the engine is run (command, cores, time limit)
         does not count. For one structure it is ``only(elements)`` that decides.
         """
-        return {"kind": self.kind, "parameters": self.rung(k)}
+        return {"kind": self.kind, "parameters": self.parameters_of(k)}
 
     def only(self, elements: Iterable[str]) -> Self:
         """The same engine without what it holds for other elements."""
@@ -125,7 +126,7 @@ class Engine(ABC):
 
     @abstractmethod
     def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> Evaluation:
         """Compute one structure.
 
@@ -135,7 +136,7 @@ class Engine(ABC):
             Not changed.
         directory
             Exists, is empty, and belongs to this calculation.
-        rung
+        attempt
             Whose parameters to use.
         properties
             Some of `PROPERTIES`, ``"energy"`` among them.

@@ -33,10 +33,10 @@ class CalculatorEngine(Engine):
         return []
 
     def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> Evaluation:
         own = bare(atoms)
-        own.calc = self.make(self.rung(rung))
+        own.calc = self.make(self.parameters_of(attempt))
         return evaluated(own, properties, package_version(self.package))
 
 

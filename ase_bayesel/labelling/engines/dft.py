@@ -54,10 +54,10 @@ class DFTEngine(ProgramEngine):
         if (self.kpts is None) == (self.kspacing is None):
             raise ConfigError("labelling: give one of kpts and kspacing, and not both")
 
-    def rung(self, k: int) -> dict[str, Any]:
+    def parameters_of(self, attempt: int) -> dict[str, Any]:
         settings = dict(self.defaults)
         letter_case = str.upper if self.upper_case else str.lower
-        for changes in (self.parameters, *self.ladder[k - 1 : k]):
+        for changes in (self.parameters, *self.fallbacks[attempt - 1 : attempt]):
             settings = merged(settings, _normal(changes, letter_case))
         return settings
 

@@ -70,12 +70,12 @@ class GPAWEngine(CalculatorEngine):
         return gpaw.GPAW(**deepcopy(dict(parameters)))
 
     def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> Evaluation:
         from gpaw import KohnShamConvergenceError
 
         own = bare(atoms, self.magnetic_moments)
-        own.calc = self.make({**self.rung(rung), "txt": str(directory / "gpaw.txt")})
+        own.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
         try:
             return evaluated(own, properties, package_version(self.package))
         except KohnShamConvergenceError as error:

@@ -63,12 +63,12 @@ class MACEEngine(CalculatorEngine):
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
 
     def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> Evaluation:
         from ...descriptors.mace.runtime import default_dtype
 
         with default_dtype(self.dtype):
-            return super().evaluate(atoms, directory, rung, properties)
+            return super().evaluate(atoms, directory, attempt, properties)
 
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         from ...descriptors.mace.loading import module_calculator

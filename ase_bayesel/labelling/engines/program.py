@@ -90,10 +90,10 @@ class ProgramEngine(Engine):
         return [f"{name}: no such program (labelling.command)", *self.faults()]
 
     def evaluate(
-        self, atoms: Atoms, directory: Path, rung: int, properties: Sequence[str]
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> Evaluation:
         wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
-        arguments = self.write(atoms.copy(), directory, self.rung(rung), wanted)
+        arguments = self.write(atoms.copy(), directory, self.parameters_of(attempt), wanted)
         command = [*(self.command or self.default_command), *arguments]
         try:
             run_program(command, directory, self.output, self.time_limit_s, self.environment)
