@@ -26,7 +26,7 @@ FRAMES = read_frames(HERE / "structures.extxyz")
 IDS = json.loads((HERE / "ids.json").read_text())
 ENGINES = {
     "emt": ImportedEngine(factory="ase.calculators.emt:EMT"),
-    "xtb": TBLiteEngine(ladder=({"max_iterations": 500},)),
+    "xtb": TBLiteEngine(fallbacks=({"max_iterations": 500},)),
 }
 RENAMED = {"ladder": "fallbacks"}
 
