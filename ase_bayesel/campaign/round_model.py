@@ -20,7 +20,8 @@ from ..resources.threads import cpu_threads
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import reference_energies
 from ..surrogate.design import DesignFactors, assembling, chunks, finished
-from ..surrogate.fitting import baseline_energies, surrogate_from_factors
+from ..surrogate.energy_weights import EnergyWeights
+from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
     build_descriptor,
@@ -81,9 +82,11 @@ def make_model(
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
-    steps = _assembling(config, store, number, frames, descriptor, keys, e0s)
+    weights = build_weights(config)
+    growth = energy_weights_of(frames, keys, e0s, weights)
+    steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
-    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, build_weights(config))
+    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
     store.save_model(number, surrogate)
     return surrogate
 
@@ -96,6 +99,7 @@ def _assembling(
     descriptor: Descriptor,
     keys: PropertyKeys,
     e0s: Mapping[str, float],
+    energy_weights: EnergyWeights | None,
 ) -> Generator[int, None, DesignFactors]:
     """The rows of all structures, here or in tasks of `chunks` that are combined in order.
 
@@ -105,7 +109,11 @@ def _assembling(
     resource = build_resource(config.workers.features, config.threads, store.directory)
     if isinstance(resource, Here):
         scale = descriptor.prior_std()
-        return (yield from assembling(frames, descriptor, keys, e0s, scale, projections))
+        return (
+            yield from assembling(
+                frames, descriptor, keys, e0s, scale, projections, energy_weights=energy_weights
+            )
+        )
     potential = store.potential_path(number)
     make = partial(build_descriptor, config, None if potential is None else potential.resolve())
     whole: DesignFactors | None = None
@@ -113,8 +121,17 @@ def _assembling(
     with open_executor(resource) as executor:
         while True:
             for part in islice(parts, CHUNKS_AHEAD - len(running)):
-                task = (make, config.threads, frames[part], keys, e0s, projections, part.start)
-                running.append((part, executor.submit(assemble_chunk, *task)))
+                task = (
+                    make,
+                    config.threads,
+                    frames[part],
+                    keys,
+                    e0s,
+                    projections,
+                    part.start,
+                    energy_weights,
+                )
+                running.append((part, executor.submit(assemble_chunk, *task, energy_weights)))
             if not running:
                 break
             part, future = running.popleft()
@@ -136,12 +153,16 @@ def assemble_chunk(
     e0s: Mapping[str, float],
     force_projections: int | None,
     first: int,
+    energy_weights: EnergyWeights | None,
 ) -> DesignFactors:
     """The task: `design.assembling` for one chunk, with a descriptor of its own."""
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()
-        return finished(assembling(frames, descriptor, keys, e0s, scale, force_projections, first))
+        steps = assembling(
+            frames, descriptor, keys, e0s, scale, force_projections, first, energy_weights
+        )
+        return finished(steps)
 
 
 def _take_given_potential(config: CampaignConfig, store: Store) -> None:

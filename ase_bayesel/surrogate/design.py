@@ -17,6 +17,7 @@ from ase import Atoms
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from ..structures.labels import PROPERTIES, PropertyKeys, Targets, targets
 from ..structures.reference_energies import composition_energy
+from .energy_weights import EnergyWeights, frame_weight
 from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
@@ -230,14 +231,28 @@ def assembling(
     column_scale: np.ndarray,
     force_projections: int | None = None,
     first: int = 0,
+    energy_weights: EnergyWeights | None = None,
 ) -> Generator[int, None, DesignFactors]:
     """Stream all structures into triangular factors, a few megabytes whatever their number.
 
     A structure with some labels contributes the rows that are labelled; one
     without any contributes the rows of every property in ``keys`` to the
-    unlabelled factors. With ``force_projections`` the force rows are sketched (see
-    `iterate_sketches`). ``first`` is the number of the first structure, where they are one of
-    the `chunks` of a training set. Yields how many structures are done.
+    unlabelled factors. Yields how many structures are done.
+
+    Parameters
+    ----------
+    frames, descriptor, keys
+        The structures, their features, and where their labels are found.
+    e0s
+        Reference energies, eV, by element.
+    column_scale
+        ``(D,)``, by which the columns are multiplied.
+    force_projections
+        So many projections in place of the force rows (`iterate_sketches`).
+    first
+        Number of the first structure, where they are one of the `chunks` of a training set.
+    energy_weights
+        Structures with an energy count less the higher it lies.
     """
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
@@ -246,8 +261,14 @@ def assembling(
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {first + number}")
         baseline = composition_energy(atoms, e0s)
+        growth = 1.0
+        if energy_weights is not None and labels.energy is not None:
+            growth = energy_weights.factor(atoms, labels.energy - baseline)
         for prop in contributed_properties(atoms, labels, properties):
-            weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms))
+            own = frame_weight(atoms, prop, f"training frame {first + number}")
+            if own == 0.0:
+                continue
+            weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms)) * growth / own
             values = property_targets(labels, prop, baseline)
             rows = property_rows(features, prop) / weight
             if values is None:

@@ -11,9 +11,10 @@ from ase import Atoms
 from ..descriptors.base import Descriptor, as_frames
 from ..errors import StructureError
 from ..structures.checks import check_structure
-from ..structures.labels import PROPERTIES, PropertyKeys
-from ..structures.reference_energies import reference_energies
+from ..structures.labels import PROPERTIES, PropertyKeys, targets
+from ..structures.reference_energies import composition_energy, reference_energies
 from .design import DesignFactors, Noise, OnProgress, assembling, finished
+from .energy_weights import EnergyWeights
 from .evidence import maximise_evidence, stacked_triangle
 from .posterior import Posterior
 from .surrogate import Surrogate
@@ -29,11 +30,15 @@ class Weights:
 
     The default is ACEpotentials'. The noise of a property is a common scale
     divided by its weight; the scale comes from the evidence.
+
+    ``high_energy`` (eV/atom) makes the noise of whole structures grow with their energy, see
+    `EnergyWeights`; None for no growth.
     """
 
     energy: float = 30.0
     forces: float = 1.0
     virial: float = 30.0
+    high_energy: float | None = None
 
 
 def fit_surrogate(
@@ -103,8 +108,38 @@ def fitting(
     """`fit_surrogate` step by step: yields how many structures are done."""
     energies = baseline_energies(frames, keys, e0s)
     scale = descriptor.prior_std()
-    factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
-    return surrogate_from_factors(factors, descriptor, keys, energies, weights)
+    growth = energy_weights_of(frames, keys, energies, weights)
+    factors = yield from assembling(
+        frames, descriptor, keys, energies, scale, force_projections, energy_weights=growth
+    )
+    return surrogate_from_factors(factors, descriptor, keys, energies, weights, growth)
+
+
+def energy_weights_of(
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    weights: Weights | None,
+) -> EnergyWeights | None:
+    """The weights by energy of a training set; None where there are to be none.
+
+    Parameters
+    ----------
+    frames, keys
+        The labelled structures, and where their energies are found.
+    e0s
+        Reference energies, eV, by element.
+    weights
+        Whose ``high_energy`` counts.
+    """
+    if weights is None or weights.high_energy is None:
+        return None
+    known = EnergyWeights(weights.high_energy)
+    for number, atoms in enumerate(frames):
+        energy = targets(atoms, keys, f"training frame {number}").energy
+        if energy is not None:
+            known = known.extended([atoms], [energy - composition_energy(atoms, e0s)])
+    return known
 
 
 def baseline_energies(
@@ -128,11 +163,12 @@ def surrogate_from_factors(
     keys: PropertyKeys,
     e0s: Mapping[str, float],
     weights: Weights | None = Weights(),
+    energy_weights: EnergyWeights | None = None,
 ) -> Surrogate:
     """The last step of `fit_surrogate`, for a design matrix that is reduced already.
 
     The columns of ``factors`` carry the descriptor's ``prior_std``; ``e0s`` (eV) are those that
-    were taken off the energies.
+    were taken off the energies, ``energy_weights`` those with which the rows were weighted.
 
     Raises
     ------
@@ -151,6 +187,7 @@ def surrogate_from_factors(
         e0s,
         noise,
         tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
+        energy_weights,
     )
 
 

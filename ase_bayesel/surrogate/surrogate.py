@@ -31,6 +31,7 @@ from ..io.bounded_npz import checked_npz
 from ..structures.labels import PROPERTIES
 from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
+from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
 
@@ -66,6 +67,8 @@ class Surrogate:
     properties
         What a label will hold: some of ``energy``, ``forces``, ``virial``.
         `condition` adds exactly these rows.
+    energy_weights
+        Make structures far up in energy count less, as they did in the fit; None for no weights.
     """
 
     descriptor: Descriptor
@@ -73,6 +76,7 @@ class Surrogate:
     e0s: Mapping[str, float]
     noise: Noise
     properties: tuple[str, ...] = ("energy", "forces")
+    energy_weights: EnergyWeights | None = None
 
     def __post_init__(self) -> None:
         if self.posterior.n_features != self.descriptor.n_features:
@@ -81,7 +85,12 @@ class Surrogate:
                 f"{self.descriptor.n_features} features"
             )
 
-    def condition(self, atoms: Atoms | Sequence[Atoms], force_rows: int | None = None) -> Surrogate:
+    def condition(
+        self,
+        atoms: Atoms | Sequence[Atoms],
+        force_rows: int | None = None,
+        energies: Sequence[float] | None = None,
+    ) -> Surrogate:
         """The surrogate as it will be once these structures are labelled; no label is needed.
 
         The covariance takes up the rows of `properties`; the mean stays.
@@ -95,13 +104,29 @@ class Surrogate:
             combinations of the force rows (`leading_force_rows`) of each structure, which
             costs a fraction and forgets much. No variance is then smaller than with all
             rows. By default all rows.
+        energies
+            Total energies of the structures as the potential predicts them, eV, by which
+            `energy_weights` weigh them: else the covariance believes to know what the fit will
+            ignore. By default those of the surrogate's own mean.
         """
+        frames = as_frames(atoms)
+        growth = self._growth(frames, energies)
         if force_rows is not None:
-            return self._condition_on_few(as_frames(atoms), force_rows)
+            return self._condition_on_few(frames, force_rows, growth)
         posterior = self.posterior
-        for features, frame in self._features(as_frames(atoms)):
-            posterior = posterior.condition(self.rows(frame, features))
+        for (features, frame), factor in zip(self._features(frames), growth, strict=True):
+            posterior = posterior.condition(self.rows(frame, features) / factor)
         return replace(self, posterior=posterior)
+
+    def _growth(self, frames: Sequence[Atoms], energies: Sequence[float] | None) -> list[float]:
+        """By what the noise of each structure grows with its energy."""
+        if self.energy_weights is None:
+            return [1.0] * len(frames)
+        known = [self.energy(atoms) for atoms in frames] if energies is None else energies
+        return [
+            self.energy_weights.factor(atoms, energy - self.baseline(atoms))
+            for atoms, energy in zip(frames, known, strict=True)
+        ]
 
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Weighted rows ``(k, D)`` of everything that a label of this structure will hold."""
@@ -109,16 +134,19 @@ class Surrogate:
             features = self.descriptor.compute([atoms], derivatives=True)[0]
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
 
-    def _condition_on_few(self, frames: Sequence[Atoms], n_rows: int) -> Surrogate:
+    def _condition_on_few(
+        self, frames: Sequence[Atoms], n_rows: int, growth: Sequence[float]
+    ) -> Surrogate:
         descriptor, posterior = self.descriptor, self.posterior
         if not isinstance(descriptor, JointDescriptor) or "forces" not in self.properties:
             raise ValueError("force_rows: needs features of a network and labels with forces")
-        for atoms in frames:
-            rows = leading_force_rows(descriptor, posterior, atoms, n_rows) / self.noise.forces
-            posterior = posterior.condition(rows)
+        for atoms, factor in zip(frames, growth, strict=True):
+            rows = leading_force_rows(descriptor, posterior, atoms, n_rows)
+            posterior = posterior.condition(rows / (self.noise.forces * factor))
             if "energy" in self.properties:
                 phi = descriptor.compute([atoms])[0].total
-                posterior = posterior.condition(phi / self.noise.std("energy", len(atoms)))
+                std = self.noise.std("energy", len(atoms)) * factor
+                posterior = posterior.condition(phi / std)
         return replace(self, posterior=posterior)
 
     def energy(self, atoms: Atoms) -> float:
@@ -182,6 +210,7 @@ class Surrogate:
             "e0s": dict(self.e0s),
             "noise": vars(self.noise),
             "properties": list(self.properties),
+            "energy_weights": self.energy_weights and self.energy_weights.to_json(),
         }
         buffer = io.BytesIO()
         self.posterior.save(buffer)
@@ -232,6 +261,7 @@ class Surrogate:
                 _numbers(meta["e0s"]),
                 Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),
+                EnergyWeights.from_json(raw) if (raw := meta.get("energy_weights")) else None,
             )
         except PosteriorError:
             raise

@@ -1,0 +1,143 @@
+"""Weights of whole structures: those far up in energy count less.
+
+A model that is too small to fit everything pays for a few extreme labels with accuracy
+everywhere else. The standard deviation of all rows of a structure therefore grows as
+(1 + dE / s)^2 with dE, its energy per atom above the lowest of its composition. numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ..errors import StructureError
+
+WEIGHT_KEYS = {
+    "energy": "config_energy_weight",
+    "forces": "config_forces_weight",
+    "virial": "config_stress_weight",
+}
+"""Where ``atoms.info`` may hold the weight of one property, as for mace's training."""
+
+
+@dataclass(frozen=True)
+class EnergyWeights:
+    """The growth of a structure's noise with its energy.
+
+    Attributes
+    ----------
+    scale
+        s, eV/atom: about 1.5 k_B T at the highest temperature for which the model is meant.
+    lowest
+        Lowest energy per atom, eV, less the reference energies, by composition
+        (`composition_of`). A composition that is not named has a factor of one.
+    """
+
+    scale: float
+    lowest: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < np.inf:
+            raise ValueError(f"high_energy: must be positive (eV/atom), got {self.scale}")
+
+    @classmethod
+    def from_energies(
+        cls, scale: float, frames: Sequence[Atoms], energies: Sequence[float | None]
+    ) -> EnergyWeights:
+        """With the lowest energies of a training set.
+
+        Parameters
+        ----------
+        scale
+            s, eV/atom.
+        frames, energies
+            Structures and their energies, eV, less the reference energies of their atoms; None
+            where one has no label.
+        """
+        return cls(scale).extended(frames, energies)
+
+    def extended(self, frames: Sequence[Atoms], energies: Sequence[float | None]) -> EnergyWeights:
+        """The same with further structures, as `from_energies` takes them."""
+        lowest = dict(self.lowest)
+        for atoms, energy in zip(frames, energies, strict=True):
+            if energy is None or _stands_apart(atoms):
+                continue
+            name, per_atom = composition_of(atoms), energy / len(atoms)
+            lowest[name] = min(per_atom, lowest.get(name, per_atom))
+        return EnergyWeights(self.scale, lowest)
+
+    def factor(self, atoms: Atoms, energy: float) -> float:
+        """(1 + dE / s)^2, by which the standard deviation of the structure's rows grows.
+
+        Parameters
+        ----------
+        atoms
+            Isolated atoms and dimers are data of their own kind and have a factor of one.
+        energy
+            eV, less the reference energies of the atoms; predicted where there is no label.
+        """
+        lowest = self.lowest.get(composition_of(atoms))
+        if lowest is None or _stands_apart(atoms):
+            return 1.0
+        rise = max(0.0, energy / len(atoms) - lowest)
+        return float((1.0 + rise / self.scale) ** 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what JSON knows."""
+        return {"scale": self.scale, "lowest": dict(self.lowest)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> EnergyWeights:
+        """What `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite.
+        """
+        lowest = {str(name): float(value) for name, value in raw["lowest"].items()}
+        if not np.isfinite(list(lowest.values())).all():
+            raise ValueError("energy_weights: holds energies that are not finite")
+        return cls(float(raw["scale"]), lowest)
+
+
+def composition_of(atoms: Atoms) -> str:
+    """The chemical formula and the periodic directions: what energies are compared within.
+
+    A slab is not compared with the crystal, nor a cluster with a larger one.
+    """
+    periodic = "".join(axis for axis, wraps in zip("xyz", atoms.pbc, strict=True) if wraps)
+    return f"{atoms.symbols.formula.format('hill')} {periodic}".strip()
+
+
+def frame_weight(atoms: Atoms, prop: str, where: str = "structure") -> float:
+    """The weight that a file gives a property of a structure, by which its noise is divided.
+
+    ``config_weight`` in ``atoms.info`` times that of the property (`WEIGHT_KEYS`), both weights
+    of a squared residual, as for mace's training.
+
+    Raises
+    ------
+    StructureError
+        If a weight is no number, negative or not finite.
+    """
+    weight = 1.0
+    for key in ("config_weight", WEIGHT_KEYS[prop]):
+        raw = atoms.info.get(key, 1.0)
+        try:
+            value = float(raw)
+        except (TypeError, ValueError):
+            raise StructureError(f"{where}: {key!r} is not a number, got {raw!r}") from None
+        if not 0 <= value < np.inf:
+            raise StructureError(f"{where}: {key!r} must be finite and not negative, got {value}")
+        weight *= value
+    return float(np.sqrt(weight))
+
+
+def _stands_apart(atoms: Atoms) -> bool:
+    """Isolated atoms and dimers."""
+    return len(atoms) <= 2 and not atoms.pbc.any()

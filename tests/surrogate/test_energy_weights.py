@@ -1,0 +1,175 @@
+"""Weights that fall with a structure's energy, in the fit and in the covariance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from helpers.systems import copper, copper_training
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ase_bayesel import Surrogate, Weights, fit_surrogate
+from ase_bayesel.errors import StructureError
+from ase_bayesel.structures import targets
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.design import usable_properties, weighted_rows
+from ase_bayesel.surrogate.energy_weights import EnergyWeights, composition_of, frame_weight
+
+SCALE = 0.1
+
+
+@pytest.fixture(scope="module")
+def weighted(cu_ace) -> Surrogate:
+    return fit_surrogate(
+        copper_training(), cu_ace, virial_key="virial", weights=Weights(high_energy=SCALE)
+    )
+
+
+def dense(frames, descriptor, surrogate, keys):
+    """Posterior mean by normal equations of all rows, weighted one by one."""
+    blocks, values = [], []
+    for atoms in frames:
+        labels = targets(atoms, keys)
+        baseline = surrogate.baseline(atoms)
+        growth = surrogate.energy_weights.factor(atoms, labels.energy - baseline)
+        features = descriptor.compute([atoms], derivatives=True)[0]
+        properties = [
+            p
+            for p in usable_properties(atoms, ("energy", "forces", "virial"))
+            if getattr(labels, p) is not None
+        ]
+        blocks.append(weighted_rows(features, surrogate.noise, properties) / growth)
+        observed = {
+            "energy": np.array([labels.energy - baseline]),
+            "forces": None if labels.forces is None else labels.forces.reshape(-1),
+            "virial": labels.virial,
+        }
+        values += [observed[p] / surrogate.noise.std(p, len(atoms)) / growth for p in properties]
+    return np.concatenate(blocks), np.concatenate(values)
+
+
+def test_the_fit_is_the_weighted_least_squares_problem(weighted, cu_ace):
+    keys = PropertyKeys("energy", "forces", "virial")
+    rows, values = dense(copper_training(), cu_ace, weighted, keys)
+    factor = weighted.posterior.precision_factor
+    precision = factor.T @ factor
+    # what the prior adds is diagonal in the descriptor's own scale
+    prior = np.diag(np.diag(precision - rows.T @ rows))
+    off = precision - rows.T @ rows - prior
+    assert np.abs(off).max() < 1e-8 * np.abs(precision).max()
+    np.testing.assert_allclose(
+        precision @ weighted.posterior.mean,
+        rows.T @ values,
+        rtol=1e-6,
+        atol=1e-6 * np.abs(rows.T @ values).max(),
+    )
+
+
+def test_no_weights_are_those_of_an_endless_scale(cu_ace):
+    frames = copper_training()
+    plain = fit_surrogate(frames, cu_ace)
+    endless = fit_surrogate(frames, cu_ace, weights=Weights(high_energy=1e9))
+    np.testing.assert_allclose(endless.posterior.mean, plain.posterior.mean, rtol=1e-5, atol=1e-8)
+    assert plain.energy_weights is None
+
+
+def test_a_pick_enters_the_covariance_as_it_will_enter_the_fit(weighted):
+    atoms = copper(5, 0.3)
+    low = weighted.baseline(atoms) + len(atoms) * weighted.energy_weights.lowest.get(
+        composition_of(atoms), 0.0
+    )
+    known = replace(
+        weighted,
+        energy_weights=weighted.energy_weights.extended([atoms], [low - weighted.baseline(atoms)]),
+    )
+    at_bottom = known.condition(atoms, energies=[low])
+    high = known.condition(atoms, energies=[low + SCALE * len(atoms)])
+    plain = replace(known, energy_weights=None).condition(atoms)
+    assert at_bottom.posterior.logdet == pytest.approx(plain.posterior.logdet, rel=1e-12)
+    # at dE = s the deviation is four times as large
+    rows = known.rows(atoms) / 4.0
+    assert high.posterior.logdet == pytest.approx(known.posterior.condition(rows).logdet)
+    assert known.posterior.logdet < high.posterior.logdet < at_bottom.posterior.logdet
+
+
+def test_without_an_energy_the_mean_predicts_it(weighted):
+    atoms = copper(5, 0.3)
+    told = weighted.condition(atoms, energies=[weighted.energy(atoms)])
+    assert weighted.condition(atoms).posterior.logdet == told.posterior.logdet
+
+
+@given(rises=st.lists(st.floats(0.0, 5.0), min_size=2, max_size=6))
+def test_factors_grow_from_one_with_the_energy(rises):
+    cells = [bulk("Si") for _ in rises]
+    weights = EnergyWeights.from_energies(SCALE, cells, [2 * rise for rise in rises])
+    factors = [weights.factor(bulk("Si"), 2 * rise) for rise in sorted(rises)]
+    assert factors[0] == 1.0
+    assert factors == sorted(factors)
+    expected = (1.0 + (max(rises) - min(rises)) / SCALE) ** 2
+    assert factors[-1] == pytest.approx(expected)
+
+
+def test_compositions_are_compared_with_themselves():
+    crystal, slab = bulk("Si"), bulk("Si")
+    slab.pbc = (True, True, False)
+    weights = EnergyWeights.from_energies(SCALE, [crystal, slab, bulk("Ge")], [-10.0, -8.0, -7.0])
+    assert weights.factor(slab, -8.0) == 1.0
+    assert weights.factor(bulk("Ge"), -7.0) == 1.0
+    assert weights.factor(crystal, -9.8) == pytest.approx(4.0)
+    assert weights.factor(bulk("Sn"), 100.0) == 1.0
+
+
+def test_isolated_atoms_and_dimers_stand_apart():
+    atom, dimer = Atoms("Si"), Atoms("Si2", [[0, 0, 0], [0, 0, 1.0]])
+    weights = EnergyWeights.from_energies(SCALE, [atom, dimer, dimer], [0.0, 10.0, -3.0])
+    assert weights.lowest == {}
+    assert weights.factor(dimer, 10.0) == 1.0
+
+
+def test_weights_are_saved_with_the_surrogate(weighted, tmp_path):
+    weighted.save(tmp_path / "model.npz")
+    assert Surrogate.load(tmp_path / "model.npz").energy_weights == weighted.energy_weights
+
+
+def test_weights_of_a_file_divide_the_noise(cu_ace):
+    frames = copper_training()
+    for atoms in frames:
+        atoms.info["config_weight"] = 4.0
+    twice = [replace_weight(atoms, 1.0) for atoms in frames]
+    heavy, plain = fit_surrogate(frames, cu_ace), fit_surrogate(twice, cu_ace)
+    # all alike: the noise is larger by the root of the weight, and nothing else changes
+    assert heavy.noise.forces == pytest.approx(2.0 * plain.noise.forces, rel=1e-3)
+    np.testing.assert_allclose(heavy.posterior.mean, plain.posterior.mean, rtol=1e-3, atol=1e-6)
+
+
+def replace_weight(atoms, weight):
+    changed = atoms.copy()
+    changed.calc = atoms.calc
+    changed.info["config_weight"] = weight
+    return changed
+
+
+def test_a_weight_of_zero_leaves_a_property_out(cu_ace):
+    frames = copper_training()
+    without = [replace_weight(atoms, 1.0) for atoms in frames]
+    for atoms in frames:
+        atoms.info["config_forces_weight"] = 0.0
+    energies = fit_surrogate(frames, cu_ace)
+    assert np.allclose(
+        energies.posterior.mean, fit_surrogate(without, cu_ace, forces_key=None).posterior.mean
+    )
+
+
+@pytest.mark.parametrize("wrong", ["much", -1.0, np.nan, [1.0, 2.0]])
+def test_a_wrong_weight_is_named(wrong):
+    atoms = molecule("H2O")
+    atoms.info["config_weight"] = wrong
+    with pytest.raises(StructureError, match="frame 3: 'config_weight'"):
+        frame_weight(atoms, "energy", "frame 3")
+
+
+def test_a_scale_must_be_positive():
+    with pytest.raises(ValueError, match="high_energy"):
+        EnergyWeights(0.0)
