@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..bias.calculator import BiasedCalculator
-from ..dynamics.triggers import Trigger, judging, quantile_threshold, reported_criteria
+from ..dynamics.triggers import Trigger, leave_one_out, quantile_threshold, reported_criteria
 from ..dynamics.walkers import run_walker
 from ..structures.labels import PropertyKeys
 from ..surrogate.surrogate import Surrogate
@@ -75,7 +75,7 @@ def _on_training(
     """Values ``(n_train, n_probes)``."""
     surrogate, potential = model
     keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
-    steps = judging(
+    steps = leave_one_out(
         probes,
         train,
         potential,

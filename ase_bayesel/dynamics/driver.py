@@ -179,8 +179,8 @@ class Driver:
         if targets.tau_rel is not None and atoms.calc.tau_rel is None:
             raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
-            atoms.calc.take_up(atoms, state.tau)
-        self.state = state or DriverState(tau=atoms.calc.history)
+            atoms.calc.restore(atoms, state.tau)
+        self.state = state or DriverState(tau=atoms.calc.tau_state.after)
         if not self.state.moves:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
@@ -243,20 +243,19 @@ class Driver:
                 self.state,
                 variables=self._dynamics.variables,
                 frames=frames,
-                tau=calculator.history_before,
+                tau=calculator.tau_state.before,
                 thermostat=thermostat,
             )
         if self._ensemble.thermostatted:
             excess = self.state.thermostat.recent - 1.0
-            calculator.history = replace(calculator.history, excess_temperature=excess)
+            calculator.tau_state = calculator.tau_state.with_excess_temperature(excess)
 
     def rewind(self, step: int) -> None:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""
         frame = self.state.frames[0]
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
         frame.put(self.atoms)
-        self.atoms.calc.history = self.state.tau
-        self.atoms.calc.reset()
+        self.atoms.calc.restore(known=self.state.tau)
         self._draw_momenta(step)
         self._begin(step, None)
 

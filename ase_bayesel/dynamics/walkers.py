@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 
-from ..bias.batching import Outcome, gathered, outcome_of
-from ..bias.calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
+from ..bias.batching import CallResult, call_batched
+from ..bias.calculator import BiasedCalculator
+from ..bias.evaluators import EVALUATION_ERRORS
+from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
 from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
@@ -247,7 +249,7 @@ def run_walkers(
     periodicities. A walker that ends, for whatever reason, leaves the others alone.
 
     A pick by one walker is shared by giving all calculators the new surrogate
-    between two steps, by `BiasedCalculator.adopt`. The iteration can be left at any
+    between two steps, by `BiasedCalculator.set_surrogate`. The iteration can be left at any
     step. After each step calculators release the memory of their passes, so
     ``prediction.forces`` and its like are cheapest within a trigger.
 
@@ -268,13 +270,12 @@ def run_walkers(
         raise ValueError("calculators: each walker needs one of its own")
     living = dict(enumerate(zip(walkers, calculators, strict=True)))
     while living:
-        together = {k: partial(_advance, *pair) for k, pair in living.items() if pair[1].gathers}
-        outcomes = gathered(together)
-        for k, pair in living.items():
-            if k not in together:
-                outcomes[k] = outcome_of(partial(_advance, *pair))
-        found = {k: _step_of(k, outcomes[k]) for k in living}
-        steps = {k: step for k, step in found.items() if step is not None}
+        calls = {k: partial(_advance, *pair) for k, pair in living.items()}
+        together = {k: call for k, call in calls.items() if living[k][1].batchable}
+        results = call_batched(together)
+        results |= {k: CallResult.of(call) for k, call in calls.items() if k not in together}
+        advanced = {k: _step_of(k, results[k]) for k in living}
+        steps = {k: step for k, step in advanced.items() if step is not None}
         if steps:
             yield steps
         living = {k: living[k] for k in steps}
@@ -285,10 +286,11 @@ def _advance(walker: Iterator[WalkerStep], calculator: BiasedCalculator) -> Walk
     try:
         return next(walker, None)
     finally:
-        calculator.release()
+        if calculator.last_prediction is not None:
+            calculator.last_prediction.release()
 
 
-def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
-    if outcome.error is not None:
-        outcome.error.add_note(f"raised by walker {number}")
-    return outcome.unwrap()
+def _step_of(number: int, result: CallResult) -> WalkerStep | None:
+    if result.error is not None:
+        result.error.add_note(f"raised by walker {number}")
+    return result.unwrap()

@@ -163,7 +163,7 @@ def test_a_block_makes_no_evaluation_twice(little_data):
     calculator = setup.make_calculator(little_data)
     walker = advance_walker(setup, 0, walker, calculator, 4).walker
     counts.clear()
-    calculator.adopt(little_data.condition(START))
+    calculator.set_surrogate(little_data.condition(START), keep_averages=True)
     stale = replace(walker, evaluated=None)
     advance_walker(setup, 0, stale, calculator, 8)
     assert len(counts) == 5
@@ -193,7 +193,7 @@ def test_a_restored_prediction_can_be_taken_apart(little_data):
 
 
 def by_run_walkers(setup, starts, limit, threshold):
-    """The picks by a plain loop: walkers that never stop, and `adopt` at the barriers."""
+    """The picks by a plain loop: walkers that never stop, and new surrogates at the barriers."""
     surrogate, picks = setup.surrogate, []
     calculators = [setup.make_calculator(surrogate) for _ in starts]
     walkers = [
@@ -210,7 +210,7 @@ def by_run_walkers(setup, starts, limit, threshold):
                     surrogate = surrogate.condition(step.atoms)
         if len(picks) > before:
             for calculator in calculators:
-                calculator.adopt(surrogate)
+                calculator.set_surrogate(surrogate, keep_averages=True)
         if len(picks) == limit:
             break
     return picks
@@ -434,7 +434,7 @@ def test_a_relative_trigger_counts_forces_once(little_data):
     """Its criterion needs unbiased forces, which must not enter the averages twice."""
     setup = setup_for(little_data, RelativeForceTrigger(1e9), n_steps=12, tau_rel=RULE)
     states, _ = explored(setup, started([START]))
-    assert [s.walkers[0].evaluated.after.n for s in states[1:-1]] == [5, 9, 13]
+    assert [s.walkers[0].evaluated.tau_state.after.n for s in states[1:-1]] == [5, 9, 13]
 
 
 # the pick rule

@@ -185,12 +185,6 @@ def test_exact_on_request_and_for_features_of_no_network(model, surrogate, cu_su
         assert (found.force_std_bound <= expected * (1 + 1e-9)).all()
 
 
-def test_no_gradient_no_bound(model, surrogate):
-    found = replace(predicted(biased(model, surrogate, separate=True)), _sigma_forces=None)
-    with pytest.raises(RuntimeError, match="gradient"):
-        _ = found.force_std_bound
-
-
 # lazy triggers
 
 

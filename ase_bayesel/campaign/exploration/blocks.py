@@ -123,7 +123,8 @@ def advance_walker(
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),
     )
-    calculator.release()
+    if calculator.last_prediction is not None:
+        calculator.last_prediction.release()
     return BlockResult(arrived, TriggerEvent.of(last) if last.reports else None, buffer.take())
 
 

@@ -16,7 +16,7 @@ import dask
 import numpy as np
 from distributed import Client, Future, WorkerPlugin, get_worker
 
-from ...bias.batching import Outcome
+from ...bias.batching import CallResult
 from ...bias.calculator import BiasedCalculator
 from ...resources.dask_clients import worker_error
 from ...resources.dask_settings import NO_WARNING
@@ -93,11 +93,11 @@ class DaskExecutor:
         return self._published[1]
 
 
-def _result(future: Future) -> Outcome:
+def _result(future: Future) -> CallResult:
     try:
-        return Outcome(future.result())
+        return CallResult(future.result())
     except Exception as error:
-        return Outcome(error=worker_error(error))
+        return CallResult(error=worker_error(error))
 
 
 def _arrays(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:

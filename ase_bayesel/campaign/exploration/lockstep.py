@@ -150,9 +150,9 @@ def _note(trace: np.ndarray, walker: int, now: TriggerEvent) -> None:
 def _with_new_surrogate(walker: WalkerState) -> WalkerState:
     """What was evaluated, learnt or waited for with the last surrogate is void.
 
-    The evaluation stays in the running averages of tau, as with `BiasedCalculator.adopt`.
+    The evaluation stays in the running averages of tau, see `BiasedCalculator.set_surrogate`.
     """
     driver, found, last = walker.driver, walker.evaluated, PickState[Atoms](walker.waiting.last)
     if driver is not None and found is not None:
-        driver = replace(driver, tau=found.after)
+        driver = replace(driver, tau=found.tau_state.after)
     return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=last)

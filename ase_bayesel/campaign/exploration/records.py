@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ...bias.calculator import Evaluated
 from ...bias.kinds import BiasTerms
-from ...bias.tau import TauHistory
+from ...bias.prediction import Evaluated
+from ...bias.tau import TauHistory, TauState
 from ...dynamics.driver import DriverState, Frame
 from ...dynamics.triggers import PickState
 from ...io.bounded_npz import real
@@ -38,7 +38,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
     found = walker.evaluated
     if found is not None:
         meta["evaluated"] = [found.energy, found.energy_std, found.tau, found.terms]
-        meta["histories"] = [asdict(found.before), asdict(found.after)]
+        meta["histories"] = [asdict(found.tau_state.before), asdict(found.tau_state.after)]
         arrays["forces"] = found.forces
         if found.stress is not None:
             arrays["stress"] = found.stress
@@ -62,8 +62,8 @@ def walker_from(
     if meta["evaluated"] is not None:
         *numbers, terms = meta["evaluated"]
         stress = arrays.get("stress")
-        histories = [TauHistory(**history) for history in meta["histories"]]
-        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, *histories)
+        state = TauState(*(TauHistory(**history) for history in meta["histories"]))
+        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, state)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     state = WalkerState(

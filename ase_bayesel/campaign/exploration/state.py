@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ...bias.calculator import Evaluated
+from ...bias.prediction import Evaluated
 from ...dynamics.driver import DriverState
 from ...dynamics.triggers import PickRule, PickState, TriggerReport
 from ...dynamics.walkers import WalkerStep

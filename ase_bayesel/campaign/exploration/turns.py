@@ -37,7 +37,7 @@ def take_turn(
     known = {structure_id(pick) for pick in state.picks}
     waiting = walker.waiting
     trace: dict[int, list[float]] = {}
-    calculator.forget()
+    calculator.restore()
     final, status, pick = None, "finished", None
     for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
         yield step

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from ase import Atoms, units
 
-from ...bias.calculator import EVALUATION_ERRORS
+from ...bias.evaluators import EVALUATION_ERRORS
 from ..triggers import Guards
 
 

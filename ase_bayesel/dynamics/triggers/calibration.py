@@ -57,11 +57,11 @@ def training_criteria(
         If nothing but one structure tells of some direction, naming the structure.
     """
     frames = as_frames(frames)
-    steps = judging(triggers, frames, mlip, surrogate, keys, force_projections, force_search)
+    steps = leave_one_out(triggers, frames, mlip, surrogate, keys, force_projections, force_search)
     return finished(steps)
 
 
-def judging(
+def leave_one_out(
     triggers: Sequence[Trigger],
     frames: Sequence[Atoms],
     mlip: Calculator,
@@ -74,8 +74,8 @@ def judging(
     values = np.full((len(frames), len(triggers)), np.nan)
     calculator = BiasedCalculator(mlip, surrogate, tau=0.0, force_search=force_search)
     left_out = _left_out(frames, surrogate, keys, force_projections)
-    for k, (atoms, judge) in enumerate(zip(frames, left_out, strict=True)):
-        calculator.adopt(judge)
+    for k, (atoms, without) in enumerate(zip(frames, left_out, strict=True)):
+        calculator.set_surrogate(without)
         if len(atoms) > 1:
             calculator.get_forces(atoms)
             for j, trigger in enumerate(triggers):
