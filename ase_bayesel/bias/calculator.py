@@ -52,23 +52,24 @@ class BiasedCalculator(Calculator):
         and ``prediction.energy_std`` look at the whole structure all the same. The row of
         a region comes from the same forward pass.
 
-    ``prediction`` holds everything beyond ASE's own results. ``tau_state`` holds all that the
-    bias remembers of a trajectory: running averages, the start's energy, from which the
-    energy limit of a bias counts, and the recent excess temperature. Three methods forget:
+    ``prediction`` holds everything beyond ASE's own results. ``tau_state`` is all that the bias
+    remembers of a trajectory: the averages of tau, and the start's energy, from which an
+    energy limit counts, with the recent excess temperature. Three methods forget:
 
-    ========================================= ========== ========== ============
-    what                                      results    averages   start energy
-    ========================================= ========== ========== ============
-    `reset` (new positions, ``tau = ...``)    dropped    kept       kept
-    `set_surrogate`, ``surrogate = ...``      dropped    emptied    kept
-    `set_surrogate` (``keep_averages=True``)  dropped    kept       kept
-    `restore` (nothing): a new trajectory     dropped    emptied    dropped
-    `restore` (atoms, history)                if theirs  history's  history's
-    `restore` (atoms, evaluated)              evaluated  evaluated  evaluated
-    ========================================= ========== ========== ============
+    ============================ ========== ========= ============
+    call                         results    averages  start energy
+    ============================ ========== ========= ============
+    ``reset()``, ``tau = x``     dropped    kept      kept
+    ``set_surrogate(s)``         dropped    emptied   kept
+    ``set_surrogate(s, True)``   dropped    kept      kept
+    ``restore()``                dropped    emptied   dropped
+    ``restore(a, history)``      dropped *  of it     of it
+    ``restore(a, evaluated)``    of it      of it     of it
+    ============================ ========== ========= ============
 
-    Results are ASE's and ``prediction``; wherever they are dropped the memory of the last
-    pass is freed, as it is before the next pass. ``prediction.release()`` frees nothing else.
+    (* unless they are of these atoms and began with this history: then all is kept.) Where
+    results are dropped the memory of the last pass is freed, as it is before the next pass;
+    ``prediction.release()`` frees it and drops nothing. ``surrogate = s`` is the second row.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
@@ -141,10 +142,9 @@ class BiasedCalculator(Calculator):
             history. An `Evaluated` of the frame, with this surrogate, to go on from after it.
         """
         if isinstance(known, TauHistory):
-            if atoms is not None and self._evaluated_from(atoms, known):
-                return
-            self.tau_state = TauState.at(known)
-            self.reset()
+            if atoms is None or not self._evaluated_from(atoms, known):
+                self.tau_state = TauState.at(known)
+                self.reset()
             return
         self.tau_state = TauState()
         self.reset()
@@ -322,11 +322,10 @@ class BiasedCalculator(Calculator):
         Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
         and the running averages of tau stay as they are.
         """
-        weights = atom_weights(self._bias.region, atoms)
-        evaluation = self._evaluator.evaluate(atoms, False, weights)
-        inputs = bias_inputs(evaluation, self._bias, self._surrogate.posterior)
-        terms = self._terms(evaluation.energy, inputs.U, self.prediction.tau, len(atoms))
-        return float(evaluation.energy + terms.energy - self.results["energy"])
+        trial = self._evaluator.evaluate(atoms, False, atom_weights(self._bias.region, atoms))
+        inputs = bias_inputs(trial, self._bias, self._surrogate.posterior)
+        terms = self._terms(trial.energy, inputs.U, self.prediction.tau, len(atoms))
+        return float(trial.energy + terms.energy - self.results["energy"])
 
     def _interval(self, rule: TauRule) -> int:
         return rule.interval or self._evaluator.tau_interval

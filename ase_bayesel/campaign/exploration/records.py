@@ -60,10 +60,11 @@ def walker_from(
     Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
-        *numbers, terms = meta["evaluated"]
+        energy, energy_std, tau, terms = meta["evaluated"]
         stress = arrays.get("stress")
-        state = TauState(*(TauHistory(**history) for history in meta["histories"]))
-        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, state)
+        tau_state = TauState(*(TauHistory(**history) for history in meta["histories"]))
+        forces, bias = arrays["forces"], BiasTerms(*terms)
+        evaluated = Evaluated(energy, energy_std, tau, bias, forces, stress, tau_state)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     state = WalkerState(
