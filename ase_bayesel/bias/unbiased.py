@@ -33,12 +33,19 @@ class UnbiasedCalculator(Calculator):
         super().__init__()
         self.mlip = mlip
         self.tau_state = TauState()
-        self.prediction: Prediction
+        self.last_prediction: Prediction | None = None
+
+    @property
+    def prediction(self) -> Prediction:
+        """The last evaluation; a RuntimeError before the first."""
+        if self.last_prediction is None:
+            raise RuntimeError("no evaluation yet: ask for an energy or forces first")
+        return self.last_prediction
 
     def restore(self, atoms: Atoms | None = None, known: TauHistory | None = None) -> None:
-        """Begin a trajectory, or go on from before the evaluation of ``atoms``, see there.
+        """Begin a trajectory, or go on with one, as `BiasedCalculator.restore` does.
 
-        As `BiasedCalculator.restore`; the evaluation is always repeated.
+        The evaluation of ``atoms`` is repeated in any case.
         """
         self.tau_state = TauState.at(known or TauHistory())
         self.reset()
@@ -59,6 +66,6 @@ class UnbiasedCalculator(Calculator):
         self.results["free_energy"] = self.results["energy"]
         unbiased = Response(self.results["forces"], self.results.get("stress"))
         nothing = Response(np.zeros((len(self.atoms), 3)), None)
-        self.prediction = Prediction(
+        self.last_prediction = Prediction(
             self.atoms.copy(), self.results["energy"], unbiased, parts=Parts(unbiased, nothing)
         )

@@ -250,7 +250,7 @@ def run_walkers(
 
     A pick by one walker is shared by giving all calculators the new surrogate
     between two steps, by `BiasedCalculator.set_surrogate`. The iteration can be left at any
-    step. After each step calculators release the memory of their passes, so
+    step. After each step predictions release the memory of their passes, so
     ``prediction.forces`` and its like are cheapest within a trigger.
 
     Parameters
