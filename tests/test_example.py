@@ -71,7 +71,7 @@ def five_picks(config, surrogate, update, seed):
         if not update:
             calculator.surrogate = surrogate
     assert len(state.picks) == 5
-    return state.picks
+    return [pick.structure for pick in state.picks]
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from ..dynamics.triggers import LazyCheck, PickRule
 from ..dynamics.walkers import WalkerStep, run_walker
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
 from .build.walkers import (
@@ -37,12 +38,13 @@ from .exploration import ExploreState, explore_in_lockstep, start_exploration, t
 from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
 from .exploration.lockstep import Executor
+from .exploration.picks import Pick
 from .exploration.state import WalkerState
 from .round_model import load_model
 from .store import Store
 from .thresholds import calibrating
 
-OnPicks = Callable[[Sequence[Atoms]], None]
+OnPicks = Callable[[Sequence[Pick]], None]
 """Is told of picks."""
 SAVE_EVERY_S = 10.0
 """Longest time between two saves in lock-step, where nothing is picked."""
@@ -181,9 +183,10 @@ class Saving:
 
     def save(self, state: ExploreState, surrogate: Surrogate, known: int) -> None:
         """Save a state with picks beyond the ``known`` ones of the state before."""
-        self.recorder.flush(state.picks[known:])
+        new = state.picks[known:]
+        self.recorder.flush((pick.walker, pick.step) for pick in new)
         self.store.exploration(self.number).save(state, surrogate.posterior)
-        self.on_picks(state.picks[known:])
+        self.on_picks(new)
 
 
 @dataclass(frozen=True)
@@ -283,10 +286,8 @@ def _watched(
     total = sum(plan.n_steps for plan in setup.plans)
     others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
     detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
-    while True:
-        try:
-            step = next(turn)
-        except StopIteration as end:
-            return end.value
+    steps = Steps(turn)
+    for step in steps:
         told = f"{detail}, {step.warning}" if step.warning else detail
         yield Progress(number, "explore", others + step.step, total, told)
+    return steps.value

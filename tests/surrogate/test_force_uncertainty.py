@@ -345,14 +345,14 @@ def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
     assert len(whole.trace) > len(after.trace)
     assert len(after.picks) == 1
     (pick,) = after.picks
-    assert "bayesel_force_std" not in pick.arrays  # a search knows the leading atom's only
-    deviations = surrogate.uncertainty(pick).forces
-    bound = pick.arrays["bayesel_force_std_bound"]
+    assert pick.deviations.force_std is None  # a search knows the leading atom's only
+    deviations = surrogate.uncertainty(pick.structure).forces
+    bound = pick.deviations.force_std_bound
     assert ((bound >= 0) & (bound <= deviations * (1 + 1e-6))).all()
-    local = surrogate.local_energy_std(pick)
-    assert_close(pick.arrays["bayesel_local_energy_std"], local, 1e-5)
-    assert 0 <= pick.info["bayesel_atom"] < len(START)
-    assert pick.info["bayesel_value"] <= (deviations / 0.2).max()
+    local = surrogate.local_energy_std(pick.structure)
+    assert_close(pick.deviations.local_energy_std, local, 1e-5)
+    assert 0 <= pick.report.atom_index < len(START)
+    assert pick.report.value <= (deviations / 0.2).max()
 
 
 # a few leading force rows
