@@ -12,7 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..bias.tau import TauHistory
 from ..errors import StructureError
-from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
+from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .schedules import Schedule, value_at, values_of
 from .thermostat_check import ThermostatCheck
@@ -266,13 +266,11 @@ class Driver:
         bring_to_rest(self.atoms, self._ensemble)
 
     def _begin(self, step: int, variables: Mapping[str, tuple[float, ...]] | None) -> None:
-        self._dynamics = self._ensemble.dynamics(
-            self.atoms,
-            self._timestep,
-            self._targets.temperature(step),
-            self._targets.pressure(step),
-            self._rng,
+        targets = self._targets
+        start = IntegratorStart(
+            self._timestep, targets.temperature(step), targets.pressure(step), self._rng
         )
+        self._dynamics = self._ensemble.dynamics(self.atoms, start)
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)
