@@ -59,7 +59,16 @@ def calibrate(
 ) -> Iterator[Progress]:
     """Find the thresholds that the config leaves open, once for the whole campaign.
 
-    ``train`` are all structures behind the model of the round before.
+    Parameters
+    ----------
+    config, store
+        Of the campaign; the thresholds are kept in the store.
+    number
+        Of the round.
+    train
+        All structures behind the model of the round before.
+    starts
+        Of the round's walkers.
     """
     if uncalibrated(config.explore) and store.read_thresholds() is None:
         model = load_model(config, store, number - 1)
@@ -76,8 +85,20 @@ def explore_round(
 ) -> Generator[Progress, None, ExploreState]:
     """Run the walkers of a round, from where the store has them, until ``limit`` picks.
 
-    ``on_picks`` is told of picks once they are on disk. Returns the last state, which is also
-    saved.
+    Returns the last state, which is also saved.
+
+    Parameters
+    ----------
+    config, store
+        Of the campaign.
+    number
+        Of the round.
+    starts
+        One per walker.
+    limit
+        Largest number of picks.
+    on_picks
+        Is told of picks once they are on disk.
     """
     setup = load_setup(config, store, number, starts)
     saved = store.exploration(number).load(starts)
@@ -105,7 +126,17 @@ def explore_round(
 def load_setup(
     config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms]
 ) -> WalkerSetup:
-    """What the walkers of a round run with: the model of the round before, and the config."""
+    """What the walkers of a round run with: the model of the round before, and the config.
+
+    Parameters
+    ----------
+    config, store
+        Of the campaign.
+    number
+        Of the round.
+    starts
+        One per walker.
+    """
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
     triggers = [build_trigger(explore, store.read_thresholds() or ())]

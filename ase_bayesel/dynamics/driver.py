@@ -124,7 +124,19 @@ class Targets:
 def check_moves(
     moves: Sequence[Move], ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str
 ) -> None:
-    """Raise a `StructureError` that begins with ``where`` if moves do not suit atoms."""
+    """Raise a `StructureError` if moves do not suit atoms.
+
+    Parameters
+    ----------
+    moves, ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     try:
         for move in moves:
             move.check(atoms, pressure_given)

@@ -199,7 +199,19 @@ def _check_positive(ensemble: Ensemble, name: str) -> None:
 
 
 def check_ensemble(ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str) -> None:
-    """Raise a `StructureError` that begins with ``where`` if an ensemble does not suit atoms."""
+    """Raise a `StructureError` if an ensemble does not suit atoms or their constraints.
+
+    Parameters
+    ----------
+    ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     constraints = list(atoms.constraints)
     try:
         atoms.get_number_of_degrees_of_freedom()

@@ -48,9 +48,11 @@ class Bulk(Recipe):
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The crystal."""
         yield derived(self._built(), start, self.name)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         self._built()
 
     def _built(self) -> Atoms:
@@ -87,11 +89,13 @@ class Slab(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers, or none from a start that is not periodic."""
         for layers in self.layers:
             if not start.pbc.all():
                 yield Rejected("not_periodic")
@@ -126,19 +130,23 @@ class StandardSlab(Recipe):
 
     @property
     def name(self) -> str:
+        """The builder's."""
         return self.builder
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers."""
         for layers in self.layers:
             yield derived(self._built(layers), start, self.name, layers=layers)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         for layers in self.layers:
             self._built(layers)
 
@@ -149,14 +157,14 @@ class StandardSlab(Recipe):
                 f"{', '.join(SLAB_BUILDERS)}"
             )
         constants = {"a": self.a, "c": self.c}
-        given = {key: value for key, value in constants.items() if value is not None}
+        known = {key: value for key, value in constants.items() if value is not None}
         slab = _by_ase(
             self.name,
             getattr(ase.build, self.builder),
             self.element,
             (*self.repeat, layers),
             vacuum=self.vacuum_A,
-            **given,
+            **known,
         )
         slab.pbc = (True, True, self.periodic)
         return slab

@@ -126,23 +126,28 @@ class Chain(Recipe):
 
     @property
     def name(self) -> str:
+        """Names of its recipes, joined by a plus sign."""
         return "+".join(recipe.name for recipe in self.recipes)
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return int(np.prod([recipe.size for recipe in self.recipes]))
 
     @property
     def needs_start(self) -> bool:  # type: ignore[override]
+        """Whether its first recipe needs one."""
         return self.recipes[0].needs_start
 
     @property
     def keeps_cell(self) -> bool:  # type: ignore[override]
+        """Whether all of its recipes do."""
         return all(recipe.keeps_cell for recipe in self.recipes)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Candidates of the last recipe."""
         first, *rest = self.recipes
         if not rest:
             yield from first.frames(start, context, rng)
@@ -155,6 +160,7 @@ class Chain(Recipe):
                 yield from after.frames(made, context, rng)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if its recipes do not fit together."""
         for number, recipe in enumerate(self.recipes):
             recipe.check(context, () if number else starts)
         if any(not recipe.needs_start for recipe in self.recipes[1:]):

@@ -61,6 +61,19 @@ def explore_in_lockstep(
     """State and surrogate after every barrier, until ``limit`` structures are picked or all ends.
 
     The iteration can be left at any barrier and taken up again with what it gave there.
+
+    Parameters
+    ----------
+    state, surrogate
+        Where the exploration is, and the surrogate conditioned on the picks so far.
+    setup
+        How the walkers run.
+    executor
+        Advances them.
+    limit
+        Largest number of picks.
+    rule
+        Which of the frames that fire is picked.
     """
     again = partial(look_again, setup)
     while len(state.picks) < limit and state.alive:
@@ -91,6 +104,19 @@ def pass_barrier(
     that was picked before is not picked again. After a pick all walkers go on with the new
     surrogate from their next step, and none waits for a peak any more; their running
     averages of tau are kept.
+
+    Parameters
+    ----------
+    state, surrogate
+        As they were at the barrier before.
+    results
+        Of the living walkers, by number.
+    again
+        Looks at a pick under another surrogate, as `look_again`.
+    limit
+        Largest number of picks.
+    rule
+        Which of the frames that fire is picked.
     """
     walkers, picks = list(state.walkers), list(state.picks)
     known = {pick.structure_id for pick in picks}

@@ -37,13 +37,13 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "peak": None,
     }
     arrays = dict(vars(Frame.of(walker.atoms)))
-    found = walker.evaluated
-    if found is not None:
-        meta["evaluated"] = [found.energy, found.energy_std, found.tau, found.terms]
-        meta["histories"] = [asdict(found.before), asdict(found.after)]
-        arrays["forces"] = found.forces
-        if found.stress is not None:
-            arrays["stress"] = found.stress
+    kept = walker.evaluated
+    if kept is not None:
+        meta["evaluated"] = [kept.energy, kept.energy_std, kept.tau, kept.terms]
+        meta["histories"] = [asdict(kept.before), asdict(kept.after)]
+        arrays["forces"] = kept.forces
+        if kept.stress is not None:
+            arrays["stress"] = kept.stress
     if waiting.peak is not None:
         peak = waiting.peak
         meta["peak"] = facts_of(peak) | {"temperature_K": peak.temperature_K, "tau": peak.tau}
@@ -63,10 +63,12 @@ def walker_from(
     Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
-        *numbers, terms = meta["evaluated"]
-        stress = arrays.get("stress")
-        histories = [TauHistory(**history) for history in meta["histories"]]
-        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, *histories)
+        energy, energy_std, tau, terms = meta["evaluated"]
+        before, after = (TauHistory(**history) for history in meta["histories"])
+        evaluated = Evaluated(
+            *(energy, energy_std, tau, BiasTerms(*terms)),
+            *(arrays["forces"], arrays.get("stress"), before, after),
+        )
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     state = WalkerState(

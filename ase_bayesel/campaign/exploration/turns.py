@@ -30,6 +30,17 @@ def take_turn(
     On a pick ``calculator.surrogate`` is replaced by the one conditioned on the
     picked structure. A structure that was picked before is not picked again. Where the ``rule``
     picks at the peak the pick is an earlier frame, and the walker goes on from the last one.
+
+    Parameters
+    ----------
+    state
+        Not changed.
+    calculator
+        Of the walkers, with the surrogate conditioned on the picks so far.
+    start_walker
+        Gives a walker's steps.
+    rule
+        Which of the frames that fire is picked.
     """
     turn = state.turn
     walker = state.walkers[turn]
