@@ -230,7 +230,7 @@ class RecordedExecutor:
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
     ) -> dict[int, BlockResult]:
-        """All walkers at the barrier; see `explore.lockstep.Executor`."""
+        """All walkers at the barrier; see `exploration.lockstep.Executor`."""
         results = self.executor.advance(walkers, barrier, surrogate)
         for number, result in results.items():
             self.recorder.write(number, result.record)
@@ -299,7 +299,7 @@ def _in_turn(
     first_step: int,
     driver: DriverState | None,
 ) -> Iterator[WalkerStep]:
-    """A walker's steps in its turn; see `explore.turns.StartWalker`."""
+    """A walker's steps in its turn; see `exploration.turns.StartWalker`."""
     steps = plan.run(
         atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
     )

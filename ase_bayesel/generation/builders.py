@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import ase.build
 import numpy as np
@@ -41,8 +40,8 @@ class Bulk(Recipe):
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
     size = 1
 
     def frames(
@@ -85,7 +84,7 @@ class Slab(Recipe):
     repeat: tuple[int, int] = (1, 1)
     periodic: bool = True
     name = "slab"
-    keeps_cell: ClassVar[bool] = False
+    keeps_cell = False
 
     @property
     def size(self) -> int:
@@ -125,8 +124,8 @@ class StandardSlab(Recipe):
     a: float | None = None
     c: float | None = None
     periodic: bool = True
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
 
     @property
     def name(self) -> str:

@@ -86,7 +86,7 @@ class SavedExploration:
             return len(json.loads(str(data["meta"]))["picks"])
 
     def read_trace(self) -> np.ndarray:
-        """The trace of a round's exploration, ``(n, 7)``; see `explore.TRACE_COLUMNS`."""
+        """The trace of a round's exploration, ``(n, 7)``; see `TRACE_COLUMNS`."""
         if not self.path.exists():
             return ExploreState(()).trace
         with reading(self.path) as data:
