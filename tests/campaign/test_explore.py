@@ -24,6 +24,7 @@ from ase_bayesel.campaign.exploration import (
 from ase_bayesel.campaign.exploration.pick_files import pick_frame
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.surrogate.design import Noise, property_rows
+from ase_bayesel.surrogate.steps import Steps
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 
@@ -72,12 +73,8 @@ def started(n_walkers=2, seed=0, atoms=START):
 
 def turn(state, calculator, start_walker):
     """The steps of one turn and the next state."""
-    generator, steps = take_turn(state, calculator, start_walker), []
-    while True:
-        try:
-            steps.append(next(generator))
-        except StopIteration as stop:
-            return steps, stop.value
+    steps = Steps(take_turn(state, calculator, start_walker))
+    return list(steps), steps.value
 
 
 def explored(state, calculator, start_walker, n_picks=5):

@@ -26,6 +26,7 @@ from ase_bayesel.campaign.exploration import (
 )
 from ase_bayesel.dynamics.triggers import AnyOf, PickRule, PickState, TriggerReport
 from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.steps import Steps
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 VALUES = st.lists(st.one_of(st.none(), st.floats(0.1, 3.0)), max_size=40)
@@ -145,12 +146,8 @@ def started(n_walkers=2):
 
 def turn(state, calculator, start_walker, rule):
     """The steps of one turn and the next state."""
-    generator, steps = take_turn(state, calculator, start_walker, rule), []
-    while True:
-        try:
-            steps.append(next(generator))
-        except StopIteration as stop:
-            return steps, stop.value
+    steps = Steps(take_turn(state, calculator, start_walker, rule))
+    return list(steps), steps.value
 
 
 def test_the_frame_of_the_maximum_is_picked(little_data):

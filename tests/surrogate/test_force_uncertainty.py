@@ -29,6 +29,7 @@ from ase_bayesel.surrogate.force_uncertainty import (
     leading_force,
     leading_force_rows,
 )
+from ase_bayesel.surrogate.steps import Steps
 
 pytest.importorskip("mace")
 
@@ -328,12 +329,9 @@ def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
             options = {"rng": rng, "first_step": first_step, "state": driver, "n_steps": 30}
             return walk(calculator, RelativeForceTrigger(threshold), atoms, **options)
 
-        generator = take_turn(state, calculator, start)
-        while True:
-            try:
-                next(generator)
-            except StopIteration as end:
-                return end.value, calculator.surrogate
+        steps = Steps(take_turn(state, calculator, start))
+        list(steps)
+        return steps.value, calculator.surrogate
 
     pilot = walk(biased(model, surrogate), RelativeForceTrigger(1e9), lazy=False, n_steps=20)
     threshold = 1.1 * max(step.reports[0].value for step in pilot if step.reports)
