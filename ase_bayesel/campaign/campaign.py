@@ -167,9 +167,8 @@ class Campaign:
 
         with (
             Labeller(self._reference, self._open_executor, retry_failed) as labeller,
-            closing(self._explore(number, submit if at_once else _ignore)) as exploring,
+            closing(Steps(self._explore(number, submit if at_once else _ignore))) as steps,
         ):
-            steps = Steps(exploring)
             for progress in steps:
                 yield progress
                 yield from _told(number, labeller.ended(), labeller)
