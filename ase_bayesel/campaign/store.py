@@ -50,6 +50,8 @@ from ..structures.frames import extxyz_bytes, read_frames
 from ..surrogate.surrogate import Surrogate
 from ..validation.parity import Parity
 from .events import RoundReport
+from .exploration.pick_files import pick_bytes
+from .exploration.picks import Pick
 from .exploration.saved import SavedExploration
 
 REPORT = TypeAdapter(RoundReport)
@@ -169,12 +171,13 @@ class Store:
         """Where a user who labels by hand puts the labelled batch."""
         return self.round_directory(number) / "labelled.extxyz"
 
-    def write_batch(self, number: int, picks: Sequence[Atoms]) -> None:
+    def write_batch(self, number: int, picks: Sequence[Pick]) -> None:
+        """Write the picks of a round in order, once."""
         if not self.batch_path(number).exists():
-            write_atomically(self.batch_path(number), extxyz_bytes(picks))
+            write_atomically(self.batch_path(number), pick_bytes(*picks))
 
     def read_batch(self, number: int) -> list[Atoms]:
-        """The picks of a round in order; empty if nothing was picked."""
+        """The frames of a round's picks in order; empty if nothing was picked."""
         path = self.batch_path(number)
         return read_frames(path) if path.exists() and path.stat().st_size else []
 

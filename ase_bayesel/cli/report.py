@@ -16,14 +16,11 @@ from pydantic import TypeAdapter
 
 from ..campaign.config import TriggerConfig
 from ..campaign.events import RoundReport
-from ..campaign.exploration import TRACE_COLUMNS
+from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
 from ..campaign.store import Store
 from ..dynamics.triggers import UNITS
 from ..errors import StoreError
 
-WALKER, STEP, VALUE, PICKED = (
-    TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
-)
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
 

@@ -12,7 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..bias.tau import TauHistory
 from ..errors import StructureError
-from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
+from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .schedules import Schedule, value_at, values_of
 from .thermostat_check import ThermostatCheck
@@ -124,7 +124,19 @@ class Targets:
 def check_moves(
     moves: Sequence[Move], ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str
 ) -> None:
-    """Raise a `StructureError` that begins with ``where`` if moves do not suit atoms."""
+    """Raise a `StructureError` if moves do not suit atoms.
+
+    Parameters
+    ----------
+    moves, ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     try:
         for move in moves:
             move.check(atoms, pressure_given)
@@ -265,13 +277,11 @@ class Driver:
         bring_to_rest(self.atoms, self._ensemble)
 
     def _begin(self, step: int, variables: Mapping[str, tuple[float, ...]] | None) -> None:
-        self._dynamics = self._ensemble.dynamics(
-            self.atoms,
-            self._timestep,
-            self._targets.temperature(step),
-            self._targets.pressure(step),
-            self._rng,
+        targets = self._targets
+        start = IntegratorStart(
+            self._timestep, targets.temperature(step), targets.pressure(step), self._rng
         )
+        self._dynamics = self._ensemble.dynamics(self.atoms, start)
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)

@@ -169,7 +169,7 @@ def run_walker(
     )
     broken = guards.violated(atoms)
     if broken is not None:
-        yield _step(driver, first_step, None, status=broken)
+        yield _present_step(driver, first_step, None, status=broken)
         return
     guards = guards if guards.start is not None else guards.against(atoms)
     surrogate = calculator.surrogate
@@ -196,12 +196,18 @@ def run_walker(
             yield replace(last, step=step, reports=(), status=broken, rolled_back=None)
             return
         if broken is not None:
-            seen = None if broken == "calculator_error" else calculator.prediction
-            yield _step(driver, step, seen, status=broken)
+            prediction = None if broken == "calculator_error" else calculator.prediction
+            yield _present_step(driver, step, prediction, status=broken)
             return
         driver.accept(step)
-        seen = calculator.prediction
-        last = _step(driver, step, seen, reports, rolled_back=rolled_back, checks=tuple(checks))
+        last = _present_step(
+            driver,
+            step,
+            calculator.prediction,
+            reports,
+            rolled_back=rolled_back,
+            checks=tuple(checks),
+        )
         yield last
 
 
@@ -217,11 +223,21 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
     return guards.violated(driver.atoms, driver.atoms.calc.prediction)
 
 
-def _step(driver: Driver, step: int, prediction: Prediction | None, *reports, **rest) -> WalkerStep:
+def _present_step(
+    driver: Driver,
+    step: int,
+    prediction: Prediction | None,
+    reports: tuple[TriggerReport, ...] = (),
+    status: str = "running",
+    rolled_back: str | None = None,
+    checks: tuple[LazyCheck, ...] = (),
+) -> WalkerStep:
+    """The step that shows the present frame of a driver."""
     snapshot = driver.atoms.copy()
     snapshot.calc = None
+    temperature_K, state = driver.temperature_K, driver.state
     return WalkerStep(
-        step, snapshot, prediction, driver.temperature_K, *reports, driver=driver.state, **rest
+        step, snapshot, prediction, temperature_K, reports, status, state, rolled_back, checks
     )
 
 

@@ -181,14 +181,14 @@ class PoolFile:
             pass
         raise GenerationError(f"{self.journal_path}, line {number + 1}: is no journal of a pool")
 
-    def _check_format(self, found: Mapping[str, Any]) -> None:
-        if found.get("format") != FORMAT or not isinstance(found.get("request"), dict):
+    def _check_format(self, header: Mapping[str, Any]) -> None:
+        if header.get("format") != FORMAT or not isinstance(header.get("request"), dict):
             raise GenerationError(f"{self.journal_path}, line 1: is no journal of a pool")
 
-    def _check_header(self, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-        self._check_format(found)
+    def _check_header(self, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+        self._check_format(written)
         ours = json.loads(json.dumps(header["request"]))
-        theirs = found["request"]
+        theirs = written["request"]
         changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         if changed:
             raise GenerationError(

@@ -17,6 +17,7 @@ from ase import Atoms
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from ..structures.labels import PROPERTIES, PropertyKeys, Targets, targets
 from ..structures.reference_energies import composition_energy
+from .steps import Steps
 from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
@@ -265,10 +266,8 @@ def finished(
     steps: Generator[int, None, T], total: int = 0, on_progress: OnProgress | None = None
 ) -> T:
     """Run a generator that yields counts to its end; returns its value."""
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    counts = Steps(steps)
+    for done in counts:
         if on_progress is not None:
             on_progress(done, total)
+    return counts.value

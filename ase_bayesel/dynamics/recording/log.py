@@ -98,6 +98,7 @@ def _read_chunk(path: Path) -> np.ndarray:
 
 
 def _mark(rows: np.ndarray, walker: int, step: int) -> bool:
-    found = (rows["walker"] == walker) & (rows["step"] == step)
-    rows["picked"] |= found
-    return bool(found.any())
+    """Mark the row of a step, and tell whether it is there."""
+    picked = (rows["walker"] == walker) & (rows["step"] == step)
+    rows["picked"] |= picked
+    return bool(picked.any())
