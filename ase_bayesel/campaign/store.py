@@ -165,7 +165,7 @@ class Store:
     def batch_path(self, number: int) -> Path:
         return self.round_directory(number) / "to_label.extxyz"
 
-    def answer_path(self, number: int) -> Path:
+    def by_hand_path(self, number: int) -> Path:
         """Where a user who labels by hand puts the labelled batch."""
         return self.round_directory(number) / "labelled.extxyz"
 

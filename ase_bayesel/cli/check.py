@@ -130,7 +130,7 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
     """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
 
     ``trust`` is that of `MACEDescriptor`.

@@ -18,7 +18,7 @@ from rich.table import Table
 from ..campaign.build.engines import build_engine
 from ..campaign.config.campaign import CampaignConfig
 from ..errors import ConfigError
-from ..labelling.engines import Engine, Evaluation, ProgramEngine, settings_hash
+from ..labelling.engines import Engine, ProgramEngine, ReferenceResult, settings_hash
 from ..labelling.engines.base import PROPERTIES
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
@@ -55,7 +55,7 @@ class EngineCheck:
     attempt: int
     missing: tuple[str, ...] = ()
     settings: str = ""
-    evaluation: Evaluation | None = None
+    evaluation: ReferenceResult | None = None
     wall_s: float = 0.0
     reason: str = ""
     directory: Path | None = None
@@ -148,7 +148,7 @@ def table(check: EngineCheck) -> Table:
 
 def _computed(
     engine: Engine, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-) -> tuple[Evaluation | None, str, float]:
+) -> tuple[ReferenceResult | None, str, float]:
     """Results, the reason of a failure, and seconds."""
     start, found, reason = time.perf_counter(), None, ""
     try:

@@ -33,7 +33,7 @@ from ..io.locks import locked
 from ..structures.frames import extxyz_bytes, read_frames
 from ..structures.identity import canonical, structure_id
 from ..structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
-from .engines.base import Evaluation
+from .engines.base import ReferenceResult
 
 SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
 BY_HAND = "by_hand"
@@ -51,7 +51,7 @@ class LabelCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Label:
-    """Outcome of one reference calculation.
+    """What one reference calculation gave, or why it failed.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Label:
     atoms: Atoms
     settings: str
     engine: str
-    values: Evaluation | None = None
+    values: ReferenceResult | None = None
     reason: str = ""
     attempt: int = 0
     wall_s: float = 0.0
@@ -92,7 +92,7 @@ class Label:
         return self.values is not None
 
 
-def with_labels(atoms: Atoms, values: Evaluation, keys: PropertyKeys) -> Atoms:
+def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> Atoms:
     """A copy of a structure with labels under the keys of a training set.
 
     The virial is -volume times the stress, and is there only with three periodic directions.
@@ -147,7 +147,7 @@ class LabelStore:
         return locked(self.directory / settings / f".{identity}.lock", wait=True)
 
     def save(self, label: Label) -> None:
-        """Keep one outcome; a label is never overwritten."""
+        """Keep a label or the record of a failure; a label is never overwritten."""
         identity = label.structure_id
         path = self.path(identity, label.settings)
         if path.exists():
@@ -163,7 +163,7 @@ class LabelStore:
         failed = self.failure_path(identity, label.settings)
         write_atomically(failed, json.dumps(record, indent=2).encode())
 
-    def load(self, identity: str, settings: str) -> Evaluation | None:
+    def load(self, identity: str, settings: str) -> ReferenceResult | None:
         """The values of a label; None where there is none.
 
         Raises
@@ -244,7 +244,7 @@ def _facts(label: Label) -> dict[str, Any]:
     }
 
 
-def read_label(path: Path, identity: str) -> Evaluation:
+def read_label(path: Path, identity: str) -> ReferenceResult:
     """The values in a file that `label_bytes` gave.
 
     Raises
@@ -261,7 +261,7 @@ def read_label(path: Path, identity: str) -> Evaluation:
         raise StoreError(f"{path}: is damaged ({error}); {MEND}") from error
     if structure_id(atoms) != identity:
         raise StoreError(f"{path}: holds another structure than its name says; {MEND}")
-    return Evaluation(
+    return ReferenceResult(
         found.energy, found.forces, stress, str(atoms.info.get("bayesel_version", ""))
     )
 

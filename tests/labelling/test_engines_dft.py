@@ -56,7 +56,7 @@ def nested(path, value):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Evaluation and directory of each program, run once."""
+    """ReferenceResult and directory of each program, run once."""
     runs = {}
 
     def run(name):

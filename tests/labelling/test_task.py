@@ -34,7 +34,7 @@ from ase_bayesel.errors import (
     TerminatedError,
 )
 from ase_bayesel.labelling import task as labelling
-from ase_bayesel.labelling.engines import Engine, Evaluation, ImportedEngine, TBLiteEngine
+from ase_bayesel.labelling.engines import Engine, ImportedEngine, ReferenceResult, TBLiteEngine
 from ase_bayesel.labelling.reference import Reference, properties_of
 from ase_bayesel.labelling.task import compute, is_settled, label_of, label_task, labelled
 from ase_bayesel.structures.identity import structure_id
@@ -63,8 +63,8 @@ class Staged(Engine):
         failure = parameters.get("raises")
         if failure is not None:
             raise failure(f"as told in attempt {attempt}")
-        given = Evaluation(-1.5, np.full((len(atoms), 3), 0.25))
-        return given if "energy" not in parameters else Evaluation(parameters["energy"])
+        given = ReferenceResult(-1.5, np.full((len(atoms), 3), 0.25))
+        return given if "energy" not in parameters else ReferenceResult(parameters["energy"])
 
     def identity(self, k=0):
         return {"attempt": k, "of": len(self.fallbacks)}

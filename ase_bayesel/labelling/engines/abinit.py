@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.abinit import read_abinit_out
 
-from .base import Evaluation
+from .base import ReferenceResult
 from .dft import PseudopotentialEngine
 
 INPUT, RESULTS = "abinit.abi", "abinit.abo"
@@ -104,9 +104,9 @@ class AbinitEngine(PseudopotentialEngine):
         moments = [[0, 0, moment] for moment in atoms.get_initial_magnetic_moments()]
         return {**structure, "nsppol": 2, "spinat": moments}
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         found = read_abinit_out(io.StringIO(self._log_text(directory)))
-        return Evaluation(
+        return ReferenceResult(
             found["energy"],
             found["forces"] if "forces" in properties else None,
             found["stress"] if "stress" in properties else None,

@@ -19,11 +19,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from ase import Atoms
 
-PROPERTIES = ("energy", "forces", "stress")
+REFERENCE_PROPERTIES = ("energy", "forces", "stress")
+"""What an engine can compute; a fit has `structures.labels.PROPERTIES`."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ReferenceResult:
     """What an engine computed.
 
     Attributes
@@ -127,7 +128,7 @@ class Engine(ABC):
     @abstractmethod
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         """Compute one structure.
 
         Parameters
@@ -139,7 +140,7 @@ class Engine(ABC):
         attempt
             Whose parameters to use.
         properties
-            Some of `PROPERTIES`, ``"energy"`` among them.
+            Some of `REFERENCE_PROPERTIES`, ``"energy"`` among them.
 
         Raises
         ------

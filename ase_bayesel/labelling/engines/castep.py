@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.castep import read_castep_castep
 
-from .base import Evaluation, bare, content_hash, missing_files
+from .base import ReferenceResult, bare, content_hash, missing_files
 from .program import ProgramEngine, require_cell
 
 
@@ -109,7 +109,7 @@ class CastepEngine(ProgramEngine):
         (directory / "label.param").write_text("".join(_lines(param)))
         return ["label"]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE repeats the warnings in the file
             found = read_castep_castep(directory / self.log)
@@ -117,7 +117,7 @@ class CastepEngine(ProgramEngine):
         # ASE leaves the dispersion correction out of its energies, though it is in the forces
         corrected = results.get("energy_with_dispersion_correlation", results["free_energy"])
         energy = results.get("free_energy_with_dispersion_correlation", corrected)
-        return Evaluation(
+        return ReferenceResult(
             energy,
             _in_order(atoms, found.symbols, results["forces"]) if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,

@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from ...errors import EngineError
-from .base import Evaluation, content_hash, merged, missing_files
+from .base import ReferenceResult, content_hash, merged, missing_files
 from .dft import DFTEngine, numbers
 
 INPUT = "cp2k.inp"
@@ -191,7 +191,7 @@ class CP2KEngine(DFTEngine):
         coordinates = {"": [f"{element} {_vector(row)}" for element, row in rows]}
         return {"CELL": cell, "COORD": coordinates, "KIND": kinds}
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         output = directory / self.output
         text = self._log_text(directory)
         energy = numbers(ENERGY.findall(text)[-1:], (), "the energy", output)
@@ -205,7 +205,7 @@ class CP2KEngine(DFTEngine):
             unit = {"GPa": GPa, "bar": bar}[found[0][0]]
             stress = -full_3x3_to_voigt_6_stress(tensor) * unit
         version = self._named_version(directory)
-        return Evaluation(float(energy) * Hartree, forces, stress, version)
+        return ReferenceResult(float(energy) * Hartree, forces, stress, version)
 
 
 def _boxed(molecule: Atoms, vacuum_A: float) -> Atoms:

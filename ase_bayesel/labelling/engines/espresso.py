@@ -13,7 +13,7 @@ from ase.io.espresso import write_espresso_in
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
-from .base import Evaluation, merged
+from .base import ReferenceResult, merged
 from .dft import PseudopotentialEngine, numbers
 
 INPUT = "espresso.pwi"
@@ -87,7 +87,7 @@ class EspressoEngine(PseudopotentialEngine):
             )
         return ["-in", INPUT]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         output = directory / self.output
         text = self._log_text(directory)
         # a hybrid functional has a cycle around the cycle, and an energy for each
@@ -101,4 +101,4 @@ class EspressoEngine(PseudopotentialEngine):
             rows = STRESS.findall(text)[-1:]
             tensor = numbers(rows, (3, 3), "the stress", output) * (RY / BOHR**3)
             stress = -full_3x3_to_voigt_6_stress(tensor)
-        return Evaluation(float(energy) * RY, forces, stress, self._named_version(directory))
+        return ReferenceResult(float(energy) * RY, forces, stress, self._named_version(directory))

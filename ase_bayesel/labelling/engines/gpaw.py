@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, folder_hash
+from .base import ReferenceResult, bare, folder_hash
 from .calculators import CalculatorEngine, evaluated, package_version
 
 
@@ -71,7 +71,7 @@ class GPAWEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from gpaw import KohnShamConvergenceError
 
         own = bare(atoms, self.magnetic_moments)

@@ -16,7 +16,7 @@ from ase.io.lammpsdata import write_lammps_data
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ...errors import EngineError
-from .base import Evaluation, content_hash, missing_files
+from .base import ReferenceResult, content_hash, missing_files
 from .program import ProgramEngine
 
 MARGIN = 20.0
@@ -107,7 +107,7 @@ class LammpsEngine(ProgramEngine):
         (directory / "lammps.in").write_text("\n".join(lines) + "\n")
         return ["-in", "lammps.in", "-log", "none", "-nocite"]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         text = (directory / "label.json").read_text()
         try:
             found = json.loads(text)
@@ -123,7 +123,7 @@ class LammpsEngine(ProgramEngine):
             tensor = -np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             stress = full_3x3_to_voigt_6_stress(prism.tensor2_to_ase(tensor))
         energy = convert(found["energy"], "energy", units, "ASE")
-        return Evaluation(energy, forces, stress, self._named_version(directory))
+        return ReferenceResult(energy, forces, stress, self._named_version(directory))
 
 
 def _boxed(atoms: Atoms) -> Atoms:

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
-from .base import Evaluation, content_hash
+from .base import ReferenceResult, content_hash
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class MACEEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from ...descriptors.mace.runtime import default_dtype
 
         with default_dtype(self.dtype):

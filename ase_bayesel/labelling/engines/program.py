@@ -21,7 +21,7 @@ from ...errors import (
     TimeLimitError,
 )
 from ...resources.commands import run_program
-from .base import Engine, Evaluation
+from .base import Engine, ReferenceResult
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ProgramEngine(Engine):
         """Write the input files; returns the arguments that are added to the command."""
 
     @abstractmethod
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         """What the program left in the directory, in the order of ``atoms``.
 
         Raises
@@ -91,7 +91,7 @@ class ProgramEngine(Engine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
         arguments = self.write(atoms.copy(), directory, self.parameters_of(attempt), wanted)
         command = [*(self.command or self.default_command), *arguments]
@@ -108,7 +108,9 @@ class ProgramEngine(Engine):
             raise CommandError(f"{' '.join(said.split())} ({error})") from error
         return self.collected(atoms, directory, wanted)
 
-    def collected(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def collected(
+        self, atoms: Atoms, directory: Path, properties: Sequence[str]
+    ) -> ReferenceResult:
         """`read`, once the log says that the calculation converged and came to its end.
 
         Raises
