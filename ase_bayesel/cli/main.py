@@ -205,7 +205,7 @@ def check_engine(
     console.print(table(found))
     for note in notes(found):
         _say(note)
-    if found.missing or found.reason:
+    if found.missing or found.label.reason:
         raise typer.Exit(EXIT_BAD_INPUT if found.missing else 1)
 
 

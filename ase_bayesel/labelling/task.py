@@ -7,7 +7,6 @@ returns, so that a worker that is lost never costs a finished calculation.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import socket
@@ -23,6 +22,7 @@ from ase import Atoms
 
 from ..errors import ConfigError, LabellingError, MissingProgramError, StoreError, TerminatedError
 from ..io.atomic import write_atomically
+from ..io.hashing import bytes_hash
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
 from .engines import Engine, ReferenceResult, settings_hash
@@ -171,7 +171,7 @@ def _workplace(reference: Reference, identity: str, settings: str) -> Iterator[P
     directory = reference.store.running(identity, settings)
     if reference.scratch is not None:
         # only those who share a store take turns
-        owner = hashlib.sha256(os.fsencode(reference.directory)).hexdigest()[:8]
+        owner = bytes_hash(os.fsencode(reference.directory))[:8]
         directory = reference.scratch / f"{owner}_{settings}_{identity}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

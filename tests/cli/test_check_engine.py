@@ -85,9 +85,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
     config = campaign(LADDER)
     small = Atoms("Cu2", [[0, 0, 0], [1.7, 1.9, 0.1]], cell=3.6 * np.eye(3), pbc=True)
     write(config.parent / "starts.extxyz", [*alloy_cells(2, 0.1, 0), small])
-    monkeypatch.setattr(
-        "ase_bayesel.cli.check_engine.time.perf_counter", iter([1.0, 3.54]).__next__
-    )
+    monkeypatch.setattr("ase_bayesel.labelling.task.time.perf_counter", iter([1.0, 3.54]).__next__)
     result = call("check-engine", config)
     assert result.exit_code == 0, result.output
     shown = rows(result.output)

@@ -13,7 +13,8 @@ from ase.calculators.aims import AimsProfile, AimsTemplate
 from ase.data import atomic_numbers
 
 from ...errors import NotConvergedError
-from .base import ReferenceResult, bare, folder_hash, missing_files
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine
 
 

@@ -8,7 +8,6 @@ calculation has failed before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from ase import Atoms
+
+from ...io.hashing import bytes_hash
 
 REFERENCE_PROPERTIES = ("energy", "forces", "stress")
 """What an engine can compute; a fit has `structures.labels.PROPERTIES`."""
@@ -201,21 +202,7 @@ def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str
         If the identity holds what JSON cannot.
     """
     content = json.dumps([identity, sorted(properties)], sort_keys=True)
-    return f"e{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file, by which it counts in an identity."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def folder_hash(folder: Path, pattern: str = "*") -> str:
-    """SHA-256 of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
-        digest.update(f"{path.name} {content_hash(path)}\n".encode())
-    return digest.hexdigest()
+    return f"e{bytes_hash(content.encode())[:12]}"
 
 
 def missing_files(paths: Iterable[Path], field: str) -> list[str]:

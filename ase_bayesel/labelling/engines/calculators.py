@@ -15,8 +15,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
+from ...io.hashing import content_hash
 from ...surrogate.surrogate import Surrogate
-from .base import Engine, ReferenceResult, bare, content_hash
+from .base import Engine, ReferenceResult, bare
 
 
 @dataclass(frozen=True)

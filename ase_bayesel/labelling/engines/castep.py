@@ -12,7 +12,8 @@ import numpy as np
 from ase import Atoms
 from ase.io.castep import read_castep_castep
 
-from .base import ReferenceResult, bare, content_hash, missing_files
+from ...io.hashing import content_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
 

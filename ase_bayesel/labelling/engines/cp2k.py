@@ -14,7 +14,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from ...errors import EngineError
-from .base import ReferenceResult, content_hash, merged, missing_files
+from ...io.hashing import content_hash
+from .base import ReferenceResult, merged, missing_files
 from .dft import DFTEngine, numbers
 
 INPUT = "cp2k.inp"

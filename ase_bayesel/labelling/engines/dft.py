@@ -13,7 +13,8 @@ import numpy as np
 from ase import Atoms
 
 from ...errors import ConfigError, EngineError, MissingProgramError
-from .base import bare, content_hash, merged, missing_files
+from ...io.hashing import content_hash
+from .base import bare, merged, missing_files
 from .program import ProgramEngine
 
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eEdD][+-]?\d+")

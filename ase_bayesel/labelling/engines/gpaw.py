@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import NotConvergedError
-from .base import ReferenceResult, bare, folder_hash
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare
 from .calculators import CalculatorEngine, evaluated, package_version
 
 

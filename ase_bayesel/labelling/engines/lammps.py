@@ -16,7 +16,8 @@ from ase.io.lammpsdata import write_lammps_data
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ...errors import EngineError
-from .base import ReferenceResult, content_hash, missing_files
+from ...io.hashing import content_hash
+from .base import ReferenceResult, missing_files
 from .program import ProgramEngine
 
 MARGIN = 20.0

@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
-from .base import ReferenceResult, content_hash
+from ...io.hashing import content_hash
+from .base import ReferenceResult
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:

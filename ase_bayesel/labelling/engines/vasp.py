@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.io import read
 
 from ...errors import NotConvergedError
-from .base import ReferenceResult, bare, content_hash, missing_files
+from ...io.hashing import content_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
 
