@@ -25,6 +25,8 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor
 from ..errors import StoreError, StructureError
+from ..io.atomic import write_atomically
+from ..io.formats import FEATURES, KEY
 from ..io.hashing import bytes_hash
 from ..resources import ProcessPool, open_executor
 from ..resources.threads import cpu_threads
@@ -73,8 +75,8 @@ class FeatureStore:
     Raises
     ------
     StoreError
-        If the directory cannot be used or the file is damaged. A flipped bit within a finite
-        row is not noticed.
+        If the directory cannot be used, or the file is damaged or of a later version. A
+        flipped bit within a finite row is not noticed.
     """
 
     def __init__(self, directory: str | PathLike, descriptor: Descriptor) -> None:
@@ -84,7 +86,7 @@ class FeatureStore:
         self._record = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<f8", (descriptor.n_features,))])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.with_suffix(".json").write_text(spec)
+            self._state_format(descriptor)
             self.path.touch()
         except OSError as error:
             raise StoreError(f"{directory}: cannot keep features ({error.strerror})") from error
@@ -125,6 +127,19 @@ class FeatureStore:
             if not np.isfinite(chosen.sum()):
                 raise self._damaged()
         return chosen
+
+    def _state_format(self, descriptor: Descriptor) -> None:
+        """Note beside the rows what they are; refuse those of a later version."""
+        path = self.path.with_suffix(".json")
+        header = json.dumps({KEY: str(FEATURES), "descriptor": descriptor.spec()}, sort_keys=True)
+        try:
+            noted = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):  # new, or torn by a kill
+            noted = None
+        if isinstance(noted, dict):
+            FEATURES.check(noted.get(KEY), path)
+        if noted != json.loads(header):
+            write_atomically(path, header.encode())
 
     def _damaged(self) -> StoreError:
         return StoreError(f"{self.path}: is damaged; remove it, and its features are made again")

@@ -140,7 +140,10 @@ def test_damaged_files_are_named(store):
 def test_settings_are_described_once(store):
     store.describe("e1", {"kind": "x"})
     store.describe("e1", {"kind": "y"})
-    assert json.loads((store.directory / "settings" / "e1.json").read_text()) == {"kind": "x"}
+    assert json.loads((store.directory / "settings" / "e1.json").read_text()) == {
+        "format": "ase_bayesel.settings/1",
+        "kind": "x",
+    }
 
 
 HOLD = """

@@ -222,7 +222,7 @@ def test_a_label_is_on_disk_and_never_computed_again(tmp_path):
     assert calls(tmp_path) == [0]
 
 
-def test_the_first_rung_that_succeeds(tmp_path):
+def test_the_first_attempt_that_succeeds(tmp_path):
     failing = {"raises": NotConvergedError}
     reference = reference_of(tmp_path, staged(tmp_path, failing, failing, {"raises": None}))
     assert run(copper(), reference).ok
@@ -233,7 +233,7 @@ def test_the_first_rung_that_succeeds(tmp_path):
     assert label_of(store, settings, identity) == settings[2]
     record = json.loads(store.failure_path(identity, settings[1]).read_text())
     assert record["reason"] == "NotConvergedError: as told in attempt 1"
-    assert record["attempt"] == 1
+    assert record["rung"] == 1
     kept = store.output(identity, settings[1])
     assert record["output"] == str(kept)
     assert (kept / "out.txt").read_text() == "attempt 1"

@@ -74,11 +74,11 @@ class AbinitEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        own = self.checked(atoms)
+        atoms = self.checked(atoms)
         variables = {
             **parameters,
-            **self._structure(own),
-            "ngkpt": self.grid(own),
+            **self._structure(atoms),
+            "ngkpt": self.grid(atoms),
             "optforces": int("forces" in properties),
             "optstress": int("stress" in properties),
         }
@@ -105,11 +105,11 @@ class AbinitEngine(PseudopotentialEngine):
         return {**structure, "nsppol": 2, "spinat": moments}
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
-        found = read_abinit_out(io.StringIO(self._log_text(directory)))
+        results = read_abinit_out(io.StringIO(self._log_text(directory)))
         return ReferenceResult(
-            found["energy"],
-            found["forces"] if "forces" in properties else None,
-            found["stress"] if "stress" in properties else None,
+            results["energy"],
+            results["forces"] if "forces" in properties else None,
+            results["stress"] if "stress" in properties else None,
             self._named_version(directory),
         )
 

@@ -86,18 +86,18 @@ class Engine(ABC):
 
     def parameters_of(self, attempt: int) -> dict[str, Any]:
         """The parameters of an attempt, over the engine's defaults."""
-        given = merged(self.defaults, self.parameters)
-        return merged(given, self.fallbacks[attempt - 1] if attempt else {})
+        parameters = merged(self.defaults, self.parameters)
+        return merged(parameters, self.fallbacks[attempt - 1] if attempt else {})
 
     def faults(self) -> list[str]:
         """What is wrong with the parameters, a sentence for each thing."""
-        found = [
+        faults = [
             f"{name}: is set by the engine; leave it out "
             "(labelling.parameters, labelling.fallbacks)"
             for name in self.reserved
-            if any(_holds(given, name) for given in (self.parameters, *self.fallbacks))
+            if any(_holds(settings, name) for settings in (self.parameters, *self.fallbacks))
         ]
-        return found + [
+        return faults + [
             f"{' or '.join(names)}: has to be given (labelling.parameters)"
             for names in self.required
             if not any(_holds(self.parameters_of(0), name) for name in names)
@@ -114,12 +114,12 @@ class Engine(ABC):
     def only(self, elements: Iterable[str]) -> Self:
         """The same engine without what it holds for other elements."""
         wanted = sorted(set(elements))
-        kept = {}
+        kept: dict[str, Any] = {}
         for name, unnamed in self.by_element.items():
             held = getattr(self, name)
             if held and isinstance(held, Mapping):
-                found = {element: held.get(element, unnamed) for element in wanted}
-                kept[name] = {s: value for s, value in found.items() if value is not None}
+                values = {element: held.get(element, unnamed) for element in wanted}
+                kept[name] = {s: value for s, value in values.items() if value is not None}
         return replace(self, **kept)
 
     @abstractmethod
@@ -160,8 +160,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for key, value in changes.items():
         inner = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        result[key] = merged(inner, value) if both else value
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            value = merged(inner, value)
+        result[key] = value
     return result
 
 
@@ -180,10 +181,10 @@ def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> A
     magnetic_moments
         Initial moments by element, Bohr magnetons; none for the elements left out.
     """
-    own = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    out = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if magnetic_moments:
-        own.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in own.symbols])
-    return own
+        out.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in out.symbols])
+    return out
 
 
 def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str:

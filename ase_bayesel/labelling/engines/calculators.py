@@ -36,9 +36,9 @@ class CalculatorEngine(Engine):
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> ReferenceResult:
-        own = bare(atoms)
-        own.calc = self.make(self.parameters_of(attempt))
-        return evaluated(own, properties, package_version(self.package))
+        atoms = bare(atoms)
+        atoms.calc = self.make(self.parameters_of(attempt))
+        return evaluated(atoms, properties, package_version(self.package))
 
 
 def evaluated(atoms: Atoms, properties: Sequence[str], version: str = "") -> ReferenceResult:

@@ -65,7 +65,7 @@ class EspressoEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        own = self.checked(atoms)
+        atoms = self.checked(atoms)
         control = {
             "calculation": "scf",
             "outdir": "./scratch",
@@ -74,13 +74,13 @@ class EspressoEngine(PseudopotentialEngine):
             "tprnfor": "forces" in properties,
             "tstress": "stress" in properties,
         }
-        grid = self.grid(own)
+        grid = self.grid(atoms)
         # real wave functions at Gamma, which spinors do not allow
         real = grid == (1, 1, 1) and not parameters["system"].get("noncolin", False)
         with open(directory / INPUT, "w") as handle:
             write_espresso_in(
                 handle,
-                own,
+                atoms,
                 input_data=merged(parameters, {"control": control}),
                 pseudopotentials=self.pseudopotentials,
                 kpts=None if real else grid,

@@ -75,10 +75,10 @@ class GPAWEngine(CalculatorEngine):
     ) -> ReferenceResult:
         from gpaw import KohnShamConvergenceError
 
-        own = bare(atoms, self.magnetic_moments)
-        own.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
+        atoms = bare(atoms, self.magnetic_moments)
+        atoms.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
         try:
-            return evaluated(own, properties, package_version(self.package))
+            return evaluated(atoms, properties, package_version(self.package))
         except KohnShamConvergenceError as error:
             raise NotConvergedError(f"gpaw: {error or 'did not converge'}") from error
 

@@ -57,10 +57,11 @@ class MACEEngine(CalculatorEngine):
 
     def missing(self, elements: Sequence[str]) -> list[str]:
         try:
-            known = [int(z) for z in self._module().atomic_numbers]
+            known: Any = self._module().atomic_numbers
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
-        unknown = [s for s in elements if atomic_numbers[s] not in known]
+        numbers = {int(z) for z in known}
+        unknown = [s for s in elements if atomic_numbers[s] not in numbers]
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
 
     def evaluate(

@@ -57,13 +57,13 @@ class OrcaEngine(ProgramEngine):
         if "forces" in properties and "engrad" not in simple.lower().split():
             simple = f"{simple} EnGrad"
         blocks = [f"%pal nprocs {self.processes} end"] if self.processes > 1 else []
-        given = {
+        keywords = {
             "orcasimpleinput": simple,
             "orcablocks": "\n".join([*blocks, *parameters["blocks"]]),
             "charge": parameters["charge"],
             "mult": parameters["mult"],
         }
-        write_orca(directory / "orca.inp", bare(atoms), given)
+        write_orca(directory / "orca.inp", bare(atoms), keywords)
         return ["orca.inp"]
 
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:

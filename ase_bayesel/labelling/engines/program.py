@@ -66,7 +66,19 @@ class ProgramEngine(Engine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        """Write the input files; returns the arguments that are added to the command."""
+        """Write the input files; returns the arguments that are added to the command.
+
+        Parameters
+        ----------
+        atoms
+            The structure, which may be changed.
+        directory
+            Where they go.
+        parameters
+            Of the attempt.
+        properties
+            What is to be computed, some of `REFERENCE_PROPERTIES`.
+        """
 
     @abstractmethod
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
@@ -130,8 +142,8 @@ class ProgramEngine(Engine):
                 raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
 
     def _named_version(self, directory: Path) -> str:
-        found = re.search(self.version_pattern, self._log_text(directory))
-        return f"{self.kind} {found[1]}" if found else self.kind
+        match = re.search(self.version_pattern, self._log_text(directory))
+        return f"{self.kind} {match[1]}" if match else self.kind
 
     def _log_text(self, directory: Path) -> str:
         return _text(directory / self.log)

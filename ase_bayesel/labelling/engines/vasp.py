@@ -109,7 +109,9 @@ class VaspEngine(ProgramEngine):
     def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         if "aborting loop because EDIFF is reached" not in self._log_text(directory):
             raise NotConvergedError("vasp: OUTCAR does not say that EDIFF is reached")
-        results = read(directory / "vasprun.xml", format="vasp-xml").calc.results
+        computed = read(directory / "vasprun.xml", format="vasp-xml")
+        assert isinstance(computed, Atoms)
+        results = computed.calc.results
         original = np.loadtxt(directory / "ase-sort.dat", dtype=int, ndmin=2)[:, 1]
         return ReferenceResult(
             results["free_energy"],
