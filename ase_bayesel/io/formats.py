@@ -56,7 +56,7 @@ class Format:
         version = self.version_of(stated)
         if version is None:
             says = "nothing" if stated is None else repr(str(stated))
-            return f"{where}: is not of the format {self} (it states {says})"
+            return f"{where}: not a {self.name} of format {self} (it states {says})"
         if self.oldest <= version <= self.version:
             return None
         known = f"{self.version}" if version > self.version else f"{self.oldest} or later"

@@ -110,7 +110,7 @@ def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
 
 
 @pytest.mark.slow
-def test_after_the_death_of_its_workers_the_next_rung_is_tried(tmp_path):
+def test_after_the_death_of_its_workers_the_next_attempt_is_made(tmp_path):
     given = reference(tmp_path, [{"harmless": True}], "test_labeller:Deadly")
     with Labeller(given, POOL) as labeller:
         labeller.submit(STRUCTURES[:1])

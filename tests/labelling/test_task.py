@@ -242,7 +242,7 @@ def test_the_first_attempt_that_succeeds(tmp_path):
     assert list(store.directory.glob("*/.*.lock")) == []
 
 
-def test_set_aside_when_all_rungs_fail(tmp_path):
+def test_set_aside_when_all_attempts_fail(tmp_path):
     failing = {"raises": NotConvergedError}
     reference = reference_of(tmp_path, staged(tmp_path, failing, {}))
     outcome = run(copper(), reference)
@@ -252,7 +252,7 @@ def test_set_aside_when_all_rungs_fail(tmp_path):
     assert calls(tmp_path) == [0, 1]
 
 
-def test_a_longer_ladder_goes_on_where_the_shorter_ended(tmp_path):
+def test_more_fallbacks_go_on_where_fewer_ended(tmp_path):
     class SameNames(Staged):
         def identity(self, k=0):
             return {"attempt": k}

@@ -78,9 +78,7 @@ class CastepEngine(ProgramEngine):
         return [
             *super().missing(elements),
             *(f"{s}: has no file (labelling.pseudopotentials)" for s in unnamed),
-            *missing_files(
-                [files[s] for s in elements if s in files], "labelling.pseudopotentials"
-            ),
+            *missing_files(named, "labelling.pseudopotentials"),
         ]
 
     def write(
