@@ -16,10 +16,10 @@ from pathlib import Path
 from ase import Atoms
 
 from ..errors import LabellingError
-from ..labelling.by_hand import read_answers
+from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
-from ..labelling.task import Outcome, is_settled, label_of
+from ..labelling.task import LabellingResult, is_settled, label_of
 from ..resources import TaskExecutor, open_executor
 from ..structures.labels import PropertyKeys
 from ..surrogate.steps import Steps
@@ -126,14 +126,14 @@ class Campaign:
                 return
             if self._reference is None:
                 state = yield from self._explore(number, _ignore)
-                missing = self._take_answers(number, state)
+                missing = self._take_labels_by_hand(number, state)
             else:
                 state = yield from self._explore_and_label(number, retry_failed)
                 missing = 0
             if missing:
                 yield Ended(
                     f"{missing} structures wait for labels: put them into "
-                    f"{self.store.answer_path(number)} under the keys of the config and run again",
+                    f"{self.store.by_hand_path(number)} under the keys of the config and run again",
                     self.store.batch_path(number),
                 )
                 return
@@ -247,12 +247,12 @@ class Campaign:
     def _training_set(self, number: int) -> TrainingSet:
         return TrainingSet(self.store, number, self._labels, self._train, self._keys)
 
-    def _take_answers(self, number: int, state: ExploreState) -> int:
+    def _take_labels_by_hand(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""
-        path = self.store.answer_path(number)
+        path = self.store.by_hand_path(number)
         if path.exists():
             structures = [pick.structure for pick in state.picks]
-            for label in read_answers(path, structures, self._keys):
+            for label in read_labels_by_hand(path, structures, self._keys):
                 self._labels.save(label)
         return sum(
             not is_settled(self._labels, self._settings(pick.structure), pick.structure_id)
@@ -297,10 +297,12 @@ def _ignore(picks: Sequence[Pick]) -> None:
     """Nobody waits for the picks."""
 
 
-def _told(number: int, outcomes: Sequence[Outcome], labeller: Labeller) -> Iterator[Progress]:
+def _told(
+    number: int, results: Sequence[LabellingResult], labeller: Labeller
+) -> Iterator[Progress]:
     """Calculations that have ended, as progress."""
-    for k, outcome in enumerate(outcomes, start=1 - len(outcomes)):
-        detail = "" if outcome.ok else f"{outcome.structure_id} failed: {outcome.reason}"
+    for k, result in enumerate(results, start=1 - len(results)):
+        detail = "" if result.ok else f"{result.structure_id} failed: {result.reason}"
         yield _progress(number, labeller, detail, k)
 
 

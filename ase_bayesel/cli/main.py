@@ -175,10 +175,10 @@ def check(
     trust: TrustOption = False,
 ) -> None:
     """Compute lattice and elastic constants, surface energies and phonons of a model."""
-    from .check import CheckConfig, load_model, run_check, tables, write_check
+    from .check import CheckConfig, model_to_check, run_check, tables, write_check
 
     settings = load_config(config, CheckConfig)
-    found = run_check(load_model(model, settings, trust), settings)
+    found = run_check(model_to_check(model, settings, trust), settings)
     for table in tables(found):
         console.print(table)
     for path in write_check(found, out):
@@ -205,7 +205,7 @@ def check_engine(
     console.print(table(found))
     for note in notes(found):
         _say(note)
-    if found.missing or found.reason:
+    if found.missing or found.label.reason:
         raise typer.Exit(EXIT_BAD_INPUT if found.missing else 1)
 
 

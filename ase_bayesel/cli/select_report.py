@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from ..io.formats import KEY, SELECTION
 from ..selection.methods import Selection
 from ..selection.methods.distances import standardised
 from .report import png
@@ -57,6 +58,7 @@ def record(picked: PickedPool) -> dict[str, Any]:
         for k, score in zip(found.indices.tolist(), found.scores, strict=True)
     ]
     return {
+        KEY: str(SELECTION),
         "method": picked.method,
         "descriptor": dict(picked.descriptor),
         "seed": picked.seed,

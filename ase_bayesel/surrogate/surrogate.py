@@ -28,13 +28,12 @@ from ..descriptors.base import (
 )
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
+from ..io.formats import KEY, SURROGATE
 from ..structures.labels import PROPERTIES
 from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
-
-FORMAT = "ase_bayesel.surrogate/1"
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ class Surrogate:
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write one npz file without pickle: posterior, descriptor, E0s and noise."""
         meta = {
-            "format": FORMAT,
+            KEY: str(SURROGATE),
             "descriptor": self.descriptor.spec(),
             "e0s": dict(self.e0s),
             "noise": vars(self.noise),
@@ -218,8 +217,7 @@ class Surrogate:
             ):
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
-            if meta["format"] != FORMAT:
-                raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
+            SURROGATE.check(meta[KEY], path, PosteriorError)
             if descriptor is None:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):

@@ -1,12 +1,22 @@
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from helpers.systems import alloy_cells, copper, hashes, reference
+from helpers.systems import (
+    alloy_cells,
+    copper,
+    hashes,
+    reference,
+    write_campaign,
+    write_config,
+)
 
+from ase_bayesel import Campaign, load_config
 from ase_bayesel.bias.tau import TauHistory
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import (
@@ -405,3 +415,47 @@ def test_report_and_parity_round_trip(store):
 def test_paths_serve_processes_in_other_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Store("campaign").exploration(1).pick_path(0, "s0").is_relative_to(tmp_path)
+
+
+# versions
+
+
+@pytest.mark.parametrize("shared", [None, "/data/labels"])
+def test_a_campaign_of_an_older_version_is_refused_in_one_sentence(store, shared):
+    store.create({"labels": {"store": shared}}, {})
+    Store(store.directory)
+    (store.directory / "format").unlink()
+    with pytest.raises(StoreError) as caught:
+        Store(store.directory)
+    labels = shared or store.directory / "labels"
+    assert str(caught.value) == (
+        f"{store.directory}: holds a campaign of an older ase_bayesel; finish it with that one, or "
+        f"start a new campaign in another directory with labels.store: {labels}, so that no label "
+        "is paid for twice"
+    )
+
+
+def test_a_campaign_of_a_later_version_is_refused(store):
+    store.create({}, {})
+    (store.directory / "format").write_text("ase_bayesel.campaign/3\n")
+    with pytest.raises(StoreError, match=r"format: is of version 3 .*reads version 2; use a newer"):
+        Store(store.directory)
+    for other in ("ase_bayesel.label/2", "", "\xff"):
+        (store.directory / "format").write_bytes(other.encode("latin1"))
+        assert complaint(lambda: Store(store.directory), store.directory / "format") is None
+
+
+def test_labels_of_an_older_campaign_are_not_paid_for_twice(tmp_path):
+    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
+    list(Campaign(load_config(config), tmp_path / "old").run())
+    (tmp_path / "old" / "format").unlink()
+    with pytest.raises(StoreError, match="older") as caught:
+        Campaign(load_config(config), tmp_path / "old")
+    labels = re.search(r"labels\.store: ([^,]+),", str(caught.value))[1]
+    before = hashes(Path(labels))
+    assert any(name.endswith(".extxyz") for name in before)
+    write_config(tmp_path, {"stop.max_rounds": 1, "labels": {"store": labels}})
+    list(Campaign(load_config(config), tmp_path / "new").run())
+    assert hashes(Path(labels)) == before
+    assert Store(tmp_path / "new").read_report(1).picks > 0
+    assert Store(tmp_path / "new").read_report(1).failed == 0

@@ -13,8 +13,9 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
+from ...io.hashing import content_hash
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
-from .loading import file_sha256, locate, weights_sha256
+from .loading import locate, weights_sha256
 from .passes import MACEPass
 from .rows import feature_derivatives, sketched_features
 from .runtime import DTYPES, dtype_name
@@ -253,7 +254,7 @@ class MACEDescriptor:
         return {
             "kind": "mace",
             "model": str(self.model_file),
-            "sha256": file_sha256(self.model_file),
+            "sha256": content_hash(self.model_file),
             "components": self.components,
             "num_layers": self.num_layers,
             "head": self.network.head,
@@ -274,7 +275,7 @@ class MACEDescriptor:
             If the model file is gone or is not the one that was saved.
         """
         path = locate(spec["model"])
-        if file_sha256(path) != spec["sha256"]:
+        if content_hash(path) != spec["sha256"]:
             raise DescriptorError(f"{path}: not the MACE model that was saved (other SHA-256)")
         device = spec["device"]
         if device.startswith("cuda") and not torch.cuda.is_available():

@@ -141,12 +141,6 @@ def check_module(module: object, where: str) -> None:
         raise DescriptorError(f"{where}: expected one of {MODEL_CLASSES}, found {name}")
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def weights_sha256(module: torch.nn.Module) -> str:
     """Hexadecimal SHA-256 of a model's structure, parameters and buffers."""
     digest = hashlib.sha256(f"{type(module).__name__} {module}".encode())

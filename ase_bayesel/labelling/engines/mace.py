@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
-from .base import Evaluation, content_hash
+from ...io.hashing import content_hash
+from .base import ReferenceResult
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:
@@ -56,15 +57,16 @@ class MACEEngine(CalculatorEngine):
 
     def missing(self, elements: Sequence[str]) -> list[str]:
         try:
-            known = [int(z) for z in self._module().atomic_numbers]
+            known: Any = self._module().atomic_numbers
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
-        unknown = [s for s in elements if atomic_numbers[s] not in known]
+        numbers = {int(z) for z in known}
+        unknown = [s for s in elements if atomic_numbers[s] not in numbers]
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from ...descriptors.mace.runtime import default_dtype
 
         with default_dtype(self.dtype):
