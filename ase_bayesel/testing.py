@@ -7,12 +7,14 @@ was expected; nothing is returned. They cost some dozens of evaluations.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_properties
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from .descriptors.base import VOIGT, Descriptor, Features, as_frames
@@ -164,7 +166,7 @@ class _Checker:
     def __init__(self, where: str, tolerance: float) -> None:
         self.where, self.tolerance = where, tolerance
 
-    def close(self, actual, expected, what: str, scale: float = 0.0) -> None:
+    def close(self, actual: ArrayLike, expected: ArrayLike, what: str, scale: float = 0.0) -> None:
         """Within the tolerance of the largest magnitude of either, or of ``scale``."""
         actual, expected = np.asarray(actual, float), np.asarray(expected, float)
         if actual.shape != expected.shape:
@@ -177,7 +179,7 @@ class _Checker:
                 f"relative tolerance {self.tolerance:.0e})"
             )
 
-    def equal(self, actual, expected, what: str) -> None:
+    def equal(self, actual: ArrayLike, expected: ArrayLike, what: str) -> None:
         """The same up to rounding, a thousandth of the tolerance."""
         _Checker(self.where, 1e-3 * self.tolerance).close(actual, expected, what)
 
@@ -207,8 +209,8 @@ def _check_arrays(descriptor: Descriptor, atoms: Atoms, features: Features, wher
     for name, shape in shapes.items():
         array = getattr(features, name)
         if not isinstance(array, np.ndarray) or array.shape != shape:
-            found = getattr(array, "shape", array)
-            raise ConformanceError(f"{where}{name}: expected shape {shape}, got {found}")
+            shown = getattr(array, "shape", array)
+            raise ConformanceError(f"{where}{name}: expected shape {shape}, got {shown}")
         if array.dtype != np.float64:
             raise ConformanceError(f"{where}{name}: expected float64, got {array.dtype}")
         if not np.isfinite(array).all():
@@ -223,6 +225,9 @@ def _check_derivatives(
     step: float,
     rng: np.random.Generator,
 ) -> None:
+    assert features.jacobian is not None
+    assert features.strain is not None
+
     def total(moved: Atoms) -> np.ndarray:
         return descriptor.compute([moved])[0].total
 
@@ -242,6 +247,8 @@ def _check_pullback(
     check: _Checker,
     rng: np.random.Generator,
 ) -> None:
+    assert features.jacobian is not None
+    assert features.strain is not None
     with _untouched([atoms]):
         phi, pullback = descriptor.linearize(atoms)
     check.equal(phi, features.total, "phi of linearize and the sum of the values")
@@ -249,9 +256,9 @@ def _check_pullback(
     for cotangent in (first, second, first):
         expected = np.einsum("d,dna->na", cotangent, features.jacobian)
         both = {"pullback": pullback(cotangent), "vjp": descriptor.vjp(atoms, cotangent)}
-        for name, found in both.items():
-            check.close(found.positions, expected, f"{name} by positions and the jacobian")
-            check.close(found.strain, cotangent @ features.strain, f"{name} by strain")
+        for name, gradient in both.items():
+            check.close(gradient.positions, expected, f"{name} by positions and the jacobian")
+            check.close(gradient.strain, cotangent @ features.strain, f"{name} by strain")
     share = rng.uniform(size=len(atoms))
     rows, pullback = descriptor.linearize(atoms, np.stack([share, 1.0 - share]))
     check.equal(rows[0], share @ features.values, "a weighted row and the values")
@@ -278,8 +285,8 @@ def _check_symmetry(
         turned = atoms.copy()
         turned.set_cell(atoms.cell.array @ matrix.T)
         turned.positions = atoms.positions @ matrix.T
-        found = descriptor.compute([turned])[0].values
-        check.equal(found, features.values, f"values after a {name}")
+        values = descriptor.compute([turned])[0].values
+        check.equal(values, features.values, f"values after a {name}")
 
 
 def _check_extensivity(
@@ -291,8 +298,8 @@ def _check_extensivity(
     else:
         extent = float(np.ptp(atoms.positions, axis=0).max())
         double = atoms + _moved(atoms, np.array([extent + 30.0, 0.0, 0.0]))
-    found = descriptor.compute([double])[0].total
-    check.equal(found, 2.0 * features.total, "the row of two copies and twice the row of one")
+    total = descriptor.compute([double])[0].total
+    check.equal(total, 2.0 * features.total, "the row of two copies and twice the row of one")
 
 
 def _check_refusals(descriptor: Descriptor, atoms: Atoms) -> None:
@@ -327,7 +334,7 @@ def _untouched(frames: Sequence[Atoms]) -> Iterator[None]:
             raise ConformanceError(f"frame {number} was changed by the evaluation")
 
 
-def _slope(function, step: float) -> np.ndarray:
+def _slope(function: Callable[..., Any], step: float) -> np.ndarray:
     return (function(step) - function(-step)) / (2.0 * step)
 
 

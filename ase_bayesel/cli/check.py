@@ -130,8 +130,8 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
-    """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
+def written_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+    """The model that a word names: a surrogate (``.npz``), ``module:factory`` or a MACE model.
 
     ``trust`` is that of `MACEDescriptor`.
 

@@ -45,7 +45,7 @@ class PickedPool:
 
 def record(picked: PickedPool) -> dict[str, Any]:
     """The selection as plain values for JSON; scores that do not exist are None."""
-    found = picked.selection
+    selection = picked.selection
     picks = [
         {
             "index": k,
@@ -54,7 +54,7 @@ def record(picked: PickedPool) -> dict[str, Any]:
             "n_atoms": int(picked.n_atoms[k]),
             "score": float(score) if np.isfinite(score) else None,
         }
-        for k, score in zip(found.indices.tolist(), found.scores, strict=True)
+        for k, score in zip(selection.indices.tolist(), selection.scores, strict=True)
     ]
     return {
         "method": picked.method,

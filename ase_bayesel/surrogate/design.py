@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
-from ..structures.labels import PROPERTIES, PropertyKeys, Targets, targets
+from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy
 from .triangular import append_rows, merge
 
@@ -78,14 +78,14 @@ def weighted_rows(
 
 
 def contributed_properties(
-    atoms: Atoms, labels: Targets, properties: Sequence[str]
+    atoms: Atoms, labels: FitTargets, properties: Sequence[str]
 ) -> tuple[str, ...]:
     """The properties whose rows a training structure brings: those labelled, or all if none is."""
     labelled = [p for p in properties if getattr(labels, p) is not None]
     return tuple(p for p in usable_properties(atoms, properties) if p in (labelled or properties))
 
 
-def property_targets(labels: Targets, prop: str, baseline: float) -> np.ndarray | None:
+def property_targets(labels: FitTargets, prop: str, baseline: float) -> np.ndarray | None:
     """Observed values that belong to `property_rows`; ``baseline`` (eV) is taken off the energy."""
     if prop == "energy":
         return None if labels.energy is None else np.array([labels.energy - baseline])

@@ -1,4 +1,4 @@
-"""Finding, loading and cutting down MACE models; mace is imported here and in `rebuilding`."""
+"""Finding, loading and cutting down MACE models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
-from .runtime import MODEL_CLASSES, default_dtype, dtype_name, import_mace, quiet
+from .internals import (
+    MODEL_CLASSES,
+    import_mace,
+    interaction_parts,
+    known_numbers,
+    model_parts,
+    product_parts,
+)
+from .runtime import default_dtype, dtype_name, quiet
 
 FAMILIES = ("mace_mp", "mace_off")
 
@@ -150,7 +158,8 @@ def file_sha256(path: Path) -> str:
 def weights_sha256(module: torch.nn.Module) -> str:
     """Hexadecimal SHA-256 of a model's structure, parameters and buffers."""
     digest = hashlib.sha256(f"{type(module).__name__} {module}".encode())
-    digest.update(str([float(block.avg_num_neighbors) for block in module.interactions]).encode())
+    blocks = map(interaction_parts, model_parts(module).interactions)
+    digest.update(str([float(block.avg_num_neighbors) for block in blocks]).encode())
     for name, tensor in sorted(module.state_dict().items()):
         array = tensor.detach().cpu().numpy()
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -167,13 +176,13 @@ def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn
         If the model lacks an element, or its architecture cannot be rebuilt.
     """
     mace = import_mace()
-    known = [int(z) for z in module.atomic_numbers]
+    known = known_numbers(module)
     kept = sorted(numbers)
     if not kept or not set(kept) <= set(known):
         raise DescriptorError(f"elements: the model knows the atomic numbers {known}, not {kept}")
     try:
         with quiet(), default_dtype(dtype_name(module)):
-            config = mace.scripts.extract_config_mace_model(module)
+            config = mace.extract_config(module)
             if "error" in config:
                 raise ValueError(config["error"])
             energies = np.atleast_2d(config["atomic_energies"])
@@ -181,12 +190,12 @@ def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn
             config["atomic_numbers"] = kept
             config["num_elements"] = len(kept)
             smaller = type(module)(**config)
-            mace.finetuning.load_foundations_elements(
+            mace.load_elements(
                 smaller,
                 module,
                 mace.ElementTable(kept),
                 load_readout=True,
-                max_L=module.products[0].linear.irreps_out.lmax,
+                max_L=product_parts(model_parts(module).products[0]).linear.irreps_out.lmax,
             )
     except Exception as error:
         raise DescriptorError(

@@ -55,8 +55,10 @@ class MACEEngine(CalculatorEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
+        from ...descriptors.mace.internals import known_numbers
+
         try:
-            known = [int(z) for z in self._module().atomic_numbers]
+            known = known_numbers(self._module())
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
         unknown = [s for s in elements if atomic_numbers[s] not in known]
