@@ -20,7 +20,7 @@ from ..campaign.config.loading import load_config
 from ..errors import BayeselError, ConfigError
 
 if TYPE_CHECKING:
-    from ..campaign.config import CampaignConfig
+    from ..campaign.config.campaign import CampaignConfig
     from ..campaign.store import Store
     from ..generation import PoolProgress
 

@@ -94,14 +94,28 @@ def leading_force_rows(
 ) -> np.ndarray:
     """Orthonormal combinations of a structure's force rows that say most, ``(k, D)``.
 
-    k is ``n_rows``, or 3 N or D where that is less.
-
     Q^T Phi_F, with Q an orthonormal basis of the range of Phi_F L Omega for a random
     Omega ``(D, n_rows)`` (Halko, Martinsson and Tropp 2011, algorithm 4.1). They are
     observations with the noise of a force component, just fewer: a posterior with
     these rows never claims more certainty than one with all 3 N, and it keeps more
     uncertainty in the directions that are missing. Costs ``n_rows`` backward passes
     and as many Jacobian-vector products; the random numbers follow from the structure.
+
+    Parameters
+    ----------
+    descriptor
+        Features of a network.
+    posterior
+        Tells which combinations are uncertain.
+    atoms
+        The structure, of N atoms.
+    n_rows
+        How many rows, k; 3 N or D where that is less.
+
+    Raises
+    ------
+    ValueError
+        If ``n_rows`` is below 1.
     """
     if n_rows < 1:
         raise ValueError(f"n_rows: must be at least 1, got {n_rows}")

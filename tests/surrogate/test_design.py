@@ -7,7 +7,7 @@ from helpers.systems import assert_close, copper, copper_training, emt_labelled
 
 from ase_bayesel.descriptors.base import Features
 from ase_bayesel.errors import StructureError
-from ase_bayesel.structures.labels import PropertyKeys, FitTargets, targets
+from ase_bayesel.structures.labels import FitTargets, PropertyKeys, targets
 from ase_bayesel.structures.reference_energies import composition_energy
 from ase_bayesel.surrogate import design
 from ase_bayesel.surrogate.design import (

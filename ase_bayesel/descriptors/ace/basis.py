@@ -59,10 +59,12 @@ class ManyBodyBasis:
 
     @property
     def lmax(self) -> int:
+        """Largest degree l of the stored A."""
         return len(self.nmax) - 1
 
     @property
     def n_one_particle(self) -> int:
+        """Number V of one-particle functions, the length of A."""
         return self.prefix_length(self.lmax)
 
     def prefix_length(self, lmax: int) -> int:

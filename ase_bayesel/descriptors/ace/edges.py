@@ -61,7 +61,21 @@ class Edges:
 
 
 class EdgeBasis:
-    """Radial, angular and pair functions for a set of elements."""
+    """Radial, angular and pair functions for a set of elements.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols; species are numbered in their order.
+    totaldegree
+        Number T of pair functions of each pair of elements.
+    cutoff
+        Cutoff radius, A.
+    nmax
+        Number of radial functions for each degree l = 0 .. lmax.
+    r0
+        Length scale of pairs of elements, A; `radial.bond_length` where a pair is missing.
+    """
 
     def __init__(
         self,

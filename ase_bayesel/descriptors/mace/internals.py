@@ -152,12 +152,14 @@ class MulIrrep(Protocol):
 
 
 class Irreps(Protocol):
-    """A representation as a sequence of irreducible ones; ``slices`` are their columns."""
+    """A representation as a sequence of irreducible ones."""
 
     dim: int
     lmax: int
 
-    def slices(self) -> list[slice]: ...
+    def slices(self) -> list[slice]:
+        """Columns of each entry."""
+        ...
 
     def __iter__(self) -> Iterator[MulIrrep]: ...
 
@@ -210,7 +212,9 @@ class Contraction(Protocol):
     weights: Sequence[torch.Tensor]
     weights_max: torch.Tensor
 
-    def U_tensors(self, nu: int) -> torch.Tensor: ...
+    def U_tensors(self, nu: int) -> torch.Tensor:
+        """Couplings of degree ``nu``, ``(w, V, ..., V, K)``, without w where it is 1."""
+        ...
 
 
 class SymmetricContraction(Protocol):

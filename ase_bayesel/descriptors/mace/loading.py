@@ -126,14 +126,41 @@ def module_bytes(module: torch.nn.Module) -> bytes:
 def mace_calculator(
     path: Path, head: str | None, dtype: str, device: str, trust: bool = False
 ) -> Calculator:
-    """mace's own ASE calculator of a model file; ``trust`` is that of `load_module`."""
+    """mace's own ASE calculator of a model file.
+
+    Parameters
+    ----------
+    path
+        The model file.
+    head
+        Which head's energies it gives; None where the model has one only.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    device
+        A PyTorch device such as ``"cuda"``.
+    trust
+        That of `load_module`.
+
+    Raises
+    ------
+    DescriptorError
+        As `load_module`.
+    """
     return module_calculator(load_module(path, trust), head, dtype, device)
 
 
 def module_calculator(
     module: torch.nn.Module, head: str | None, dtype: str, device: str
 ) -> Calculator:
-    """mace's own ASE calculator of a loaded model, which is brought to the dtype and device."""
+    """mace's own ASE calculator of a loaded model.
+
+    Parameters
+    ----------
+    module
+        The model, which is itself brought to the dtype and the device.
+    head, dtype, device
+        As in `mace_calculator`.
+    """
     mace = import_mace()
     options = {} if head is None else {"head": head}
     with quiet(), contextlib.redirect_stdout(io.StringIO()):

@@ -79,6 +79,19 @@ def sketched_features(
     """Values, random projections of the force rows, and strain derivative of each structure.
 
     A batch pays ``n_projections`` + 6 Jacobian-vector products, whatever its size.
+
+    Parameters
+    ----------
+    network
+        The model.
+    frames
+        The structures of one batch.
+    columns
+        ``(D,)`` the components of the node features that are kept.
+    n_projections
+        Number m of random combinations.
+    rng
+        Draws them.
     """
     forward = network.forward(frames)
     sizes = [len(atoms) for atoms in frames]

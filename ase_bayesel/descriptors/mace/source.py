@@ -63,7 +63,20 @@ def from_calculator(calculator: Calculator) -> Source:
 def build_network(
     source: Source, head: str | None, dtype: str | None, device: str | None
 ) -> Network:
-    """The model on its device and in its dtype; a calculator's is copied if it must change."""
+    """The model on its device and in its dtype; a calculator's is copied if it must change.
+
+    Parameters
+    ----------
+    source
+        The model and what came with it.
+    head, dtype, device
+        As in `MACEDescriptor`; None for what the source has.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such head or device.
+    """
     module = source.module
     target = source.device if device is None else torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
