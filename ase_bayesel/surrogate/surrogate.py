@@ -225,7 +225,9 @@ class Surrogate:
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
             if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
-                raise PosteriorError(f"{path}: knows labels {meta['properties']}")
+                raise PosteriorError(
+                    f"{path}: names unknown properties of labels: {meta['properties']}"
+                )
             return cls(
                 descriptor,
                 Posterior.load(io.BytesIO(posterior)),
