@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
 
 from ..descriptors.mace import MACEDescriptor
-from ..descriptors.mace.network import heads_of
+from ..descriptors.mace.internals import heads_of
 from ..descriptors.mace.passes import structure_sums
 from ..errors import DescriptorError
 from ..surrogate.surrogate import Surrogate
@@ -165,8 +164,7 @@ class BiasedModel(ModelInterface):
 
         Found system by system in float64, as in mace.
         """
-        r_max: Any = self._descriptor.network.module.r_max
-        cutoff = torch.tensor(float(r_max))
+        cutoff = torch.tensor(self._descriptor.network.cutoff)
         cells = state.row_vector_cell.detach().cpu().double()
         positions = state.positions.detach().cpu().double().split(sizes)
         edges, unit_shifts, shifts, first = [], [], [], 0

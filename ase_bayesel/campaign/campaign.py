@@ -89,7 +89,7 @@ class Campaign:
         store = Store(directory)
         return cls(validate_config(store.read_config(), str(store.config_path)), directory)
 
-    def run(self, retry_failed: bool = False) -> Iterator[Event]:
+    def run(self, retry_failed: bool = False) -> Generator[Event, None, None]:
         """Go on until the campaign ends or waits for labels; one event at a time.
 
         The iteration may be left at any event: what has happened is on disk, or is done again.

@@ -56,9 +56,9 @@ class Posterior:
             ("precision_factor", np.triu(self.precision_factor)),
             ("mean", self.mean),
         ):
-            own = np.array(array, dtype=float, order="F")
-            own.flags.writeable = False
-            object.__setattr__(self, name, own)
+            copy = np.array(array, dtype=float, order="F")
+            copy.flags.writeable = False
+            object.__setattr__(self, name, copy)
         _check_regular(self.precision_factor)
 
     @classmethod

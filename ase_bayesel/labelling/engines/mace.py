@@ -56,12 +56,13 @@ class MACEEngine(CalculatorEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
+        from ...descriptors.mace.internals import known_numbers
+
         try:
-            known: Any = self._module().atomic_numbers
+            known = known_numbers(self._module())
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
-        numbers = {int(z) for z in known}
-        unknown = [s for s in elements if atomic_numbers[s] not in numbers]
+        unknown = [s for s in elements if atomic_numbers[s] not in known]
         return [f"{s}: is not known to {self.model} (labelling.model)" for s in unknown]
 
     def evaluate(
