@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.systems import copper_training
+from helpers.structures import copper_training
 from hypothesis import settings
 
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate

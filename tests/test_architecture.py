@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,14 @@ def test_no_global_random_state():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np.random":
                 assert node.attr in allowed, f"{path.name}:{node.lineno}"
+
+
+def test_no_test_module_imports_another():
+    """What is shared lies in tests/helpers; file names are unique, as pytest wants them."""
+    tests = sorted(Path(__file__).parent.rglob("test_*.py"))
+    names = {path.stem for path in tests}
+    assert len(names) == len(tests)
+    for path in Path(__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        named = re.findall(r"\b(?:from|import) (\w+)|\b(\w+):[A-Za-z]", text)
+        assert not names & {name for pair in named for name in pair}, path

@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, strain_differences
 from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import Opaque, alloy, assert_close, cluster, copper, strain_differences
+from helpers.structures import alloy, cluster, copper
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,8 @@ import pytest
 from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
-from helpers.systems import assert_close, cluster, copper, copper_training, silicon
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, copper_training, silicon
 
 from ase_bayesel import (
     BiasedCalculator,

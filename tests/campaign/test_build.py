@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ase.build import molecule
 from ase.calculators.emt import EMT
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
 from ase_bayesel import (
     Deviation,

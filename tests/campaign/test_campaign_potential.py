@@ -7,7 +7,11 @@ import pytest
 import yaml
 from ase.calculators.emt import EMT
 from ase.io import read
-from helpers.systems import CAMPAIGN, copper, finish, kill_when, start, write_campaign
+from helpers.calculators import ScaledEMT
+from helpers.campaigns import CAMPAIGN, write_campaign
+from helpers.command_line import finish, kill_when, start
+from helpers.refits import TRAIN
+from helpers.structures import copper
 
 from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
 from ase_bayesel.bias.calculator import BiasedCalculator
@@ -21,26 +25,6 @@ from ase_bayesel.structures.frames import write_frames
 from ase_bayesel.structures.identity import structure_id
 
 
-class ScaledEMT(EMT):
-    """EMT times the number in its model file: a potential of another package."""
-
-    def __init__(self, model: str) -> None:
-        super().__init__()
-        with open(model) as handle:
-            self.scale = float(handle.read())
-
-    def calculate(self, *args, **kwargs) -> None:
-        super().calculate(*args, **kwargs)
-        for key in ("energy", "free_energy", "forces", "stress"):
-            self.results[key] = self.results[key] * self.scale
-
-
-TRAIN = (
-    "import sys; from pathlib import Path; n = Path(sys.argv[1]).read_text().count('Lattice');"
-    " Path(sys.argv[3]).write_text(str(float(Path(sys.argv[2]).read_text()) + 0.01 * n))"
-)
-
-
 @pytest.fixture
 def other_package(tmp_path):
     """Config of a campaign with an imported potential, refitted by a command."""
@@ -50,7 +34,7 @@ def other_package(tmp_path):
         {
             "potential": {
                 "kind": "import",
-                "factory": "test_campaign_potential:ScaledEMT",
+                "factory": "helpers.calculators:ScaledEMT",
                 "model": "scale.txt",
             },
             "refit": {

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from helpers.systems import alloy_cells, copper, hashes, reference
+from helpers.files import hashes
+from helpers.structures import alloy_cells, copper, reference
 
 from ase_bayesel.bias.tau import TauHistory
 from ase_bayesel.campaign.events import RoundReport

@@ -9,17 +9,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers.systems import (
-    bayesel,
-    cluster,
-    copper,
-    copper_training,
-    kill_when,
-    start,
-    write_campaign,
-)
-from test_campaign import assert_same_campaign, ended
-from test_lockstep import assert_same_states, explored, setup_for, started
+from helpers.campaigns import assert_same_campaign, ended, write_campaign
+from helpers.command_line import bayesel, kill_when, start
+from helpers.lockstep import assert_same_states, explored, setup_for, started
+from helpers.structures import cluster, copper, copper_training
 
 from ase_bayesel import ACEDescriptor, Campaign, ForceTrigger, Surrogate, TauRule, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config

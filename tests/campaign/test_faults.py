@@ -20,7 +20,7 @@ from ase_bayesel.resources.threads import cpu_threads
 
 PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["ase_bayesel.campaign.campaign", "ase_bayesel.descriptors.ace", "helpers.systems"]
+    ["ase_bayesel.campaign.campaign", "ase_bayesel.descriptors.ace", "helpers.structures"]
 )
 
 

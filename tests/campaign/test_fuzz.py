@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from helpers.systems import alloy_cells, hashes, reference, write_campaign, write_config
+from helpers.campaigns import write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner

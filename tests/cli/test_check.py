@@ -10,7 +10,7 @@ import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
-from test_cli import assert_refused, call
+from helpers.command_line import assert_refused, call
 
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.cli.check import CheckConfig, load_model, run_check

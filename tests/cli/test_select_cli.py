@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 from ase.io import read, write
-from helpers.systems import copper, copper_training
-from test_cli import assert_refused, call
-from test_report import Page, assert_drawn
+from helpers.command_line import assert_refused, call
+from helpers.pages import Page, assert_drawn
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import ACEDescriptor, fit_surrogate, select
 from ase_bayesel.cli.select_report import principal_components

@@ -5,16 +5,9 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.systems import (
-    Opaque,
-    assert_close,
-    cluster,
-    copper,
-    copper_training,
-    position_differences,
-    strain_differences,
-    with_pbc,
-)
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, position_differences, strain_differences
+from helpers.structures import cluster, copper, copper_training, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,

@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.systems import assert_close, cluster, copper, with_pbc
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, with_pbc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers.systems import alloy, copper, copper_training, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import alloy, copper, copper_training
 
 pytest.importorskip("mace", reason="needs mace-torch")
 

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from helpers.systems import (
-    assert_close,
-    campaign_settings,
-    cluster,
-    copper,
-    copper_training,
-    emt_labelled,
-    hashes,
-    write_campaign,
-)
+from helpers.campaigns import campaign_settings, write_campaign
+from helpers.differences import assert_close
+from helpers.files import hashes
+from helpers.structures import cluster, copper, copper_training, emt_labelled
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase import units
-from helpers.systems import assert_close, copper, copper_training, strain_differences, with_pbc
+from helpers.differences import assert_close, strain_differences
+from helpers.structures import copper, copper_training, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,13 +160,6 @@ def test_they_fire_above_their_threshold(model, kind):
     assert value > 0
     assert kind(0.99 * value)(prediction, ATOMS).fired
     assert not kind(1.01 * value)(prediction, ATOMS).fired
-
-
-def test_a_prediction_by_hand_knows_no_surrogate():
-    from test_triggers import prediction
-
-    with pytest.raises(RuntimeError, match="without its surrogate"):
-        LocalEnergyTrigger(1.0)(prediction(), ATOMS)
 
 
 # combinations

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.constraints import FixAtoms, FixCom, FixSymmetry
 from ase.md.velocitydistribution import thermalize_momenta
-from helpers.systems import alloy, alloy_cells, emt_labelled, sheared
+from helpers.structures import alloy, alloy_cells, emt_labelled, sheared
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal

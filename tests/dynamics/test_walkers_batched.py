@@ -10,7 +10,9 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import Opaque, assert_close, cluster, copper, copper_training, with_pbc
+from helpers.calculators import Opaque
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, copper_training, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 

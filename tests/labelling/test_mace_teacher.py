@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from helpers.systems import alloy_cells
+from helpers.structures import alloy_cells
 
 pytest.importorskip("mace")
 

@@ -8,13 +8,13 @@ import sys
 import time
 from concurrent.futures import CancelledError, as_completed, wait
 from dataclasses import replace
-from pathlib import Path
 
 import dask
 import distributed
 import pytest
 from helpers import worker_tasks as tasks
-from helpers.systems import ENVIRONMENT
+from helpers.command_line import ENVIRONMENT
+from helpers.processes import alive, children, pids_in, wait_for
 
 from ase_bayesel.errors import MissingProgramError, WorkerError
 from ase_bayesel.resources import (
@@ -31,28 +31,6 @@ from ase_bayesel.resources.encryption import key_in_files
 WITH_DASK = pytest.param(LocalCluster(2), marks=pytest.mark.slow, id="LocalCluster")
 ELSEWHERE = [pytest.param(ProcessPool(2), id="ProcessPool"), WITH_DASK]
 EVERYWHERE = [pytest.param(Here(), id="Here"), *ELSEWHERE]
-
-
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def pids_in(folder, n):
-    """Process ids that tasks have left in the file ``pids``."""
-    file = folder / "pids"
-    wait_for(lambda: file.exists() and len(file.read_text().split()) == n)
-    return [int(pid) for pid in file.read_text().split()]
 
 
 @pytest.mark.parametrize("resource", EVERYWHERE)
@@ -255,21 +233,6 @@ def test_workers_die_with_this_process(resource, task, tmp_path):
         driver.kill()
         driver.wait()
     wait_for(lambda: not any(map(alive, [*programs, *below])))
-
-
-def children(pid):
-    """All processes below another."""
-    found, newest = [], {pid}
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    while newest:
-        newest = {child for child, parent in parents.items() if parent in newest}
-        found += newest
-    return found
 
 
 def test_a_plain_script_needs_no_guard(tmp_path):

@@ -7,20 +7,20 @@ import sys
 import time
 from concurrent.futures import as_completed, wait
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from helpers import slurm
 from helpers import worker_tasks as tasks
-from helpers.systems import ENVIRONMENT, write_campaign
-from test_campaign import assert_same_campaign, ended
-from test_resources import alive, pids_in, wait_for
+from helpers.campaigns import assert_same_campaign, ended, write_campaign
+from helpers.command_line import ENVIRONMENT
+from helpers.processes import alive, pids_in, wait_for
+from helpers.slurm import ONE
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Progress
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.resources import BatchJobs, open_executor
+from ase_bayesel.resources import open_executor
 
 pytest.importorskip("dask_jobqueue")
 
@@ -28,8 +28,6 @@ from ase_bayesel.resources import jobs
 
 pytestmark = pytest.mark.slow
 
-HERE = str(Path(__file__).parents[1])
-ONE = BatchJobs(memory_GB=0.2, walltime_h=0.2, prologue=(f"export PYTHONPATH={HERE}:$PYTHONPATH",))
 TWO = replace(ONE, jobs=2)
 
 
@@ -178,7 +176,7 @@ DRIVER = """
 from pathlib import Path
 from helpers import worker_tasks as tasks
 from ase_bayesel.resources import open_executor
-from test_slurm import ONE
+from helpers.slurm import ONE
 
 with open_executor(ONE) as executor:
     executor.submit(tasks.program, Path({folder!r})).result()

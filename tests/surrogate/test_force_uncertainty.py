@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import assert_close, copper, copper_training
+from helpers.differences import assert_close
+from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 

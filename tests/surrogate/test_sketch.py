@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import MACEDescriptor, fit_surrogate
 from ase_bayesel.descriptors.base import Features, Sketch
