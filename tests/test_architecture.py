@@ -201,3 +201,12 @@ def test_no_test_module_imports_another():
         text = path.read_text()
         named = re.findall(r"\b(?:from|import) (\w+)|\b(\w+):[A-Za-z]", text)
         assert not names & {name for pair in named for name in pair}, path
+
+
+def test_what_imports_an_optional_package_is_marked():
+    """CI chooses tests by the marker; without the packages the others fail if they need them."""
+    skipping = [p for p in Path(__file__).parent.rglob("test_*.py") if p != Path(__file__)]
+    skipping = [path for path in skipping if "importorskip" in path.read_text()]
+    assert skipping
+    for path in skipping:
+        assert re.search(r"^pytestmark = .*(needs_|optional)", path.read_text(), re.M), path

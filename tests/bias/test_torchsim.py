@@ -23,7 +23,7 @@ from ase_bayesel.errors import DescriptorError
 from ase_bayesel.surrogate.design import Noise
 
 pytest.importorskip("mace")
-pytest.importorskip("ase_bayesel.bias.torchsim")
+pytest.importorskip("torch_sim")
 
 import torch
 import torch_sim
@@ -33,6 +33,8 @@ from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import validate_model_outputs
 
 from ase_bayesel.bias.torchsim import BiasedModel
+
+pytestmark = pytest.mark.optional("mace", "torch_sim")
 
 PERIODIC = [copper(21, 0.1), copper(22, 0.1, a=3.7, repeat=(1, 1, 2)), Atoms("Cu", cell=[2.5] * 3)]
 PERIODIC[2].pbc = True

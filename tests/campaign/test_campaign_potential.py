@@ -10,6 +10,7 @@ from ase.io import read
 from helpers.calculators import ScaledEMT
 from helpers.campaigns import CAMPAIGN, write_campaign
 from helpers.command_line import finish, kill_when, start
+from helpers.mace_models import needs_mace, save_model, trained_mace
 from helpers.refits import TRAIN
 from helpers.structures import copper
 
@@ -160,9 +161,6 @@ class TestTeacher:
 @pytest.fixture(scope="module")
 def silicon(tmp_path_factory, si2018):
     """A folder with silicon of the real set, a teacher, and a MACE model trained for a minute."""
-    pytest.importorskip("mace", reason="needs mace-torch")
-    from helpers.mace_models import save_model, trained_mace
-
     folder = tmp_path_factory.mktemp("silicon")
     core = [atoms for atoms in read(si2018 / "core.extxyz", ":200") if len(atoms) in (1, 16)]
     isolated = next(a for a in read(si2018 / "core.extxyz", ":") if len(a) == 1)
@@ -219,6 +217,7 @@ def mace_campaign(silicon, folder):
     return path
 
 
+@needs_mace
 @pytest.mark.slow
 def test_fine_tuning_killed_and_resumed(silicon, tmp_path):
     """Two rounds; killed in each segment of the first fine-tuning and in the second one."""

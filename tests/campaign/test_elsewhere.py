@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.campaigns import ended, write_campaign
+from helpers.mace_models import needs_mace, save_model, tiny_mace
 from helpers.processes import children, wait_for
 from helpers.refits import E0S, KEYS, TRAIN, finished, weights
 from helpers.structures import copper_training
@@ -160,12 +161,10 @@ def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
                 np.testing.assert_allclose(theirs[key], ours[key], rtol=1e-6, atol=1e-9)
 
 
+@needs_mace
 @pytest.mark.slow
 def test_mace_goes_on_where_its_worker_was_lost(task, tmp_path):
     """In the second segment; the weights are those of a training that was left alone."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import save_model, tiny_mace
-
     save_model(tiny_mace(["Cu"]), tmp_path / "start.model")
     task = replace(task, model=tmp_path / "start.model")
     refitter = MACERefitter(max_epochs=4, checkpoint_epochs=2, energy_weight=1.0)

@@ -9,6 +9,7 @@ import pytest
 from ase.constraints import FixAtoms
 from helpers.calculators import Opaque
 from helpers.lockstep import assert_same_atoms, assert_same_states, explored, setup_for, started
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 from helpers.structures import cluster, copper, copper_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from ase_bayesel import (
     EnergyTrigger,
     ForceTrigger,
     Guards,
+    MACEDescriptor,
     NoseHooverChain,
     Ramp,
     RelativeForceTrigger,
@@ -428,14 +430,10 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
 # batches
 
 
+@needs_mace
 @pytest.mark.slow
 def test_batches_make_the_same_picks_within_rounding():
     """Four walkers of different sizes that share passes through a MACE model."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
-    from ase_bayesel import MACEDescriptor
-
     mlip = mace_calculator(tiny_mace())
     surrogate = fit_surrogate(copper_training(), MACEDescriptor(mlip), e0s="average")
     setup = replace(

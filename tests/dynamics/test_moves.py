@@ -481,7 +481,6 @@ def test_atoms_that_do_not_serve(move, change, message):
 def test_a_constraint_that_names_no_atoms_forbids_swaps():
     atoms = bulk("Cu", cubic=True)
     atoms.symbols = "CuAuCuAu"
-    pytest.importorskip("spglib")
     atoms.set_constraint(FixSymmetry(atoms))
     with pytest.raises(StructureError, match="FixSymmetry"):
         SwapMove().check(atoms)

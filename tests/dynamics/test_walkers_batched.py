@@ -9,9 +9,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
 from helpers.calculators import Opaque
 from helpers.differences import assert_close
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 from helpers.structures import cluster, copper, copper_training, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,14 +32,10 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.batching import gathered
 from ase_bayesel.descriptors.base import Combination
+from ase_bayesel.descriptors.mace import descriptor as mace_descriptor
 from ase_bayesel.errors import DescriptorError
 
-pytest.importorskip("mace")
-
-from ase import Atoms
-from helpers.mace_models import mace_calculator, tiny_mace
-
-from ase_bayesel.descriptors.mace import descriptor as mace_descriptor
+pytestmark = needs_mace
 
 STARTS = [
     copper(21, 0.05),

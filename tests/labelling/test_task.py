@@ -176,7 +176,6 @@ def test_factory_that_cannot_be_imported(target):
 
 
 def test_tblite_virial_sign():
-    pytest.importorskip("tblite")
     engine = TBLiteEngine({"accuracy": 0.01})
     atoms = jittered(bulk("Si", a=5.6), 0.1)
     (found,) = labelled([atoms], engine, KEYS)
@@ -185,7 +184,6 @@ def test_tblite_virial_sign():
 
 
 def test_tblite_failure_is_a_record():
-    pytest.importorskip("tblite")
     overlapping = Atoms("Si2", np.zeros((2, 3)))
     assert compute(overlapping, TBLiteEngine(), ["energy"]).reason
     assert not compute(cluster("H2"), TBLiteEngine(method="no such method"), ["energy"]).ok

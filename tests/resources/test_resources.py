@@ -289,7 +289,6 @@ def test_what_has_ended_takes_nothing(resource):
 
 
 def test_a_batch_system_that_is_not_there(monkeypatch):
-    pytest.importorskip("dask_jobqueue")
     monkeypatch.setenv("PATH", "")
     with (
         pytest.raises(MissingProgramError, match="bsub: no such program"),

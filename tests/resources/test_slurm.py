@@ -20,11 +20,7 @@ from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Progress
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.resources import open_executor
-
-pytest.importorskip("dask_jobqueue")
-
-from ase_bayesel.resources import jobs
+from ase_bayesel.resources import jobs, open_executor
 
 pytestmark = pytest.mark.slow
 
