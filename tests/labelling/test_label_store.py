@@ -147,7 +147,8 @@ def test_settings_are_described_once(store):
 HOLD = """
 import sys, time
 from pathlib import Path
-from ase_bayesel.files import locked, write_atomically
+from ase_bayesel.io.atomic import write_atomically
+from ase_bayesel.io.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -173,7 +174,8 @@ def test_a_lock_is_taken_by_one_after_the_other(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from ase_bayesel.files import locked, write_atomically
+from ase_bayesel.io.atomic import write_atomically
+from ase_bayesel.io.locks import locked
 total = Path(sys.argv[1])
 for _ in range(50):
     with locked(total.with_name("lock"), wait=True):
