@@ -408,8 +408,11 @@ def test_interrupted_during_a_pass(monkeypatch, model, surrogate, fails):
 def test_interrupted_by_a_signal_while_a_walker_is_busy(model, surrogate):
     """The caller only waits then; the busy walker ends at its next evaluation."""
 
+    calls = []
+
     class Slow(EnergyTrigger):
         def __call__(self, prediction, atoms):
+            calls.append(1)
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             time.sleep(0.3)
             return super().__call__(prediction, atoms)
@@ -419,14 +422,13 @@ def test_interrupted_by_a_signal_while_a_walker_is_busy(model, surrogate):
 
     before = signal.signal(signal.SIGALRM, interrupt)
     calculators = biased(model, surrogate)
-    start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             list(run_walkers(walkers_on(calculators, triggers=[Slow(1e9)]), calculators))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - start < 5.0
+    assert 1 <= len(calls) < sum(N_STEPS) / 3
 
 
 def test_calls_that_exit_or_never_ask():

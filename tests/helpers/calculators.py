@@ -39,6 +39,22 @@ class CountingEMT(EMT):
         super().calculate(atoms, properties, system_changes)
 
 
+class WaitingEMT(CountingEMT):
+    """Waits until a file is there, two minutes at most."""
+
+    def __init__(self, log: str, file: str) -> None:
+        super().__init__(log)
+        self.file = Path(file)
+
+    def calculate(self, *args, **kwargs) -> None:
+        end = time.monotonic() + 120.0
+        while not self.file.exists():
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody made {self.file}")
+            time.sleep(0.02)
+        super().calculate(*args, **kwargs)
+
+
 class FragileEMT(EMT):
     """Fails for CuAl, half of the structures of `alloy_cells`."""
 

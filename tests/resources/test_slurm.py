@@ -55,8 +55,8 @@ def test_tasks_run_in_jobs(queue):
         assert list(slurm.jobs()) == [number]
         (key,) = (queue / "logs").glob(".dask_key_*")
         assert key.stat().st_mode & 0o077 == 0
-        naps = [executor.submit(tasks.nap, 1.0) for _ in range(20)]
-        assert len({future.result(90) for future in as_completed(naps, 90)}) == 2
+        pair = [executor.submit(tasks.meet, queue, 2) for _ in range(2)]
+        assert len({future.result(120) for future in as_completed(pair, 120)}) == 2
         assert len(slurm.jobs()) == 2
     told = next((queue / "logs").glob("*.err")).read_text()
     assert "tls://" in told
@@ -68,8 +68,8 @@ def test_processes_of_a_job(queue):
     """And directives that override what dask-jobqueue writes: two tasks for MPI."""
     resource = replace(ONE, processes=2, directives=("--ntasks=2", "--cpus-per-task=1"))
     with open_executor(resource) as executor:
-        naps = [executor.submit(tasks.nap, 1.0) for _ in range(6)]
-        assert len({future.result(60) for future in naps}) == 2
+        pair = [executor.submit(tasks.meet, queue, 2) for _ in range(2)]
+        assert len({future.result(120) for future in pair}) == 2
         assert executor.submit(os.getenv, "SLURM_NTASKS").result(60) == "2"
         assert len(slurm.jobs()) == 1
 
