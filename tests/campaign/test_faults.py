@@ -70,14 +70,14 @@ def lives(config, rng, mean_s):
 @pytest.mark.parametrize(
     ("changes", "least_kills"),
     [
-        ({}, 50),
-        ({"explore.mode": "turns"}, 25),
-        ({"labels": {"start": "batch"}, "explore.walkers": 4}, 25),
+        ({}, 40),
+        ({"explore.mode": "turns"}, 20),
+        ({"labels": {"start": "batch"}, "explore.walkers": 4}, 20),
     ],
     ids=["lockstep", "turns", "batch"],
 )
 def test_random_kills(tmp_path, changes, least_kills):
-    """A hundred kills in all."""
+    """Eighty kills in all."""
     undisturbed = counted(tmp_path / "undisturbed", changes)
     begin = time.monotonic()
     live(undisturbed)

@@ -45,7 +45,7 @@ ACE = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=6, cutoff=4.5)
 FEW_OR_ALL = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 """Of the cases that can be counted."""
 FEW_OR_MANY = pytest.mark.parametrize("share", [0.1, pytest.param(0.4, marks=pytest.mark.slow)])
-"""Of random damage, of which there is no end."""
+"""Of random damage, of which there is no end, and of many thousand cases."""
 
 WORDS = (
     *("nan", "inf", "-inf", "1e400", "1e12", "-1e300", "1e-300", "0", "-1", "999999999999"),
@@ -376,7 +376,7 @@ ARCHIVES = {
 }
 
 
-@FEW_OR_ALL
+@FEW_OR_MANY
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_archives(campaign, name, share):
     path, rng = store_of(campaign).directory / name, np.random.default_rng(0)
