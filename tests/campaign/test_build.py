@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ase.build import molecule
 from ase.calculators.emt import EMT
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
 from ase_bayesel import (
     Deviation,
@@ -120,7 +120,6 @@ def test_engine_that_cannot_be_imported():
 
 
 def test_tblite_engine():
-    pytest.importorskip("tblite")
     labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
     given = config({"labelling": labelling}).labelling
     engine = build_engine(given)
@@ -166,7 +165,6 @@ def test_sections_have_the_fields_of_engines(engine):
 
 def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
     """Initial charges are the total charge to tblite."""
-    pytest.importorskip("tblite")
     engine = build_engine(config({"labelling": {"kind": "tblite"}}).labelling)
     plain = molecule("H2O")
     charged = plain.copy()

@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.cp2k import parse_input
 from ase.units import Bohr, GPa, Hartree
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import (
     CP2K,
     PERIODIC_CP2K,
@@ -18,7 +19,6 @@ from helpers.dft_engines import (
     needs_cp2k,
     silicon_pair,
 )
-from helpers.systems import campaign_settings
 
 from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
