@@ -22,7 +22,6 @@ from ..labelling.store import BY_HAND
 from ..labelling.task import Outcome, is_settled, label_of
 from ..resources import TaskExecutor, open_executor
 from ..structures.identity import structure_id
-from ..structures.labels import PropertyKeys
 from ..validation.parity import compare
 from .build.engines import build_reference
 from .build.resources import build_resource
@@ -68,9 +67,6 @@ class Campaign:
         self.config = config
         self.store = Store(directory)
         self.changes: list[Change] = []
-        self._keys = PropertyKeys(
-            config.data.energy_key, config.data.forces_key, config.data.virial_key
-        )
         if not self.store.exists:
             inputs = check_inputs(config)
             with self.store.lock():
@@ -190,7 +186,7 @@ class Campaign:
         parity = None
         if self._test:
             _, potential = load_model(self.config, self.store, number)
-            parity = compare(surrogate, self._test, self._keys, potential)
+            parity = compare(surrogate, self._test, self.config.data.keys, potential)
         report = RoundReport(
             round_number=number,
             n_train=len(frames),
@@ -245,13 +241,13 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        return TrainingSet(self.store, number, self._labels, self._train, self._keys)
+        return TrainingSet(self.store, number, self._labels, self._train, self.config.data.keys)
 
     def _take_answers(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""
         path = self.store.answer_path(number)
         if path.exists():
-            for label in read_answers(path, state.picks, self._keys):
+            for label in read_answers(path, state.picks, self.config.data.keys):
                 self._labels.save(label)
         return sum(
             not is_settled(self._labels, self._settings(pick), structure_id(pick))

@@ -15,7 +15,6 @@ from ase.units import GPa
 from rich.markup import escape
 from rich.table import Table
 
-from ..campaign.build.engines import build_engine
 from ..campaign.config.campaign import CampaignConfig
 from ..errors import ConfigError
 from ..labelling.engines import Engine, Evaluation, ProgramEngine, settings_hash
@@ -84,7 +83,7 @@ def run_engine_check(
     BayeselError
         If a file cannot be read, there is no such attempt, or ``keep`` is not empty.
     """
-    engine = build_engine(config.labelling)
+    engine = config.engine
     if engine is None:
         return None
     if not 0 <= attempt < engine.n_attempts:

@@ -14,7 +14,15 @@ from .orca import OrcaEngine
 from .program import ProgramEngine
 from .vasp import VaspEngine
 
+ENGINES: tuple[type[Engine], ...] = (
+    *(TBLiteEngine, ImportedEngine, SurrogateEngine, MACEEngine, GPAWEngine),
+    *(EspressoEngine, AbinitEngine, CP2KEngine),
+    *(VaspEngine, CastepEngine, OrcaEngine, AimsEngine, LammpsEngine),
+)
+"""What a config can name by its kind; docs/how-to/new-engine.md says how to add one."""
+
 __all__ = [
+    "ENGINES",
     "AbinitEngine",
     "AimsEngine",
     "CP2KEngine",

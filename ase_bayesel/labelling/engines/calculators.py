@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
+from ...io.fields import REQUIRED, Factory, InputPath
 from ...surrogate.surrogate import Surrogate
 from .base import Engine, Evaluation, bare, content_hash
 
@@ -94,7 +95,7 @@ class ImportedEngine(CalculatorEngine):
     """Any importable callable, ``package.module:callable``, that returns an ASE calculator."""
 
     kind: ClassVar[str] = "import"
-    factory: str = ""
+    factory: Annotated[Factory, REQUIRED] = ""
 
     @property
     def name(self) -> str:
@@ -119,7 +120,7 @@ class SurrogateEngine(CalculatorEngine):
     """A saved surrogate as the teacher."""
 
     kind: ClassVar[str] = "surrogate"
-    model: Path = Path()
+    model: Annotated[InputPath, REQUIRED] = Path()
 
     @property
     def name(self) -> str:
