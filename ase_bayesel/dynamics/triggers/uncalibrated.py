@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from ase import Atoms
-from pydantic import ConfigDict, Field, PlainValidator, TypeAdapter, ValidationInfo
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo
 
 from ...bias.prediction import Prediction
 from ...errors import ConfigError
@@ -53,7 +53,11 @@ def _threshold(given: Any, info: ValidationInfo) -> float | Calibration:
     return _NUMBER.validate_python(given)
 
 
-Threshold = Annotated[float, PlainValidator(_threshold)]
+def _dumped(threshold: float | Calibration) -> Any:
+    return asdict(threshold) if isinstance(threshold, Calibration) else threshold
+
+
+Threshold = Annotated[float, PlainValidator(_threshold), PlainSerializer(_dumped)]
 """A number; in a config also a `Calibration`, which makes the trigger an `Uncalibrated` one."""
 
 

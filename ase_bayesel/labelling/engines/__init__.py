@@ -3,7 +3,7 @@
 from .abinit import AbinitEngine
 from .aims import AimsEngine
 from .base import Engine, Evaluation, merged, settings_hash
-from .calculators import ImportedEngine, SurrogateEngine, TBLiteEngine
+from .calculators import CalculatorEngine, ImportedEngine, SurrogateEngine, TBLiteEngine
 from .castep import CastepEngine
 from .cp2k import CP2KEngine
 from .espresso import EspressoEngine
@@ -26,6 +26,7 @@ __all__ = [
     "AbinitEngine",
     "AimsEngine",
     "CP2KEngine",
+    "CalculatorEngine",
     "CastepEngine",
     "Engine",
     "EspressoEngine",
