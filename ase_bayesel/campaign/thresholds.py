@@ -12,12 +12,13 @@ from ..bias.calculator import BiasedCalculator
 from ..dynamics.triggers import (
     Trigger,
     force_search,
-    judging,
+    leave_one_out,
     quantile_threshold,
     reported_criteria,
     uncalibrated,
 )
 from ..dynamics.walkers import run_walker
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.models import force_projections
 from .build.walkers import walker_options
@@ -80,21 +81,20 @@ def _on_training(
 ) -> Generator[Progress, None, np.ndarray]:
     """Values ``(n_train, n_probes)``."""
     surrogate, potential = model
-    steps = judging(
-        probes,
-        train,
-        potential,
-        surrogate,
-        config.data.keys,
-        force_projections(config.descriptor),
-        force_search(config.explore.trigger),
+    steps = Steps(
+        leave_one_out(
+            probes,
+            train,
+            potential,
+            surrogate,
+            config.data.keys,
+            force_projections(config.descriptor),
+            force_search(config.explore.trigger),
+        )
     )
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    for done in steps:
         yield Progress(number, "calibrate", done, len(train), "training set left out in turn")
+    return steps.value
 
 
 def _in_md(

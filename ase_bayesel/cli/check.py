@@ -22,6 +22,7 @@ from ..campaign.config import Section
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
 from ..io.fields import FACTORY, MODEL_NAME, InputPath, Threads
+from ..io.formats import CHECK, KEY
 from ..io.kinds import VALUE
 from ..labelling.engines.calculators import imported
 from ..resources.threads import cpu_threads
@@ -117,7 +118,7 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
     """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
 
     ``trust`` is that of `MACEDescriptor`.
@@ -175,7 +176,7 @@ def write_check(report: CheckReport, directory: Path) -> list[Path]:
         asdict(quantity) | {"reference": report.references.get(quantity.name)}
         for quantity in report.quantities
     ]
-    content: dict[str, Any] = {"quantities": quantities}
+    content: dict[str, Any] = {KEY: str(CHECK), "quantities": quantities}
     written = [directory / "check.json"]
     if (bands := report.bands) is not None:
         content["phonons"] = {

@@ -45,16 +45,18 @@ class Bulk(Recipe):
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
     size = 1
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The crystal."""
         yield derived(self._built(), start, self.name)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         self._built()
 
     def _built(self) -> Atoms:
@@ -89,7 +91,7 @@ class Slab(Recipe):
     repeat: AlongSurface = (1, 1)
     periodic: bool = True
     name = "slab"
-    keeps_cell: ClassVar[bool] = False
+    keeps_cell = False
 
     def __post_init__(self) -> None:
         if not any(self.miller):
@@ -97,11 +99,13 @@ class Slab(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers, or none from a start that is not periodic."""
         for layers in self.layers:
             if not start.pbc.all():
                 yield Rejected("not_periodic")
@@ -133,24 +137,28 @@ class StandardSlab(Recipe):
     a: PositiveFloat | None = None
     c: PositiveFloat | None = None
     periodic: bool = True
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
 
     @property
     def name(self) -> str:
+        """The builder's."""
         return self.builder
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers."""
         for layers in self.layers:
             yield derived(self._built(layers), start, self.name, layers=layers)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         for layers in self.layers:
             self._built(layers)
 
@@ -161,14 +169,14 @@ class StandardSlab(Recipe):
                 f"{', '.join(SLAB_BUILDERS)}"
             )
         constants = {"a": self.a, "c": self.c}
-        given = {key: value for key, value in constants.items() if value is not None}
+        known = {key: value for key, value in constants.items() if value is not None}
         slab = _by_ase(
             self.name,
             getattr(ase.build, self.builder),
             self.element,
             (*self.repeat, layers),
             vacuum=self.vacuum_A,
-            **given,
+            **known,
         )
         slab.pbc = (True, True, self.periodic)
         return slab

@@ -126,6 +126,7 @@ class Dynamics(Recipe):
 
     @property
     def name(self) -> str:
+        """Short name, which tells what is special about it."""
         kind = "biased_md" if self.biased else "md"
         if len(self.conditions) > 1:
             return kind
@@ -135,6 +136,7 @@ class Dynamics(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.conditions) * self._n_snapshots
 
     @property
@@ -143,6 +145,7 @@ class Dynamics(Recipe):
         return max(self.steps // self.interval - self.equilibration // self.interval, 0)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` without a potential, or a `StructureError` for a start."""
         if context.calculator is None:
             raise GenerationError(f"{self.name}: needs a potential")
         if self.biased and context.surrogate is None:
@@ -154,6 +157,7 @@ class Dynamics(Recipe):
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Snapshots of each trajectory."""
         for temperature, pressure in self.conditions:
             yield from self._trajectory(start, context, rng, temperature, pressure)
 

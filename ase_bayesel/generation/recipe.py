@@ -59,15 +59,19 @@ class Recipe(ABC):
     ----------
     kind
         What a config calls it.
-    needs_start
-        False where the recipe builds its structures from nothing.
-    keeps_cell
-        Whether a candidate's cell is the start's own, strained at most.
     """
 
     kind: ClassVar[str]
-    needs_start: ClassVar[bool] = True
-    keeps_cell: ClassVar[bool] = True
+
+    @property
+    def needs_start(self) -> bool:
+        """False where the recipe builds its structures from nothing."""
+        return True
+
+    @property
+    def keeps_cell(self) -> bool:
+        """Whether a candidate's cell is the start's own, strained at most."""
+        return True
 
     @property
     @abstractmethod
@@ -144,23 +148,28 @@ class Chain(Recipe):
 
     @property
     def name(self) -> str:
+        """Names of its recipes, joined by a plus sign."""
         return "+".join(recipe.name for recipe in self.steps)
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return int(np.prod([recipe.size for recipe in self.steps]))
 
     @property
-    def needs_start(self) -> bool:  # type: ignore[override]
+    def needs_start(self) -> bool:
+        """Whether its first recipe needs one."""
         return self.steps[0].needs_start
 
     @property
-    def keeps_cell(self) -> bool:  # type: ignore[override]
+    def keeps_cell(self) -> bool:
+        """Whether all of its recipes do."""
         return all(recipe.keeps_cell for recipe in self.steps)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Candidates of the last recipe."""
         first, *rest = self.steps
         if not rest:
             yield from first.frames(start, context, rng)
@@ -177,6 +186,7 @@ class Chain(Recipe):
         return tuple(Chain(steps) for steps in product(*(step.variants() for step in self.steps)))
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if its recipes do not fit together."""
         for number, recipe in enumerate(self.steps):
             recipe.check(context, () if number else starts)
         if any(not recipe.needs_start for recipe in self.steps[1:]):

@@ -14,6 +14,7 @@ from ase_bayesel.campaign.refit import CommandRefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.steps import Steps
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 E0S = {"Cu": -0.5}
@@ -21,12 +22,8 @@ E0S = {"Cu": -0.5}
 
 def finished(steps):
     """All progress of a refit and the path of its model."""
-    progress = []
-    while True:
-        try:
-            progress.append(next(steps))
-        except StopIteration as end:
-            return progress, end.value
+    steps = Steps(steps)
+    return list(steps), steps.value
 
 
 @pytest.fixture

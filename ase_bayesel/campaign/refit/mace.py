@@ -13,16 +13,21 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ase import Atoms
 from ase.data import atomic_numbers
 from pydantic import Field
 from torch.nn import Module
 
+from ...descriptors.mace.internals import (
+    atomic_energies_of,
+    heads_of,
+    import_mace,
+    known_numbers,
+)
 from ...descriptors.mace.loading import load_module, module_bytes
-from ...descriptors.mace.network import chosen_head, heads_of
-from ...descriptors.mace.runtime import import_mace
+from ...descriptors.mace.network import chosen_head
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, NonNegativeFloat, PositiveFloat, PositiveInt, Scalar
@@ -279,10 +284,5 @@ def _loss(segment: Path) -> float:
 
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
-    held: Any = module
-    energies = held.atomic_energies_fn.atomic_energies.detach().cpu()
-    row = energies.reshape(len(heads_of(module)), -1)[
-        heads_of(module).index(chosen_head(module, head))
-    ]
-    numbers = [int(z) for z in held.atomic_numbers]
-    return dict(zip(numbers, row.tolist(), strict=True))
+    energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
+    return dict(zip(known_numbers(module), energies.tolist(), strict=True))

@@ -6,7 +6,7 @@ the atoms. Neither changes anything.
 
 from ..guards import Guards
 from .base import Trigger, TriggerReport
-from .calibration import judging, quantile_threshold, reported_criteria, training_criteria
+from .calibration import leave_one_out, quantile_threshold, reported_criteria, training_criteria
 from .combined import AllOf, AnyOf, AnyTrigger
 from .criteria import (
     EnergyTrigger,
@@ -52,7 +52,7 @@ __all__ = [
     "TriggerReport",
     "Uncalibrated",
     "force_search",
-    "judging",
+    "leave_one_out",
     "quantile_threshold",
     "reported_criteria",
     "single_triggers",
