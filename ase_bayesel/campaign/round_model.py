@@ -138,7 +138,17 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    """The task: `design.assembling` for one chunk, with a descriptor of its own.
+
+    Parameters
+    ----------
+    make_descriptor
+        Gives the descriptor, in the process of the task.
+    threads
+        So many for torch and BLAS.
+    frames, keys, e0s, force_projections, first
+        As `design.assembling` takes them.
+    """
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()

@@ -98,7 +98,17 @@ def _job_of(worker: Any) -> str:
 
 
 class JobKeeper:
-    """Sees to it, in a thread of its own, that there are as many jobs as are needed."""
+    """Sees to it, in a thread of its own, that there are as many jobs as are needed.
+
+    Parameters
+    ----------
+    resource
+        What a job asks for, and how many there may be.
+    cluster, client
+        dask-jobqueue's cluster, which writes and submits scripts, and a client of it.
+    n_tasks
+        How many tasks wait or run; None to keep all jobs.
+    """
 
     def __init__(
         self,

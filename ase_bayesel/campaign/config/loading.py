@@ -47,9 +47,23 @@ def validate_config(
     folder: Path | None = None,
     schema: type[T] = CampaignConfig,  # type: ignore[assignment]
 ) -> T:
-    """The config in a mapping; a `ConfigError` lists every field that is wrong.
+    """The config in a mapping.
 
-    Relative paths are taken from ``folder``.
+    Parameters
+    ----------
+    raw
+        The mapping, as YAML gives it.
+    where
+        What errors begin with: a file, or a structure and its key.
+    folder
+        From which relative paths are taken.
+    schema
+        What kind of config it is.
+
+    Raises
+    ------
+    ConfigError
+        Listing every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:
