@@ -5,7 +5,8 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from helpers.systems import Opaque, cluster, copper, with_pbc
+from helpers.calculators import Opaque
+from helpers.structures import cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator
 from ase_bayesel.descriptors.base import Gradient

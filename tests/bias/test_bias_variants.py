@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import Opaque, alloy, assert_close, cluster, copper, strain_differences
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, strain_differences
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import alloy, cluster, copper
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,14 +57,16 @@ def ace_surrogate():
 
 @pytest.fixture(scope="module")
 def mace_pair():
-    pytest.importorskip("mace")
     model = tiny_mace(ELEMENTS)
     descriptor = MACEDescriptor(mace_calculator(model))
     prior = Posterior.isotropic(descriptor.n_features, 0.5)
     return model, Surrogate(descriptor, prior, {}, Noise()).condition(alloy("CuCuAlCu", 0.05, 1))
 
 
-@pytest.fixture(params=["own mean", "separate", "mace", "mace, separate"])
+BY_MACE = [pytest.param(name, marks=needs_mace) for name in ("mace", "mace, separate")]
+
+
+@pytest.fixture(params=["own mean", "separate", *BY_MACE])
 def make(request, ace_surrogate):
     """A maker of calculators: two ways with linear ACE, two with MACE."""
     if request.param.startswith("mace"):
@@ -144,6 +148,7 @@ def test_triggers_see_the_whole_structure(make, bias):
     assert (ours.force_std_bound <= ours.force_std * (1 + 1e-9)).all()
 
 
+@needs_mace
 def test_one_pass_and_two_give_the_same(mace_pair):
     model, surrogate = mace_pair
     for bias in BIASES.values():
@@ -197,7 +202,7 @@ def test_a_cluster_and_an_mlip_without_stress(ace_surrogate):
 # descriptors
 
 
-@pytest.mark.parametrize("kind", ["ace", "mace"])
+@pytest.mark.parametrize("kind", ["ace", pytest.param("mace", marks=needs_mace)])
 @pytest.mark.parametrize("atoms", [ALLOY, CLUSTER], ids=["bulk", "cluster"])
 def test_weighted_rows_and_their_pullback(kind, atoms, ace_surrogate, request):
     surrogate = ace_surrogate if kind == "ace" else request.getfixturevalue("mace_pair")[1]
@@ -289,7 +294,7 @@ def test_a_region_far_away_is_left_alone(ace_surrogate):
 
 def test_tau_of_a_region_is_measured_there(ace_surrogate):
     """The mean over all atoms would let a small region have the bias of the whole structure."""
-    rule = TauRule(0.2, delay=1, bias_force_max=1e9)
+    rule = TauRule(0.2, delay=1, force_max=1e9)
     bias = Deviation([0])
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     for seed in range(3):
@@ -365,7 +370,7 @@ def test_an_isolated_atom(ace_surrogate):
 
 @pytest.mark.parametrize("bias", [Deviation(), Variance()])
 def test_no_atom_feels_more_than_the_largest_bias_force(ace_surrogate, bias):
-    rule = TauRule(50.0, delay=1, bias_force_max=0.3)
+    rule = TauRule(50.0, delay=1, force_max=0.3)
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     strongest = []
     for seed, std in enumerate(np.linspace(0.02, 0.3, 12)):

@@ -6,7 +6,9 @@ from itertools import takewhile
 
 import pytest
 from ase.io import read, write
-from helpers.systems import alloy_cells, copy_campaign, hashes, write_campaign, write_config
+from helpers.campaigns import copy_campaign, write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign import campaign as campaign_module

@@ -13,7 +13,7 @@ pytest.importorskip("mace")
 
 import torch
 from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel.descriptors.mace import internals
 from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
-from helpers.systems import copper, with_pbc
+from helpers.structures import copper, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -14,6 +14,7 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.kinds import BiasTerms
 from ase_bayesel.bias.response import Parts, Response
+from ase_bayesel.dynamics.triggers import LocalEnergyTrigger
 from ase_bayesel.surrogate.surrogate import Uncertainty
 
 ATOMS = copper(3)
@@ -146,3 +147,8 @@ def test_temperature_guard():
     assert Guards(max_temperature_K=0.9 * temperature).violated(atoms) == "temperature"
     assert Guards(max_temperature_K=1.1 * temperature).violated(atoms) is None
     assert Guards(max_temperature_K=None).violated(atoms) is None
+
+
+def test_a_prediction_by_hand_knows_no_surrogate():
+    with pytest.raises(RuntimeError, match="without its surrogate"):
+        LocalEnergyTrigger(1.0)(prediction(), ATOMS)
