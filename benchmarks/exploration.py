@@ -149,7 +149,7 @@ def _run(surrogate, start, way, seed: int, arguments) -> Run:
         status = step.status
         if step.fired is not None:
             first, picks = first or step.step, picks + 1
-            calculator.adopt(calculator.surrogate.condition(step.atoms))
+            calculator.set_surrogate(calculator.surrogate.condition(step.atoms), keep_averages=True)
         gained.append(calculator.surrogate.posterior.logdet - before)
         temperatures.append(step.temperature_K)
     return Run(first, gained, picks, float(np.mean(temperatures)), status)

@@ -21,6 +21,7 @@ from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import reference_energies
 from ..surrogate.design import DesignFactors, assembling, chunks, finished
 from ..surrogate.fitting import baseline_energies, surrogate_from_factors
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
     build_descriptor,
@@ -160,16 +161,12 @@ def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress
     task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):
-        steps = refit_alone(refitter, task)
+        steps = Steps(refit_alone(refitter, task))
     else:
-        steps = refit_elsewhere(resource, refitter, task)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            file: Path = end.value
-            break
+        steps = Steps(refit_elsewhere(resource, refitter, task))
+    for step in steps:
         yield Progress(number, "refit", *step)
+    file = steps.value
     _check_sane(build_potential(config, file, None), file, frames[-1], last)
     store.save_potential(number, file)
 
@@ -186,9 +183,7 @@ def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> 
 def _counted(
     steps: Generator[int, None, DesignFactors], number: int, total: int
 ) -> Generator[Progress, None, DesignFactors]:
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    counts = Steps(steps)
+    for done in counts:
         yield Progress(number, "fit", done, total)
+    return counts.value

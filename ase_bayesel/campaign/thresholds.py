@@ -9,9 +9,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..bias.calculator import BiasedCalculator
-from ..dynamics.triggers import Trigger, judging, quantile_threshold, reported_criteria
+from ..dynamics.triggers import Trigger, leave_one_out, quantile_threshold, reported_criteria
 from ..dynamics.walkers import run_walker
 from ..structures.labels import PropertyKeys
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.walkers import build_force_search, build_probes, uncalibrated, walker_options
 from .config.campaign import CampaignConfig
@@ -75,21 +76,20 @@ def _on_training(
     """Values ``(n_train, n_probes)``."""
     surrogate, potential = model
     keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
-    steps = judging(
-        probes,
-        train,
-        potential,
-        surrogate,
-        keys,
-        getattr(config.descriptor, "force_projections", None),
-        build_force_search(config.explore),
+    steps = Steps(
+        leave_one_out(
+            probes,
+            train,
+            potential,
+            surrogate,
+            keys,
+            getattr(config.descriptor, "force_projections", None),
+            build_force_search(config.explore),
+        )
     )
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    for done in steps:
         yield Progress(number, "calibrate", done, len(train), "training set left out in turn")
+    return steps.value
 
 
 def _in_md(

@@ -21,6 +21,7 @@ from rich.table import Table
 from ..campaign.config import FACTORY, MODEL_NAME, InputPath, Section, Threads
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
+from ..io.formats import CHECK, KEY
 from ..labelling.engines.calculators import imported
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
@@ -130,7 +131,7 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
     """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
 
     ``trust`` is that of `MACEDescriptor`.
@@ -188,7 +189,7 @@ def write_check(report: CheckReport, directory: Path) -> list[Path]:
         asdict(quantity) | {"reference": report.references.get(quantity.name)}
         for quantity in report.quantities
     ]
-    content: dict[str, Any] = {"quantities": quantities}
+    content: dict[str, Any] = {KEY: str(CHECK), "quantities": quantities}
     written = [directory / "check.json"]
     if (bands := report.bands) is not None:
         content["phonons"] = {

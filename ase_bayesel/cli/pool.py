@@ -66,9 +66,9 @@ def build_recipes(section: RecipeConfig) -> list[Recipe]:
 
 def build_screen(section: ScreenConfig) -> Screen:
     """What a candidate must not be."""
-    own = {"max_volume_ratio", "near"}
-    guards = Guards(**section.model_dump(exclude=own))
-    return Screen(guards, **section.model_dump(include=own))
+    beyond_guards = {"max_volume_ratio", "near"}
+    guards = Guards(**section.model_dump(exclude=beyond_guards))
+    return Screen(guards, **section.model_dump(include=beyond_guards))
 
 
 def make_pool(

@@ -16,14 +16,11 @@ from pydantic import TypeAdapter
 
 from ..campaign.config import TriggerConfig
 from ..campaign.events import RoundReport
-from ..campaign.exploration import TRACE_COLUMNS
+from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
 from ..campaign.store import Store
 from ..dynamics.triggers import UNITS
 from ..errors import StoreError
 
-WALKER, STEP, VALUE, PICKED = (
-    TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
-)
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
 
@@ -67,8 +64,8 @@ def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str
     threshold, unit = trigger["threshold"], UNITS[kind] and f" {UNITS[kind]}"
     if not isinstance(threshold, dict):
         return f"{kind} above {threshold}{unit}"
-    found = next(calibrated, None)
-    number = "a number to be calibrated" if found is None else f"{found:.4g}{unit}"
+    value = next(calibrated, None)
+    number = "a number to be calibrated" if value is None else f"{value:.4g}{unit}"
     return (
         f"{kind} above {number} ({threshold['factor']} times the {threshold['quantile']} quantile "
         f"{ORIGINS[threshold['calibrate']]})"
@@ -130,18 +127,16 @@ def motion_figure(store: Store, n_rounds: int) -> Figure | None:
 
 def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
     """Energy and force errors on the test set against the labels paid for."""
-    tested = [report for report in reports if report.energy_rmse is not None]
-    if not tested:
+    energies = [(r.n_labels, 1e3 * r.energy_rmse) for r in reports if r.energy_rmse is not None]
+    forces = [(r.n_labels, 1e3 * r.forces_rmse) for r in reports if r.forces_rmse is not None]
+    if not energies:
         return None
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    labels = [report.n_labels for report in tested]
-    left.plot(labels, [1e3 * report.energy_rmse for report in tested], "o-")
+    left.plot(*zip(*energies, strict=True), "o-")
     left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)")
-    forces = [report for report in tested if report.forces_rmse is not None]
     if forces:
-        values = [1e3 * report.forces_rmse for report in forces]
-        right.plot([report.n_labels for report in forces], values, "o-", color="C1")
+        right.plot(*zip(*forces, strict=True), "o-", color="C1")
     right.set(xlabel="labels", ylabel="force RMSE (meV/A)")
     for panel in (left, right):
         if all(line.get_ydata().min() > 0 for line in panel.lines):

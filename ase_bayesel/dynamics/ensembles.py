@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, Hookean
-from ase.md.md import MolecularDynamics
 
 from ..errors import StructureError
 from .integrators import (
@@ -17,6 +17,7 @@ from .integrators import (
     CellBarostat,
     ChainThermostat,
     ConstantEnergy,
+    Integrator,
     LangevinThermostat,
     VolumeBarostat,
 )
@@ -28,15 +29,37 @@ RIGHT_ANGLE = 1e-6
 
 
 @dataclass(frozen=True)
+class IntegratorStart:
+    """With what an integrator begins.
+
+    Attributes
+    ----------
+    timestep
+        In ASE's units.
+    temperature_K
+        Target, K.
+    pressure
+        Target, eV/A^3; for ensembles with a barostat.
+    rng
+        Of the thermostats that draw.
+    """
+
+    timestep: float
+    temperature_K: float
+    pressure: float
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
 class NVE:
     """Constant energy, by velocity Verlet."""
 
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = False
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator; ASE's units but for the temperature, as in all ensembles."""
-        return ConstantEnergy(atoms, timestep)
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
+        return ConstantEnergy(atoms, start.timestep)
 
 
 @dataclass(frozen=True)
@@ -53,15 +76,15 @@ class Langevin:
     def __post_init__(self) -> None:
         _check_positive(self, "friction_per_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return LangevinThermostat(
             atoms,
-            timestep,
-            temperature_K=temperature_K,
+            start.timestep,
+            temperature_K=start.temperature_K,
             friction=self.friction_per_fs / units.fs,
             fixcm=False,
-            rng=rng,
+            rng=start.rng,
         )
 
 
@@ -79,15 +102,15 @@ class Bussi:
     def __post_init__(self) -> None:
         _check_positive(self, "time_constant_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return BussiThermostat(
             atoms,
             degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
             taut=self.time_constant_fs * units.fs,
-            rng=rng,
+            rng=start.rng,
         )
 
 
@@ -105,13 +128,13 @@ class NoseHooverChain:
     def __post_init__(self) -> None:
         _check_positive(self, "time_constant_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return ChainThermostat(
             atoms,
             degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
             tdamp=self.time_constant_fs * units.fs,
         )
 
@@ -147,15 +170,19 @@ class NPT:
         if not any(self.axes):
             raise ValueError("axes: at least one cell vector must vary")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
-        kind = {"volume": VolumeBarostat, "axes": AxesBarostat, "full": CellBarostat}[self.cell]
-        return kind(
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
+        kinds: dict[str, Callable[..., Integrator]] = {
+            "volume": VolumeBarostat,
+            "axes": AxesBarostat,
+            "full": CellBarostat,
+        }
+        return kinds[self.cell](
             atoms,
             dof=degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
-            pressure_au=pressure,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
+            pressure_au=start.pressure,
             tdamp=self.thermostat_fs * units.fs,
             pdamp=self.barostat_fs * units.fs,
             **({"mask": np.array(self.axes)} if self.cell == "axes" else {}),
@@ -172,7 +199,19 @@ def _check_positive(ensemble: Ensemble, name: str) -> None:
 
 
 def check_ensemble(ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str) -> None:
-    """Raise a `StructureError` that begins with ``where`` if an ensemble does not suit atoms."""
+    """Raise a `StructureError` if an ensemble does not suit atoms or their constraints.
+
+    Parameters
+    ----------
+    ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     constraints = list(atoms.constraints)
     try:
         atoms.get_number_of_degrees_of_freedom()

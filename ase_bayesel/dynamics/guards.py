@@ -128,7 +128,7 @@ class Guards:
         if self.close_contact is not None and _closest(atoms) < self.close_contact:
             return "close_contact"
         if self.max_force is not None and prediction is not None:
-            largest = max(np.linalg.norm(one, axis=1).max() for one in forces)
+            largest = max(np.linalg.norm(array, axis=1).max() for array in forces)
             if largest > self.max_force:
                 return "force"
         if self.max_temperature_K is not None and atoms.get_temperature() > self.max_temperature_K:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import ase.build
 import numpy as np
@@ -41,16 +40,18 @@ class Bulk(Recipe):
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
     size = 1
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The crystal."""
         yield derived(self._built(), start, self.name)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         self._built()
 
     def _built(self) -> Atoms:
@@ -83,15 +84,17 @@ class Slab(Recipe):
     repeat: tuple[int, int] = (1, 1)
     periodic: bool = True
     name = "slab"
-    keeps_cell: ClassVar[bool] = False
+    keeps_cell = False
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers, or none from a start that is not periodic."""
         for layers in self.layers:
             if not start.pbc.all():
                 yield Rejected("not_periodic")
@@ -121,24 +124,28 @@ class StandardSlab(Recipe):
     a: float | None = None
     c: float | None = None
     periodic: bool = True
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
 
     @property
     def name(self) -> str:
+        """The builder's."""
         return self.builder
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers."""
         for layers in self.layers:
             yield derived(self._built(layers), start, self.name, layers=layers)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         for layers in self.layers:
             self._built(layers)
 
@@ -149,14 +156,14 @@ class StandardSlab(Recipe):
                 f"{', '.join(SLAB_BUILDERS)}"
             )
         constants = {"a": self.a, "c": self.c}
-        given = {key: value for key, value in constants.items() if value is not None}
+        known = {key: value for key, value in constants.items() if value is not None}
         slab = _by_ase(
             self.name,
             getattr(ase.build, self.builder),
             self.element,
             (*self.repeat, layers),
             vacuum=self.vacuum_A,
-            **given,
+            **known,
         )
         slab.pbc = (True, True, self.periodic)
         return slab

@@ -25,11 +25,13 @@ class Rattle(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.amplitudes_A) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Rattled copies of the start."""
         for amplitude in self.amplitudes_A:
             for _ in range(self.copies):
                 moved = start.copy()
@@ -50,11 +52,13 @@ class Strain(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Strained copies of the start."""
         for _ in range(self.copies):
             tensor = np.triu(rng.uniform(-self.limit, self.limit, (3, 3)))
             tensor = tensor + np.triu(tensor, 1).T
@@ -75,11 +79,13 @@ class VolumeScan(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return self.points
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start at each volume."""
         directions = max(int(start.pbc.sum()), 1)
         for ratio in np.linspace(self.smallest, self.largest, self.points).tolist():
             tensor = (ratio ** (1.0 / directions) - 1.0) * np.eye(3)
@@ -109,11 +115,13 @@ class Vacancies(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.counts) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start without some atoms."""
         for count in self.counts:
             for _ in range(self.copies):
                 if count >= len(start):
@@ -137,11 +145,13 @@ class Swaps(Recipe):
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.counts) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start with some atoms exchanged."""
         for count in self.counts:
             for _ in range(self.copies):
                 numbers = _swapped(start.numbers, count, rng)

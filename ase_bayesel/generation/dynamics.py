@@ -57,14 +57,17 @@ class Dynamics(Recipe):
 
     @property
     def name(self) -> str:
+        """Short name, which tells what is special about it."""
         name = f"{'biased_md' if self.biased else 'md'}_{_named(self.temperature_K)}K"
         return name if self.pressure_GPa is None else f"{name}_{_named(self.pressure_GPa)}GPa"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return max(self.steps // self.interval - self.equilibration // self.interval, 0)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` without a potential, or a `StructureError` for a start."""
         if context.calculator is None:
             raise GenerationError(f"{self.name}: needs a potential")
         if self.biased and context.surrogate is None:
@@ -76,6 +79,7 @@ class Dynamics(Recipe):
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Snapshots of one trajectory."""
         made, status = 0, "running"
         for step in run_walker(
             start,

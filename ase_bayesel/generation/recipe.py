@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -50,18 +50,17 @@ Candidate = Atoms | Rejected
 
 
 class Recipe(ABC):
-    """Makes candidates from a start, or from nothing.
+    """Makes candidates from a start, or from nothing."""
 
-    Attributes
-    ----------
-    needs_start
-        False where the recipe builds its structures from nothing.
-    keeps_cell
-        Whether a candidate's cell is the start's own, strained at most.
-    """
+    @property
+    def needs_start(self) -> bool:
+        """False where the recipe builds its structures from nothing."""
+        return True
 
-    needs_start: ClassVar[bool] = True
-    keeps_cell: ClassVar[bool] = True
+    @property
+    def keeps_cell(self) -> bool:
+        """Whether a candidate's cell is the start's own, strained at most."""
+        return True
 
     @property
     @abstractmethod
@@ -126,23 +125,28 @@ class Chain(Recipe):
 
     @property
     def name(self) -> str:
+        """Names of its recipes, joined by a plus sign."""
         return "+".join(recipe.name for recipe in self.recipes)
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return int(np.prod([recipe.size for recipe in self.recipes]))
 
     @property
-    def needs_start(self) -> bool:  # type: ignore[override]
+    def needs_start(self) -> bool:
+        """Whether its first recipe needs one."""
         return self.recipes[0].needs_start
 
     @property
-    def keeps_cell(self) -> bool:  # type: ignore[override]
+    def keeps_cell(self) -> bool:
+        """Whether all of its recipes do."""
         return all(recipe.keeps_cell for recipe in self.recipes)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Candidates of the last recipe."""
         first, *rest = self.recipes
         if not rest:
             yield from first.frames(start, context, rng)
@@ -155,6 +159,7 @@ class Chain(Recipe):
                 yield from after.frames(made, context, rng)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if its recipes do not fit together."""
         for number, recipe in enumerate(self.recipes):
             recipe.check(context, () if number else starts)
         if any(not recipe.needs_start for recipe in self.recipes[1:]):

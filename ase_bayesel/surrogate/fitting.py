@@ -100,7 +100,20 @@ def fitting(
     weights: Weights | None = Weights(),
     force_projections: int | None = None,
 ) -> Generator[int, None, Surrogate]:
-    """`fit_surrogate` step by step: yields how many structures are done."""
+    """`fit_surrogate` step by step: yields how many structures are done.
+
+    Parameters
+    ----------
+    frames, descriptor, e0s, weights, force_projections
+        As in `fit_surrogate`.
+    keys
+        Where the labels are.
+
+    Raises
+    ------
+    StructureError, SingularPrecisionError
+        As `fit_surrogate`.
+    """
     energies = baseline_energies(frames, keys, e0s)
     scale = descriptor.prior_std()
     factors = yield from assembling(frames, descriptor, keys, energies, scale, force_projections)
@@ -131,8 +144,18 @@ def surrogate_from_factors(
 ) -> Surrogate:
     """The last step of `fit_surrogate`, for a design matrix that is reduced already.
 
-    The columns of ``factors`` carry the descriptor's ``prior_std``; ``e0s`` (eV) are those that
-    were taken off the energies.
+    Parameters
+    ----------
+    factors
+        The reduced matrix; its columns carry the descriptor's ``prior_std``.
+    descriptor
+        What its columns are.
+    keys
+        Where the labels were found; they tell which properties a label holds.
+    e0s
+        What was taken off the energies, by element, eV.
+    weights
+        As in `fit_surrogate`.
 
     Raises
     ------
@@ -158,22 +181,22 @@ def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[f
     triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
     counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
     if weights is None:
-        found = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
-        return found.prior_std, Noise(**{**FIRST_NOISE, **found.noise})
+        best = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
+        return best.prior_std, Noise(**{**FIRST_NOISE, **best.noise})
     relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
     together: np.ndarray | None = None
     for prop, triangle in triangles.items():
         weighted = triangle * relative[prop]
         together = weighted if together is None else merge(together, weighted)
     assert together is not None
-    found = maximise_evidence(
+    best = maximise_evidence(
         {"all": together},
         {"all": sum(counts.values())},
         {"all": FIRST_NOISE["forces"]},
         {"all": NOISE_BOUNDS["forces"]},
     )
-    noise = {prop: found.noise["all"] / relative[prop] for prop in PROPERTIES}
-    return found.prior_std, Noise(**noise)
+    noise = {prop: best.noise["all"] / relative[prop] for prop in PROPERTIES}
+    return best.prior_std, Noise(**noise)
 
 
 def _posterior(

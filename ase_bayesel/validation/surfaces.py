@@ -77,6 +77,17 @@ def surface_functional(
     That the members of a posterior have other lattice constants is not in the functional's
     standard deviation.
 
+    Parameters
+    ----------
+    crystal
+        The bulk, relaxed.
+    calculator
+        The potential that the slab relaxes in.
+    facet
+        Which surface, and how thick a slab.
+    rng
+        Draws the displacements of ``facet.rattle``.
+
     Raises
     ------
     ValidationError

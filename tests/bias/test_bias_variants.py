@@ -25,6 +25,7 @@ from ase_bayesel import (
     Variance,
 )
 from ase_bayesel.bias.kinds import SIGMA_FLOOR, atom_weights
+from ase_bayesel.bias.tau import TauHistory
 from ase_bayesel.errors import StructureError
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator
@@ -90,8 +91,7 @@ def begun(calculator, atoms, share=0.75):
     atoms.calc = calculator
     atoms.get_forces()
     start = calculator.prediction.energy - share * LIMIT * len(atoms)
-    calculator.forget()
-    calculator.history = replace(calculator.history, start_energy=start)
+    calculator.restore(known=TauHistory(start_energy=start))
     return atoms
 
 
@@ -318,7 +318,7 @@ def test_the_limit_only_weakens_the_bias_and_adds_to_the_force(rise, level, tau)
     bias = Deviation(energy_limit=LIMIT)
     terms = bias.terms(tau, level, rise * 4, 4)
     assert 0.0 <= terms.strength <= tau
-    assert terms.of_energy >= 0.0
+    assert terms.dE_bias_dE >= 0.0
     assert -tau * level <= terms.energy <= 0.0
     if rise <= LIMIT / 2:
         assert terms == (-tau * level, 0.0, tau)
@@ -326,7 +326,7 @@ def test_the_limit_only_weakens_the_bias_and_adds_to_the_force(rise, level, tau)
         assert terms.strength == 0.0
     step = 1e-6
     ahead, behind = (bias.terms(tau, level, (rise * 4) + s, 4).energy for s in (step, -step))
-    assert terms.of_energy == pytest.approx((ahead - behind) / (2 * step), abs=1e-6 * (1 + tau))
+    assert terms.dE_bias_dE == pytest.approx((ahead - behind) / (2 * step), abs=1e-6 * (1 + tau))
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, np.nan, np.inf])
@@ -340,7 +340,7 @@ def test_the_start_is_the_first_evaluation_of_a_trajectory(ace_surrogate):
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau=1.0, bias=bias)
     low, high = alloy("CuCuAlCu", 0.0), ALLOY
     calculator.get_forces(low)
-    assert calculator.history.start_energy == calculator.prediction.energy
+    assert calculator.tau_state.after.start_energy == calculator.prediction.energy
     assert calculator.prediction.bias_energy < 0
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy == 0.0
@@ -348,7 +348,7 @@ def test_the_start_is_the_first_evaluation_of_a_trajectory(ace_surrogate):
     calculator.surrogate = ace_surrogate.condition(high)
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy == 0.0
-    calculator.forget()
+    calculator.restore()
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy < 0
 

@@ -10,7 +10,7 @@ from helpers.differences import assert_close
 from helpers.structures import cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator, TauRule
-from ase_bayesel.bias.calculator import SIGMA_FLOOR
+from ase_bayesel.bias.kinds import SIGMA_FLOOR
 
 BULK, CLUSTER = copper(21, 0.25), cluster("Cu5", 4)
 SLAB = with_pbc(copper(22, 0.2), (True, True, False))
@@ -285,7 +285,7 @@ def test_new_surrogate_clears_the_history(cu_surrogate):
     fresh = BiasedCalculator(EMT(), cu_surrogate.condition(BULK), tau_rel=rule)
     taus = [[p.tau for p in follow(c)] for c in (calculator, fresh)]
     assert taus[0] == taus[1]
-    calculator.forget()
+    calculator.restore()
     assert [p.tau for p in follow(calculator)] == taus[1]
 
 

@@ -524,7 +524,7 @@ def by_hand(folder, changes=None):
 def answer(store, number=1, frames=None):
     """Put labels of a batch in place, computed as a user would."""
     batch = store.read_batch(number) if frames is None else frames
-    write(store.answer_path(number), [reference(atoms) for atoms in batch], format="extxyz")
+    write(store.by_hand_path(number), [reference(atoms) for atoms in batch], format="extxyz")
 
 
 def test_labels_by_hand_give_the_same_campaign(tmp_path, finished):
@@ -534,7 +534,7 @@ def test_labels_by_hand_give_the_same_campaign(tmp_path, finished):
     before = hashes(store.directory)
     _, last = ended(config)
     assert "3 structures wait" in last.reason
-    assert str(store.answer_path(1)) in last.reason
+    assert str(store.by_hand_path(1)) in last.reason
     assert hashes(store.directory) == before
     answer(store)
     _, last = ended(config)
@@ -567,8 +567,8 @@ def test_a_structure_given_up(tmp_path):
     frames = [reference(atoms) for atoms in batch]
     frames[1] = batch[1].copy()
     frames[1].info["bayesel_failed"] = True
-    write(store.answer_path(1), frames, format="extxyz")
-    assert "bayesel_failed=T" in store.answer_path(1).read_text()
+    write(store.by_hand_path(1), frames, format="extxyz")
+    assert "bayesel_failed=T" in store.by_hand_path(1).read_text()
     _, last = ended(config)
     assert last.reason == "all 1 rounds are done"
     report = store.read_report(1)
@@ -746,7 +746,7 @@ def test_a_round_is_replayed_from_its_records(tmp_path):
             again.append(step.atoms)
             surrogate = surrogate.condition(canonical(step.atoms))
         for calculator in calculators if picked else ():
-            calculator.adopt(surrogate)
+            calculator.set_surrogate(surrogate, keep_averages=True)
         if len(again) == len(due):
             break
     for ours, pick in zip(again, batch, strict=True):

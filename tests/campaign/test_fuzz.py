@@ -31,7 +31,7 @@ from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.main import app
 from ase_bayesel.errors import BayeselError, ConfigError, PosteriorError, StoreError
-from ase_bayesel.labelling.by_hand import read_answers
+from ase_bayesel.labelling.by_hand import read_labels_by_hand
 from ase_bayesel.labelling.store import Label, LabelStore
 from ase_bayesel.resources.threads import cpu_threads
 from ase_bayesel.selection.feature_store import FeatureStore, pool_features
@@ -131,7 +131,7 @@ def use_structures(path, picks):
     for atoms in iterate_frames(path):
         structure_id(atoms), canonical(atoms), targets(atoms, KEYS)
         write_frames(io.StringIO(), [atoms])
-    read_answers(path, picks, KEYS)
+    read_labels_by_hand(path, picks, KEYS)
     pool_features(path, ACE)
 
 

@@ -14,7 +14,7 @@ from helpers.command_line import assert_refused, call
 from helpers.mace_models import needs_mace, save_model, tiny_mace
 
 from ase_bayesel.campaign.config.loading import load_config, validate_config
-from ase_bayesel.cli.check import CheckConfig, load_model, run_check
+from ase_bayesel.cli.check import CheckConfig, model_to_check, run_check
 from ase_bayesel.errors import ConfigError, ValidationError
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2
@@ -92,7 +92,7 @@ def test_crystal_from_a_file(tmp_path):
 def test_a_mace_file(tmp_path):
     save_model(tiny_mace(), tmp_path / "cu.model")
     settings = load_config(written(tmp_path), CheckConfig)
-    calculator = load_model(str(tmp_path / "cu.model"), settings)
+    calculator = model_to_check(str(tmp_path / "cu.model"), settings)
     assert calculator.get_potential_energy(bulk("Cu")) < 0
 
 

@@ -19,7 +19,7 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.cli.check_engine import run_engine_check
 from ase_bayesel.labelling.engines import settings_hash
 
-LADDER = {
+FALLBACKS = {
     "kind": "import",
     "factory": "helpers.calculators:failing_emt",
     "parameters": {"fails": False},
@@ -62,12 +62,10 @@ def rows(text):
 
 
 def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
-    config = campaign(LADDER)
+    config = campaign(FALLBACKS)
     small = Atoms("Cu2", [[0, 0, 0], [1.7, 1.9, 0.1]], cell=3.6 * np.eye(3), pbc=True)
     write(config.parent / "starts.extxyz", [*alloy_cells(2, 0.1, 0), small])
-    monkeypatch.setattr(
-        "ase_bayesel.cli.check_engine.time.perf_counter", iter([1.0, 3.54]).__next__
-    )
+    monkeypatch.setattr("ase_bayesel.labelling.task.time.perf_counter", iter([1.0, 3.54]).__next__)
     result = call("check-engine", config)
     assert result.exit_code == 0, result.output
     shown = rows(result.output)
@@ -88,7 +86,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
 
 
 def test_pressure_where_virials_are_labels(campaign):
-    config = campaign(LADDER, **{"data.virial_key": "REF_virial"})
+    config = campaign(FALLBACKS, **{"data.virial_key": "REF_virial"})
     atoms = alloy_cells(1, 0.1, 0)[0]
     write(config.parent / "other.extxyz", [atoms, *alloy_cells(2, 0.2, 1)])
     result = call("check-engine", config, "--structure", config.parent / "other.extxyz")
@@ -98,7 +96,7 @@ def test_pressure_where_virials_are_labels(campaign):
 
 
 def test_failure_keeps_its_directory(campaign, directories):
-    result = call("check-engine", campaign(LADDER), "--attempt", 1)
+    result = call("check-engine", campaign(FALLBACKS), "--attempt", 1)
     assert result.exit_code == 1
     (directory,) = directories()
     assert "failed: RuntimeError: the [engine] is broken\n" in result.output
@@ -147,7 +145,7 @@ def test_labels_by_hand(campaign):
 
 
 def test_kept_and_refused_directories(campaign, tmp_path):
-    config = campaign(LADDER)
+    config = campaign(FALLBACKS)
     assert call("check-engine", config, "--keep", tmp_path / "new" / "one").exit_code == 0
     assert (tmp_path / "new" / "one").is_dir()
     (tmp_path / "new" / "one" / "mine").write_text("precious")
@@ -156,12 +154,12 @@ def test_kept_and_refused_directories(campaign, tmp_path):
 
 
 @pytest.mark.parametrize("attempt", [-1, 2])
-def test_no_such_rung(campaign, attempt):
+def test_no_such_attempt(campaign, attempt):
     assert_refused(
-        call("check-engine", campaign(LADDER), "--attempt", attempt), f"attempt {attempt}"
+        call("check-engine", campaign(FALLBACKS), "--attempt", attempt), f"attempt {attempt}"
     )
 
 
 def test_no_such_structure(campaign, tmp_path):
-    result = call("check-engine", campaign(LADDER), "--structure", tmp_path / "none.xyz")
+    result = call("check-engine", campaign(FALLBACKS), "--structure", tmp_path / "none.xyz")
     assert_refused(result, "none.xyz")

@@ -445,7 +445,7 @@ def batch_written(tmp_path_factory):
     result = call("run", path)
     assert result.exit_code == 0
     assert "3 structures wait" in result.stdout
-    assert str(store_of(path).answer_path(1)) in result.stdout
+    assert str(store_of(path).by_hand_path(1)) in result.stdout
     return path
 
 
@@ -460,7 +460,7 @@ def labelled(config):
 
 
 def put(config, frames):
-    write(store_of(config).answer_path(1), frames, format="extxyz")
+    write(store_of(config).by_hand_path(1), frames, format="extxyz")
 
 
 def test_the_batch_is_named(waiting):
@@ -486,33 +486,33 @@ def test_labels_put_in_place(waiting):
 
 def cut_answers(config):
     put(config, labelled(config))
-    path = store_of(config).answer_path(1)
+    path = store_of(config).by_hand_path(1)
     path.write_text(path.read_text()[:-90])
     return (path,)
 
 
 def empty_answers(config):
-    store_of(config).answer_path(1).write_text("")
-    return store_of(config).answer_path(1), "empty"
+    store_of(config).by_hand_path(1).write_text("")
+    return store_of(config).by_hand_path(1), "empty"
 
 
 def foreign_answers(config):
     put(config, [*labelled(config)[:2], reference(alloy_cells(1, 0.1, 9)[0])])
-    return store_of(config).answer_path(1), "frame 2", "none of the 3"
+    return store_of(config).by_hand_path(1), "frame 2", "none of the 3"
 
 
 def answers_without_forces(config):
     frames = labelled(config)
     del frames[1].arrays["REF_forces"]
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 1", "REF_forces"
+    return store_of(config).by_hand_path(1), "frame 1", "REF_forces"
 
 
 def answers_without_energy(config):
     frames = labelled(config)
     del frames[2].info["REF_energy"]
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 2", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 2", "REF_energy"
 
 
 def answers_under_other_keys(config):
@@ -520,28 +520,28 @@ def answers_under_other_keys(config):
     for atoms in frames:
         atoms.info["energy"] = atoms.info.pop("REF_energy")
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 0", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 0", "REF_energy"
 
 
 def answers_of_nan(config):
     frames = labelled(config)
     frames[2].arrays["REF_forces"][1, 1] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 2", "REF_forces"
+    return store_of(config).by_hand_path(1), "frame 2", "REF_forces"
 
 
 def answers_with_nan_energy(config):
     frames = labelled(config)
     frames[0].info["REF_energy"] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 0", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 0", "REF_energy"
 
 
 def answers_with_nan_positions(config):
     frames = labelled(config)
     frames[1].positions[0, 0] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 1"
+    return store_of(config).by_hand_path(1), "frame 1"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
 from ase_bayesel.descriptors import descriptor_from_spec
-from ase_bayesel.descriptors.mace import network, rows, runtime
+from ase_bayesel.descriptors.mace import internals, network, rows
 from ase_bayesel.errors import DescriptorError
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator, check_descriptor
@@ -467,7 +467,7 @@ def test_files_that_do_not_fit(model, model_file, descriptor, tmp_path):
 
 
 def test_named_models(monkeypatch, model_file):
-    foundations = runtime.import_mace().foundations
+    foundations = internals.import_mace().foundations
     with pytest.raises(DescriptorError, match="known: small, medium"):
         MACEDescriptor("mace_mp:huge")
 

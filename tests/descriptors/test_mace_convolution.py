@@ -24,9 +24,10 @@ from ase_bayesel.descriptors.mace.convolution import (
     RadialLayers,
     edge_blocks,
 )
+from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.lean import lean_copy
 from ase_bayesel.descriptors.mace.loading import weights_sha256
-from ase_bayesel.descriptors.mace.runtime import default_dtype, import_mace, quiet
+from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 
 mace = import_mace()
 with quiet():
@@ -292,7 +293,7 @@ def test_blocks_of_other_kinds_stay():
 
 
 def test_nothing_to_replace(monkeypatch):
-    monkeypatch.setattr(lean, "INTERACTIONS", ())
+    monkeypatch.setattr(lean, "LEAN_INTERACTIONS", ())
     monkeypatch.setattr(SymmetricPolynomial, "supported", staticmethod(lambda _: False))
     descriptor = MACEDescriptor(mace_calculator(tiny_mace()))
     assert descriptor.network is descriptor._full

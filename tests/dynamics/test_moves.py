@@ -398,7 +398,7 @@ def everything(atoms):
 @pytest.mark.parametrize("move", MOVES, ids=str)
 def test_a_rejected_move_leaves_no_trace(walker, move):
     calculator, before = walker.calc, everything(walker)
-    known = calculator.prediction, calculator.history, calculator.evaluations
+    known = calculator.prediction, calculator.tau_state, calculator.evaluations
     forces = walker.get_forces()
     state = attempt(move, walker, fortune=1.0)
     assert (state.attempts, state.accepted, state.failed) == (1, 0, 0)
@@ -407,7 +407,7 @@ def test_a_rejected_move_leaves_no_trace(walker, move):
     assert before.keys() == after.keys()
     for key, array in before.items():
         assert_array_equal(after[key], array)
-    assert (calculator.prediction, calculator.history, calculator.evaluations) == known
+    assert (calculator.prediction, calculator.tau_state, calculator.evaluations) == known
 
 
 @pytest.mark.parametrize("move", MOVES, ids=str)

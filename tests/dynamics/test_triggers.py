@@ -12,6 +12,8 @@ from ase_bayesel import (
     Prediction,
     RelativeForceTrigger,
 )
+from ase_bayesel.bias.kinds import BiasTerms
+from ase_bayesel.bias.response import Parts, Response
 from ase_bayesel.dynamics.triggers import LocalEnergyTrigger
 from ase_bayesel.surrogate.surrogate import Uncertainty
 
@@ -20,19 +22,26 @@ FORCES = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0,
 FORCE_STD = np.array([1.0, 0.3, 0.9, 1.1])
 
 
-def prediction(**changes):
-    values = {
-        "energy": -1.0,
-        "forces": FORCES,
-        "stress": None,
-        "bias_energy": -0.2,
-        "bias_forces": 100 * FORCES,
-        "bias_stress": None,
-        "energy_std": 0.4,
-        "tau": 0.5,
-        "_uncertainty": lambda: Uncertainty(0.4, FORCE_STD, None),
-    }
-    return Prediction(**(values | changes))
+class Known:
+    """A surrogate that knows one answer."""
+
+    descriptor = None
+
+    def uncertainty(self, atoms):
+        return Uncertainty(0.4, FORCE_STD, None)
+
+
+def prediction(energy=-1.0, forces=FORCES, bias_forces=100 * FORCES, energy_std=0.4):
+    return Prediction(
+        ATOMS,
+        energy,
+        Response(forces + bias_forces, None),
+        energy_std=energy_std,
+        tau=0.5,
+        terms=BiasTerms(-0.2, 0.0, 0.5),
+        parts=Parts(Response(forces, None), Response(-2 * bias_forces, None)),
+        surrogate=Known(),
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from ase_bayesel import BiasedCalculator, run_walker
 from ase_bayesel.campaign.exploration import explore_in_lockstep, start_exploration
 from ase_bayesel.campaign.exploration.blocks import WalkerPlan, WalkerSetup
 from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.dynamics.triggers import LazyCheck, PickRule
 
 
@@ -56,7 +57,7 @@ def assert_same_atoms(one, other):
 
 def assert_same_states(one, other):
     np.testing.assert_array_equal(one.trace, other.trace)
-    assert [p.info for p in one.picks] == [p.info for p in other.picks]
+    assert [facts_of(p) for p in one.picks] == [facts_of(p) for p in other.picks]
     for ours, theirs in zip(one.walkers, other.walkers, strict=True):
         assert_same_atoms(ours.atoms, theirs.atoms)
         assert (ours.step, ours.status, ours.rng_state, ours.ratios) == (

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256
 from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.steps import Steps
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 E0S = {"Cu": -0.5}
@@ -15,12 +16,8 @@ TRAIN = (
 
 def finished(steps):
     """All progress of a refit and the path of its model."""
-    progress = []
-    while True:
-        try:
-            progress.append(next(steps))
-        except StopIteration as end:
-            return progress, end.value
+    steps = Steps(steps)
+    return list(steps), steps.value
 
 
 def weights(path: Path) -> str:

@@ -56,7 +56,7 @@ def nested(path, value):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Evaluation and directory of each program, run once."""
+    """ReferenceResult and directory of each program, run once."""
     runs = {}
 
     def run(name):
@@ -101,7 +101,7 @@ def test_only_what_is_asked_for(name, finished, tmp_path):
 
 
 @programs
-def test_an_unconverged_cycle_is_a_failure_and_the_ladder_helps(name, finished, tmp_path):
+def test_an_unconverged_cycle_is_a_failure_and_fallbacks_help(name, finished, tmp_path):
     engine, atoms, steps, _ = CASES[name]
     short = replace(
         engine,
@@ -278,7 +278,7 @@ def test_what_the_engine_sets_cannot_be_given(engine):
 
 
 @engines
-def test_defaults_parameters_and_rungs(engine):
+def test_defaults_parameters_and_fallbacks(engine):
     fallbacks = (
         {"Mixing": {"Beta": "1e-1"}},
         {"mixing": {"gamma": "1.5D-3", "word": "e1", "n": 60.0}},

@@ -18,7 +18,7 @@ from ase_bayesel.errors import (
     TerminatedError,
     WorkerError,
 )
-from ase_bayesel.labelling.engines import Evaluation, ImportedEngine
+from ase_bayesel.labelling.engines import ImportedEngine, ReferenceResult
 from ase_bayesel.labelling.labeller import MAX_TERMINATED, Labeller
 from ase_bayesel.labelling.reference import Reference
 from ase_bayesel.labelling.store import Label
@@ -95,7 +95,7 @@ def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
 
 
 @pytest.mark.slow
-def test_after_the_death_of_its_workers_the_next_rung_is_tried(tmp_path):
+def test_after_the_death_of_its_workers_the_next_attempt_is_made(tmp_path):
     given = reference(tmp_path, [{"harmless": True}], "helpers.calculators:DeadlyEMT")
     with Labeller(given, POOL) as labeller:
         labeller.submit(STRUCTURES[:1])
@@ -147,7 +147,7 @@ def test_workers_are_lost_after_the_structure_was_settled(tmp_path, labelled):
     """On the way home, or by another campaign that has seen the same deaths."""
     given = reference(tmp_path)
     (settings,) = given.settings(ELEMENTS)
-    values = Evaluation(-1.0) if labelled else None
+    values = ReferenceResult(-1.0) if labelled else None
     with Labeller(given, scripted(LostTaskError("lost"))) as labeller:
         labeller.submit(STRUCTURES[:1])
         given.store.save(Label(STRUCTURES[0], settings, "EMT", values, "deadly"))

@@ -319,7 +319,7 @@ def test_vasp_input(tmp_path, directory, monkeypatch):
     np.testing.assert_allclose(poscar.positions[:4], atoms.positions[atoms.symbols == "Ga"])
 
 
-def test_vasp_other_rung_and_no_stress(tmp_path, directory):
+def test_vasp_other_attempt_and_no_stress(tmp_path, directory):
     engine = vasp(tmp_path / "potentials")
     written(engine, directory, crystal(), ("energy", "forces"), attempt=1)
     incar = (directory / "INCAR").read_text()

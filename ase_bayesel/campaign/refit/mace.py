@@ -18,9 +18,14 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from torch.nn import Module
 
+from ...descriptors.mace.internals import (
+    atomic_energies_of,
+    heads_of,
+    import_mace,
+    known_numbers,
+)
 from ...descriptors.mace.loading import load_module, module_bytes
-from ...descriptors.mace.network import chosen_head, heads_of
-from ...descriptors.mace.runtime import import_mace
+from ...descriptors.mace.network import chosen_head
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ...io.atomic import write_atomically
 from ...resources.commands import run_command
@@ -274,9 +279,5 @@ def _loss(segment: Path) -> float:
 
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
-    energies = (
-        module.atomic_energies_fn.atomic_energies.detach().cpu().reshape(len(heads_of(module)), -1)
-    )
-    row = energies[heads_of(module).index(chosen_head(module, head))]
-    numbers = [int(z) for z in module.atomic_numbers]
-    return dict(zip(numbers, row.tolist(), strict=True))
+    energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
+    return dict(zip(known_numbers(module), energies.tolist(), strict=True))

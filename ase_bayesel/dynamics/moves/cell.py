@@ -95,7 +95,26 @@ class CellMove:
         state: MoveState = MoveState(),
         guards: Guards = Guards(),
     ) -> MoveState:
-        """See `Move.attempt`."""
+        """One attempt on the surface of ``atoms.calc``; returns the next state.
+
+        Parameters
+        ----------
+        atoms
+            Changed in place if the trial is accepted.
+        temperature_K, pressure_GPa
+            Of the ensemble at this step.
+        rng
+            For trial and decision.
+        state
+            Counts and step size so far.
+        guards
+            A trial that breaks one is rejected.
+
+        Raises
+        ------
+        StructureError
+            As `check`.
+        """
         self.check(atoms, pressure_GPa is not None)
         assert pressure_GPa is not None
         step = self.max_strain if state.step is None else state.step

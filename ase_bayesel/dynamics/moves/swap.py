@@ -72,7 +72,28 @@ class SwapMove:
         state: MoveState = MoveState(),
         guards: Guards = Guards(),
     ) -> MoveState:
-        """See `Move.attempt`; where no unlike pair is within the cutoff it is rejected."""
+        """One attempt on the surface of ``atoms.calc``; returns the next state.
+
+        Where no unlike pair is within the cutoff it is rejected.
+
+        Parameters
+        ----------
+        atoms
+            Changed in place if the trial is accepted.
+        temperature_K, pressure_GPa
+            Of the ensemble at this step; the pressure does not matter.
+        rng
+            For trial and decision.
+        state
+            Counts so far.
+        guards
+            A trial that breaks one is rejected.
+
+        Raises
+        ------
+        StructureError
+            As `check`.
+        """
         movable = self._movable(atoms)
         pair, log_pairs = self._draw(atoms, movable, rng)
         if pair is None:
@@ -87,9 +108,9 @@ class SwapMove:
 
     def _movable(self, atoms: Atoms) -> np.ndarray:
         """Which atoms may be swapped, ``(n_atoms,)`` of bool."""
-        own = [name for name in OWN if atoms.has(name)]
-        if own:
-            raise StructureError(f"swap move: atoms have {', '.join(own)} of their own")
+        names = [name for name in OWN if atoms.has(name)]
+        if names:
+            raise StructureError(f"swap move: atoms have {', '.join(names)} of their own")
         movable = np.ones(len(atoms), bool)
         if self.elements is not None:
             movable = np.isin(atoms.symbols, self.elements)
@@ -100,11 +121,11 @@ class SwapMove:
                 raise StructureError(
                     f"swap move: {type(constraint).__name__} does not tell which atoms it holds"
                 )
-        found = sorted(set(atoms.symbols[movable]))
-        if len(found) < 2:
+        elements = sorted(set(atoms.symbols[movable]))
+        if len(elements) < 2:
             raise StructureError(
                 "swap move: needs two elements among the atoms that may be swapped, "
-                f"found {', '.join(found) or 'none'}"
+                f"found {', '.join(elements) or 'none'}"
             )
         return movable
 

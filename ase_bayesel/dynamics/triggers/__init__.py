@@ -6,7 +6,7 @@ the atoms. Neither changes anything.
 
 from ..guards import Guards
 from .base import Trigger, TriggerReport
-from .calibration import judging, quantile_threshold, reported_criteria, training_criteria
+from .calibration import leave_one_out, quantile_threshold, reported_criteria, training_criteria
 from .combined import AllOf, AnyOf
 from .criteria import (
     UNITS,
@@ -38,7 +38,7 @@ __all__ = [
     "StressTrigger",
     "Trigger",
     "TriggerReport",
-    "judging",
+    "leave_one_out",
     "quantile_threshold",
     "reported_criteria",
     "training_criteria",

@@ -2,7 +2,7 @@
 
 from .abinit import AbinitEngine
 from .aims import AimsEngine
-from .base import Engine, Evaluation, merged, settings_hash
+from .base import Engine, ReferenceResult, merged, settings_hash
 from .calculators import ImportedEngine, SurrogateEngine, TBLiteEngine
 from .castep import CastepEngine
 from .cp2k import CP2KEngine
@@ -21,13 +21,13 @@ __all__ = [
     "CastepEngine",
     "Engine",
     "EspressoEngine",
-    "Evaluation",
     "GPAWEngine",
     "ImportedEngine",
     "LammpsEngine",
     "MACEEngine",
     "OrcaEngine",
     "ProgramEngine",
+    "ReferenceResult",
     "SurrogateEngine",
     "TBLiteEngine",
     "VaspEngine",

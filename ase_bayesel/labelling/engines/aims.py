@@ -13,7 +13,8 @@ from ase.calculators.aims import AimsProfile, AimsTemplate
 from ase.data import atomic_numbers
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, folder_hash, missing_files
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine
 
 
@@ -77,12 +78,12 @@ class AimsEngine(ProgramEngine):
             )
         return []
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         if "Self-consistency cycle converged" not in self._log_text(directory):
             raise NotConvergedError("aims: aims.out does not say that the cycle has converged")
         with _without_notice():
             results = AimsTemplate().read_results(directory)
-        return Evaluation(
+        return ReferenceResult(
             results["free_energy"],
             results["forces"] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,

@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, folder_hash
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare
 from .calculators import CalculatorEngine, evaluated, package_version
 
 
@@ -71,13 +72,13 @@ class GPAWEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from gpaw import KohnShamConvergenceError
 
-        own = bare(atoms, self.magnetic_moments)
-        own.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
+        atoms = bare(atoms, self.magnetic_moments)
+        atoms.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
         try:
-            return evaluated(own, properties, package_version(self.package))
+            return evaluated(atoms, properties, package_version(self.package))
         except KohnShamConvergenceError as error:
             raise NotConvergedError(f"gpaw: {error or 'did not converge'}") from error
 

@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
-from .base import Evaluation, content_hash
+from ...io.hashing import content_hash
+from .base import ReferenceResult
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class MACEEngine(CalculatorEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
+        from ...descriptors.mace.internals import known_numbers
+
         try:
-            known = [int(z) for z in self._module().atomic_numbers]
+            known = known_numbers(self._module())
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
         unknown = [s for s in elements if atomic_numbers[s] not in known]
@@ -64,7 +67,7 @@ class MACEEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from ...descriptors.mace.runtime import default_dtype
 
         with default_dtype(self.dtype):

@@ -21,7 +21,7 @@ from ...errors import (
     TimeLimitError,
 )
 from ...resources.commands import run_program
-from .base import Engine, Evaluation
+from .base import Engine, ReferenceResult
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,22 @@ class ProgramEngine(Engine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        """Write the input files; returns the arguments that are added to the command."""
+        """Write the input files; returns the arguments that are added to the command.
+
+        Parameters
+        ----------
+        atoms
+            The structure, which may be changed.
+        directory
+            Where they go.
+        parameters
+            Of the attempt.
+        properties
+            What is to be computed, some of `REFERENCE_PROPERTIES`.
+        """
 
     @abstractmethod
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         """What the program left in the directory, in the order of ``atoms``.
 
         Raises
@@ -91,7 +103,7 @@ class ProgramEngine(Engine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
         arguments = self.write(atoms.copy(), directory, self.parameters_of(attempt), wanted)
         command = [*(self.command or self.default_command), *arguments]
@@ -108,7 +120,9 @@ class ProgramEngine(Engine):
             raise CommandError(f"{' '.join(said.split())} ({error})") from error
         return self.collected(atoms, directory, wanted)
 
-    def collected(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def collected(
+        self, atoms: Atoms, directory: Path, properties: Sequence[str]
+    ) -> ReferenceResult:
         """`read`, once the log says that the calculation converged and came to its end.
 
         Raises
@@ -128,8 +142,8 @@ class ProgramEngine(Engine):
                 raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
 
     def _named_version(self, directory: Path) -> str:
-        found = re.search(self.version_pattern, self._log_text(directory))
-        return f"{self.kind} {found[1]}" if found else self.kind
+        match = re.search(self.version_pattern, self._log_text(directory))
+        return f"{self.kind} {match[1]}" if match else self.kind
 
     def _log_text(self, directory: Path) -> str:
         return _text(directory / self.log)

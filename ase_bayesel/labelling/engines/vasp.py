@@ -13,7 +13,8 @@ from ase import Atoms
 from ase.io import read
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, content_hash, missing_files
+from ...io.hashing import content_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
 
@@ -105,12 +106,14 @@ class VaspEngine(ProgramEngine):
             calculator.write_input(bare(atoms, self.magnetic_moments))
         return []
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         if "aborting loop because EDIFF is reached" not in self._log_text(directory):
             raise NotConvergedError("vasp: OUTCAR does not say that EDIFF is reached")
-        results = read(directory / "vasprun.xml", format="vasp-xml").calc.results
+        computed = read(directory / "vasprun.xml", format="vasp-xml")
+        assert isinstance(computed, Atoms)
+        results = computed.calc.results
         original = np.loadtxt(directory / "ase-sort.dat", dtype=int, ndmin=2)[:, 1]
-        return Evaluation(
+        return ReferenceResult(
             results["free_energy"],
             results["forces"][original] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,
