@@ -15,7 +15,6 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.campaign.build.models import build_descriptor
-from ase_bayesel.campaign.build.walkers import build_ensemble, build_guards
 from ase_bayesel.campaign.exploration import start_exploration, take_turn
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.surrogate.steps import Steps
@@ -51,9 +50,9 @@ def five_picks(config, surrogate, update, seed):
         n_steps=2000,
         temperature_K=explore.temperature_K,
         timestep_fs=explore.timestep_fs,
-        ensemble=build_ensemble(explore.ensemble),
+        ensemble=explore.ensemble,
         triggers=[RelativeForceTrigger(0.12, eps=0.5)],
-        guards=build_guards(explore),
+        guards=explore.guards,
         check_interval=5,
     )
 

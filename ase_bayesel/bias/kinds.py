@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,8 @@ class Bias:
         multiply every force beyond it and falsify the thermal motion there.
     """
 
+    kind: ClassVar[str]
+
     region: Region = None
     energy_limit: float | None = None
 
@@ -123,6 +125,8 @@ class Deviation(Bias):
     force does not fade as the uncertainty falls. See `Bias` for the fields.
     """
 
+    kind: ClassVar[str] = "deviation"
+
     def U_of_variance(self, variance: Any) -> tuple[Any, Any]:
         """sigma_E with its floor, and its inverse."""
         sigma = (variance + SIGMA_FLOOR**2) ** 0.5
@@ -141,9 +145,15 @@ class Variance(Bias):
     bound it instead. See `Bias` for the fields.
     """
 
+    kind: ClassVar[str] = "variance"
+
     def U_of_variance(self, variance: Any) -> tuple[Any, Any]:
         """sigma_E^2, and 2."""
         return variance, 2.0
+
+
+BIASES: tuple[type[Bias], ...] = (Deviation, Variance)
+"""What a config can name by its kind."""
 
 
 def atom_weights(region: Region, atoms: Any) -> np.ndarray | None:

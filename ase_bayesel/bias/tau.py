@@ -19,14 +19,14 @@ class TauRule:
         Number of evaluations before the bias is switched on.
     tau_max
         Upper limit of tau, in its unit (see `Bias`). None for no limit but that of
-        ``bias_force_max``.
+        ``force_max``.
     memory
         Number of evaluations over which the averages forget.
     interval
         Only the first of this many evaluations enters the averages. None leaves
         it to the calculator: 1 where the unbiased forces are there anyway or
         cheap, 10 where they cost a second backward pass through a neural network.
-    bias_force_max
+    force_max
         Upper limit of the largest bias force tau |grad_i U| on an atom, eV/A. It is tau
         that is limited, one number for all atoms, so that the bias stays the gradient
         of an energy. Without it tau_rel feeds on itself: a bias that heats makes the
@@ -45,7 +45,7 @@ class TauRule:
     tau_max: float | None = None
     memory: int = 200
     interval: int | None = None
-    bias_force_max: float = 5.0
+    force_max: float = 5.0
     max_excess_temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -53,16 +53,16 @@ class TauRule:
             raise ValueError(f"tau_rel: must be finite and not negative, got {self.tau_rel}")
         if self.delay < 1 or self.memory < 1:
             raise ValueError("tau_rel: delay and memory must be at least 1")
-        limits = [self.bias_force_max, self.max_excess_temperature]
+        limits = [self.force_max, self.max_excess_temperature]
         limits += [] if self.tau_max is None else [self.tau_max]
         if not all(limit > 0 for limit in limits):
-            raise ValueError("tau_max, bias_force_max and max_excess_temperature must be positive")
+            raise ValueError("tau_max, force_max and max_excess_temperature must be positive")
         if self.interval is not None and self.interval < 1:
             raise ValueError(f"interval: must be at least 1, got {self.interval}")
 
     def limit(self, peak: float) -> float:
         """The largest tau for ``peak``, the largest |grad_i U| of all atoms."""
-        return self.bias_force_max / peak if peak > 0 else np.inf
+        return self.force_max / peak if peak > 0 else np.inf
 
 
 @dataclass(frozen=True)

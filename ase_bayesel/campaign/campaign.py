@@ -21,7 +21,6 @@ from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
 from ..labelling.task import LabellingResult, is_settled, label_of
 from ..resources import TaskExecutor, open_executor
-from ..structures.labels import PropertyKeys
 from ..surrogate.steps import Steps
 from ..validation.parity import compare
 from .build.engines import build_reference
@@ -68,9 +67,6 @@ class Campaign:
         self.config = config
         self.store = Store(directory)
         self.changes: list[Change] = []
-        self._keys = PropertyKeys(
-            config.data.energy_key, config.data.forces_key, config.data.virial_key
-        )
         if not self.store.exists:
             inputs = check_inputs(config)
             with self.store.lock():
@@ -190,7 +186,7 @@ class Campaign:
         parity = None
         if self._test:
             _, potential = load_model(self.config, self.store, number)
-            parity = compare(surrogate, self._test, self._keys, potential)
+            parity = compare(surrogate, self._test, self.config.data.keys, potential)
         report = RoundReport(
             round_number=number,
             n_train=len(frames),
@@ -245,14 +241,14 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        return TrainingSet(self.store, number, self._labels, self._train, self._keys)
+        return TrainingSet(self.store, number, self._labels, self._train, self.config.data.keys)
 
     def _take_labels_by_hand(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""
         path = self.store.by_hand_path(number)
         if path.exists():
             structures = [pick.structure for pick in state.picks]
-            for label in read_labels_by_hand(path, structures, self._keys):
+            for label in read_labels_by_hand(path, structures, self.config.data.keys):
                 self._labels.save(label)
         return sum(
             not is_settled(self._labels, self._settings(pick.structure), pick.structure_id)

@@ -16,22 +16,20 @@ from ase import Atoms
 from ..bias.calculator import BiasedCalculator
 from ..dynamics.driver import DriverState
 from ..dynamics.recording import Recording, RoundRecorder
-from ..dynamics.triggers import LazyCheck, PickRule
+from ..dynamics.triggers import (
+    LazyCheck,
+    PickRule,
+    force_search,
+    uncalibrated,
+    with_thresholds,
+)
 from ..dynamics.walkers import WalkerStep, run_walker
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
 from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
-from .build.walkers import (
-    build_bias,
-    build_force_search,
-    build_pick_rule,
-    build_tau_rule,
-    build_trigger,
-    uncalibrated,
-    walker_options,
-)
+from .build.walkers import build_bias, build_tau_rule, walker_options
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration import ExploreState, explore_in_lockstep, start_exploration, take_turn
@@ -70,7 +68,7 @@ def calibrate(
     starts
         Of the round's walkers.
     """
-    if uncalibrated(config.explore) and store.read_thresholds() is None:
+    if uncalibrated(config.explore.trigger) and store.read_thresholds() is None:
         model = load_model(config, store, number - 1)
         yield from calibrating(config, store, number, model, train, starts)
 
@@ -111,7 +109,7 @@ def explore_round(
         surrogate = replace(setup.surrogate, posterior=posterior)
     if len(state.picks) >= limit or not state.alive:
         return state
-    rule = build_pick_rule(config.explore)
+    rule = config.explore.pick
     on_picks(state.picks)
     steps = [walker.step for walker in state.walkers]
     saving = Saving(store, number, store.recorder(number, setup.recording, steps), on_picks)
@@ -139,7 +137,7 @@ def load_setup(
     """
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
-    triggers = [build_trigger(explore, store.read_thresholds() or ())]
+    triggers = [with_thresholds(explore.trigger, store.read_thresholds() or ())]
     return WalkerSetup(
         surrogate,
         partial(
@@ -147,7 +145,7 @@ def load_setup(
             potential,
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
-            force_search=build_force_search(explore),
+            force_search=force_search(explore.trigger),
             bias=build_bias(explore.bias),
         ),
         tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),

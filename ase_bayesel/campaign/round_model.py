@@ -27,7 +27,7 @@ from .build.models import (
     build_descriptor,
     build_potential,
     build_refitter,
-    build_weights,
+    force_projections,
     initial_potential,
 )
 from .build.resources import build_resource
@@ -73,18 +73,18 @@ def make_model(
     RefitError
         If the potential cannot be trained; that of the round before stays in use.
     """
-    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    keys = config.data.keys
     if number == 0:
         _take_given_potential(config, store)
     elif n_new:
         e0s = reference_energies(frames[:n_initial], config.data.e0s, keys.energy)
-        yield from _train(config, store, number, frames, n_new, keys, e0s)
+        yield from _train(config, store, number, frames, n_new, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s)
     factors = yield from _counted(steps, number, len(frames))
-    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, build_weights(config))
+    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, config.weights)
     store.save_model(number, surrogate)
     return surrogate
 
@@ -102,7 +102,7 @@ def _assembling(
 
     Both give the same least-squares problem; its triangular factors differ by rounding.
     """
-    projections = getattr(config.descriptor, "force_projections", None)
+    projections = force_projections(config.descriptor)
     resource = build_resource(config.workers.features, config.threads, store.directory)
     if isinstance(resource, Here):
         scale = descriptor.prior_std()
@@ -151,14 +151,23 @@ def _take_given_potential(config: CampaignConfig, store: Store) -> None:
         store.save_potential(0, given)
 
 
-def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress]:
+def _train(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    n_new: int,
+    e0s: Mapping[str, float],
+) -> Iterator[Progress]:
     """Refit the potential of the round before, unless that is done."""
     refitter, last = build_refitter(config), store.potential_path(number)
-    if refitter is None or last.parent == store.round_directory(number):
+    if refitter is None or last is None or last.parent == store.round_directory(number):
         return
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
-    task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
+    task = RefitTask(
+        frames, n_new, config.data.keys, e0s, last.resolve(), directory, seed, config.threads
+    )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):
         steps = Steps(refit_alone(refitter, task))

@@ -12,7 +12,6 @@ from ase.units import GPa
 from rich.markup import escape
 from rich.table import Table
 
-from ..campaign.build.engines import build_engine
 from ..campaign.config.campaign import CampaignConfig
 from ..errors import BayeselError, ConfigError
 from ..labelling.engines import Engine, ProgramEngine, settings_hash
@@ -21,7 +20,6 @@ from ..labelling.store import Label
 from ..labelling.task import compute
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
-from ..structures.labels import PropertyKeys
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def run_engine_check(
     BayeselError
         If a file cannot be read, there is no such attempt, or ``keep`` is not empty.
     """
-    engine = build_engine(config.labelling)
+    engine = config.engine
     if engine is None:
         return None
     if not 0 <= attempt < engine.n_attempts:
@@ -83,8 +81,7 @@ def run_engine_check(
     missing = engine.missing(sorted(elements))
     if missing:
         return EngineCheck(program, Label(atoms, "", engine.name, attempt=attempt), tuple(missing))
-    data = config.data
-    properties = properties_of(PropertyKeys(data.energy_key, data.forces_key, data.virial_key))
+    properties = properties_of(config.data.keys)
     settings = settings_hash(engine.only(atoms.symbols).identity(attempt), properties)
     directory = _fresh(keep)
     label = Label(atoms, settings, engine.name, attempt=attempt)

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from ..campaign.config.loading import load_config
 from ..errors import BayeselError, ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None
 @_named_errors
 def validate(config: ConfigArgument) -> None:
     """Check a config and every file that it names, without running anything."""
+    from ..campaign.config.loading import load_config
     from ..campaign.inputs import check_inputs
 
     inputs = check_inputs(load_config(config))
@@ -102,6 +102,7 @@ def run(
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
     """
     from ..campaign.campaign import Campaign
+    from ..campaign.config.loading import load_config
     from ..resources.threads import cpu_threads
     from .progress import show
     from .report import write_report
@@ -184,6 +185,7 @@ def check(
     trust: TrustOption = False,
 ) -> None:
     """Compute lattice and elastic constants, surface energies and phonons of a model."""
+    from ..campaign.config.loading import load_config
     from .check import CheckConfig, model_to_check, run_check, tables, write_check
 
     settings = load_config(config, CheckConfig)
@@ -205,6 +207,7 @@ def check_engine(
     keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
 ) -> None:
     """Run one calculation with the labelling engine, or say what it lacks."""
+    from ..campaign.config.loading import load_config
     from .check_engine import notes, run_engine_check, table
 
     result = run_engine_check(load_config(config), structure, attempt, keep)
@@ -293,6 +296,7 @@ def pool(
 ) -> None:
     """Generate candidate structures, or continue where it stopped."""
     from ..campaign.config import PoolConfig
+    from ..campaign.config.loading import load_config
     from .pool import make_pool, summary_table
 
     settings = load_config(config, PoolConfig)

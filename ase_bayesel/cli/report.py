@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from ..campaign.config import TriggerConfig
 from ..campaign.events import RoundReport
 from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
 from ..campaign.store import Store
-from ..dynamics.triggers import UNITS
+from ..dynamics.triggers import UNITS, AllOf, AnyOf, AnyTrigger, Trigger, Uncalibrated
 from ..errors import StoreError
 
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
@@ -46,39 +44,46 @@ def write_report(store: Store) -> Path:
     return store.write_page("report.html", page)
 
 
-def _trigger(store: Store) -> dict[str, Any]:
-    """The trigger's section of the stored config."""
+def _trigger(store: Store) -> Trigger:
+    """The trigger of the stored config."""
     try:
         section = store.read_config()["explore"]["trigger"]
-        return TypeAdapter(TriggerConfig).validate_python(section).model_dump(mode="json")
+        return TypeAdapter[Trigger](AnyTrigger).validate_python(section)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{store.config_path}: has no readable trigger ({error})") from error
 
 
-def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str:
-    """A trigger's section in words; ``calibrated`` are the thresholds found, left to right."""
-    kind = trigger["kind"]
-    if "members" in trigger:
-        members = "; ".join(trigger_text(member, calibrated) for member in trigger["members"])
-        return f"{kind} of ({members})"
-    threshold, unit = trigger["threshold"], UNITS[kind] and f" {UNITS[kind]}"
-    if not isinstance(threshold, dict):
-        return f"{kind} above {threshold}{unit}"
-    value = next(calibrated, None)
-    number = "a number to be calibrated" if value is None else f"{value:.4g}{unit}"
+def trigger_text(trigger: Trigger, calibrated: Iterator[float]) -> str:
+    """A trigger in words; ``calibrated`` are the thresholds found, left to right."""
+    if isinstance(trigger, AnyOf | AllOf):
+        members = "; ".join(trigger_text(member, calibrated) for member in trigger.members)
+        return f"{trigger.kind} of ({members})"
+    if not isinstance(trigger, Uncalibrated):
+        return f"{_kind(trigger)} above {trigger.threshold}{_unit(trigger)}"
+    threshold, how = next(calibrated, None), trigger.how
+    found = f"{threshold:.4g}{_unit(trigger.probe)}" if threshold is not None else None
     return (
-        f"{kind} above {number} ({threshold['factor']} times the {threshold['quantile']} quantile "
-        f"{ORIGINS[threshold['calibrate']]})"
+        f"{trigger.kind} above {found or 'a number to be calibrated'} ({how.factor} times the "
+        f"{how.quantile} quantile {ORIGINS[how.calibrate]})"
     )
+
+
+def _kind(trigger: Trigger) -> str:
+    return str(getattr(trigger, "kind", type(trigger).__name__))
+
+
+def _unit(trigger: Trigger) -> str:
+    """The unit of a threshold after a space; empty where it has none."""
+    unit = UNITS.get(_kind(trigger))
+    return f" {unit}" if unit else ""
 
 
 def trigger_threshold(store: Store) -> float | None:
     """What the trace's criterion is compared with; 1 for combinations, None if not known yet."""
     trigger = _trigger(store)
-    threshold = 1.0 if "members" in trigger else trigger["threshold"]
-    if isinstance(threshold, dict):
+    if isinstance(trigger, Uncalibrated):
         return next(iter(store.read_thresholds() or ()), None)
-    return threshold
+    return trigger.threshold
 
 
 def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:

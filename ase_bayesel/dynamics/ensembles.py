@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, Hookean
 
 from ..errors import StructureError
+from ..io.fields import PositiveFloat
+from ..io.kinds import OneOf
 from .integrators import (
     AxesBarostat,
     BussiThermostat,
@@ -54,6 +56,7 @@ class IntegratorStart:
 class NVE:
     """Constant energy, by velocity Verlet."""
 
+    kind: ClassVar[str] = "nve"
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = False
 
@@ -69,7 +72,9 @@ class Langevin:
     The total momentum is thermal too. ``friction_per_fs`` is 1/fs.
     """
 
-    friction_per_fs: float = 0.01
+    kind: ClassVar[str] = "langevin"
+
+    friction_per_fs: PositiveFloat = 0.01
     conserves_momentum: ClassVar[bool] = False
     thermostatted: ClassVar[bool] = True
 
@@ -95,7 +100,9 @@ class Bussi:
     ``time_constant_fs`` is that of the kinetic energy's relaxation.
     """
 
-    time_constant_fs: float = 100.0
+    kind: ClassVar[str] = "bussi"
+
+    time_constant_fs: PositiveFloat = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -121,7 +128,9 @@ class NoseHooverChain:
     ``time_constant_fs`` is the baths' period over 2 pi. Constraints must be linear.
     """
 
-    time_constant_fs: float = 100.0
+    kind: ClassVar[str] = "nose_hoover_chain"
+
+    time_constant_fs: PositiveFloat = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -155,10 +164,12 @@ class NPT:
         Periods of thermostat and barostat over 2 pi.
     """
 
+    kind: ClassVar[str] = "npt"
+
     cell: Literal["volume", "axes", "full"] = "volume"
     axes: tuple[bool, bool, bool] = (True, True, True)
-    thermostat_fs: float = 100.0
-    barostat_fs: float = 1000.0
+    thermostat_fs: PositiveFloat = 100.0
+    barostat_fs: PositiveFloat = 1000.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -190,6 +201,10 @@ class NPT:
 
 
 Ensemble = NVE | Langevin | Bussi | NoseHooverChain | NPT
+ENSEMBLES: tuple[type, ...] = (NVE, Langevin, Bussi, NoseHooverChain, NPT)
+"""What a config can name by its kind."""
+AnyEnsemble = Annotated[Ensemble, OneOf(ENSEMBLES)]
+"""An ensemble, as a config describes it."""
 
 
 def _check_positive(ensemble: Ensemble, name: str) -> None:

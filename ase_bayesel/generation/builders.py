@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import ase.build
 import numpy as np
 from ase import Atoms
 
 from ..errors import GenerationError
+from ..io.fields import PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 SLAB_BUILDERS = (
@@ -26,17 +28,20 @@ SLAB_BUILDERS = (
     "diamond111",
 )
 """Functions of `ase.build` that `StandardSlab` may name."""
-Repeat = tuple[int, int, int]
+Repeat = tuple[PositiveInt, PositiveInt, PositiveInt]
+AlongSurface = tuple[PositiveInt, PositiveInt]
 
 
 @dataclass(frozen=True)
 class Bulk(Recipe):
     """A crystal from `ase.build.bulk`, repeated; lattice constants in A."""
 
+    kind: ClassVar[str] = "bulk"
+
     element: str
     crystalstructure: str | None = None
-    a: float | None = None
-    c: float | None = None
+    a: PositiveFloat | None = None
+    c: PositiveFloat | None = None
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
@@ -78,13 +83,19 @@ class Slab(Recipe):
         Whether the direction of the vacuum is periodic, as plane-wave codes want it.
     """
 
+    kind: ClassVar[str] = "slab"
+
     miller: tuple[int, int, int]
-    layers: tuple[int, ...]
-    vacuum_A: float = 8.0
-    repeat: tuple[int, int] = (1, 1)
+    layers: Annotated[tuple[PositiveInt, ...], Several]
+    vacuum_A: PositiveFloat = 8.0
+    repeat: AlongSurface = (1, 1)
     periodic: bool = True
     name = "slab"
     keeps_cell = False
+
+    def __post_init__(self) -> None:
+        if not any(self.miller):
+            raise ValueError("miller: 0 0 0 is no plane")
 
     @property
     def size(self) -> int:
@@ -116,13 +127,15 @@ class StandardSlab(Recipe):
     each side, ``a`` and ``c`` are lattice constants, all in A.
     """
 
+    kind: ClassVar[str] = "standard_slab"
+
     builder: str
     element: str
-    layers: tuple[int, ...]
-    vacuum_A: float = 8.0
-    repeat: tuple[int, int] = (1, 1)
-    a: float | None = None
-    c: float | None = None
+    layers: Annotated[tuple[PositiveInt, ...], Several]
+    vacuum_A: PositiveFloat = 8.0
+    repeat: AlongSurface = (1, 1)
+    a: PositiveFloat | None = None
+    c: PositiveFloat | None = None
     periodic: bool = True
     needs_start = False
     keeps_cell = False

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from ase import Atoms
+from pydantic import Field
 
+from ..io.fields import PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 
@@ -19,8 +22,10 @@ class Rattle(Recipe):
     each gives.
     """
 
-    amplitudes_A: tuple[float, ...]
-    copies: int = 1
+    kind: ClassVar[str] = "rattle"
+
+    amplitudes_A: Annotated[tuple[PositiveFloat, ...], Several]
+    copies: PositiveInt = 1
     name = "rattle"
 
     @property
@@ -46,8 +51,10 @@ class Strain(Recipe):
     Only the periodic directions are strained, so that a slab keeps its thickness.
     """
 
-    limit: float
-    copies: int = 1
+    kind: ClassVar[str] = "strain"
+
+    limit: Annotated[float, Field(gt=0, lt=0.5)]
+    copies: PositiveInt = 1
     name = "strain"
 
     @property
@@ -72,9 +79,11 @@ class VolumeScan(Recipe):
     Both are ratios of volumes to that of the start; of areas for a slab.
     """
 
-    smallest: float = 0.9
-    largest: float = 1.1
-    points: int = 5
+    kind: ClassVar[str] = "volume_scan"
+
+    smallest: PositiveFloat = 0.9
+    largest: PositiveFloat = 1.1
+    points: PositiveInt = 5
     name = "volume_scan"
 
     @property
@@ -109,8 +118,10 @@ def _strained(start: Atoms, tensor: np.ndarray, name: str, **parameters: float) 
 class Vacancies(Recipe):
     """Random atoms taken out: each of ``counts`` at a time, ``copies`` frames of each."""
 
-    counts: tuple[int, ...] = (1,)
-    copies: int = 1
+    kind: ClassVar[str] = "vacancies"
+
+    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    copies: PositiveInt = 1
     name = "vacancies"
 
     @property
@@ -139,8 +150,10 @@ class Swaps(Recipe):
     No atom is in two pairs, so that no exchange is taken back.
     """
 
-    counts: tuple[int, ...] = (1,)
-    copies: int = 1
+    kind: ClassVar[str] = "swaps"
+
+    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    copies: PositiveInt = 1
     name = "swaps"
 
     @property

@@ -50,7 +50,7 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
     """
     program = submit_program(resource)
     if shutil.which(program) is None:
-        raise MissingProgramError(f"{program}: no such program (kind: {resource.system})")
+        raise MissingProgramError(f"{program}: no such program (kind: {resource.kind})")
     with key_in_files(resource.log_directory or Path()) as key:
         options = {"interface": resource.interface, "protocol": "tls://", "security": key}
         with dask.config.set(SCHEDULER_SETTINGS):
@@ -201,7 +201,7 @@ class JobKeeper:
 
     def _queued(self) -> set[str] | None:
         """Numbers of our jobs that wait or run; None where the batch system cannot be asked."""
-        if self._resource.system != "slurm":
+        if self._resource.kind != "slurm":
             return None
         command = ["squeue", "--noheader", "--format=%i %t", f"--name={self._name}"]
         try:
@@ -241,7 +241,7 @@ class JobKeeper:
         self._fruitless, self._next_try = self._fruitless + 1, now + QUEUE_S
         if self._fruitless >= FRUITLESS:
             logs = self._resource.log_directory or "the folder of this process"
-            raise WorkerError(f"{self._resource.system}: {reason} (jobs' output: {logs})")
+            raise WorkerError(f"{self._resource.kind}: {reason} (jobs' output: {logs})")
 
     def _give_up(self, reason: str) -> None:
         """Let every task fail."""

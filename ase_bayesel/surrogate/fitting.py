@@ -10,6 +10,7 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor, as_frames
 from ..errors import StructureError
+from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..structures.reference_energies import reference_energies
@@ -31,9 +32,9 @@ class Weights:
     divided by its weight; the scale comes from the evidence.
     """
 
-    energy: float = 30.0
-    forces: float = 1.0
-    virial: float = 30.0
+    energy: PositiveFloat = 30.0
+    forces: PositiveFloat = 1.0
+    virial: PositiveFloat = 30.0
 
 
 def fit_surrogate(

@@ -294,7 +294,7 @@ def test_a_region_far_away_is_left_alone(ace_surrogate):
 
 def test_tau_of_a_region_is_measured_there(ace_surrogate):
     """The mean over all atoms would let a small region have the bias of the whole structure."""
-    rule = TauRule(0.2, delay=1, bias_force_max=1e9)
+    rule = TauRule(0.2, delay=1, force_max=1e9)
     bias = Deviation([0])
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     for seed in range(3):
@@ -370,7 +370,7 @@ def test_an_isolated_atom(ace_surrogate):
 
 @pytest.mark.parametrize("bias", [Deviation(), Variance()])
 def test_no_atom_feels_more_than_the_largest_bias_force(ace_surrogate, bias):
-    rule = TauRule(50.0, delay=1, bias_force_max=0.3)
+    rule = TauRule(50.0, delay=1, force_max=0.3)
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     strongest = []
     for seed, std in enumerate(np.linspace(0.02, 0.3, 12)):

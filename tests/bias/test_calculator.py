@@ -253,7 +253,7 @@ def test_tau_that_is_not_finite(cu_surrogate, fused, tau):
 @pytest.mark.parametrize("mlip", ["fused", "emt"])
 def test_tau_follows_the_running_averages(cu_surrogate, mlip):
     make = MLIPS[mlip]
-    rule = TauRule(0.3, delay=3, bias_force_max=1e9)
+    rule = TauRule(0.3, delay=3, force_max=1e9)
     predictions = follow(BiasedCalculator(make(cu_surrogate), cu_surrogate, tau_rel=rule))
     slopes = follow(BiasedCalculator(make(cu_surrogate), cu_surrogate, tau=1.0))
     assert [p.tau for p in predictions[:3]] == [0.0, 0.0, 0.0]

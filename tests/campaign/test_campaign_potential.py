@@ -17,7 +17,6 @@ from helpers.structures import copper
 from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
 from ase_bayesel.bias.calculator import BiasedCalculator
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.events import Ended
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
@@ -151,7 +150,7 @@ class TestTeacher:
         config = load_config(
             write_campaign(tmp_path, {"labelling": {"kind": "surrogate", "model": "teacher.npz"}})
         )
-        engine = build_engine(config.labelling)
+        engine = config.engine
         energy = cu_surrogate.calculator().get_potential_energy(copper())
         found = engine.evaluate(copper(), tmp_path, 0, ["energy"])
         assert found.energy == pytest.approx(energy)

@@ -299,7 +299,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     ("changes", "message"),
     [
         ({"walkers": {"kind": "dask"}}, r"workers\.walkers\.scheduler: Field required"),
-        ({"labelling": {"n_workers": 2}}, r"workers\.labelling: Unable to extract tag"),
+        ({"labelling": {"n_workers": 2}}, r"workers\.labelling: needs a kind, one of here"),
         ({"refit": {"kind": "slurm", "job": 2}}, r"workers\.refit\.job: Extra inputs"),
         ({"features": {"kind": "local", "n_workers": 0}}, r"workers\.features\.n_workers: "),
     ],

@@ -24,12 +24,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate
-from ase_bayesel.campaign.build.walkers import build_tau_rule, build_trigger
+from ase_bayesel.campaign.build.walkers import build_tau_rule
 from ase_bayesel.campaign.campaign import Campaign
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.main import app
+from ase_bayesel.dynamics.triggers import with_thresholds
 from ase_bayesel.errors import BayeselError, ConfigError, PosteriorError, StoreError
 from ase_bayesel.labelling.by_hand import read_labels_by_hand
 from ase_bayesel.labelling.store import Label, LabelStore
@@ -250,7 +251,7 @@ def test_fields(tmp_path, share):
         checked = validate_config(raw, "here", tmp_path)
         yaml.safe_dump(checked.model_dump(mode="json"))
         check_inputs(checked)
-        build_trigger(checked.explore, [1.0]), build_tau_rule(checked.explore)
+        with_thresholds(checked.explore.trigger, [1.0]), build_tau_rule(checked.explore)
         with cpu_threads(checked.threads):
             np.random.SeedSequence((checked.seed, 1))
 

@@ -14,7 +14,6 @@ from helpers.campaigns import write_campaign
 from helpers.command_line import assert_refused, call
 from helpers.structures import alloy_cells
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.cli.check_engine import run_engine_check
 from ase_bayesel.labelling.engines import settings_hash
@@ -78,7 +77,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
     assert shown["energy"] == f"{small.get_potential_energy():.6f} eV"
     assert shown["largest force"] == f"{np.linalg.norm(forces, axis=1).max():.4f} eV/A"
     assert float(shown["sum of forces"].split()[0]) < 1e-6
-    engine = build_engine(load_config(config).labelling)
+    engine = load_config(config).engine
     expected = settings_hash(engine.identity(0), ["energy", "forces"])
     assert shown["settings"] == f"{expected}, attempt 0"
     assert "pressure" not in shown

@@ -27,7 +27,6 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.campaign.build.walkers import build_probes, build_trigger
 from ase_bayesel.campaign.campaign import Progress
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.cli.report import trigger_text, write_report
@@ -38,6 +37,8 @@ from ase_bayesel.dynamics.triggers import (
     quantile_threshold,
     reported_criteria,
     training_criteria,
+    uncalibrated,
+    with_thresholds,
 )
 from ase_bayesel.errors import BayeselError, ConfigError, SingularPrecisionError, StoreError
 from ase_bayesel.structures.labels import PropertyKeys
@@ -327,19 +328,19 @@ def test_calibrated_numbers_find_their_places():
         {"kind": "force", "threshold": 0.3}, nested, {"threshold": TRAINING, "eps": 0.7}
     )
     explore = explore_of(changes)
-    assert build_probes(explore) == [
+    assert [trigger.probe for trigger in uncalibrated(explore.trigger)] == [
         StressTrigger(0.0),
         InformationTrigger(0.0),
         RelativeForceTrigger(0.0, 0.7),
     ]
-    built = build_trigger(explore, (1.0, 2.0, 3.0))
+    built = with_thresholds(explore.trigger, (1.0, 2.0, 3.0))
     first, second, third = built.members
     assert (first, third) == (ForceTrigger(0.3), RelativeForceTrigger(3.0, 0.7))
     assert second.members[0] == StressTrigger(1.0)
     assert second.members[1].members == (InformationTrigger(2.0),)
     with pytest.raises(ConfigError, match="stress: its threshold has not been calibrated"):
-        build_trigger(explore)
-    text = trigger_text(explore.trigger.model_dump(mode="json"), iter((1.0, 2.0)))
+        with_thresholds(explore.trigger, ())
+    text = trigger_text(explore.trigger, iter((1.0, 2.0)))
     assert text.startswith("any of (force above 0.3 eV/A; all of (stress above 1 GPa (1.1 times")
     assert "relative_force above a number to be calibrated" in text
 

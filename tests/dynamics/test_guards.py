@@ -283,7 +283,7 @@ def test_an_insane_start_is_not_measured(calculator):
 # deliberate explosions
 
 
-UNLIMITED = TauRule(50.0, delay=1, bias_force_max=1e6, max_excess_temperature=1e6)
+UNLIMITED = TauRule(50.0, delay=1, force_max=1e6, max_excess_temperature=1e6)
 OVERLAPPING = copper(1, 0.02, repeat=(1, 1, 2))
 OVERLAPPING.positions[1] = OVERLAPPING.positions[0] + [0.0, 0.0, 0.3]
 GUARDS = Guards(lost_atoms=2.0, escape_A=20.0, melted=0.4)

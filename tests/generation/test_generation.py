@@ -229,7 +229,7 @@ def test_biased_dynamics_differ_and_need_a_surrogate(cu_surrogate):
 
 def test_dynamics_under_pressure_and_along_a_ramp():
     heating = Ramp(((0, 100.0), (20, 300.0)))
-    recipe = Dynamics(heating, 20, 10, ensemble=NPT(), pressure_GPa=20.0, timestep_fs=2.0)
+    recipe = Dynamics(heating, 20, 10, ensemble=NPT(), pressures_GPa=20.0, timestep_fs=2.0)
     assert recipe.name == "md_100-300K_20GPa"
     start = CRYSTAL * (1, 2, 2)
     frames = made(recipe, start)
@@ -510,7 +510,7 @@ def test_without_a_descriptor_only_exact_copies_are_left_out(tmp_path):
         ([StandardSlab("fcc111", "Si", (3,))], [], "fcc111"),
         ([Chain((Rattle((0.1,)), Bulk("Cu")))], [CRYSTAL], "only its first"),
         ([Rattle((0.1,))], [Atoms()], "start 0"),
-        ([Dynamics(9.0, 5, 5, ensemble=NPT(), pressure_GPa=1.0)], [molecule("CO")], "start 0"),
+        ([Dynamics(9.0, 5, 5, ensemble=NPT(), pressures_GPa=1.0)], [molecule("CO")], "start 0"),
     ],
 )
 def test_bad_requests_leave_nothing_behind(tmp_path, recipes, starts, named):

@@ -20,7 +20,6 @@ from helpers.dft_engines import (
     silicon_pair,
 )
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
 from ase_bayesel.labelling.engines import CP2KEngine
@@ -240,6 +239,6 @@ def test_config():
         "potential_file": "/data/GTH_POTENTIALS",
     }
     config = validate_config(campaign_settings({"labelling": given}), "test")
-    engine = build_engine(config.labelling)
+    engine = config.engine
     assert isinstance(engine, CP2KEngine)
     assert (engine.xc, engine.cutoff_Ry, engine.potential) == ("PBE", 400.0, "GTH-PBE")

@@ -149,7 +149,7 @@ def test_a_failing_program_is_quoted(name, tmp_path):
 def test_the_time_limit_holds(name, tmp_path):
     engine, atoms, *_ = CASES[name]
     with pytest.raises(TimeLimitError, match="stopped after"):
-        evaluated(replace(engine, time_limit_s=0.05), atoms, tmp_path)
+        evaluated(replace(engine, time_limit_h=0.05 / 3600), atoms, tmp_path)
 
 
 @programs
@@ -222,7 +222,9 @@ def test_identity_is_settings_and_content(engine, tmp_path):
         for name in engine.pseudopotentials.values():
             (folder / name).write_text(name)
     first = replace(engine, pseudo_dir=here)
-    moved = replace(engine, pseudo_dir=there, command=("x",), environment={}, time_limit_s=1.0)
+    moved = replace(
+        engine, pseudo_dir=there, command=("x",), environment={}, time_limit_h=1.0 / 3600
+    )
     assert hashed(first) == hashed(moved)
     assert hashed(replace(first, kpts=[2, 2, 2])) == hashed(first)
     others = [

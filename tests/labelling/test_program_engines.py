@@ -268,7 +268,9 @@ def test_identity_is_json_and_counts_what_decides(kind, engine, tmp_path):
     assert settings_hash(replace(engine, parameters={}).identity(), ALL) not in names
     if kind == "orca":
         assert replace(engine, processes=8).identity() == engine.identity()
-    elsewhere = replace(engine, command=("mpirun", "x"), environment={"A": "b"}, time_limit_s=9.0)
+    elsewhere = replace(
+        engine, command=("mpirun", "x"), environment={"A": "b"}, time_limit_h=9.0 / 3600
+    )
     assert elsewhere.identity() == engine.identity()
     assert pickle.loads(pickle.dumps(engine)) == engine
     assert str(tmp_path) not in json.dumps(engine.identity())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms, units
@@ -53,6 +53,7 @@ class Move(Protocol):
     ensemble at a temperature, so that their distribution stays right.
     """
 
+    kind: ClassVar[str]
     interval: int
 
     def check(self, atoms: Atoms, pressure_given: bool) -> None:

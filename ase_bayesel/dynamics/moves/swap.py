@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixCom
 
 from ...errors import StructureError
+from ...io.fields import PositiveFloat, PositiveInt
 from ...structures.neighbours import neighbour_pairs
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
@@ -46,9 +48,11 @@ class SwapMove:
         only nearest neighbours. None for all pairs.
     """
 
-    interval: int = 10
+    kind: ClassVar[str] = "swap"
+
+    interval: PositiveInt = 10
     elements: tuple[str, ...] | None = None
-    cutoff: float | None = None
+    cutoff: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
+from ...io.fields import NonNegativeInt, PositiveInt
 from .base import TriggerReport
 
 MODES = ("crossing", "peak")
@@ -43,9 +44,9 @@ class PickRule:
         Smallest distance in MD steps between two picks of a walker.
     """
 
-    at: str = "crossing"
-    patience: int = 25
-    spacing: int = 0
+    at: Literal["crossing", "peak"] = "crossing"
+    patience: PositiveInt = 25
+    spacing: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         if self.at not in MODES:

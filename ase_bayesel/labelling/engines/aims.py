@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.aims import AimsProfile, AimsTemplate
 from ase.data import atomic_numbers
 
 from ...errors import NotConvergedError
+from ...io.fields import REQUIRED, InputPath
 from ...io.hashing import folder_hash
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine
@@ -48,7 +49,7 @@ class AimsEngine(ProgramEngine):
         *("compute_analytical_stress", "ghosts", "scaled", "geo_constrain", "write_velocities"),
     )
 
-    species_dir: Path = Path()
+    species_dir: Annotated[InputPath, REQUIRED] = Path()
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:

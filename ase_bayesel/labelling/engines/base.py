@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from ase import Atoms
 
+from ...io.fields import Json
 from ...io.hashing import bytes_hash
 
 REFERENCE_PROPERTIES = ("energy", "forces", "stress")
@@ -71,8 +72,8 @@ class Engine(ABC):
     by_element: ClassVar[Mapping[str, Any]] = {}
     """Attributes that hold something for each element, and what goes for one they do not name."""
 
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    fallbacks: tuple[Mapping[str, Any], ...] = ()
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    fallbacks: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def name(self) -> str:

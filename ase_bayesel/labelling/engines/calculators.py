@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
+from ...io.fields import REQUIRED, Factory, InputPath
 from ...io.hashing import content_hash
 from ...surrogate.surrogate import Surrogate
 from .base import Engine, ReferenceResult, bare
@@ -95,7 +96,7 @@ class ImportedEngine(CalculatorEngine):
     """Any importable callable, ``package.module:callable``, that returns an ASE calculator."""
 
     kind: ClassVar[str] = "import"
-    factory: str = ""
+    factory: Annotated[Factory, REQUIRED] = ""
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ class SurrogateEngine(CalculatorEngine):
     """A saved surrogate as the teacher."""
 
     kind: ClassVar[str] = "surrogate"
-    model: Path = Path()
+    model: Annotated[InputPath, REQUIRED] = Path()
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.castep import read_castep_castep
 
+from ...io.fields import InputPath
 from ...io.hashing import content_hash
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
@@ -61,7 +62,7 @@ class CastepEngine(ProgramEngine):
         *("cell.lattice_cart", "cell.lattice_abc", "cell.positions_abs", "cell.positions_frac"),
     )
 
-    pseudopotentials: Mapping[str, Path] = field(default_factory=dict)
+    pseudopotentials: Mapping[str, InputPath] = field(default_factory=dict)
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:

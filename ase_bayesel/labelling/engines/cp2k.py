@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from ...errors import EngineError
+from ...io.fields import REQUIRED, InputPath, PositiveFloat, ValueOrMapping
 from ...io.hashing import content_hash
 from .base import ReferenceResult, merged, missing_files
 from .dft import DFTEngine, numbers
@@ -28,6 +29,9 @@ STRESS = re.compile(
     + "".join(rf" STRESS\|\s+{axis}\s+(\S+)\s+(\S+)\s+(\S+)\n" for axis in "xyz"),
     re.M,
 )
+
+ByElement = Annotated[str | Mapping[str, str], ValueOrMapping(str, dict[str, str])]
+"""A name for all elements, or one for each."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,13 @@ class CP2KEngine(DFTEngine):
     version_pattern: ClassVar[str] = r"CP2K\| version string:\s+(?:CP2K version )?(.*)"
     complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
 
-    basis_set: str | Mapping[str, str] = "DZVP-MOLOPT-SR-GTH"
-    basis_set_file: Path = Path("BASIS_MOLOPT")
-    potential: str | Mapping[str, str] = "GTH-PBE"
-    potential_file: Path = Path("GTH_POTENTIALS")
+    basis_set: ByElement = "DZVP-MOLOPT-SR-GTH"
+    basis_set_file: Annotated[InputPath, REQUIRED] = Path("BASIS_MOLOPT")
+    potential: ByElement = "GTH-PBE"
+    potential_file: Annotated[InputPath, REQUIRED] = Path("GTH_POTENTIALS")
     xc: str = "PBE"
-    cutoff_Ry: float = 400.0
-    vacuum_A: float = 5.0
+    cutoff_Ry: PositiveFloat = 400.0
+    vacuum_A: PositiveFloat = 5.0
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         physics = {

@@ -7,12 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 
 from ...errors import ConfigError, EngineError, MissingProgramError
+from ...io.fields import REQUIRED, FileName, InputPath, PositiveFloat, PositiveInt, Several
 from ...io.hashing import content_hash
 from .base import bare, merged, missing_files
 from .program import ProgramEngine
@@ -47,13 +48,13 @@ class DFTEngine(ProgramEngine):
     upper_case: ClassVar[bool] = False
     by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
 
-    kpts: Sequence[int] | None = None
-    kspacing: float | None = None
+    kpts: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    kspacing: PositiveFloat | None = None
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.kpts is None) == (self.kspacing is None):
-            raise ConfigError("labelling: give one of kpts and kspacing, and not both")
+            raise ConfigError("give one of kpts and kspacing, and not both")
 
     def parameters_of(self, attempt: int) -> dict[str, Any]:
         settings = dict(self.defaults)
@@ -122,8 +123,10 @@ class PseudopotentialEngine(DFTEngine):
 
     by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
 
-    pseudo_dir: Path = Path()
-    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    pseudo_dir: Annotated[InputPath, REQUIRED] = Path()
+    pseudopotentials: Annotated[Mapping[str, FileName], REQUIRED, Several] = field(
+        default_factory=dict
+    )
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         hashes = {element: content_hash(self.path(element)) for element in self.pseudopotentials}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ase import Atoms
 from ase.io.espresso import write_espresso_in
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
+from ...io.fields import REQUIRED, Json
 from .base import ReferenceResult, merged
 from .dft import PseudopotentialEngine, numbers
 
@@ -57,6 +58,9 @@ class EspressoEngine(PseudopotentialEngine):
     finished: ClassVar[str] = "JOB DONE."
     version_pattern: ClassVar[str] = r"Program (PWSCF v\.\S+)"
     complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"Error in routine ([^%]*)")
+
+    parameters: Annotated[Mapping[str, Mapping[str, Json]], REQUIRED] = field(default_factory=dict)
+    fallbacks: tuple[Mapping[str, Mapping[str, Json]], ...] = ()
 
     def write(
         self,

@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import NotConvergedError
+from ...io.fields import InputPath
 from ...io.hashing import folder_hash
 from .base import ReferenceResult, bare
 from .calculators import CalculatorEngine, evaluated, package_version
@@ -41,7 +42,7 @@ class GPAWEngine(CalculatorEngine):
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("mode",), ("xc",), ("kpts",))
     reserved: ClassVar[tuple[str, ...]] = ("txt", "atoms", "restart", "communicator")
 
-    setup_path: Path | None = None
+    setup_path: InputPath | None = None
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +16,7 @@ from ase.io.lammpsdata import write_lammps_data
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ...errors import EngineError
+from ...io.fields import REQUIRED, InputPath, Several
 from ...io.hashing import content_hash
 from .base import ReferenceResult, missing_files
 from .program import ProgramEngine
@@ -51,8 +52,8 @@ class LammpsEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"units": "metal", "atom_style": "atomic"}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("commands",),)
 
-    species: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    species: Annotated[tuple[str, ...], REQUIRED, Several] = ()
+    files: tuple[InputPath, ...] = ()
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {

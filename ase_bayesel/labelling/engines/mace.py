@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
+from ...io.fields import HIDDEN, REQUIRED, ModelFile
 from ...io.hashing import content_hash
 from .base import ReferenceResult
 from .calculators import CalculatorEngine
@@ -35,9 +36,12 @@ class MACEEngine(CalculatorEngine):
 
     kind: ClassVar[str] = "mace"
     package: ClassVar[str] = "mace-torch"
-    model: str = ""
+
+    parameters: Annotated[Mapping[str, Any], HIDDEN] = field(default_factory=dict)
+    fallbacks: Annotated[tuple[Mapping[str, Any], ...], HIDDEN] = ()
+    model: Annotated[ModelFile, REQUIRED] = ""
     head: str | None = None
-    dtype: str = "float64"
+    dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
     trust: bool = False
 

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.io.orca import read_orca_engrad, read_orca_output, write_orca
 
 from ...errors import EngineError
+from ...io.fields import PositiveInt
 from .base import ReferenceResult, bare
 from .program import ProgramEngine
 
@@ -42,7 +43,7 @@ class OrcaEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"charge": 0, "mult": 1, "blocks": []}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("simple",),)
 
-    processes: int = 1
+    processes: PositiveInt = 1
 
     def write(
         self,

@@ -20,6 +20,7 @@ from ...errors import (
     TerminatedError,
     TimeLimitError,
 )
+from ...io.fields import PositiveFloat
 from ...resources.commands import run_program
 from .base import Engine, ReferenceResult
 
@@ -36,8 +37,8 @@ class ProgramEngine(Engine):
         input files are added.
     environment
         Added to this process's environment.
-    time_limit_s
-        Seconds of wall time for one calculation, None for no limit.
+    time_limit_h
+        Hours of wall time for one calculation, None for no limit.
     """
 
     default_command: ClassVar[tuple[str, ...]]
@@ -56,7 +57,7 @@ class ProgramEngine(Engine):
 
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    time_limit_s: float | None = None
+    time_limit_h: PositiveFloat | None = None
 
     @abstractmethod
     def write(
@@ -107,8 +108,9 @@ class ProgramEngine(Engine):
         wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
         arguments = self.write(atoms.copy(), directory, self.parameters_of(attempt), wanted)
         command = [*(self.command or self.default_command), *arguments]
+        limit = None if self.time_limit_h is None else 3600.0 * self.time_limit_h
         try:
-            run_program(command, directory, self.output, self.time_limit_s, self.environment)
+            run_program(command, directory, self.output, limit, self.environment)
         except (MissingProgramError, TerminatedError, TimeLimitError):
             raise
         except CommandError as error:

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 
 from ...errors import NotConvergedError
+from ...io.fields import REQUIRED, FileName, InputPath, Several
 from ...io.hashing import content_hash
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
@@ -58,8 +59,8 @@ class VaspEngine(ProgramEngine):
         *("atoms", "restart", "directory", "label", "command", "txt"),
     )
 
-    pp_path: Path = Path()
-    potentials: Mapping[str, str] = field(default_factory=dict)
+    pp_path: Annotated[InputPath, REQUIRED] = Path()
+    potentials: Annotated[Mapping[str, FileName], REQUIRED, Several] = field(default_factory=dict)
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
