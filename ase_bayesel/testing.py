@@ -7,12 +7,14 @@ was expected; nothing is returned. They cost some dozens of evaluations.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_properties
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from .descriptors.base import VOIGT, Descriptor, Features, as_frames
@@ -37,7 +39,7 @@ def check_descriptor(
 ) -> None:
     """Check that a descriptor keeps the promises of `descriptors.base.Descriptor`.
 
-    Shapes and types; batches of unequal sizes against single structures; the
+    Shapes, types and elements; batches of unequal sizes against single structures; the
     Jacobian, the strain derivative and every pullback against central
     differences; invariance under translation, permutation of atoms and rotation;
     extensivity; an error for an unknown element and for positions that are not
@@ -67,7 +69,7 @@ def check_descriptor(
     if not frames:
         raise ValueError("frames: give at least one structure")
     rng = np.random.default_rng(0)
-    _check_static(descriptor)
+    _check_static(descriptor, frames)
     with _untouched(frames):
         together = descriptor.compute(frames, derivatives=True)
     if not isinstance(together, list) or len(together) != len(frames):
@@ -76,15 +78,15 @@ def check_descriptor(
         raise ConformanceError("compute: expected an empty list for no frames")
     for number, (atoms, features) in enumerate(zip(frames, together, strict=True)):
         where = f"frame {number} ({atoms.get_chemical_formula()}): "
-        check = _Checker(where, tolerance)
+        check = _Checker(where, tolerance, rng)
         _check_arrays(descriptor, atoms, features, where)
         alone = descriptor.compute([atoms])[0]
         if alone.jacobian is not None or alone.strain is not None:
             raise ConformanceError(f"{where}derivatives that nobody asked for")
         check.equal(alone.values, features.values, "values alone and within a batch")
-        _check_derivatives(descriptor, atoms, features, check, step_A, rng)
-        _check_pullback(descriptor, atoms, features, check, rng)
-        _check_symmetry(descriptor, atoms, features, check, rotations, rng)
+        _check_derivatives(descriptor, atoms, features, check, step_A)
+        _check_pullback(descriptor, atoms, features, check)
+        _check_symmetry(descriptor, atoms, features, check, rotations)
         _check_extensivity(descriptor, atoms, features, check)
     _check_refusals(descriptor, frames[0])
 
@@ -121,7 +123,7 @@ def check_calculator(
     """
     atoms = atoms.copy()
     rng = np.random.default_rng(0)
-    check = _Checker(f"{type(calculator).__name__}: ", tolerance)
+    check = _Checker(f"{type(calculator).__name__}: ", tolerance, rng)
     with _untouched([atoms]):
         energy = calculator.get_potential_energy(atoms)
         forces = np.array(calculator.get_forces(atoms))
@@ -137,7 +139,7 @@ def check_calculator(
 
     for _ in range(N_DIRECTIONS):
         move = rng.standard_normal((len(atoms), 3))
-        slope = _slope(lambda t, move=move: surface(_moved(atoms, t * move)), step_A)
+        slope = _slope(surface, _moved, atoms, move, step_A)
         scale = float(np.linalg.norm(forces))
         check.close(-np.sum(forces * move), slope, "forces and differences of the energy", scale)
     if atoms.pbc.all() and "stress" in calculator.implemented_properties:
@@ -146,9 +148,7 @@ def check_calculator(
             raise ConformanceError(f"{check.where}stress: expected (6,), got {stress.shape}")
         for _ in range(N_DIRECTIONS):
             strain = rng.standard_normal(6)
-            slope = _slope(
-                lambda t, strain=strain: surface(_strained(atoms, t * strain)), step_A / 10
-            )
+            slope = _slope(surface, _strained, atoms, strain, step_A / 10)
             work, scale = stress @ strain, float(np.linalg.norm(stress))
             check.close(work, slope / volume, "stress and differences of the energy", scale)
     again = calculator.get_potential_energy(atoms)
@@ -159,12 +159,12 @@ def check_calculator(
 
 
 class _Checker:
-    """Compares arrays and names the frame where they differ."""
+    """Compares arrays and names the frame where they differ; ``rng`` draws what is compared."""
 
-    def __init__(self, where: str, tolerance: float) -> None:
-        self.where, self.tolerance = where, tolerance
+    def __init__(self, where: str, tolerance: float, rng: np.random.Generator) -> None:
+        self.where, self.tolerance, self.rng = where, tolerance, rng
 
-    def close(self, actual, expected, what: str, scale: float = 0.0) -> None:
+    def close(self, actual: ArrayLike, expected: ArrayLike, what: str, scale: float = 0.0) -> None:
         """Within the tolerance of the largest magnitude of either, or of ``scale``."""
         actual, expected = np.asarray(actual, float), np.asarray(expected, float)
         if actual.shape != expected.shape:
@@ -177,12 +177,14 @@ class _Checker:
                 f"relative tolerance {self.tolerance:.0e})"
             )
 
-    def equal(self, actual, expected, what: str) -> None:
+    def equal(self, actual: ArrayLike, expected: ArrayLike, what: str) -> None:
         """The same up to rounding, a thousandth of the tolerance."""
-        _Checker(self.where, 1e-3 * self.tolerance).close(actual, expected, what)
+        _Checker(self.where, 1e-3 * self.tolerance, self.rng).close(actual, expected, what)
 
 
-def _check_static(descriptor: Descriptor) -> None:
+def _check_static(descriptor: Descriptor, frames: Sequence[Atoms]) -> None:
+    if not set(descriptor.elements) >= {symbol for atoms in frames for symbol in atoms.symbols}:
+        raise ConformanceError(f"elements: {descriptor.elements} lack some that the frames hold")
     n = descriptor.n_features
     std = np.asarray(descriptor.prior_std())
     if std.shape != (n,) or not np.isfinite(std).all() or (std <= 0).any():
@@ -216,59 +218,50 @@ def _check_arrays(descriptor: Descriptor, atoms: Atoms, features: Features, wher
 
 
 def _check_derivatives(
-    descriptor: Descriptor,
-    atoms: Atoms,
-    features: Features,
-    check: _Checker,
-    step: float,
-    rng: np.random.Generator,
+    descriptor: Descriptor, atoms: Atoms, features: Features, check: _Checker, step: float
 ) -> None:
+    assert features.jacobian is not None
+    assert features.strain is not None
+
     def total(moved: Atoms) -> np.ndarray:
         return descriptor.compute([moved])[0].total
 
     for _ in range(N_DIRECTIONS):
-        move, strain = rng.standard_normal((len(atoms), 3)), rng.standard_normal(6)
-        slope = _slope(lambda t, move=move: total(_moved(atoms, t * move)), step)
+        move, strain = check.rng.standard_normal((len(atoms), 3)), check.rng.standard_normal(6)
+        slope = _slope(total, _moved, atoms, move, step)
         analytic = np.einsum("dna,na->d", features.jacobian, move)
         check.close(analytic, slope, "jacobian and differences of the values")
-        slope = _slope(lambda t, strain=strain: total(_strained(atoms, t * strain)), step)
+        slope = _slope(total, _strained, atoms, strain, step)
         check.close(features.strain @ strain, slope, "strain derivative and differences")
 
 
 def _check_pullback(
-    descriptor: Descriptor,
-    atoms: Atoms,
-    features: Features,
-    check: _Checker,
-    rng: np.random.Generator,
+    descriptor: Descriptor, atoms: Atoms, features: Features, check: _Checker
 ) -> None:
+    assert features.jacobian is not None
+    assert features.strain is not None
     with _untouched([atoms]):
         phi, pullback = descriptor.linearize(atoms)
     check.equal(phi, features.total, "phi of linearize and the sum of the values")
-    first, second = rng.standard_normal((2, descriptor.n_features))
+    first, second = check.rng.standard_normal((2, descriptor.n_features))
     for cotangent in (first, second, first):
         expected = np.einsum("d,dna->na", cotangent, features.jacobian)
         both = {"pullback": pullback(cotangent), "vjp": descriptor.vjp(atoms, cotangent)}
         for name, found in both.items():
             check.close(found.positions, expected, f"{name} by positions and the jacobian")
             check.close(found.strain, cotangent @ features.strain, f"{name} by strain")
-    share = rng.uniform(size=len(atoms))
+    share = check.rng.uniform(size=len(atoms))
     rows, pullback = descriptor.linearize(atoms, np.stack([share, 1.0 - share]))
     check.equal(rows[0], share @ features.values, "a weighted row and the values")
     check.close(pullback(np.stack([first, first]))[0], expected, "pullback of two shares")
 
 
 def _check_symmetry(
-    descriptor: Descriptor,
-    atoms: Atoms,
-    features: Features,
-    check: _Checker,
-    rotations: bool,
-    rng: np.random.Generator,
+    descriptor: Descriptor, atoms: Atoms, features: Features, check: _Checker, rotations: bool
 ) -> None:
-    shifted = _moved(atoms, rng.uniform(-3.0, 3.0, 3))
+    shifted = _moved(atoms, check.rng.uniform(-3.0, 3.0, 3))
     check.equal(descriptor.compute([shifted])[0].values, features.values, "values after a shift")
-    order = rng.permutation(len(atoms))
+    order = check.rng.permutation(len(atoms))
     permuted = descriptor.compute([atoms[order]])[0].values
     check.equal(permuted, features.values[order], "values after a permutation of the atoms")
     if not rotations:
@@ -327,8 +320,16 @@ def _untouched(frames: Sequence[Atoms]) -> Iterator[None]:
             raise ConformanceError(f"frame {number} was changed by the evaluation")
 
 
-def _slope(function, step: float) -> np.ndarray:
-    return (function(step) - function(-step)) / (2.0 * step)
+def _slope(
+    function: Callable[[Atoms], Any],
+    changed: Callable[[Atoms, np.ndarray], Atoms],
+    atoms: Atoms,
+    change: np.ndarray,
+    step: float,
+) -> Any:
+    """Central difference of a function of a structure along a change of it."""
+    ahead, behind = changed(atoms, step * change), changed(atoms, -step * change)
+    return (function(ahead) - function(behind)) / (2.0 * step)
 
 
 def _moved(atoms: Atoms, move: np.ndarray) -> Atoms:

@@ -43,7 +43,7 @@ HEADER = [
 
 STRONG_SEEDS = 3
 STRONG_HEADER = [
-    "bias_force_max, eV/A",
+    "force_max, eV/A",
     "max_excess_temperature",
     "ended as (last step)",
     "largest bias force, eV/A",
@@ -149,7 +149,7 @@ def _run(surrogate, start, way, seed: int, arguments) -> Run:
         status = step.status
         if step.fired is not None:
             first, picks = first or step.step, picks + 1
-            calculator.adopt(calculator.surrogate.condition(step.atoms))
+            calculator.set_surrogate(calculator.surrogate.condition(step.atoms), keep_averages=True)
         gained.append(calculator.surrogate.posterior.logdet - before)
         temperatures.append(step.temperature_K)
     return Run(first, gained, picks, float(np.mean(temperatures)), status)
@@ -196,7 +196,7 @@ def _strong(
 
     from ase_bayesel import BiasedCalculator, Langevin, TauRule, run_walker
 
-    rule = TauRule(50.0, bias_force_max=force_max, max_excess_temperature=max_excess_temperature)
+    rule = TauRule(50.0, force_max=force_max, max_excess_temperature=max_excess_temperature)
     ends, strongest, temperatures, warned = [], 0.0, [], []
     for seed in range(STRONG_SEEDS):
         calculator = BiasedCalculator(surrogate.calculator(), surrogate, tau_rel=rule)

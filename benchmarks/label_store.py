@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
+from helpers.campaigns import write_campaign, write_config
 from helpers.many_labels import grown
-from helpers.systems import write_campaign, write_config
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
@@ -36,7 +36,7 @@ RESUME = """
 from itertools import islice
 from pathlib import Path
 from ase_bayesel import Campaign
-from ase_bayesel.config import load_config
+from ase_bayesel.campaign.config.loading import load_config
 events = Campaign(load_config(Path(sys.argv[1])), sys.argv[2]).run()
 list(islice(events, 3))
 events.close()

@@ -112,7 +112,7 @@ def _silicon(n_atoms: int, seed: int):
 
 
 def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
-    from ase_bayesel.bias.batching import gathered
+    from ase_bayesel.bias.batching import call_batched
 
     frames = [_silicon(n_atoms, seed) for seed in range(len(calculators))]
 
@@ -121,7 +121,7 @@ def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
         calculators[number].get_forces(frames[number])
 
     calls = {number: partial(forces, number) for number in range(len(calculators))}
-    return lambda: gathered(calls)
+    return lambda: call_batched(calls)
 
 
 def _unlimited(call: Callable[[], object]) -> Callable[[], object]:

@@ -170,6 +170,70 @@ def test_modules_are_short_and_described(path):
     assert ast.get_docstring(ast.parse(text))
 
 
+def definitions(parent):
+    """Public functions, classes and methods of a module, each with what it stands in."""
+    for node in parent.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node, parent
+            if isinstance(node, ast.ClassDef):
+                yield from definitions(node)
+
+
+def n_parameters(node):
+    """How many parameters a caller may give; self and cls are not among them."""
+    arguments = node.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def lacks(node):
+    """What the docstring of a function or class lacks, in words; None for nothing.
+
+    The parameters of a class are those of its own ``__init__``.
+    """
+    text, function = ast.get_docstring(node), node
+    if text is None:
+        return "no docstring"
+    if isinstance(node, ast.ClassDef):
+        methods = (method for method in node.body if isinstance(method, ast.FunctionDef))
+        function = next((method for method in methods if method.name == "__init__"), None)
+    number = 0 if function is None else n_parameters(function)
+    return None if number < 4 or "Parameters\n---" in text else f"no Parameters, takes {number}"
+
+
+def described_elsewhere(module, parent, node):
+    """Setters, commands (typer has a help text for each parameter), and what a base describes."""
+    decorators = [ast.unparse(decorator) for decorator in getattr(node, "decorator_list", ())]
+    if any(name.endswith(".setter") or name.startswith("app.command") for name in decorators):
+        return True
+    if not isinstance(parent, ast.ClassDef):
+        return False
+    try:
+        kind = getattr(importlib.import_module(module), parent.name)
+    except ImportError:  # the module is for a package that is not installed
+        return True
+    return any(getattr(vars(base).get(node.name), "__doc__", None) for base in kind.__mro__[1:])
+
+
+def undescribed(path):
+    """Public functions, classes and methods of a module, and what their docstrings lack."""
+    module = ".".join(["ase_bayesel", *name_of(path)])
+    return {
+        f"{getattr(parent, 'name', '')}.{node.name}".lstrip("."): problem
+        for node, parent in definitions(ast.parse(path.read_text()))
+        if (problem := lacks(node)) and not described_elsewhere(module, parent, node)
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: ".".join(name_of(p)) or "package")
+def test_what_is_public_is_described(path):
+    """Each has a docstring; with four parameters or more, a section on them.
+
+    A method may leave that to a class above; a constructor is described in its class.
+    """
+    assert undescribed(path) == {}
+
+
 @pytest.mark.parametrize("name", ase_bayesel.__all__)
 def test_public_names_have_docstrings(name):
     documented = getattr(ase_bayesel, name)
@@ -198,3 +262,23 @@ def test_no_global_random_state():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np.random":
                 assert node.attr in allowed, f"{path.name}:{node.lineno}"
+
+
+def test_no_test_module_imports_another():
+    """What is shared lies in tests/helpers; file names are unique, as pytest wants them."""
+    tests = sorted(Path(__file__).parent.rglob("test_*.py"))
+    names = {path.stem for path in tests}
+    assert len(names) == len(tests)
+    for path in Path(__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        named = re.findall(r"\b(?:from|import) (\w+)|\b(\w+):[A-Za-z]", text)
+        assert not names & {name for pair in named for name in pair}, path
+
+
+def test_what_imports_an_optional_package_is_marked():
+    """CI chooses tests by the marker; without the packages the others fail if they need them."""
+    skipping = [p for p in Path(__file__).parent.rglob("test_*.py") if p != Path(__file__)]
+    skipping = [path for path in skipping if "importorskip" in path.read_text()]
+    assert skipping
+    for path in skipping:
+        assert re.search(r"^pytestmark = .*(needs_|optional)", path.read_text(), re.M), path

@@ -15,9 +15,9 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.campaign.build.models import build_descriptor
-from ase_bayesel.campaign.build.walkers import build_ensemble, build_guards
 from ase_bayesel.campaign.exploration import start_exploration, take_turn
 from ase_bayesel.campaign.inputs import check_inputs
+from ase_bayesel.surrogate.steps import Steps
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples/silicon"
@@ -50,9 +50,9 @@ def five_picks(config, surrogate, update, seed):
         n_steps=2000,
         temperature_K=explore.temperature_K,
         timestep_fs=explore.timestep_fs,
-        ensemble=build_ensemble(explore.ensemble),
+        ensemble=explore.ensemble,
         triggers=[RelativeForceTrigger(0.12, eps=0.5)],
-        guards=build_guards(explore),
+        guards=explore.guards,
         check_interval=5,
     )
 
@@ -62,16 +62,13 @@ def five_picks(config, surrogate, update, seed):
     seeds = np.random.SeedSequence(seed).spawn(len(starts))
     state = start_exploration(starts, [np.random.default_rng(s) for s in seeds])
     while len(state.picks) < 5 and state.alive:
-        turn = take_turn(state, calculator, walk)
-        try:
-            while True:
-                next(turn)
-        except StopIteration as end:
-            state = end.value
+        turn = Steps(take_turn(state, calculator, walk))
+        list(turn)
+        state = turn.value
         if not update:
             calculator.surrogate = surrogate
     assert len(state.picks) == 5
-    return state.picks
+    return [pick.structure for pick in state.picks]
 
 
 @pytest.mark.slow

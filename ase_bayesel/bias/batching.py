@@ -1,4 +1,4 @@
-"""Evaluations of several walkers, gathered: many passes through one network become one.
+"""Evaluations of several walkers in batches: many passes through one network become one.
 
 ASE's integrators ask for forces in the middle of a step. Each walker's step
 therefore runs in a thread of its own, which stands still wherever it needs the
@@ -30,11 +30,19 @@ from ..descriptors.base import (
 _here = threading.local()
 
 
-class Outcome(NamedTuple):
+class CallResult(NamedTuple):
     """What a call returned, or what it raised."""
 
     value: Any = None
     error: BaseException | None = None
+
+    @classmethod
+    def of(cls, call: Callable[[], Any]) -> CallResult:
+        """Call, and catch whatever is raised."""
+        try:
+            return cls(call())
+        except Exception as error:
+            return cls(error=error)
 
     def unwrap(self) -> Any:
         """The value; raises the error if there is one."""
@@ -43,22 +51,14 @@ class Outcome(NamedTuple):
         return self.value
 
 
-def outcome_of(call: Callable[[], Any]) -> Outcome:
-    """Call, and catch whatever is raised."""
-    try:
-        return Outcome(call())
-    except Exception as error:
-        return Outcome(error=error)
-
-
-def gathered(calls: Mapping[int, Callable[[], Any]]) -> dict[int, Outcome]:
+def call_batched(calls: Mapping[int, Callable[[], Any]]) -> dict[int, CallResult]:
     """Make calls whose uses of `forward` share passes.
 
     A call that fails does not disturb the others. Whatever interrupts the caller
     (Ctrl-C, say) ends all threads before it gets out.
     """
     if len(calls) == 1:
-        return {key: outcome_of(call) for key, call in calls.items()}
+        return {key: CallResult.of(call) for key, call in calls.items()}
     coroutines = {key: _Coroutine(call) for key, call in calls.items()}
     try:
         waiting = {key: coroutine.start() for key, coroutine in coroutines.items()}
@@ -70,11 +70,11 @@ def gathered(calls: Mapping[int, Callable[[], Any]]) -> dict[int, Outcome]:
             coroutine.abandon()
         for coroutine in coroutines.values():
             coroutine.join()
-    return {key: coroutine.outcome for key, coroutine in coroutines.items()}
+    return {key: coroutine.result for key, coroutine in coroutines.items()}
 
 
 def forward(descriptor: JointDescriptor, atoms: Atoms) -> EnergyAndFeatures:
-    """Energy and features of a structure; within `gathered` from one pass for all who ask."""
+    """Energy and features of a structure; within `call_batched` from one pass for all who ask."""
     coroutine = _current()
     if coroutine is None:
         return OnePass(descriptor.forward_batch([atoms]))
@@ -110,30 +110,30 @@ class _Backward:
     last: bool
 
 
-def _answers(waiting: Mapping[int, _Forward | _Backward]) -> dict[int, Outcome]:
+def _answers(waiting: Mapping[int, _Forward | _Backward]) -> dict[int, CallResult]:
     """Serve all backward passes, or where none is wanted the first batch of forward passes."""
     backward = {key: want for key, want in waiting.items() if isinstance(want, _Backward)}
     if not backward:
-        return _serve_forward(waiting)
+        return _serve_forward({k: w for k, w in waiting.items() if isinstance(w, _Forward)})
     batches = {id(want.batch): want.batch for want in backward.values()}
-    answers: dict[int, Outcome] = {}
+    answers: dict[int, CallResult] = {}
     for batch in batches.values():
         answers |= _serve_backward({k: w for k, w in backward.items() if w.batch is batch})
     return answers
 
 
-def _serve_backward(wants: Mapping[int, _Backward]) -> dict[int, Outcome]:
+def _serve_backward(wants: Mapping[int, _Backward]) -> dict[int, CallResult]:
     """One backward pass for all who share a forward pass."""
     batch = next(iter(wants.values())).batch
     last = len(wants) == len(batch.energies) and all(want.last for want in wants.values())
     wanted = {want.index: want.wanted for want in wants.values()}
-    found = outcome_of(lambda: batch.gradients(wanted, last))
-    if found.error is not None:
-        return dict.fromkeys(wants, found)
-    return {key: Outcome(found.value[want.index]) for key, want in wants.items()}
+    result = CallResult.of(lambda: batch.gradients(wanted, last))
+    if result.error is not None:
+        return dict.fromkeys(wants, result)
+    return {key: CallResult(result.value[want.index]) for key, want in wants.items()}
 
 
-def _serve_forward(wants: Mapping[int, _Forward]) -> dict[int, Outcome]:
+def _serve_forward(wants: Mapping[int, _Forward]) -> dict[int, CallResult]:
     """One forward pass for as many as pays; the others wait, so that memory stays bounded.
 
     Where it fails each structure is tried alone, so that only the faulty ones fail.
@@ -144,11 +144,11 @@ def _serve_forward(wants: Mapping[int, _Forward]) -> dict[int, Outcome]:
         n_atoms = sum(map(len, frames.values())) + len(want.atoms)
         if want.descriptor is descriptor and (not frames or n_atoms <= descriptor.batch_atoms):
             frames[key] = want.atoms
-    found = outcome_of(lambda: descriptor.forward_batch(list(frames.values())))
-    if found.error is None:
-        return {key: Outcome((found.value, index)) for index, key in enumerate(frames)}
+    result = CallResult.of(lambda: descriptor.forward_batch(list(frames.values())))
+    if result.error is None:
+        return {key: CallResult((result.value, index)) for index, key in enumerate(frames)}
     if len(frames) == 1:
-        return dict.fromkeys(frames, found)
+        return dict.fromkeys(frames, result)
     return {key: _serve_forward({key: wants[key]})[key] for key in frames}
 
 
@@ -156,10 +156,10 @@ class _Coroutine:
     """A call in a thread of its own that runs only while its owner waits for it."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
-        self.outcome = Outcome()
+        self.result = CallResult()
         self._call = call
         self._wants: SimpleQueue[Any] = SimpleQueue()
-        self._answers: SimpleQueue[Outcome] = SimpleQueue()
+        self._answers: SimpleQueue[CallResult] = SimpleQueue()
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -168,7 +168,7 @@ class _Coroutine:
         self._thread.start()
         return self._wants.get()
 
-    def resume(self, answer: Outcome) -> Any:
+    def resume(self, answer: CallResult) -> Any:
         """Run to the next thing it wants; None at the end of the call."""
         self._answers.put(answer)
         return self._wants.get()
@@ -185,7 +185,7 @@ class _Coroutine:
     def abandon(self) -> None:
         """Let the call end wherever it stands, or at the next thing it wants."""
         self._abandoned = True
-        self._answers.put(Outcome())
+        self._answers.put(CallResult())
 
     def join(self) -> None:
         """Wait for the end of the thread."""
@@ -195,9 +195,9 @@ class _Coroutine:
     def _run(self) -> None:
         _here.coroutine = self
         try:
-            self.outcome = Outcome(self._call())
+            self.result = CallResult(self._call())
         except BaseException as error:
-            self.outcome = Outcome(error=error)
+            self.result = CallResult(error=error)
         finally:
             self._wants.put(None)
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from ..descriptors.base import JointDescriptor
-from ..surrogate.force_uncertainty import ForceSearch, LeadingForce
+from ..surrogate.force_uncertainty import ForceSearch
 from ..surrogate.surrogate import Surrogate
-from .evaluators import EVALUATION_ERRORS, Evaluation, choose_evaluator, weighed
-from .kinds import SIGMA_FLOOR, Bias, BiasTerms, Deviation, atom_weights
-from .prediction import Evaluated, JoinedPrediction, Judged, Prediction, _deferred
+from .evaluators import Evaluation, bias_inputs, choose_evaluator
+from .kinds import Bias, BiasTerms, Deviation, atom_weights
+from .prediction import Evaluated, Prediction
 from .response import Parts, Response
-from .tau import TauHistory, TauRule
-
-__all__ = ["EVALUATION_ERRORS", "SIGMA_FLOOR", "BiasedCalculator", "Evaluated", "Prediction"]
+from .tau import TauHistory, TauRule, TauState
 
 
 class BiasedCalculator(Calculator):
@@ -57,14 +52,28 @@ class BiasedCalculator(Calculator):
         and ``prediction.energy_std`` look at the whole structure all the same. The row of
         a region comes from the same forward pass.
 
-    ``history`` holds the running averages and the start's energy, from which the energy limit
-    of a bias counts; ``history_before`` is what it was before the last evaluation.
-    ``prediction`` holds everything beyond ASE's own results. Setting `surrogate`
-    or `tau` discards cached results; a new surrogate also clears the history of
-    `tau_rel`.
+    ``prediction`` holds everything beyond ASE's own results. ``tau_state`` is all that the bias
+    remembers of a trajectory: the averages of tau, and the start's energy, from which an
+    energy limit counts, with the recent excess temperature. Three methods forget:
+
+    ============================ ========== ========= ============
+    call                         results    averages  start energy
+    ============================ ========== ========= ============
+    ``reset()``, ``tau = x``     dropped    kept      kept
+    ``set_surrogate(s)``         dropped    emptied   kept
+    ``set_surrogate(s, True)``   dropped    kept      kept
+    ``restore()``                dropped    emptied   dropped
+    ``restore(a, history)``      dropped *  of it     of it
+    ``restore(a, evaluated)``    of it      of it     of it
+    ============================ ========== ========= ============
+
+    (* unless they are of these atoms and began with this history: then all is kept.) Where
+    results are dropped the memory of the last pass is freed, as it is before the next pass;
+    ``prediction.release()`` frees it and drops nothing. ``surrogate = s`` is the second row.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    _prediction: Prediction | None = None
 
     def __init__(
         self,
@@ -84,57 +93,86 @@ class BiasedCalculator(Calculator):
             tau_rel = TauRule(float(tau_rel))
         self.rule = tau_rel
         self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
-        self.history = self.history_before = TauHistory()
         self.separate = separate
         self.force_search = force_search
+        self.tau_state = TauState()
         self._bias = bias
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
-        self._evaluation: Evaluation | None = None
-        self._prediction: Prediction | None = None
 
     @property
     def surrogate(self) -> Surrogate:
-        """The surrogate in use."""
+        """The surrogate in use; setting it is `set_surrogate` with new averages."""
         return self._surrogate
 
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
-        self.history = self.history.emptied()
-        self.adopt(surrogate)
+        self.set_surrogate(surrogate)
 
-    def adopt(self, surrogate: Surrogate) -> None:
-        """Go on with another surrogate: results are discarded, the running averages are kept.
+    def set_surrogate(self, surrogate: Surrogate, keep_averages: bool = False) -> None:
+        """Go on with another surrogate; results are dropped.
 
-        For a trajectory that continues after a pick has made its uncertainties smaller.
+        Parameters
+        ----------
+        surrogate
+            The new one; its descriptor may be another.
+        keep_averages
+            Keep the running averages of tau too: for a trajectory that continues after a
+            pick has made its uncertainties smaller.
         """
         if surrogate.descriptor is not self._surrogate.descriptor:
             self._evaluator = choose_evaluator(self.mlip, surrogate.descriptor)
         self._surrogate = surrogate
+        if not keep_averages:
+            self.tau_state = self.tau_state.emptied()
         self.reset()
 
-    def forget(self) -> None:
-        """Drop cached results, running averages and the start's energy: a new trajectory."""
-        self.history = self.history_before = TauHistory()
+    def restore(
+        self, atoms: Atoms | None = None, known: Evaluated | TauHistory | None = None
+    ) -> None:
+        """Begin a trajectory, or go on with one that was left.
+
+        Parameters
+        ----------
+        atoms
+            The frame to go on from. None for one that is not evaluated yet.
+        known
+            None for a new trajectory. A `TauHistory` to go on from before the evaluation of
+            the frame, which is repeated, unless it is the last one here and began with that
+            history. An `Evaluated` of the frame, with this surrogate, to go on from after it.
+        """
+        if isinstance(known, TauHistory):
+            if atoms is None or not self._evaluated_from(atoms, known):
+                self.tau_state = TauState.at(known)
+                self.reset()
+            return
+        self.tau_state = TauState()
         self.reset()
+        if known is not None and atoms is not None:
+            self.atoms, self.tau_state = atoms.copy(), known.tau_state
+            biased = Response(known.forces, known.stress)
+            self._conclude(known.energy, known.energy_std, known.tau, known.terms, biased)
+
+    def _evaluated_from(self, atoms: Atoms, history: TauHistory) -> bool:
+        """Whether the last evaluation is that of ``atoms`` and began with this history."""
+        if self._prediction is None or self.tau_state.before != history:
+            return False
+        return not self.check_state(atoms)
 
     def evaluated(self, atoms: Atoms) -> Evaluated | None:
         """The last evaluation as numbers; None where it is not that of ``atoms``."""
-        found = self._prediction
-        if found is None or self.check_state(atoms):
+        last = self._prediction
+        if last is None or self.check_state(atoms):
             return None
-        forces, stress = found.biased_forces, self.results.get("stress")
-        numbers = found.energy, found.energy_std, found.tau, found.terms
-        return Evaluated(*numbers, forces, stress, self.history_before, self.history)
-
-    def restore(self, atoms: Atoms, known: Evaluated | None) -> None:
-        """`forget`, but for the evaluation of ``atoms`` with this surrogate where it is known."""
-        self.forget()
-        if known is not None:
-            self.atoms, self.history_before, self.history = atoms.copy(), known.before, known.after
-            biased = Response(known.forces, known.stress)
-            self._prediction = self._joined(known, biased)
-            self._set_results(known.energy + known.terms.energy, biased)
+        return Evaluated(
+            last.energy,
+            last.energy_std,
+            last.tau,
+            last.terms,
+            last.biased_forces,
+            self.results.get("stress"),
+            self.tau_state,
+        )
 
     @property
     def bias(self) -> Bias:
@@ -144,7 +182,7 @@ class BiasedCalculator(Calculator):
     @property
     def tau(self) -> float:
         """Strength of the bias that the next evaluation will use."""
-        return self._fixed_tau if self.rule is None else self.history.tau(self.rule)
+        return self._fixed_tau if self.rule is None else self.tau_state.after.tau(self.rule)
 
     @tau.setter
     def tau(self, value: float) -> None:
@@ -165,12 +203,6 @@ class BiasedCalculator(Calculator):
             raise ValueError("tau_rel: this calculator has a fixed tau; give it a tau_rel instead")
         self.rule = replace(self.rule, tau_rel=value)
 
-    def take_up(self, atoms: Atoms, before: TauHistory) -> None:
-        """Go on from ``atoms`` as before their evaluation, which is repeated if not at hand."""
-        if self._prediction is None or self.history_before != before or self.check_state(atoms):
-            self.history = self.history_before = before
-            self.reset()
-
     @property
     def prediction(self) -> Prediction:
         """The last evaluation, taken apart.
@@ -185,59 +217,102 @@ class BiasedCalculator(Calculator):
         return self._prediction
 
     @property
-    def gathers(self) -> bool:
-        """Whether evaluations of several such calculators can share one pass."""
-        return self._evaluator.gathers
+    def last_prediction(self) -> Prediction | None:
+        """`prediction`, or None where there is none."""
+        return self._prediction
 
-    def release(self) -> None:
-        """Free the memory of the last pass; results stay, and `prediction` repeats it on demand."""
-        self._evaluation = None
+    @property
+    def batchable(self) -> bool:
+        """Whether evaluations of several such calculators can share one pass."""
+        return self._evaluator.batchable
 
     def reset(self) -> None:
-        """Forget all results."""
+        """Drop all results and free the memory of the last pass, as ASE does at new positions."""
         super().reset()
-        self._evaluation = None
+        if self._prediction is not None:
+            self._prediction.release()
         self._prediction = None
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
-        """Biased energy, forces and, where it exists, stress."""
-        repeated = self._prediction if not system_changes else None
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Biased energy, forces and, where it exists, stress.
+
+        Parameters
+        ----------
+        atoms
+            The structure; None for that of the last evaluation.
+        properties
+            ASE's names of what is wanted.
+        system_changes
+            What differs from the last evaluation. Nothing where more properties of the same
+            structure are asked for: tau stays, and the averages do not count it again.
+        """
+        repeated = None if system_changes else self._prediction
         if repeated is None:
-            self.history_before = self.history
+            self.tau_state = self.tau_state.begun()
         tau = self.tau if repeated is None else repeated.tau
-        self._evaluation = None  # frees the last pass before the next one is made
+        if self._prediction is not None:
+            self._prediction.release()  # frees the last pass before the next one is made
         super().calculate(atoms, properties, system_changes)
         weights = atom_weights(self._bias.region, self.atoms)
-        found = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
-        seen = weighed(found, self._bias, self._surrogate.posterior)
-        if self.history.start_energy is None:
-            self.history = replace(self.history, start_energy=found.energy)
-        due = repeated is None and self._history_due
+        evaluation = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
+        sigma, U, dU_dphi = bias_inputs(evaluation, self._bias, self._surrogate.posterior)
+        history = self.tau_state.after
+        if history.start_energy is None:
+            history = replace(history, start_energy=evaluation.energy)
+            self.tau_state = self.tau_state.followed_by(history)
+        due = repeated is None and self.rule is not None and history.due(self._interval(self.rule))
         parts = None
         if due or self.separate or not self._evaluator.joined:
-            parts = found.parts(seen.slope)
+            parts = evaluation.parts(dU_dphi)
             if due and self.rule is not None:
-                peak = np.linalg.norm(parts.level.forces, axis=1).max()
+                peak = np.linalg.norm(parts.of_U.forces, axis=1).max()
                 tau = min(tau, self.rule.limit(float(peak)))
-        terms = self._terms(found.energy, seen.level, tau, len(self.atoms))
+        terms = self._terms(evaluation.energy, U, tau, len(self.atoms))
         if parts is not None:
             biased = parts.unbiased.plus(1.0, parts.bias(terms))
-            self._prediction = self._separated(found.energy, seen.sigma, tau, terms, parts)
+            self._conclude(evaluation.energy, sigma, tau, terms, biased, parts)
         else:
-            biased = found.combined(1.0 + terms.of_energy, -terms.strength * seen.slope)
-            self._evaluation = found
-            known = Evaluated(found.energy, seen.sigma, tau, terms, *biased)
-            self._prediction = self._joined(known, biased, found)
+            biased = evaluation.combined(1.0 + terms.dE_bias_dE, -terms.strength * dU_dphi)
+            self._conclude(evaluation.energy, sigma, tau, terms, biased, evaluation=evaluation)
         if repeated is None:
             self._remember(parts if due else None, weights)
-        self._set_results(found.energy + terms.energy, biased)
 
-    def _terms(self, energy: float, level: float, tau: float, n_atoms: int) -> BiasTerms:
-        start = self.history.start_energy
-        return self._bias.terms(tau, level, 0.0 if start is None else energy - start, n_atoms)
+    def _terms(self, energy: float, U: float, tau: float, n_atoms: int) -> BiasTerms:
+        start = self.tau_state.after.start_energy
+        return self._bias.terms(tau, U, 0.0 if start is None else energy - start, n_atoms)
 
-    def _set_results(self, energy: float, biased: Response) -> None:
-        self.results = {"energy": energy, "free_energy": energy, "forces": biased.forces}
+    def _conclude(
+        self,
+        energy: float,
+        energy_std: float,
+        tau: float,
+        terms: BiasTerms,
+        biased: Response,
+        parts: Parts | None = None,
+        evaluation: Evaluation | None = None,
+    ) -> None:
+        """Set ASE's results and the prediction of ``self.atoms``."""
+        self._prediction = Prediction(
+            self.atoms.copy(),
+            energy,
+            biased,
+            energy_std=energy_std,
+            tau=tau,
+            terms=terms,
+            parts=parts,
+            evaluation=evaluation,
+            evaluator=self._evaluator,
+            surrogate=self._surrogate,
+            bias=self._bias,
+            force_search=self.force_search,
+        )
+        total = energy + terms.energy
+        self.results = {"energy": total, "free_energy": total, "forces": biased.forces}
         if biased.stress is not None:
             self.results["stress"] = biased.stress
 
@@ -247,15 +322,10 @@ class BiasedCalculator(Calculator):
         Both at the tau of the last evaluation, from a forward pass. Results, `prediction`
         and the running averages of tau stay as they are.
         """
-        found = self._evaluator.evaluate(atoms, False, atom_weights(self._bias.region, atoms))
-        seen = weighed(found, self._bias, self._surrogate.posterior)
-        terms = self._terms(found.energy, seen.level, self.prediction.tau, len(atoms))
-        return float(found.energy + terms.energy - self.results["energy"])
-
-    @property
-    def _history_due(self) -> bool:
-        """Whether the running averages of a rule need this evaluation's forces."""
-        return self.rule is not None and self.history.due(self._interval(self.rule))
+        trial = self._evaluator.evaluate(atoms, False, atom_weights(self._bias.region, atoms))
+        inputs = bias_inputs(trial, self._bias, self._surrogate.posterior)
+        terms = self._terms(trial.energy, inputs.U, self.prediction.tau, len(atoms))
+        return float(trial.energy + terms.energy - self.results["energy"])
 
     def _interval(self, rule: TauRule) -> int:
         return rule.interval or self._evaluator.tau_interval
@@ -264,79 +334,14 @@ class BiasedCalculator(Calculator):
         """Count an evaluation, and let its forces into the running averages."""
         if self.rule is None:
             return
+        history = self.tau_state.after
         if parts is None:
-            self.history = self.history.skipped()
-            return
-        forces, gradient = parts.unbiased.forces, parts.level.forces
-        self.history = self.history.updated(
-            forces, gradient, self.rule, self._interval(self.rule), weights
-        )
-
-    def _separated(
-        self, energy: float, sigma: float, tau: float, terms: BiasTerms, parts: Parts
-    ) -> Prediction:
-        bias, atoms = parts.bias(terms), self.atoms.copy()
-        return Prediction(
-            energy=energy,
-            forces=parts.unbiased.forces,
-            stress=parts.unbiased.stress,
-            bias_energy=terms.energy,
-            bias_forces=bias.forces,
-            bias_stress=bias.stress,
-            energy_std=sigma,
-            tau=tau,
-            _uncertainty=_deferred(self._surrogate, atoms),
-            _sigma_forces=partial(self._sigma_forces(sigma, atoms), parts),
-            _search=self._search(atoms),
-            _judged=Judged(self._surrogate, atoms),
-            terms=terms,
-        )
-
-    def _joined(
-        self, known: Evaluated, biased: Response, found: Evaluation | None = None
-    ) -> Prediction:
-        """A prediction that uses this pass while it is the last one, and repeats it later."""
-        evaluator, posterior, atoms = self._evaluator, self._surrogate.posterior, self.atoms.copy()
-        alive = (lambda: None) if found is None else weakref.ref(found)
-        bias, terms = self._bias, known.terms
-
-        def take_apart() -> Parts:
-            one = alive() or evaluator.evaluate(atoms, False, atom_weights(bias.region, atoms))
-            level = one.of_features(weighed(one, bias, posterior).slope)
-            unbiased = biased.plus(terms.strength, level).scaled(1.0 / (1.0 + terms.of_energy))
-            return Parts(unbiased, level)
-
-        return JoinedPrediction(
-            known.energy,
-            known.energy_std,
-            known.tau,
-            terms,
-            biased,
-            take_apart,
-            self._sigma_forces(known.energy_std, atoms),
-            _deferred(self._surrogate, atoms),
-            self._search(atoms),
-            Judged(self._surrogate, atoms),
-        )
-
-    def _sigma_forces(self, sigma: float, atoms: Atoms) -> Callable[[Parts], np.ndarray]:
-        """Minus the gradient of sigma_E of the whole structure, from the parts or from a pass."""
-        evaluator, posterior = self._evaluator, self._surrogate.posterior
-        if self._bias.region is None:
-            _, factor = self._bias.level(sigma**2 - SIGMA_FLOOR**2)
-            return lambda parts: parts.level.forces / (factor * sigma)
-
-        def from_a_pass(_: Parts) -> np.ndarray:
-            one = evaluator.evaluate(atoms, False)
-            return one.of_features(weighed(one, Deviation(), posterior).slope).forces
-
-        return from_a_pass
-
-    def _search(self, atoms: Atoms) -> Callable[[np.ndarray], LeadingForce] | None:
-        descriptor, posterior = self._surrogate.descriptor, self._surrogate.posterior
-        if self.force_search is None or not isinstance(descriptor, JointDescriptor):
-            return None
-        return partial(self.force_search, descriptor, posterior, atoms)
+            history = history.skipped()
+        else:
+            forces, gradient = parts.unbiased.forces, parts.of_U.forces
+            interval = self._interval(self.rule)
+            history = history.updated(forces, gradient, self.rule, interval, weights)
+        self.tau_state = self.tau_state.followed_by(history)
 
 
 def _checked_tau(tau: float) -> float:

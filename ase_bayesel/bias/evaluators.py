@@ -21,7 +21,7 @@ from ..descriptors.base import Descriptor, EnergyAndFeatures, Gradient, JointDes
 from ..errors import BayeselError
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate, SurrogateCalculator
-from . import batching as gathering
+from . import batching
 from .kinds import SIGMA_FLOOR, Bias
 from .response import Parts, Response
 
@@ -60,36 +60,45 @@ class Evaluation(Protocol):
         ...
 
 
-class Weighed(NamedTuple):
-    """sigma_E of a structure, the level U of its bias, and U's gradient by the region's row."""
+class BiasInputs(NamedTuple):
+    """What a posterior makes of an evaluation.
+
+    ``sigma`` is sigma_E of the whole structure with its floor, eV; ``U`` the function that the
+    bias follows, and ``dU_dphi (D,)`` its derivative by the row of the region.
+    """
 
     sigma: float
-    level: float
-    slope: np.ndarray
+    U: float
+    dU_dphi: np.ndarray
 
 
-def weighed(found: Evaluation, bias: Bias, posterior: Posterior) -> Weighed:
-    """What a posterior makes of an evaluation."""
-    direction, variance = posterior.covariance_times(found.phi)
+def bias_inputs(evaluation: Evaluation, bias: Bias, posterior: Posterior) -> BiasInputs:
+    """sigma_E of a structure, and U with its derivative by the features."""
+    direction, variance = posterior.covariance_times(evaluation.phi)
     sigma = float(np.sqrt(variance + SIGMA_FLOOR**2))
-    if found.region is not found.phi:
-        direction, variance = posterior.covariance_times(found.region)
-    level, factor = bias.level(variance)
-    return Weighed(sigma, level, factor * direction)
+    if evaluation.region is not evaluation.phi:
+        direction, variance = posterior.covariance_times(evaluation.region)
+    U, factor = bias.U_of_variance(variance)
+    return BiasInputs(sigma, U, factor * direction)
 
 
 class Evaluator(Protocol):
-    """A way to evaluate structures.
+    """A way to evaluate structures."""
 
-    ``joined`` tells that `Evaluation.combined` is cheaper than its two parts;
-    ``tau_interval`` is how often the parts are worth their price where only the
-    running averages of tau need them (see `TauRule`); ``gathers`` whether passes
-    of several walkers can become one (see `gathering`).
-    """
+    @property
+    def joined(self) -> bool:
+        """Whether `Evaluation.combined` is cheaper than its two parts."""
+        ...
 
-    joined: bool
-    tau_interval: int
-    gathers: bool
+    @property
+    def tau_interval(self) -> int:
+        """Every how many evaluations the parts are worth their price for tau alone (`TauRule`)."""
+        ...
+
+    @property
+    def batchable(self) -> bool:
+        """Whether passes of several walkers can become one (`batching`)."""
+        ...
 
     def evaluate(
         self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
@@ -127,7 +136,7 @@ class LinearEvaluator:
     descriptor: Descriptor
     joined: bool = True
     tau_interval: int = 1
-    gathers: bool = False
+    batchable: bool = False
 
     def evaluate(
         self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
@@ -145,15 +154,15 @@ class NetworkEvaluator:
     descriptor: JointDescriptor
     joined: bool = True
     tau_interval: int = 10
-    gathers: bool = True
+    batchable: bool = True
 
     def evaluate(
         self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
     ) -> Evaluation:
-        """One forward pass of the network, shared where walkers are gathered."""
+        """One forward pass of the network, shared where calls are batched."""
         volume = _volume(atoms, want_stress)
-        one = gathering.forward(self.descriptor, atoms)
-        return _JointEvaluation(_NetworkPass(one, weights), volume)
+        shared = batching.forward(self.descriptor, atoms)
+        return _JointEvaluation(_NetworkPass(shared, weights), volume)
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,7 @@ class SeparateEvaluator:
     descriptor: Descriptor
     joined: bool = False
     tau_interval: int = 1
-    gathers: bool = False
+    batchable: bool = False
 
     def evaluate(
         self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
@@ -229,36 +238,36 @@ class _LinearPass:
 class _NetworkPass:
     """Energy and features of a network."""
 
-    def __init__(self, one: EnergyAndFeatures, weights: np.ndarray | None) -> None:
-        self._one, self._weights = one, weights
-        self.energy, self.phi = one.energy, one.phi
-        self.region = one.phi if weights is None else weights @ one.values
+    def __init__(self, forward: EnergyAndFeatures, weights: np.ndarray | None) -> None:
+        self._forward, self._weights = forward, weights
+        self.energy, self.phi = forward.energy, forward.phi
+        self.region = forward.phi if weights is None else weights @ forward.values
 
     def gradient(
         self, energy_weight: float, cotangent: np.ndarray | None = None, last: bool = False
     ) -> Gradient:
         if self._weights is not None and cotangent is not None:
             cotangent = np.outer(self._weights, cotangent)
-        return self._one.gradient(energy_weight, cotangent, last)
+        return self._forward.gradient(energy_weight, cotangent, last)
 
 
 class _JointEvaluation:
     """One pass that gives both energy and features."""
 
-    def __init__(self, one: _LinearPass | _NetworkPass, volume: float | None) -> None:
-        self._one, self._volume = one, volume
-        self.energy, self.phi, self.region = one.energy, one.phi, one.region
+    def __init__(self, forward: _LinearPass | _NetworkPass, volume: float | None) -> None:
+        self._forward, self._volume = forward, volume
+        self.energy, self.phi, self.region = forward.energy, forward.phi, forward.region
 
     def parts(self, cotangent: np.ndarray) -> Parts:
-        unbiased = self._one.gradient(1.0)
-        of_features = self._one.gradient(0.0, cotangent, last=True)
+        unbiased = self._forward.gradient(1.0)
+        of_features = self._forward.gradient(0.0, cotangent, last=True)
         return Parts(_response(unbiased, self._volume), _response(of_features, self._volume))
 
     def of_features(self, cotangent: np.ndarray) -> Response:
-        return _response(self._one.gradient(0.0, cotangent), self._volume)
+        return _response(self._forward.gradient(0.0, cotangent), self._volume)
 
     def combined(self, energy_weight: float, cotangent: np.ndarray) -> Response:
-        return _response(self._one.gradient(energy_weight, cotangent), self._volume)
+        return _response(self._forward.gradient(energy_weight, cotangent), self._volume)
 
 
 class _SeparateEvaluation:

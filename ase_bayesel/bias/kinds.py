@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -22,14 +22,24 @@ Region = str | Collection[Any] | Mapping[str, float] | Callable[[Any], Any] | No
 
 
 class BiasTerms(NamedTuple):
-    """The bias at one structure: E_b = E + ``energy``, and what its gradient is made of.
+    """The bias E_bias = E_b - E at one structure, and what the gradient of E_b is made of.
 
-    grad E_b = (1 + ``of_energy``) grad E - ``strength`` grad U, with U the function of
-    the variance whose ``strength`` is in its own inverse unit times eV.
+    grad E_b = (1 + ``dE_bias_dE``) grad E - ``strength`` grad U, with U the function of
+    the variance that the bias follows (see `Bias.U_of_variance`).
+
+    Attributes
+    ----------
+    energy
+        E_bias, eV.
+    dE_bias_dE
+        Its derivative by the unbiased energy at constant U; 0 without an energy limit.
+    strength
+        -dE_bias/dU, which is tau times the share that the energy limit leaves; in eV over
+        the unit of U.
     """
 
     energy: float
-    of_energy: float
+    dE_bias_dE: float
     strength: float
 
 
@@ -63,6 +73,8 @@ class Bias:
         multiply every force beyond it and falsify the thermal motion there.
     """
 
+    kind: ClassVar[str]
+
     region: Region = None
     energy_limit: float | None = None
 
@@ -72,23 +84,35 @@ class Bias:
         if self.energy_limit is not None and not 0 < self.energy_limit < np.inf:
             raise ValueError(f"energy_limit: must be positive (eV/atom), got {self.energy_limit}")
 
-    def level(self, variance: Any) -> tuple[Any, Any]:
-        """U and the factor f of grad U = f Sigma phi_w, for phi_w^T Sigma phi_w in eV^2.
+    def U_of_variance(self, variance: Any) -> tuple[Any, Any]:
+        """U, and the factor f of dU/dphi_w = f Sigma phi_w, for phi_w^T Sigma phi_w in eV^2.
 
-        A number or an array or tensor of them.
+        The variance is a number, an array or a tensor.
         """
         raise NotImplementedError
 
-    def terms(self, tau: float, level: float, rise: float, n_atoms: int) -> BiasTerms:
-        """The bias of strength ``tau`` where U is ``level`` and E - E_start is ``rise`` (eV)."""
-        share, slope = self._share(rise / n_atoms)
-        return BiasTerms(-tau * share * level, -tau * level * slope / n_atoms, tau * share)
+    def terms(self, tau: float, U: float, rise: float, n_atoms: int) -> BiasTerms:
+        """The bias at one structure.
 
-    def _share(self, rise: float) -> tuple[float, float]:
-        """s and its derivative at ``rise`` (eV/atom)."""
+        Parameters
+        ----------
+        tau
+            Strength, in eV over the unit of U.
+        U
+            The function of the variance that the bias follows, as of `U_of_variance`.
+        rise
+            E - E_start of the whole structure, eV.
+        n_atoms
+            Number of atoms.
+        """
+        share, dshare_dx = self._share(rise / n_atoms)
+        return BiasTerms(-tau * share * U, -tau * U * dshare_dx / n_atoms, tau * share)
+
+    def _share(self, x: float) -> tuple[float, float]:
+        """s and ds/dx at x, the rise of the energy per atom (eV)."""
         if self.energy_limit is None:
             return 1.0, 0.0
-        t = min(max(2.0 * rise / self.energy_limit - 1.0, 0.0), 1.0)
+        t = min(max(2.0 * x / self.energy_limit - 1.0, 0.0), 1.0)
         share = 1.0 - t**3 * (10.0 - 15.0 * t + 6.0 * t**2)
         return share, -60.0 * t**2 * (1.0 - t) ** 2 / self.energy_limit
 
@@ -101,7 +125,9 @@ class Deviation(Bias):
     force does not fade as the uncertainty falls. See `Bias` for the fields.
     """
 
-    def level(self, variance: Any) -> tuple[Any, Any]:
+    kind: ClassVar[str] = "deviation"
+
+    def U_of_variance(self, variance: Any) -> tuple[Any, Any]:
         """sigma_E with its floor, and its inverse."""
         sigma = (variance + SIGMA_FLOOR**2) ** 0.5
         return sigma, 1.0 / sigma
@@ -119,9 +145,15 @@ class Variance(Bias):
     bound it instead. See `Bias` for the fields.
     """
 
-    def level(self, variance: Any) -> tuple[Any, Any]:
+    kind: ClassVar[str] = "variance"
+
+    def U_of_variance(self, variance: Any) -> tuple[Any, Any]:
         """sigma_E^2, and 2."""
         return variance, 2.0
+
+
+BIASES: tuple[type[Bias], ...] = (Deviation, Variance)
+"""What a config can name by its kind."""
 
 
 def atom_weights(region: Region, atoms: Any) -> np.ndarray | None:
@@ -168,15 +200,15 @@ def atom_weights(region: Region, atoms: Any) -> np.ndarray | None:
     return weights
 
 
-def _from_numbers(given: np.ndarray, n_atoms: int) -> np.ndarray:
+def _from_numbers(numbers: np.ndarray, n_atoms: int) -> np.ndarray:
     """Weights from indices, a mask or weights."""
-    if given.ndim == 1 and given.dtype.kind in "iu":
-        if given.min(initial=0) < -n_atoms or given.max(initial=0) >= n_atoms:
+    if numbers.ndim == 1 and numbers.dtype.kind in "iu":
+        if numbers.min(initial=0) < -n_atoms or numbers.max(initial=0) >= n_atoms:
             raise StructureError(f"bias: an index of the region is not below {n_atoms} atoms")
-        return np.bincount(given % n_atoms, minlength=n_atoms).clip(max=1).astype(float)
-    if given.shape != (n_atoms,) or given.dtype.kind not in "bf":
+        return np.bincount(numbers % n_atoms, minlength=n_atoms).clip(max=1).astype(float)
+    if numbers.shape != (n_atoms,) or numbers.dtype.kind not in "bf":
         raise StructureError(
             f"bias: expected symbols, indices, or a mask or weights of {n_atoms} atoms, got "
-            f"an array of shape {given.shape} and type {given.dtype}"
+            f"an array of shape {numbers.shape} and type {numbers.dtype}"
         )
-    return given.astype(float)
+    return numbers.astype(float)

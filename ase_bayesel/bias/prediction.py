@@ -1,50 +1,57 @@
-"""What one biased evaluation found, taken apart."""
+"""What one biased evaluation found, as one value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from ase import Atoms
 
-from ..surrogate.force_uncertainty import LeadingForce, leading_force
+from ..descriptors.base import JointDescriptor
+from ..errors import GenerationError
+from ..surrogate.force_uncertainty import ForceSearch, LeadingForce, leading_force
 from ..surrogate.surrogate import Surrogate, Uncertainty
-from .kinds import NO_BIAS, BiasTerms
+from .evaluators import Evaluation, Evaluator, bias_inputs
+from .kinds import NO_BIAS, SIGMA_FLOOR, Bias, BiasTerms, Deviation, atom_weights
 from .response import Parts, Response
-from .tau import TauHistory
+from .tau import TauState
+
+T = TypeVar("T")
 
 
-def _deferred(surrogate: Surrogate, atoms: Atoms) -> Callable[[], Uncertainty]:
-    return lambda: surrogate.uncertainty(atoms)
-
-
-class once:
+class once(Generic[T]):
     """A property that is formed when first asked for, as by ``functools.cached_property``.
 
     That one holds a lock meanwhile in Python 3.11, and walkers in lock-step, which
     wait for each other in the middle of an evaluation, would wait for ever.
     """
 
-    def __init__(self, method: Callable[[Any], Any]) -> None:
+    def __init__(self, method: Callable[[Any], T]) -> None:
         self.method = method
         self.__doc__ = method.__doc__
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> once[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> once[T] | T:
         if instance is None:
             return self
-        value = instance.__dict__[self.method.__name__] = self.method(instance)
+        value = vars(instance)[self.method.__name__] = self.method(instance)
         return value
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Numbers of one evaluation.
+    """Numbers of one evaluation, with which a calculator can go on elsewhere.
 
     ``energy`` is unbiased, ``energy_std`` sigma_E with its floor, eV; ``tau`` the strength used;
     ``forces (n_atoms, 3)`` eV/A and ``stress (6,)`` eV/A^3 or None those of the biased surface;
-    ``before`` and ``after`` the history of tau.
+    ``tau_state`` the history of tau before and after.
     """
 
     energy: float
@@ -53,198 +60,249 @@ class Evaluated:
     terms: BiasTerms
     forces: np.ndarray
     stress: np.ndarray | None = None
-    before: TauHistory = TauHistory()
-    after: TauHistory = TauHistory()
+    tau_state: TauState = TauState()
 
 
-class Judged(NamedTuple):
-    """A structure and the surrogate that judged it."""
-
-    surrogate: Surrogate
-    atoms: Atoms
-
-
-@dataclass(frozen=True)
 class Prediction:
-    """One evaluation of a `BiasedCalculator`, taken apart; eV and A.
+    """One evaluation of a biased energy surface, taken apart; eV and A.
 
-    Attributes
+    What the evaluation gave is at hand: energies, the biased forces and stress. The rest is
+    formed when first asked for, and kept. Unbiased and bias forces then cost one backward
+    pass, as long as the prediction holds its forward pass, and a forward pass before it once
+    that has been released, as the calculator does before it makes the next one.
+
+    Parameters
     ----------
-    energy, forces, stress
-        Unbiased values of the MLIP: eV, ``(n_atoms, 3)`` eV/A, ``(6,)`` eV/A^3.
-        The stress is None without three periodic directions or where the MLIP has none.
-    bias_energy, bias_forces, bias_stress
-        What the bias adds to them.
+    atoms
+        The structure, which nobody changes any more.
+    energy
+        Unbiased energy of the MLIP, eV.
+    biased
+        Forces and stress on the biased surface.
     energy_std
         sigma_E of the whole structure with its floor, eV, whatever the bias looks at.
     tau
         The strength used in this evaluation.
     terms
         What the gradient of the biased energy is made of.
+    parts
+        The MLIP's own forces and stress, and those of U; None where they were not evaluated.
+    evaluation
+        The forward pass, which serves for the parts; None where it is spent or gone.
+    evaluator
+        Repeats the pass; needed where there are no parts.
+    surrogate
+        Tells the uncertainties; None where there is none, as of a plain calculator.
+    bias
+        The kind of bias in the evaluation.
+    force_search
+        How `leading_force` finds its atom where the features belong to a network; None to
+        form all exact deviations.
     """
 
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray | None
-    bias_energy: float
-    bias_forces: np.ndarray
-    bias_stress: np.ndarray | None
-    energy_std: float
-    tau: float
-    _uncertainty: Callable[[], Uncertainty]
-    _sigma_forces: Callable[[], np.ndarray] | None = None
-    _search: Callable[[np.ndarray], LeadingForce] | None = None
-    _judged: Judged | None = None
-    terms: BiasTerms = NO_BIAS
+    def __init__(
+        self,
+        atoms: Atoms,
+        energy: float,
+        biased: Response,
+        *,
+        energy_std: float = 0.0,
+        tau: float = 0.0,
+        terms: BiasTerms = NO_BIAS,
+        parts: Parts | None = None,
+        evaluation: Evaluation | None = None,
+        evaluator: Evaluator | None = None,
+        surrogate: Surrogate | None = None,
+        bias: Bias = Deviation(),
+        force_search: ForceSearch | None = None,
+    ) -> None:
+        self.atoms = atoms
+        self.energy = energy
+        self.energy_std = energy_std
+        self.tau = tau
+        self.terms = terms
+        self._biased = biased
+        self._known_parts = parts
+        self._evaluation = evaluation
+        self._evaluator = evaluator
+        self._surrogate = surrogate
+        self._bias = bias
+        self._force_search = force_search
+        self._known_uncertainty: Uncertainty | None = None
+
+    def __repr__(self) -> str:
+        return f"Prediction(energy={self.energy}, energy_std={self.energy_std}, tau={self.tau})"
+
+    def release(self) -> None:
+        """Let go of the forward pass, which may hold much memory; all that is known stays."""
+        self._evaluation = None
+
+    # energies, forces and stress
 
     @property
-    def separated(self) -> bool:
-        """Whether unbiased and bias forces are at hand without a further evaluation."""
-        return True
+    def bias_energy(self) -> float:
+        """What the bias adds to the energy, eV."""
+        return self.terms.energy
 
     @property
     def biased_forces(self) -> np.ndarray:
         """Forces on the biased surface, ``(n_atoms, 3)`` eV/A; always at hand."""
-        return self.forces + self.bias_forces
+        return self._biased.forces
+
+    @property
+    def separated(self) -> bool:
+        """Whether unbiased and bias forces are at hand without a further pass."""
+        return self._known_parts is not None
+
+    @property
+    def forces(self) -> np.ndarray:
+        """Unbiased forces of the MLIP, ``(n_atoms, 3)`` eV/A; a pass unless `separated`."""
+        return self._parts.unbiased.forces
+
+    @property
+    def stress(self) -> np.ndarray | None:
+        """Unbiased stress of the MLIP, ``(6,)`` eV/A^3; a pass unless `separated`.
+
+        None without three periodic directions or where the MLIP has none.
+        """
+        return self._parts.unbiased.stress
+
+    @property
+    def bias_forces(self) -> np.ndarray:
+        """What the bias adds to the forces, ``(n_atoms, 3)`` eV/A; a pass unless `separated`."""
+        return self._of_bias.forces
+
+    @property
+    def bias_stress(self) -> np.ndarray | None:
+        """What the bias adds to the stress, ``(6,)`` eV/A^3 or None; a pass unless `separated`."""
+        return self._of_bias.stress
 
     @once
+    def _of_bias(self) -> Response:
+        return self._parts.bias(self.terms)
+
+    @property
+    def _parts(self) -> Parts:
+        if self._known_parts is None:
+            self._known_parts = self._taken_apart()
+        return self._known_parts
+
+    def _taken_apart(self) -> Parts:
+        """The response of U by a backward pass, and with it the MLIP's own.
+
+        It is known only together: grad E_b = (1 + dE_bias/dE) grad E - strength grad U.
+        """
+        evaluation = self._evaluation
+        if evaluation is None:
+            evaluation = self._passed_again(atom_weights(self._bias.region, self.atoms))
+        inputs = bias_inputs(evaluation, self._bias, self.surrogate.posterior)
+        of_U = evaluation.of_features(inputs.dU_dphi)
+        both = self._biased.plus(self.terms.strength, of_U)
+        return Parts(both.scaled(1.0 / (1.0 + self.terms.dE_bias_dE)), of_U)
+
+    def _passed_again(self, weights: np.ndarray | None) -> Evaluation:
+        """Another forward pass."""
+        assert self._evaluator is not None, "a prediction that cannot be evaluated has its parts"
+        return self._evaluator.evaluate(self.atoms, False, weights)
+
+    # uncertainties
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """The surrogate that tells the uncertainties.
+
+        Raises
+        ------
+        GenerationError
+            If there is none; so does all that follows.
+        """
+        if self._surrogate is None:
+            raise GenerationError("there is no uncertainty without a surrogate")
+        return self._surrogate
+
+    @property
     def uncertainty(self) -> Uncertainty:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
-        return self._uncertainty()
+        if self._known_uncertainty is None:
+            self._known_uncertainty = self.surrogate.uncertainty(self.atoms)
+        return self._known_uncertainty
 
     @property
     def force_std(self) -> np.ndarray:
-        """``(n_atoms,)`` length of each atom's force deviation, eV/A."""
+        """``(n_atoms,)`` length of each atom's force deviation, eV/A; of the full Jacobian."""
         return self.uncertainty.forces
 
     @property
     def known_force_std(self) -> np.ndarray | None:
         """`force_std` if somebody has asked for the exact deviations already, else None."""
-        return self.force_std if "uncertainty" in self.__dict__ else None
+        return None if self._known_uncertainty is None else self._known_uncertainty.forces
 
     @property
     def searched(self) -> bool:
         """Whether `leading_force` has to search, for want of exact deviations."""
-        return self._search is not None and "uncertainty" not in self.__dict__
+        return self._known_uncertainty is None and self._search is not None
+
+    @once
+    def _search(self) -> tuple[ForceSearch, JointDescriptor] | None:
+        """How to search, where it pays: the features belong to a network."""
+        if self._force_search is None or self._surrogate is None:
+            return None
+        descriptor = self._surrogate.descriptor
+        return (self._force_search, descriptor) if isinstance(descriptor, JointDescriptor) else None
 
     def leading_force(self, scales: np.ndarray) -> LeadingForce:
         """The atom with the largest ``force_std / scales``, and its exact force deviation.
 
         Where the calculator has a `ForceSearch` and `uncertainty` is not known yet, it
-        may miss an atom whose ratio is somewhat larger.
+        may miss an atom whose ratio is somewhat larger, and costs the passes of the search
+        each time; otherwise it takes the full Jacobian, once.
         """
-        if self.searched:
-            assert self._search is not None
-            return self._search(scales)
+        if self._known_uncertainty is None and self._search is not None:
+            search, descriptor = self._search
+            return search(descriptor, self.surrogate.posterior, self.atoms, scales)
         return leading_force(self.force_std, scales)
 
     @once
     def force_std_bound(self) -> np.ndarray:
         """|grad_i sigma_E| ``(n_atoms,)``, eV/A: never above `force_std` (Cauchy-Schwarz).
 
-        Of the whole structure; where the bias looks at a region it costs a pass.
+        Of the whole structure. A pass unless `separated`; where the bias looks at a region
+        one more.
         """
-        if self._sigma_forces is None:
-            raise RuntimeError("this prediction was made without the gradient of sigma_E")
-        return np.linalg.norm(self._sigma_forces(), axis=1)
+        return np.linalg.norm(self._of_sigma(), axis=1)
+
+    def _of_sigma(self) -> np.ndarray:
+        """Minus the gradient of sigma_E of the whole structure, from the parts or a pass."""
+        posterior, of_U = self.surrogate.posterior, self._parts.of_U
+        if self._bias.region is None:
+            _, factor = self._bias.U_of_variance(self.energy_std**2 - SIGMA_FLOOR**2)
+            return of_U.forces / (factor * self.energy_std)
+        evaluation = self._passed_again(None)
+        dsigma_dphi = bias_inputs(evaluation, Deviation(), posterior).dU_dphi
+        return evaluation.of_features(dsigma_dphi).forces
 
     @once
     def stress_std(self) -> np.ndarray | None:
         """``(6,)`` eV/A^3, None without three periodic directions; exact.
 
-        Costs no full Jacobian where `leading_force` has to search.
+        Costs no full Jacobian where `leading_force` has to search, but passes of its own.
         """
         if self.searched:
-            return self._of.surrogate.stress_std(self._of.atoms)
+            return self.surrogate.stress_std(self.atoms)
         return self.uncertainty.stress
 
     @once
     def local_energy_std(self) -> np.ndarray:
-        """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV."""
-        return self._of.surrogate.local_energy_std(self._of.atoms)
+        """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV.
+
+        Costs a forward pass.
+        """
+        return self.surrogate.local_energy_std(self.atoms)
 
     @once
     def information_gain(self) -> float:
-        """What a label of this structure would add to log det Sigma^-1 (Eq. 4), no unit."""
-        return self._of.surrogate.information_gain(self._of.atoms)
+        """What a label of this structure would add to log det Sigma^-1 (Eq. 4), no unit.
 
-    @property
-    def _of(self) -> Judged:
-        if self._judged is None:
-            raise RuntimeError("this prediction was made without its surrogate")
-        return self._judged
-
-
-class JoinedPrediction(Prediction):
-    """A prediction from one combined backward pass of the biased energy.
-
-    Unbiased and bias forces and stress are evaluated when first asked for.
-    """
-
-    def __init__(
-        self,
-        energy: float,
-        energy_std: float,
-        tau: float,
-        terms: BiasTerms,
-        biased: Response,
-        parts: Callable[[], Parts],
-        sigma_forces: Callable[[Parts], np.ndarray],
-        uncertainty: Callable[[], Uncertainty],
-        search: Callable[[np.ndarray], LeadingForce] | None,
-        judged: Judged | None = None,
-    ) -> None:
-        known = {
-            "energy": energy,
-            "bias_energy": terms.energy,
-            "energy_std": energy_std,
-            "tau": tau,
-            "_uncertainty": uncertainty,
-            "_search": search,
-            "terms": terms,
-            "_judged": judged,
-            "_biased": biased,
-            "_take_apart": parts,
-            "_of_parts": sigma_forces,
-        }
-        self.__dict__.update(known)
-
-    @property
-    def separated(self) -> bool:
-        return "_parts" in self.__dict__
-
-    @property
-    def biased_forces(self) -> np.ndarray:
-        return self.__dict__["_biased"].forces
-
-    @once
-    def _parts(self) -> Parts:
-        return self.__dict__["_take_apart"]()
-
-    @once
-    def _bias(self) -> Response:
-        return self._parts.bias(self.terms)
-
-    @once
-    def forces(self) -> np.ndarray:  # type: ignore[override]
-        return self._parts.unbiased.forces
-
-    @once
-    def stress(self) -> np.ndarray | None:  # type: ignore[override]
-        return self._parts.unbiased.stress
-
-    @once
-    def bias_forces(self) -> np.ndarray:  # type: ignore[override]
-        return self._bias.forces
-
-    @once
-    def bias_stress(self) -> np.ndarray | None:  # type: ignore[override]
-        return self._bias.stress
-
-    def _sigma_forces(self) -> np.ndarray:  # type: ignore[override]
-        return self.__dict__["_of_parts"](self._parts)
-
-    def __repr__(self) -> str:
-        return (
-            f"JoinedPrediction(energy={self.energy}, energy_std={self.energy_std}, tau={self.tau})"
-        )
+        Costs the full Jacobian.
+        """
+        return self.surrogate.information_gain(self.atoms)

@@ -28,14 +28,17 @@ class Response(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The MLIP's own response, and minus the gradient of U, the level of the bias (see `Bias`)."""
+    """The MLIP's own response, and that of U, the function that the bias follows (see `Bias`).
+
+    ``of_U`` is minus the gradient of U: forces and stress as if U were an energy.
+    """
 
     unbiased: Response
-    level: Response
+    of_U: Response
 
     def bias(self, terms: BiasTerms) -> Response:
         """What the bias adds to the MLIP's response."""
-        of_level = self.level.scaled(-terms.strength)
-        if terms.of_energy:
-            of_level = of_level.plus(terms.of_energy, self.unbiased)
-        return of_level if self.unbiased.stress is not None else Response(of_level.forces, None)
+        bias = self.of_U.scaled(-terms.strength)
+        if terms.dE_bias_dE:
+            bias = bias.plus(terms.dE_bias_dE, self.unbiased)
+        return bias if self.unbiased.stress is not None else Response(bias.forces, None)

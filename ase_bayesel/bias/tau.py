@@ -19,14 +19,14 @@ class TauRule:
         Number of evaluations before the bias is switched on.
     tau_max
         Upper limit of tau, in its unit (see `Bias`). None for no limit but that of
-        ``bias_force_max``.
+        ``force_max``.
     memory
         Number of evaluations over which the averages forget.
     interval
         Only the first of this many evaluations enters the averages. None leaves
         it to the calculator: 1 where the unbiased forces are there anyway or
         cheap, 10 where they cost a second backward pass through a neural network.
-    bias_force_max
+    force_max
         Upper limit of the largest bias force tau |grad_i U| on an atom, eV/A. It is tau
         that is limited, one number for all atoms, so that the bias stays the gradient
         of an energy. Without it tau_rel feeds on itself: a bias that heats makes the
@@ -45,7 +45,7 @@ class TauRule:
     tau_max: float | None = None
     memory: int = 200
     interval: int | None = None
-    bias_force_max: float = 5.0
+    force_max: float = 5.0
     max_excess_temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -53,16 +53,16 @@ class TauRule:
             raise ValueError(f"tau_rel: must be finite and not negative, got {self.tau_rel}")
         if self.delay < 1 or self.memory < 1:
             raise ValueError("tau_rel: delay and memory must be at least 1")
-        limits = [self.bias_force_max, self.max_excess_temperature]
+        limits = [self.force_max, self.max_excess_temperature]
         limits += [] if self.tau_max is None else [self.tau_max]
         if not all(limit > 0 for limit in limits):
-            raise ValueError("tau_max, bias_force_max and max_excess_temperature must be positive")
+            raise ValueError("tau_max, force_max and max_excess_temperature must be positive")
         if self.interval is not None and self.interval < 1:
             raise ValueError(f"interval: must be at least 1, got {self.interval}")
 
     def limit(self, peak: float) -> float:
         """The largest tau for ``peak``, the largest |grad_i U| of all atoms."""
-        return self.bias_force_max / peak if peak > 0 else np.inf
+        return self.force_max / peak if peak > 0 else np.inf
 
 
 @dataclass(frozen=True)
@@ -112,23 +112,33 @@ class TauHistory:
         interval: int = 1,
         weights: np.ndarray | None = None,
     ) -> TauHistory:
-        """History after one more evaluation; ``forces`` and ``gradient`` are ``(n_atoms, 3)``.
+        """History after one more evaluation.
 
-        With an ``interval`` this evaluation stands for those that will be skipped. With
-        ``weights (n_atoms,)`` the means are taken over the atoms of a region: over all
-        of them a small region would get the bias of the whole structure.
+        Parameters
+        ----------
+        forces
+            ``(n_atoms, 3)`` unbiased forces, eV/A.
+        gradient
+            ``(n_atoms, 3)`` the gradient of U by the positions, of either sign.
+        rule
+            Tells how long the means remember.
+        interval
+            This evaluation stands for so many, of which the others are skipped.
+        weights
+            ``(n_atoms,)`` the weights of a region's atoms in the means: over all atoms a
+            small region would get the bias of the whole structure. None for equal ones.
         """
         share = 1.0 / min(self.n // interval + 1, max(1, rule.memory // interval))
-        slopes = np.linalg.norm(gradient, axis=1)
-        force = float(np.average(np.linalg.norm(forces, axis=1), weights=weights))
-        slope = float(np.average(slopes, weights=weights))
+        norms = np.linalg.norm(gradient, axis=1)
+        mean_force = float(np.average(np.linalg.norm(forces, axis=1), weights=weights))
+        mean_norm = float(np.average(norms, weights=weights))
         fading = self.peak * (1.0 - min(1.0, interval / rule.memory))
         return replace(
             self,
             n=self.n + 1,
-            force=self.force + share * (force - self.force),
-            gradient=self.gradient + share * (slope - self.gradient),
-            peak=max(float(slopes.max()), fading),
+            force=self.force + share * (mean_force - self.force),
+            gradient=self.gradient + share * (mean_norm - self.gradient),
+            peak=max(float(norms.max()), fading),
         )
 
     def tau(self, rule: TauRule) -> float:
@@ -145,3 +155,40 @@ class TauHistory:
         return tau * min(
             1.0, max(0.0, 2.0 - 2.0 * self.excess_temperature / rule.max_excess_temperature)
         )
+
+
+@dataclass(frozen=True)
+class TauState:
+    """The history of tau around the last evaluation of a calculator.
+
+    Attributes
+    ----------
+    before
+        What the evaluation began with: whoever repeats it begins there again.
+    after
+        What the next evaluation begins with. Before the first one both are the same.
+    """
+
+    before: TauHistory = TauHistory()
+    after: TauHistory = TauHistory()
+
+    @classmethod
+    def at(cls, history: TauHistory) -> TauState:
+        """The state in which an evaluation begins with this history."""
+        return cls(history, history)
+
+    def begun(self) -> TauState:
+        """The state at the begin of the next evaluation."""
+        return TauState.at(self.after)
+
+    def emptied(self) -> TauState:
+        """The same trajectory with new averages."""
+        return TauState.at(self.after.emptied())
+
+    def followed_by(self, after: TauHistory) -> TauState:
+        """The same evaluation with another history after it."""
+        return TauState(self.before, after)
+
+    def with_excess_temperature(self, excess: float) -> TauState:
+        """The state with the relative excess of the recent temperature over its target."""
+        return self.followed_by(replace(self.after, excess_temperature=excess))

@@ -7,7 +7,7 @@ import warnings
 import torch
 
 from ..descriptors.mace import MACEDescriptor
-from ..descriptors.mace.network import heads_of
+from ..descriptors.mace.internals import heads_of
 from ..descriptors.mace.passes import structure_sums
 from ..errors import DescriptorError
 from ..surrogate.surrogate import Surrogate
@@ -108,22 +108,22 @@ class BiasedModel(ModelInterface):
                 "a stress needs periodic systems; use BiasedModel(..., compute_stress=False)"
             )
         structure, n_systems = state.system_idx.to(self._device), len(state.cell)
-        one = self._descriptor.network.run(self._graphs(state))
-        features = one.node_features[:, self._descriptor.columns]
+        forward = self._descriptor.network.run(self._graphs(state))
+        features = forward.node_features[:, self._descriptor.columns]
         phi = structure_sums(features, structure, n_systems)
         variance, direction = self._variance(phi.detach().double())
-        level, factor = self.bias.level(variance)
-        slope = direction * torch.as_tensor(factor).expand_as(level)[:, None]
-        outputs = [one.energy, phi]
-        cotangents = [torch.ones_like(one.energy), (-self.tau * slope).to(phi)]
-        by_position, by_strain = one.gradient_tensors(outputs, cotangents, last=True)
-        energy = one.energy.detach() - self.tau * level
+        U, factor = self.bias.U_of_variance(variance)
+        dU_dphi = direction * torch.as_tensor(factor).expand_as(U)[:, None]
+        outputs = [forward.energy, phi]
+        cotangents = [torch.ones_like(forward.energy), (-self.tau * dU_dphi).to(phi)]
+        by_position, by_strain = forward.gradient_tensors(outputs, cotangents, last=True)
+        energy = forward.energy.detach() - self.tau * U
         sigma = torch.sqrt(variance + SIGMA_FLOOR**2)
-        found = {"energy": energy, "energy_std": sigma, "forces": -by_position}
+        results = {"energy": energy, "energy_std": sigma, "forces": -by_position}
         if self._compute_stress:
             volume = torch.linalg.det(state.cell).abs().to(by_strain)
-            found["stress"] = (by_strain + by_strain.mT) / (2.0 * volume[:, None, None])
-        return {name: value.to(self._dtype) for name, value in found.items()}
+            results["stress"] = (by_strain + by_strain.mT) / (2.0 * volume[:, None, None])
+        return {name: value.to(self._dtype) for name, value in results.items()}
 
     def _variance(self, phi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """phi^T Sigma phi ``(B,)`` and Sigma phi ``(B, D)`` of the feature rows ``phi (B, D)``."""
@@ -164,14 +164,14 @@ class BiasedModel(ModelInterface):
 
         Found system by system in float64, as in mace.
         """
-        cutoff = torch.tensor(float(self._descriptor.network.module.r_max))
+        cutoff = torch.tensor(self._descriptor.network.cutoff)
         cells = state.row_vector_cell.detach().cpu().double()
         positions = state.positions.detach().cpu().double().split(sizes)
         edges, unit_shifts, shifts, first = [], [], [], 0
-        for own, cell in zip(positions, cells, strict=True):
-            pairs, crossed = vesin_nl_ts(own, cell, bool(state.pbc), cutoff)
+        for system, cell in zip(positions, cells, strict=True):
+            pairs, crossed = vesin_nl_ts(system, cell, bool(state.pbc), cutoff)
             edges.append(pairs + first)
             unit_shifts.append(crossed)
             shifts.append(crossed @ cell)
-            first += len(own)
+            first += len(system)
         return torch.cat(edges, dim=1), torch.cat(unit_shifts), torch.cat(shifts)

@@ -8,23 +8,47 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from ..errors import GenerationError
-from ..surrogate.surrogate import Uncertainty
 from .prediction import Prediction
-from .tau import TauHistory
+from .response import Parts, Response
+from .tau import TauHistory, TauState
 
 
 class UnbiasedCalculator(Calculator):
-    """Any ASE calculator as `run_walker` takes it, without a bias or an uncertainty."""
+    """Any ASE calculator as `run_walker` takes it, without a bias or an uncertainty.
+
+    Whoever asks its predictions for an uncertainty gets a `GenerationError`.
+
+    Parameters
+    ----------
+    mlip
+        Any ASE calculator that gives energy and forces.
+    """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
     surrogate = None
+    tau_rel = None
+    batchable = False
 
     def __init__(self, mlip: Calculator) -> None:
         super().__init__()
         self.mlip = mlip
-        self.history = self.history_before = TauHistory()
-        self.prediction: Prediction
+        self.tau_state = TauState()
+        self.last_prediction: Prediction | None = None
+
+    @property
+    def prediction(self) -> Prediction:
+        """The last evaluation; a RuntimeError before the first."""
+        if self.last_prediction is None:
+            raise RuntimeError("no evaluation yet: ask for an energy or forces first")
+        return self.last_prediction
+
+    def restore(self, atoms: Atoms | None = None, known: TauHistory | None = None) -> None:
+        """Begin a trajectory, or go on with one, as `BiasedCalculator.restore` does.
+
+        The evaluation of ``atoms`` is repeated in any case.
+        """
+        self.tau_state = TauState.at(known or TauHistory())
+        self.reset()
 
     def calculate(
         self,
@@ -32,23 +56,16 @@ class UnbiasedCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Energy, forces and, where it is asked for, stress of the calculator."""
+        """Energy, forces and, where it is asked for, stress of the calculator.
+
+        The parameters are those of `BiasedCalculator.calculate`.
+        """
         super().calculate(atoms, properties, system_changes)
         wanted = ["energy", "forces", *(["stress"] if "stress" in properties else [])]
         self.results = {name: self.mlip.get_property(name, self.atoms) for name in wanted}
         self.results["free_energy"] = self.results["energy"]
-        self.prediction = Prediction(
-            energy=self.results["energy"],
-            forces=self.results["forces"],
-            stress=self.results.get("stress"),
-            bias_energy=0.0,
-            bias_forces=np.zeros((len(self.atoms), 3)),
-            bias_stress=None,
-            energy_std=0.0,
-            tau=0.0,
-            _uncertainty=_none,
+        unbiased = Response(self.results["forces"], self.results.get("stress"))
+        nothing = Response(np.zeros((len(self.atoms), 3)), None)
+        self.last_prediction = Prediction(
+            self.atoms.copy(), self.results["energy"], unbiased, parts=Parts(unbiased, nothing)
         )
-
-
-def _none() -> Uncertainty:
-    raise GenerationError("there is no uncertainty without a surrogate")

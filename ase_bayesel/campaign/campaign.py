@@ -16,13 +16,12 @@ from pathlib import Path
 from ase import Atoms
 
 from ..errors import LabellingError
-from ..labelling.by_hand import read_answers
+from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
-from ..labelling.task import Outcome, is_settled, label_of
+from ..labelling.task import LabellingResult, is_settled, label_of
 from ..resources import TaskExecutor, open_executor
-from ..structures.identity import structure_id
-from ..structures.labels import PropertyKeys
+from ..surrogate.steps import Steps
 from ..validation.parity import compare
 from .build.engines import build_reference
 from .build.resources import build_resource
@@ -30,7 +29,7 @@ from .changes import Change, accepted_changes, check_settings
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
 from .events import Ended, Event, Progress, RoundReport
-from .exploration import ExploreState, count_moves
+from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
 from .inputs import check_inputs
 from .round_model import load_model, make_model
@@ -68,9 +67,6 @@ class Campaign:
         self.config = config
         self.store = Store(directory)
         self.changes: list[Change] = []
-        self._keys = PropertyKeys(
-            config.data.energy_key, config.data.forces_key, config.data.virial_key
-        )
         if not self.store.exists:
             inputs = check_inputs(config)
             with self.store.lock():
@@ -89,7 +85,7 @@ class Campaign:
         store = Store(directory)
         return cls(validate_config(store.read_config(), str(store.config_path)), directory)
 
-    def run(self, retry_failed: bool = False) -> Iterator[Event]:
+    def run(self, retry_failed: bool = False) -> Generator[Event, None, None]:
         """Go on until the campaign ends or waits for labels; one event at a time.
 
         The iteration may be left at any event: what has happened is on disk, or is done again.
@@ -126,14 +122,14 @@ class Campaign:
                 return
             if self._reference is None:
                 state = yield from self._explore(number, _ignore)
-                missing = self._take_answers(number, state)
+                missing = self._take_labels_by_hand(number, state)
             else:
                 state = yield from self._explore_and_label(number, retry_failed)
                 missing = 0
             if missing:
                 yield Ended(
                     f"{missing} structures wait for labels: put them into "
-                    f"{self.store.answer_path(number)} under the keys of the config and run again",
+                    f"{self.store.by_hand_path(number)} under the keys of the config and run again",
                     self.store.batch_path(number),
                 )
                 return
@@ -161,25 +157,25 @@ class Campaign:
         """Labels are computed while the walkers look for the next pick, unless told otherwise."""
         assert self._reference is not None
         at_once = self.config.labels.start == "at_once"
+
+        def submit(picks: Sequence[Pick]) -> None:
+            labeller.submit([pick.structure for pick in picks])
+
         with (
             Labeller(self._reference, self._open_executor, retry_failed) as labeller,
-            closing(self._explore(number, labeller.submit if at_once else _ignore)) as exploring,
+            closing(Steps(self._explore(number, submit if at_once else _ignore))) as steps,
         ):
-            while True:
-                try:
-                    yield next(exploring)
-                except StopIteration as end:
-                    state: ExploreState = end.value
-                    break
+            for progress in steps:
+                yield progress
                 yield from _told(number, labeller.ended(), labeller)
-            labeller.submit(state.picks)
+            submit(steps.value.picks)
             while labeller.n_running:
                 ended = labeller.ended(HEARTBEAT_S)
                 yield from _told(number, ended, labeller)
                 if not ended:
                     yield _progress(number, labeller, f"{labeller.n_running} under way")
             yield from _told(number, labeller.ended(), labeller)
-        return state
+        return steps.value
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
         frames = self._training_set(number)
@@ -190,7 +186,7 @@ class Campaign:
         parity = None
         if self._test:
             _, potential = load_model(self.config, self.store, number)
-            parity = compare(surrogate, self._test, self._keys, potential)
+            parity = compare(surrogate, self._test, self.config.data.keys, potential)
         report = RoundReport(
             round_number=number,
             n_train=len(frames),
@@ -245,40 +241,42 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        return TrainingSet(self.store, number, self._labels, self._train, self._keys)
+        return TrainingSet(self.store, number, self._labels, self._train, self.config.data.keys)
 
-    def _take_answers(self, number: int, state: ExploreState) -> int:
+    def _take_labels_by_hand(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""
-        path = self.store.answer_path(number)
+        path = self.store.by_hand_path(number)
         if path.exists():
-            for label in read_answers(path, state.picks, self._keys):
+            structures = [pick.structure for pick in state.picks]
+            for label in read_labels_by_hand(path, structures, self.config.data.keys):
                 self._labels.save(label)
         return sum(
-            not is_settled(self._labels, self._settings(pick), structure_id(pick))
+            not is_settled(self._labels, self._settings(pick.structure), pick.structure_id)
             for pick in state.picks
         )
 
     def _note_labels(self, number: int, state: ExploreState) -> None:
-        found = []
+        labelled = []
         for pick in state.picks:
-            identity = structure_id(pick)
-            found.append((identity, label_of(self._labels, self._settings(pick), identity)))
+            settings = self._settings(pick.structure)
+            name = label_of(self._labels, settings, pick.structure_id)
+            labelled.append((pick.structure_id, name))
         if self._reference is not None:
-            self._refuse_failures(number, state, found)
-        self.store.save_labelled(number, found)
+            self._refuse_failures(number, state, labelled)
+        self.store.save_labelled(number, labelled)
 
     def _refuse_failures(
-        self, number: int, state: ExploreState, found: Sequence[tuple[str, str | None]]
+        self, number: int, state: ExploreState, labelled: Sequence[tuple[str, str | None]]
     ) -> None:
         """Stop before a round is closed in which all has failed, if that goes on for long."""
         limit = self.config.stop.max_failures
-        if limit is None or not found or any(settings is not None for _, settings in found):
+        if limit is None or not labelled or any(name is not None for _, name in labelled):
             return
-        before = [one for k in range(1, number) for one in self.store.read_labelled(k)]
-        settings = (settings for _, settings in reversed([*before, *found]))
-        n_failed = len(list(takewhile(lambda one: one is None, settings)))
+        before = [entry for k in range(1, number) for entry in self.store.read_labelled(k)]
+        names = (name for _, name in reversed([*before, *labelled]))
+        n_failed = len(list(takewhile(lambda name: name is None, names)))
         if n_failed >= limit:
-            identity, last = found[-1][0], self._settings(state.picks[-1])[-1]
+            identity, last = labelled[-1][0], self._settings(state.picks[-1].structure)[-1]
             raise LabellingError(
                 f"round {number}: the last {n_failed} structures have all failed, {identity} with: "
                 f"{self._labels.reason(identity, last)}. Correct the engine (bayesel check-engine) "
@@ -291,14 +289,16 @@ class Campaign:
         return (BY_HAND,) if self._reference is None else self._reference.settings(atoms.symbols)
 
 
-def _ignore(picks: Sequence[Atoms]) -> None:
+def _ignore(picks: Sequence[Pick]) -> None:
     """Nobody waits for the picks."""
 
 
-def _told(number: int, outcomes: Sequence[Outcome], labeller: Labeller) -> Iterator[Progress]:
+def _told(
+    number: int, results: Sequence[LabellingResult], labeller: Labeller
+) -> Iterator[Progress]:
     """Calculations that have ended, as progress."""
-    for k, outcome in enumerate(outcomes, start=1 - len(outcomes)):
-        detail = "" if outcome.ok else f"{outcome.structure_id} failed: {outcome.reason}"
+    for k, result in enumerate(results, start=1 - len(results)):
+        detail = "" if result.ok else f"{result.structure_id} failed: {result.reason}"
         yield _progress(number, labeller, detail, k)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BayeselError, ConfigError
-from ..labelling.engines.base import content_hash
+from ..io.hashing import content_hash
 from ..structures.frames import extxyz_bytes, read_frames
 from .config.campaign import CampaignConfig
 from .config.loading import changed_fields

@@ -16,33 +16,33 @@ from ase import Atoms
 from ..bias.calculator import BiasedCalculator
 from ..dynamics.driver import DriverState
 from ..dynamics.recording import Recording, RoundRecorder
-from ..dynamics.triggers import LazyCheck, PickRule
+from ..dynamics.triggers import (
+    LazyCheck,
+    PickRule,
+    force_search,
+    uncalibrated,
+    with_thresholds,
+)
 from ..dynamics.walkers import WalkerStep, run_walker
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
-from .build.walkers import (
-    build_bias,
-    build_force_search,
-    build_pick_rule,
-    build_tau_rule,
-    build_trigger,
-    uncalibrated,
-    walker_options,
-)
+from .build.walkers import build_bias, build_tau_rule, walker_options
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration import ExploreState, explore_in_lockstep, start_exploration, take_turn
 from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
 from .exploration.lockstep import Executor
+from .exploration.picks import Pick
 from .exploration.state import WalkerState
 from .round_model import load_model
 from .store import Store
 from .thresholds import calibrating
 
-OnPicks = Callable[[Sequence[Atoms]], None]
+OnPicks = Callable[[Sequence[Pick]], None]
 """Is told of picks."""
 SAVE_EVERY_S = 10.0
 """Longest time between two saves in lock-step, where nothing is picked."""
@@ -57,9 +57,18 @@ def calibrate(
 ) -> Iterator[Progress]:
     """Find the thresholds that the config leaves open, once for the whole campaign.
 
-    ``train`` are all structures behind the model of the round before.
+    Parameters
+    ----------
+    config, store
+        Of the campaign; the thresholds are kept in the store.
+    number
+        Of the round.
+    train
+        All structures behind the model of the round before.
+    starts
+        Of the round's walkers.
     """
-    if uncalibrated(config.explore) and store.read_thresholds() is None:
+    if uncalibrated(config.explore.trigger) and store.read_thresholds() is None:
         model = load_model(config, store, number - 1)
         yield from calibrating(config, store, number, model, train, starts)
 
@@ -74,8 +83,20 @@ def explore_round(
 ) -> Generator[Progress, None, ExploreState]:
     """Run the walkers of a round, from where the store has them, until ``limit`` picks.
 
-    ``on_picks`` is told of picks once they are on disk. Returns the last state, which is also
-    saved.
+    Returns the last state, which is also saved.
+
+    Parameters
+    ----------
+    config, store
+        Of the campaign.
+    number
+        Of the round.
+    starts
+        One per walker.
+    limit
+        Largest number of picks.
+    on_picks
+        Is told of picks once they are on disk.
     """
     setup = load_setup(config, store, number, starts)
     saved = store.exploration(number).load(starts)
@@ -88,7 +109,7 @@ def explore_round(
         surrogate = replace(setup.surrogate, posterior=posterior)
     if len(state.picks) >= limit or not state.alive:
         return state
-    rule = build_pick_rule(config.explore)
+    rule = config.explore.pick
     on_picks(state.picks)
     steps = [walker.step for walker in state.walkers]
     saving = Saving(store, number, store.recorder(number, setup.recording, steps), on_picks)
@@ -103,10 +124,20 @@ def explore_round(
 def load_setup(
     config: CampaignConfig, store: Store, number: int, starts: Sequence[Atoms]
 ) -> WalkerSetup:
-    """What the walkers of a round run with: the model of the round before, and the config."""
+    """What the walkers of a round run with: the model of the round before, and the config.
+
+    Parameters
+    ----------
+    config, store
+        Of the campaign.
+    number
+        Of the round.
+    starts
+        One per walker.
+    """
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
-    triggers = [build_trigger(explore, store.read_thresholds() or ())]
+    triggers = [with_thresholds(explore.trigger, store.read_thresholds() or ())]
     return WalkerSetup(
         surrogate,
         partial(
@@ -114,7 +145,7 @@ def load_setup(
             potential,
             tau=explore.tau,
             tau_rel=build_tau_rule(explore),
-            force_search=build_force_search(explore),
+            force_search=force_search(explore.trigger),
             bias=build_bias(explore.bias),
         ),
         tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),
@@ -181,9 +212,10 @@ class Saving:
 
     def save(self, state: ExploreState, surrogate: Surrogate, known: int) -> None:
         """Save a state with picks beyond the ``known`` ones of the state before."""
-        self.recorder.flush(state.picks[known:])
+        new = state.picks[known:]
+        self.recorder.flush((pick.walker, pick.step) for pick in new)
         self.store.exploration(self.number).save(state, surrogate.posterior)
-        self.on_picks(state.picks[known:])
+        self.on_picks(new)
 
 
 @dataclass(frozen=True)
@@ -196,7 +228,7 @@ class RecordedExecutor:
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
     ) -> dict[int, BlockResult]:
-        """All walkers at the barrier; see `explore.lockstep.Executor`."""
+        """All walkers at the barrier; see `exploration.lockstep.Executor`."""
         results = self.executor.advance(walkers, barrier, surrogate)
         for number, result in results.items():
             self.recorder.write(number, result.record)
@@ -265,7 +297,7 @@ def _in_turn(
     first_step: int,
     driver: DriverState | None,
 ) -> Iterator[WalkerStep]:
-    """A walker's steps in its turn; see `explore.turns.StartWalker`."""
+    """A walker's steps in its turn; see `exploration.turns.StartWalker`."""
     steps = plan.run(
         atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
     )
@@ -283,10 +315,8 @@ def _watched(
     total = sum(plan.n_steps for plan in setup.plans)
     others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
     detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
-    while True:
-        try:
-            step = next(turn)
-        except StopIteration as end:
-            return end.value
+    steps = Steps(turn)
+    for step in steps:
         told = f"{detail}, {step.warning}" if step.warning else detail
         yield Progress(number, "explore", others + step.step, total, told)
+    return steps.value

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ase import Atoms
 
+from ..dynamics.triggers import StressTrigger, Uncalibrated, single_triggers
 from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
-from .build.engines import build_engine
 from .build.models import build_descriptor, build_refitter, initial_potential
-from .build.walkers import build_guards, check_start
-from .config import ExploreConfig, single_triggers
+from .build.walkers import check_start
+from .config import ExploreConfig
 from .config.campaign import CampaignConfig
 from .refit import MACERefitter
 
@@ -35,9 +35,7 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
         refitter.check()
-    engine = build_engine(config.labelling)
-    data = config.data
-    keys = PropertyKeys(data.energy_key, data.forces_key, data.virial_key)
+    engine, data = config.engine, config.data
     paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
@@ -48,26 +46,28 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
             raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
         _check_elements(frames[name], path, descriptor.elements)
-    _check_training_labels(frames["train"], data.train, keys)
+    _check_training_labels(frames["train"], data.train, data.keys)
     try:
         reference_energies(frames["train"], data.e0s, data.energy_key)
     except StructureError as error:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     if data.test is not None:
-        _check_test_labels(frames["test"], data.test, keys)
+        _check_test_labels(frames["test"], data.test, data.keys)
     _check_starts(frames["starts"], config.explore)
     return frames
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
     """Whether triggers, guards and what drives a walker make sense for every start."""
-    stress = any(one.kind == "stress" for one in single_triggers(explore.trigger))
+    singles = list(single_triggers(explore.trigger))
+    probes = [one.probe if isinstance(one, Uncalibrated) else one for one in singles]
+    stress = any(isinstance(probe, StressTrigger) for probe in probes)
     for k, atoms in enumerate(frames):
         where = f"{explore.starts}, frame {k}"
         if stress and not atoms.pbc.all():
             raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
         try:
-            build_guards(explore).against(atoms)
+            explore.guards.against(atoms)
         except StructureError as error:
             raise ConfigError(f"{where}: {error}") from error
         check_start(explore, atoms, where)

@@ -22,12 +22,13 @@ from ..structures.reference_energies import reference_energies
 from ..surrogate.design import DesignFactors, assembling, chunks, finished
 from ..surrogate.energy_weights import EnergyWeights
 from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
     build_descriptor,
     build_potential,
     build_refitter,
-    build_weights,
+    force_projections,
     initial_potential,
 )
 from .build.resources import build_resource
@@ -73,16 +74,16 @@ def make_model(
     RefitError
         If the potential cannot be trained; that of the round before stays in use.
     """
-    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
+    keys = config.data.keys
     if number == 0:
         _take_given_potential(config, store)
     elif n_new:
         e0s = reference_energies(frames[:n_initial], config.data.e0s, keys.energy)
-        yield from _train(config, store, number, frames, n_new, keys, e0s)
+        yield from _train(config, store, number, frames, n_new, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
-    weights = build_weights(config)
+    weights = config.weights
     growth = energy_weights_of(frames, keys, e0s, weights)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
@@ -105,7 +106,7 @@ def _assembling(
 
     Both give the same least-squares problem; its triangular factors differ by rounding.
     """
-    projections = getattr(config.descriptor, "force_projections", None)
+    projections = force_projections(config.descriptor)
     resource = build_resource(config.workers.features, config.threads, store.directory)
     if isinstance(resource, Here):
         scale = descriptor.prior_std()
@@ -155,7 +156,17 @@ def assemble_chunk(
     first: int,
     energy_weights: EnergyWeights | None,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
+
+    Parameters
+    ----------
+    make_descriptor
+        Makes the descriptor in the process of the task.
+    threads
+        Threads of that process.
+    frames, keys, e0s, force_projections, first, energy_weights
+        As in `surrogate.design.assembling`.
+    """
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()
@@ -171,26 +182,31 @@ def _take_given_potential(config: CampaignConfig, store: Store) -> None:
         store.save_potential(0, given)
 
 
-def _train(config, store, number, frames, n_new, keys, e0s) -> Iterator[Progress]:
+def _train(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    frames: Sequence[Atoms],
+    n_new: int,
+    e0s: Mapping[str, float],
+) -> Iterator[Progress]:
     """Refit the potential of the round before, unless that is done."""
     refitter, last = build_refitter(config), store.potential_path(number)
-    if refitter is None or last.parent == store.round_directory(number):
+    if refitter is None or last is None or last.parent == store.round_directory(number):
         return
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
-    task = RefitTask(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads)
+    task = RefitTask(
+        frames, n_new, config.data.keys, e0s, last.resolve(), directory, seed, config.threads
+    )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):
-        steps = refit_alone(refitter, task)
+        steps = Steps(refit_alone(refitter, task))
     else:
-        steps = refit_elsewhere(resource, refitter, task)
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            file: Path = end.value
-            break
+        steps = Steps(refit_elsewhere(resource, refitter, task))
+    for step in steps:
         yield Progress(number, "refit", *step)
+    file = steps.value
     _check_sane(build_potential(config, file, None), file, frames[-1], last)
     store.save_potential(number, file)
 
@@ -207,9 +223,7 @@ def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> 
 def _counted(
     steps: Generator[int, None, DesignFactors], number: int, total: int
 ) -> Generator[Progress, None, DesignFactors]:
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    counts = Steps(steps)
+    for done in counts:
         yield Progress(number, "fit", done, total)
+    return counts.value

@@ -1,5 +1,6 @@
 """The campaign directory: the only module that writes it, but for a refit's own folder.
 
+    format                      version of all files here that state none of their own
     config.yaml                 the resolved config
     inputs/                     copies of the training, test and start structures
     settings.json               name of the settings of the labels
@@ -44,12 +45,15 @@ from ..errors import StoreError
 from ..io.atomic import npz_bytes, reading, write_atomically
 from ..io.bounded_npz import real
 from ..io.bounded_yaml import parse_yaml
+from ..io.formats import CAMPAIGN
 from ..io.locks import locked
 from ..labelling.store import LabelStore
 from ..structures.frames import extxyz_bytes, read_frames
 from ..surrogate.surrogate import Surrogate
 from ..validation.parity import Parity
 from .events import RoundReport
+from .exploration.pick_files import pick_bytes
+from .exploration.picks import Pick
 from .exploration.saved import SavedExploration
 
 REPORT = TypeAdapter(RoundReport)
@@ -57,19 +61,29 @@ LABELLED = TypeAdapter(dict[Literal["picks"], list[tuple[str, str | None]]])
 
 
 class Store:
-    """Paths, reading and atomic writing of one campaign directory."""
+    """Paths, reading and atomic writing of one campaign directory.
+
+    Raises
+    ------
+    StoreError
+        If the directory holds a campaign of another version.
+    """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory).absolute()  # tasks elsewhere get paths of it
+        if self.exists:
+            self._check_format()
 
     # -- config and inputs ---------------------------------------------------
 
     @property
     def config_path(self) -> Path:
+        """The resolved config; it marks the directory as complete."""
         return self.directory / "config.yaml"
 
     @property
     def exists(self) -> bool:
+        """Whether the directory holds a campaign."""
         return self.config_path.is_file()
 
     def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
@@ -78,12 +92,40 @@ class Store:
             stale.unlink()
         for name, frames in inputs.items():
             write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
+        write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
 
+    @property
+    def _format_path(self) -> Path:
+        return self.directory / "format"
+
+    def _check_format(self) -> None:
+        path = self._format_path
+        try:
+            stated = path.read_text().strip() if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: is damaged ({error})") from error
+        version = CAMPAIGN.version_of(stated)
+        if version is not None and version < CAMPAIGN.oldest:
+            raise StoreError(
+                f"{self.directory}: holds a campaign of an older ase_bayesel; finish it with that "
+                "one, or start a new campaign in another directory with "
+                f"labels.store: {self.used_labels().directory}, so that no label is paid for twice"
+            )
+        CAMPAIGN.check(stated, path)
+
     def write_config(self, config: Mapping[str, Any]) -> None:
+        """Replace the config."""
         write_atomically(self.config_path, yaml.safe_dump(dict(config), sort_keys=False).encode())
 
     def read_config(self) -> dict[str, Any]:
+        """The config as plain values, not validated.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
         try:
             raw = parse_yaml(self.config_path.read_text())
         except Exception as error:  # PyYAML raises anything on values that a tag does not fit
@@ -120,10 +162,10 @@ class Store:
         if not path.exists():
             return None
         try:
-            found = [float(number) for number in json.loads(path.read_text())["calibrated"]]
-            if not all(0 < number < float("inf") for number in found):
+            thresholds = [float(number) for number in json.loads(path.read_text())["calibrated"]]
+            if not all(0 < number < float("inf") for number in thresholds):
                 raise ValueError("a threshold must be positive")
-            return found
+            return thresholds
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
@@ -141,6 +183,7 @@ class Store:
     # -- rounds --------------------------------------------------------------
 
     def round_directory(self, number: int) -> Path:
+        """Where the files of a round lie."""
         return self.directory / f"round_{number:04d}"
 
     def completed_rounds(self) -> int:
@@ -163,18 +206,20 @@ class Store:
         return read_log(self.round_directory(number) / "log")
 
     def batch_path(self, number: int) -> Path:
+        """Where the picks of a round lie once its exploration has ended."""
         return self.round_directory(number) / "to_label.extxyz"
 
-    def answer_path(self, number: int) -> Path:
+    def by_hand_path(self, number: int) -> Path:
         """Where a user who labels by hand puts the labelled batch."""
         return self.round_directory(number) / "labelled.extxyz"
 
-    def write_batch(self, number: int, picks: Sequence[Atoms]) -> None:
+    def write_batch(self, number: int, picks: Sequence[Pick]) -> None:
+        """Write the picks of a round in order; a batch that is there stays."""
         if not self.batch_path(number).exists():
-            write_atomically(self.batch_path(number), extxyz_bytes(picks))
+            write_atomically(self.batch_path(number), pick_bytes(*picks))
 
     def read_batch(self, number: int) -> list[Atoms]:
-        """The picks of a round in order; empty if nothing was picked."""
+        """The frames of a round's picks in order; empty if nothing was picked."""
         path = self.batch_path(number)
         return read_frames(path) if path.exists() and path.stat().st_size else []
 
@@ -211,6 +256,7 @@ class Store:
     # -- end of a round ------------------------------------------------------
 
     def save_model(self, number: int, surrogate: Surrogate) -> None:
+        """Keep the surrogate of a round."""
         buffer = io.BytesIO()
         surrogate.save(buffer)
         write_atomically(self.model_path(number), buffer.getvalue())
@@ -235,6 +281,7 @@ class Store:
         return None
 
     def model_path(self, number: int) -> Path:
+        """The surrogate that a round ended with."""
         return self.round_directory(number) / "model.npz"
 
     def finish_round(self, report: RoundReport, parity: Parity | None) -> None:
@@ -246,6 +293,13 @@ class Store:
         write_atomically(directory / "DONE", b"")
 
     def read_report(self, number: int) -> RoundReport:
+        """The report of a round.
+
+        Raises
+        ------
+        StoreError
+            If the file is missing or damaged.
+        """
         path = self.round_directory(number) / "report.json"
         try:
             return REPORT.validate_json(path.read_bytes())
@@ -253,6 +307,13 @@ class Store:
             raise StoreError(f"{path}: is damaged ({error})") from error
 
     def read_parity(self, number: int) -> Parity | None:
+        """Test labels beside predictions after a round; None without a test set.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged.
+        """
         path = self.round_directory(number) / "parity.npz"
         if not path.exists():
             return None

@@ -9,11 +9,19 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..bias.calculator import BiasedCalculator
-from ..dynamics.triggers import Trigger, judging, quantile_threshold, reported_criteria
+from ..dynamics.triggers import (
+    Trigger,
+    force_search,
+    leave_one_out,
+    quantile_threshold,
+    reported_criteria,
+    uncalibrated,
+)
 from ..dynamics.walkers import run_walker
-from ..structures.labels import PropertyKeys
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
-from .build.walkers import build_force_search, build_probes, uncalibrated, walker_options
+from .build.models import force_projections
+from .build.walkers import walker_options
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .store import Store
@@ -43,24 +51,23 @@ def calibrating(
     BayeselError
         If no positive number comes out, naming the trigger.
     """
-    wanted = uncalibrated(config.explore)
+    wanted = uncalibrated(config.explore.trigger)
     stored = store.read_thresholds()
     if stored is not None or not wanted:
         return tuple(stored or ())
-    probes = build_probes(config.explore)
     together: dict[int | None, list[int]] = {}
-    for k, (_, how) in enumerate(wanted):
-        together.setdefault(how.steps, []).append(k)
+    for k, trigger in enumerate(wanted):
+        together.setdefault(trigger.how.steps, []).append(k)
     found = np.zeros(len(wanted))
     for n_steps, places in together.items():
-        chosen = [probes[k] for k in places]
+        chosen = [wanted[k].probe for k in places]
         if n_steps is None:
             values = yield from _on_training(config, number, model, train, chosen)
         else:
             values = yield from _in_md(config, number, model, starts, chosen, n_steps)
         for k, column in zip(places, values.T, strict=True):
-            kind, how = wanted[k]
-            found[k] = quantile_threshold(column, how.quantile, how.factor, kind)
+            how = wanted[k].how
+            found[k] = quantile_threshold(column, how.quantile, how.factor, wanted[k].kind)
     store.save_thresholds(found.tolist())
     return tuple(found.tolist())
 
@@ -74,22 +81,20 @@ def _on_training(
 ) -> Generator[Progress, None, np.ndarray]:
     """Values ``(n_train, n_probes)``."""
     surrogate, potential = model
-    keys = PropertyKeys(config.data.energy_key, config.data.forces_key, config.data.virial_key)
-    steps = judging(
-        probes,
-        train,
-        potential,
-        surrogate,
-        keys,
-        getattr(config.descriptor, "force_projections", None),
-        build_force_search(config.explore),
+    steps = Steps(
+        leave_one_out(
+            probes,
+            train,
+            potential,
+            surrogate,
+            config.data.keys,
+            force_projections(config.descriptor),
+            force_search(config.explore.trigger),
+        )
     )
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    for done in steps:
         yield Progress(number, "calibrate", done, len(train), "training set left out in turn")
+    return steps.value
 
 
 def _in_md(
@@ -102,7 +107,7 @@ def _in_md(
 ) -> Generator[Progress, None, np.ndarray]:
     """Values ``(n_checks, n_probes)`` in unbiased MD from every start."""
     surrogate, potential = model
-    search = build_force_search(config.explore)
+    search = force_search(config.explore.trigger)
     calculator = BiasedCalculator(potential, surrogate, tau=0.0, force_search=search)
     seeds = np.random.SeedSequence((config.seed, 0)).spawn(len(starts))
     found = [np.zeros((0, len(probes)))]

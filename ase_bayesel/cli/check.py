@@ -8,19 +8,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.dft.kpoints import BandPath
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from rich.table import Table
 
-from ..campaign.config import FACTORY, MODEL_NAME, InputPath, Section, Threads
+from ..campaign.config import Section
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
+from ..io.fields import FACTORY, MODEL_NAME, InputPath, Threads
+from ..io.formats import CHECK, KEY
+from ..io.kinds import VALUE
 from ..labelling.engines.calculators import imported
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
@@ -63,21 +66,6 @@ class CrystalConfig(Section):
         return self
 
 
-class SurfaceConfig(Section):
-    """A relaxed surface energy; see `validation.Facet`."""
-
-    miller: tuple[int, int, int]
-    layers: PositiveInt
-    vacuum: PositiveFloat = 10.0
-    rattle: NonNegativeFloat = 0.0
-
-    @model_validator(mode="after")
-    def _a_plane(self) -> SurfaceConfig:
-        if not any(self.miller):
-            raise ValueError("miller: 0 0 0 is no plane")
-        return self
-
-
 class PhononConfig(Section):
     """Phonons along a path of special points, by default ASE's for the lattice.
 
@@ -101,7 +89,7 @@ class CheckConfig(Section):
 
     crystal: CrystalConfig
     elastic: bool = True
-    surfaces: list[SurfaceConfig] = []
+    surfaces: tuple[Annotated[Facet, VALUE], ...] = ()
     phonons: PhononConfig | None = None
     references: dict[str, float] = {}
     members: int = Field(32, ge=2)
@@ -130,7 +118,7 @@ class CheckReport:
     bands: Bands | None
 
 
-def load_model(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
+def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
     """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
 
     ``trust`` is that of `MACEDescriptor`.
@@ -160,7 +148,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
         If a structure does not come to rest, or phonopy is missing.
     """
     crystal = _crystal(config.crystal)
-    facets = [Facet(**surface.model_dump()) for surface in config.surfaces]
+    facets = list(config.surfaces)
     _check_references(config, crystal, facets)
     if config.phonons is not None:
         import_phonopy()
@@ -188,7 +176,7 @@ def write_check(report: CheckReport, directory: Path) -> list[Path]:
         asdict(quantity) | {"reference": report.references.get(quantity.name)}
         for quantity in report.quantities
     ]
-    content: dict[str, Any] = {"quantities": quantities}
+    content: dict[str, Any] = {KEY: str(CHECK), "quantities": quantities}
     written = [directory / "check.json"]
     if (bands := report.bands) is not None:
         content["phonons"] = {

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-from ase import Atoms
 from ase.units import GPa
 from rich.markup import escape
 from rich.table import Table
 
-from ..campaign.build.engines import build_engine
 from ..campaign.config.campaign import CampaignConfig
-from ..errors import ConfigError
-from ..labelling.engines import Engine, Evaluation, ProgramEngine, settings_hash
-from ..labelling.engines.base import PROPERTIES
+from ..errors import BayeselError, ConfigError
+from ..labelling.engines import Engine, ProgramEngine, settings_hash
+from ..labelling.reference import properties_of
+from ..labelling.store import Label
+from ..labelling.task import compute
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
-from ..structures.identity import structure_id
 
 
 @dataclass(frozen=True)
@@ -31,33 +28,19 @@ class EngineCheck:
 
     Attributes
     ----------
-    engine, program
-        What labels will call it, and where it was found.
-    atoms, attempt
-        What was computed, with which settings.
+    program
+        Where the engine's program was found.
+    label
+        As a campaign would get it, or why it failed; without settings if something is missing.
     missing
         A sentence for each thing that is not there; nothing is computed then.
-    settings
-        Name of the settings of these labels, empty if something is missing.
-    evaluation
-        The results; None without any.
-    wall_s
-        Seconds of wall time.
-    reason
-        Why the calculation failed, empty if it did not.
     directory
-        Its files, if they were kept.
+        The calculation's files, if they were kept.
     """
 
-    engine: str
     program: str
-    atoms: Atoms
-    attempt: int
+    label: Label
     missing: tuple[str, ...] = ()
-    settings: str = ""
-    evaluation: Evaluation | None = None
-    wall_s: float = 0.0
-    reason: str = ""
     directory: Path | None = None
 
 
@@ -71,6 +54,8 @@ def run_engine_check(
 
     Parameters
     ----------
+    config
+        Says which engine, and which labels the structures get.
     structure
         A file, whose first frame is computed; None for the smallest of the starts.
     attempt
@@ -84,7 +69,7 @@ def run_engine_check(
     BayeselError
         If a file cannot be read, there is no such attempt, or ``keep`` is not empty.
     """
-    engine = build_engine(config.labelling)
+    engine = config.engine
     if engine is None:
         return None
     if not 0 <= attempt < engine.n_attempts:
@@ -95,27 +80,26 @@ def run_engine_check(
     program = _whereabouts(engine)
     missing = engine.missing(sorted(elements))
     if missing:
-        return EngineCheck(engine.name, program, atoms, attempt, tuple(missing))
-    data = config.data
-    keys = zip(PROPERTIES, (data.energy_key, data.forces_key, data.virial_key), strict=True)
-    properties = [name for name, key in keys if key is not None]
+        return EngineCheck(program, Label(atoms, "", engine.name, attempt=attempt), tuple(missing))
+    properties = properties_of(config.data.keys)
     settings = settings_hash(engine.only(atoms.symbols).identity(attempt), properties)
     directory = _fresh(keep)
-    with cpu_threads(config.threads):
-        found, reason, wall_s = _computed(engine, atoms, directory, attempt, properties)
-    if keep is None and not reason:
+    label = Label(atoms, settings, engine.name, attempt=attempt)
+    try:
+        with cpu_threads(config.threads):
+            label = compute(atoms, engine, properties, attempt, directory)
+    except BayeselError as error:  # it would end a campaign; here it is what is looked for
+        label = replace(label, reason=f"{type(error).__name__}: {error}")
+    if keep is None and label.ok:
         shutil.rmtree(directory)
-    kept = directory if directory.exists() else None
-    return EngineCheck(
-        engine.name, program, atoms, attempt, (), settings, found, wall_s, reason, kept
-    )
+    return EngineCheck(program, label, directory=directory if directory.exists() else None)
 
 
 def notes(check: EngineCheck) -> list[str]:
     """A line for each missing thing, for a failure, and for files that were kept."""
     lines = [f"missing: {problem}" for problem in check.missing]
-    if check.reason:
-        lines.append(f"failed: {check.reason}")
+    if check.label.reason:
+        lines.append(f"failed: {check.label.reason}")
     if check.directory is not None:
         lines.append(f"files: {check.directory}")
     return lines
@@ -123,42 +107,27 @@ def notes(check: EngineCheck) -> list[str]:
 
 def table(check: EngineCheck) -> Table:
     """Everything that is known, a row for each thing."""
-    found = check.evaluation
+    label, result = check.label, check.label.values
     rows = {
-        "engine": check.engine,
-        "version": found and found.version,
+        "engine": label.engine,
+        "version": "" if result is None else result.version,
         "program": check.program,
-        "settings": check.settings and f"{check.settings}, attempt {check.attempt}",
-        "structure": f"{check.atoms.symbols}, {structure_id(check.atoms)}",
+        "settings": label.settings and f"{label.settings}, attempt {label.attempt}",
+        "structure": f"{label.atoms.symbols}, {label.structure_id}",
     }
-    if found is not None:
-        rows |= {"wall time": f"{check.wall_s:.1f} s", "energy": f"{found.energy:.6f} eV"}
-        if found.forces is not None:
-            largest = np.linalg.norm(found.forces, axis=1).max()
-            total = np.linalg.norm(found.forces.sum(axis=0))
+    if result is not None:
+        rows |= {"wall time": f"{label.wall_s:.1f} s", "energy": f"{result.energy:.6f} eV"}
+        if result.forces is not None:
+            largest = np.linalg.norm(result.forces, axis=1).max()
+            total = np.linalg.norm(result.forces.sum(axis=0))
             rows |= {"largest force": f"{largest:.4f} eV/A", "sum of forces": f"{total:.1e} eV/A"}
-        if found.stress is not None:
-            rows["pressure"] = f"{-found.stress[:3].mean() / GPa:.3f} GPa"
+        if result.stress is not None:
+            rows["pressure"] = f"{-result.stress[:3].mean() / GPa:.3f} GPa"
     shown = Table(show_header=False)
     for name, value in rows.items():
         if value:
             shown.add_row(name, escape(value))
     return shown
-
-
-def _computed(
-    engine: Engine, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-) -> tuple[Evaluation | None, str, float]:
-    """Results, the reason of a failure, and seconds."""
-    start, found, reason = time.perf_counter(), None, ""
-    try:
-        found = engine.evaluate(atoms, directory, attempt, properties)
-        values = [getattr(found, name) for name in properties]
-        if not all(np.isfinite(value).all() for value in values if value is not None):
-            reason = "the engine returned values that are not finite"
-    except Exception as error:  # engines raise anything
-        reason = f"{type(error).__name__}: {error}"
-    return found, reason, time.perf_counter() - start
 
 
 def _fresh(keep: Path | None) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,8 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from ..campaign.config.loading import load_config
 from ..errors import BayeselError, ConfigError
+
+if TYPE_CHECKING:
+    from ..campaign.config.campaign import CampaignConfig
+    from ..campaign.store import Store
+    from ..generation import PoolProgress
 
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
@@ -38,11 +42,15 @@ DirectoryOption = Annotated[
 ]
 
 
-def _named_errors(command: Callable) -> Callable:
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """One clear message and exit code 2 for anything wrong with the input."""
 
     @wraps(command)
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
         except BayeselError as error:
@@ -70,10 +78,11 @@ def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None
 @_named_errors
 def validate(config: ConfigArgument) -> None:
     """Check a config and every file that it names, without running anything."""
+    from ..campaign.config.loading import load_config
     from ..campaign.inputs import check_inputs
 
-    loaded = load_config(config)
-    counts = {name: len(frames) for name, frames in check_inputs(loaded).items()}
+    inputs = check_inputs(load_config(config))
+    counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     _say(f"{config}: valid; structures: {summary}")
 
@@ -93,6 +102,7 @@ def run(
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
     """
     from ..campaign.campaign import Campaign
+    from ..campaign.config.loading import load_config
     from ..resources.threads import cpu_threads
     from .progress import show
     from .report import write_report
@@ -100,10 +110,10 @@ def run(
 
     # a cluster that closes on a busy machine tells of every connection that breaks
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
-    loaded = load_config(config)
-    with cpu_threads(loaded.threads), stop_requests() as requests:
+    settings: CampaignConfig = load_config(config)
+    with cpu_threads(settings.threads), stop_requests() as requests:
         try:
-            campaign = Campaign(loaded, _directory(config, directory))
+            campaign = Campaign(settings, _directory(config, directory))
             for change in campaign.changes:
                 _say(f"changed since the last run: {change}")
             reason = show(campaign.run(retry_failed), requests, console)
@@ -147,10 +157,10 @@ def status(
     elif done:
         _say(f"round {done}: {store.exploration(done).count_picks()} picks so far")
     labels = store.used_labels()
-    counts = labels.counts()
+    tally = labels.counts()
     _say(
-        f"{labels.directory}: {counts.labels} labels, {counts.failures} failed calculations, "
-        f"{counts.running} under way or killed"
+        f"{labels.directory}: {tally.labels} labels, {tally.failures} failed calculations, "
+        f"{tally.running} under way or killed"
     )
     for number in shown:
         for identity in store.set_aside(number):
@@ -175,13 +185,14 @@ def check(
     trust: TrustOption = False,
 ) -> None:
     """Compute lattice and elastic constants, surface energies and phonons of a model."""
-    from .check import CheckConfig, load_model, run_check, tables, write_check
+    from ..campaign.config.loading import load_config
+    from .check import CheckConfig, model_to_check, run_check, tables, write_check
 
     settings = load_config(config, CheckConfig)
-    found = run_check(load_model(model, settings, trust), settings)
-    for table in tables(found):
+    checked = run_check(model_to_check(model, settings, trust), settings)
+    for table in tables(checked):
         console.print(table)
-    for path in write_check(found, out):
+    for path in write_check(checked, out):
         _say(f"wrote {path}")
 
 
@@ -196,17 +207,18 @@ def check_engine(
     keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
 ) -> None:
     """Run one calculation with the labelling engine, or say what it lacks."""
+    from ..campaign.config.loading import load_config
     from .check_engine import notes, run_engine_check, table
 
-    found = run_engine_check(load_config(config), structure, attempt, keep)
-    if found is None:
+    result = run_engine_check(load_config(config), structure, attempt, keep)
+    if result is None:
         _say("labels come by hand (labelling: none), so there is nothing to run")
         return
-    console.print(table(found))
-    for note in notes(found):
+    console.print(table(result))
+    for note in notes(result):
         _say(note)
-    if found.missing or found.reason:
-        raise typer.Exit(EXIT_BAD_INPUT if found.missing else 1)
+    if result.missing or result.label.reason:
+        raise typer.Exit(EXIT_BAD_INPUT if result.missing else 1)
 
 
 @app.command()
@@ -247,9 +259,15 @@ def select(
     """Pick structures of a pool that deserve a label, and report on them."""
     from ..descriptors.text import descriptor_from_text
     from ..structures.labels import PropertyKeys
-    from .select import Request, named_numbers, numbers, pick, words
+    from .select import (
+        SelectionRequest,
+        parse_named_numbers,
+        parse_numbers,
+        parse_words,
+        select_from_file,
+    )
 
-    request = Request(
+    request = SelectionRequest(
         pool,
         n,
         method,
@@ -258,11 +276,11 @@ def select(
         core,
         PropertyKeys(energy_key, forces_key, virial_key),
         e0s,
-        words(properties),
-        words(scored),
-        named_numbers("weights", weights),
+        parse_words(properties),
+        parse_words(scored),
+        parse_named_numbers("weights", weights),
         targets,
-        numbers("coefficients", coefficients),
+        parse_numbers("coefficients", coefficients),
         budget,
         seed,
         store,
@@ -271,7 +289,7 @@ def select(
         TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
     ) as bar:
         task = bar.add_task("features", total=None, count=0)
-        written = pick(request, lambda done: bar.update(task, count=done))
+        written = select_from_file(request, lambda done: bar.update(task, count=done))
     _say(f"{written.n_picked} picks: {written.picks}")
     _say(f"report: {written.page} and {written.record}")
 
@@ -284,6 +302,7 @@ def pool(
 ) -> None:
     """Generate candidate structures, or continue where it stopped."""
     from ..campaign.config import PoolConfig
+    from ..campaign.config.loading import load_config
     from .pool import make_pool, summary_table
 
     settings = load_config(config, PoolConfig)
@@ -292,7 +311,7 @@ def pool(
     with ProgressBar(*columns, TimeRemainingColumn(), detail, console=console) as bar:
         task = bar.add_task("candidates", total=None, kept=0)
 
-        def show(progress) -> None:
+        def show(progress: PoolProgress) -> None:
             bar.update(
                 task,
                 description=progress.recipe,
@@ -315,7 +334,8 @@ def _say(text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
-def _existing(config: Path, directory: Path | None):
+def _existing(config: Path, directory: Path | None) -> Store:
+    """The store of a campaign that was begun."""
     from ..campaign.store import Store
 
     if directory is None and not config.is_file():

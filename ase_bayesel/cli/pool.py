@@ -3,72 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 
 from ase import Atoms
 from rich.table import Table
 
-from ..campaign.build.models import build_descriptor, build_potential, initial_potential
-from ..campaign.build.walkers import build_ensemble
-from ..campaign.config import ChainConfig, DynamicsConfig, PoolConfig, RecipeConfig, ScreenConfig
-from ..descriptors.base import Descriptor
-from ..dynamics.triggers import Guards
-from ..generation import (
-    Bulk,
-    Chain,
-    Dynamics,
-    PoolProgress,
-    PoolSummary,
-    Rattle,
-    Recipe,
-    Screen,
-    Slab,
-    StandardSlab,
-    Strain,
-    Swaps,
-    Vacancies,
-    VolumeScan,
-    generate_pool,
+from ..campaign.build.models import (
+    build_descriptor,
+    build_potential,
+    force_projections,
+    initial_potential,
 )
+from ..campaign.config import PoolConfig
+from ..descriptors.base import Descriptor
+from ..generation import PoolProgress, PoolSummary, generate_pool
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
 from ..surrogate.fitting import fit_surrogate
 from ..surrogate.surrogate import Surrogate
-
-KINDS: dict[str, type[Recipe]] = {
-    "rattle": Rattle,
-    "strain": Strain,
-    "volume_scan": VolumeScan,
-    "vacancies": Vacancies,
-    "swaps": Swaps,
-    "bulk": Bulk,
-    "slab": Slab,
-    "standard_slab": StandardSlab,
-}
-
-
-def build_recipes(section: RecipeConfig) -> list[Recipe]:
-    """The recipes of a section: MD, and a chain with it, give one for each condition."""
-    if isinstance(section, ChainConfig):
-        return [Chain(steps) for steps in product(*map(build_recipes, section.steps))]
-    if isinstance(section, DynamicsConfig):
-        conditions = product(section.temperatures_K, section.pressures_GPa or (None,))
-        grid = {"kind", "temperatures_K", "pressures_GPa", "ensemble"}
-        options = section.model_dump(exclude=grid)
-        options["ensemble"] = build_ensemble(section.ensemble)
-        return [
-            Dynamics(temperature_K=temperature, pressure_GPa=pressure, **options)
-            for temperature, pressure in conditions
-        ]
-    return [KINDS[section.kind](**section.model_dump(exclude={"kind"}))]
-
-
-def build_screen(section: ScreenConfig) -> Screen:
-    """What a candidate must not be."""
-    own = {"max_volume_ratio", "near"}
-    guards = Guards(**section.model_dump(exclude=own))
-    return Screen(guards, **section.model_dump(include=own))
 
 
 def make_pool(
@@ -81,7 +33,7 @@ def make_pool(
     BayeselError
         Naming the file, field or recipe at fault.
     """
-    recipes = [recipe for section in config.recipes for recipe in build_recipes(section)]
+    recipes = [variant for recipe in config.recipes for variant in recipe.variants()]
     with cpu_threads(config.threads):
         training = [] if config.data is None else read_frames(config.data.train)
         model = initial_potential(config)
@@ -101,7 +53,7 @@ def make_pool(
             surrogate=surrogate,
             descriptor=descriptor,
             core=[*training, *_frames(config.core)],
-            screen=build_screen(config.screen),
+            screen=config.screen,
             on_progress=on_progress,
         )
 
@@ -138,5 +90,5 @@ def _surrogate(
         data.forces_key,
         data.virial_key,
         e0s=data.e0s,
-        force_projections=getattr(config.descriptor, "force_projections", None),
+        force_projections=force_projections(config.descriptor),
     )

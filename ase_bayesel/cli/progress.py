@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from ..campaign.events import Ended, Event, Progress, RoundReport
@@ -20,7 +26,9 @@ LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
 
 
-def show(events: Iterator[Event], requests: StopRequests, console: Console) -> str | None:
+def show(
+    events: Generator[Event, None, None], requests: StopRequests, console: Console
+) -> str | None:
     """Run a campaign and show how it goes; returns why it ended, None if it was asked to stop.
 
     Parameters
@@ -31,7 +39,7 @@ def show(events: Iterator[Event], requests: StopRequests, console: Console) -> s
     return (_bars if console.is_terminal else _lines)(_until_asked(events, requests), console)
 
 
-def _until_asked(events: Iterator[Event], requests: StopRequests) -> Iterator[Event]:
+def _until_asked(events: Generator[Event, None, None], requests: StopRequests) -> Iterator[Event]:
     """The events of a campaign; left, so that it saves, after the step in which a request comes."""
     with closing(events):
         for event in events:
@@ -51,7 +59,7 @@ def _bars(events: Iterator[Event], console: Console) -> str | None:
         TextColumn("{task.fields[detail]}"),
     )
     with Bars(*columns, console=console) as bars:
-        tasks: dict[tuple[int, str], int] = {}
+        tasks: dict[tuple[int, str], TaskID] = {}
         for event in events:
             if isinstance(event, Ended):
                 return event.reason

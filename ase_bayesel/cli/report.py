@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from ..campaign.config import TriggerConfig
 from ..campaign.events import RoundReport
-from ..campaign.exploration import TRACE_COLUMNS
+from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
 from ..campaign.store import Store
-from ..dynamics.triggers import UNITS
+from ..dynamics.triggers import UNITS, AllOf, AnyOf, AnyTrigger, Trigger, Uncalibrated
 from ..errors import StoreError
 
-WALKER, STEP, VALUE, PICKED = (
-    TRACE_COLUMNS.index(name) for name in ("walker", "step", "value", "picked")
-)
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
 
@@ -49,39 +44,46 @@ def write_report(store: Store) -> Path:
     return store.write_page("report.html", page)
 
 
-def _trigger(store: Store) -> dict[str, Any]:
-    """The trigger's section of the stored config."""
+def _trigger(store: Store) -> Trigger:
+    """The trigger of the stored config."""
     try:
         section = store.read_config()["explore"]["trigger"]
-        return TypeAdapter(TriggerConfig).validate_python(section).model_dump(mode="json")
+        return TypeAdapter[Trigger](AnyTrigger).validate_python(section)
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{store.config_path}: has no readable trigger ({error})") from error
 
 
-def trigger_text(trigger: Mapping[str, Any], calibrated: Iterator[float]) -> str:
-    """A trigger's section in words; ``calibrated`` are the thresholds found, left to right."""
-    kind = trigger["kind"]
-    if "members" in trigger:
-        members = "; ".join(trigger_text(member, calibrated) for member in trigger["members"])
-        return f"{kind} of ({members})"
-    threshold, unit = trigger["threshold"], UNITS[kind] and f" {UNITS[kind]}"
-    if not isinstance(threshold, dict):
-        return f"{kind} above {threshold}{unit}"
-    found = next(calibrated, None)
-    number = "a number to be calibrated" if found is None else f"{found:.4g}{unit}"
+def trigger_text(trigger: Trigger, calibrated: Iterator[float]) -> str:
+    """A trigger in words; ``calibrated`` are the thresholds found, left to right."""
+    if isinstance(trigger, AnyOf | AllOf):
+        members = "; ".join(trigger_text(member, calibrated) for member in trigger.members)
+        return f"{trigger.kind} of ({members})"
+    if not isinstance(trigger, Uncalibrated):
+        return f"{_kind(trigger)} above {trigger.threshold}{_unit(trigger)}"
+    threshold, how = next(calibrated, None), trigger.how
+    found = f"{threshold:.4g}{_unit(trigger.probe)}" if threshold is not None else None
     return (
-        f"{kind} above {number} ({threshold['factor']} times the {threshold['quantile']} quantile "
-        f"{ORIGINS[threshold['calibrate']]})"
+        f"{trigger.kind} above {found or 'a number to be calibrated'} ({how.factor} times the "
+        f"{how.quantile} quantile {ORIGINS[how.calibrate]})"
     )
+
+
+def _kind(trigger: Trigger) -> str:
+    return str(getattr(trigger, "kind", type(trigger).__name__))
+
+
+def _unit(trigger: Trigger) -> str:
+    """The unit of a threshold after a space; empty where it has none."""
+    unit = UNITS.get(_kind(trigger))
+    return f" {unit}" if unit else ""
 
 
 def trigger_threshold(store: Store) -> float | None:
     """What the trace's criterion is compared with; 1 for combinations, None if not known yet."""
     trigger = _trigger(store)
-    threshold = 1.0 if "members" in trigger else trigger["threshold"]
-    if isinstance(threshold, dict):
+    if isinstance(trigger, Uncalibrated):
         return next(iter(store.read_thresholds() or ()), None)
-    return threshold
+    return trigger.threshold
 
 
 def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
@@ -130,18 +132,16 @@ def motion_figure(store: Store, n_rounds: int) -> Figure | None:
 
 def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
     """Energy and force errors on the test set against the labels paid for."""
-    tested = [report for report in reports if report.energy_rmse is not None]
-    if not tested:
+    energies = [(r.n_labels, 1e3 * r.energy_rmse) for r in reports if r.energy_rmse is not None]
+    forces = [(r.n_labels, 1e3 * r.forces_rmse) for r in reports if r.forces_rmse is not None]
+    if not energies:
         return None
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    labels = [report.n_labels for report in tested]
-    left.plot(labels, [1e3 * report.energy_rmse for report in tested], "o-")
+    left.plot(*zip(*energies, strict=True), "o-")
     left.set(xlabel="labels", ylabel="energy RMSE (meV/atom)")
-    forces = [report for report in tested if report.forces_rmse is not None]
     if forces:
-        values = [1e3 * report.forces_rmse for report in forces]
-        right.plot([report.n_labels for report in forces], values, "o-", color="C1")
+        right.plot(*zip(*forces, strict=True), "o-", color="C1")
     right.set(xlabel="labels", ylabel="force RMSE (meV/A)")
     for panel in (left, right):
         if all(line.get_ydata().min() > 0 for line in panel.lines):

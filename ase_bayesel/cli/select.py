@@ -24,8 +24,8 @@ from .select_report import PickedPool, page, record
 
 
 @dataclass(frozen=True)
-class Request:
-    """A selection as it is asked for; see `pool.select` for the fields of the same name.
+class SelectionRequest:
+    """A selection as it is asked for; see `ase_bayesel.select` for the fields of the same name.
 
     ``pool``, ``core`` and ``targets`` are files of structures; ``store`` is the folder that
     keeps features, a temporary one by default.
@@ -59,7 +59,9 @@ class Written:
     record: Path
 
 
-def pick(request: Request, on_progress: Callable[[int], None] | None = None) -> Written:
+def select_from_file(
+    request: SelectionRequest, on_progress: Callable[[int], None] | None = None
+) -> Written:
     """Select from a file; write the picks in pick order and, beside them, HTML and JSON.
 
     ``on_progress`` is called with the number of structures whose features are done.
@@ -67,28 +69,28 @@ def pick(request: Request, on_progress: Callable[[int], None] | None = None) -> 
     Raises
     ------
     SelectionError, StructureError
-        As `pool.select`; also where an input would be overwritten.
+        As `ase_bayesel.select`; also where an input would be overwritten.
     """
     inputs = [path for path in (request.pool, request.core, request.targets) if path is not None]
     outputs = [request.output.with_suffix(suffix) for suffix in (".html", ".json")]
     for path in (request.output, *outputs):
-        if path.resolve() in [given.resolve() for given in inputs]:
+        if path.resolve() in [source.resolve() for source in inputs]:
             raise SelectionError(f"{path}: would be overwritten; choose another output")
     if request.output in outputs:
         raise SelectionError(f"{request.output}: the picks need another ending, such as .xyz")
     with TemporaryDirectory() as scratch:
         store = FeatureStore(request.store or scratch, request.descriptor)
-        found = _select(request, store, on_progress)
-        picked, frames = _described(request, store, found)
+        selection = _select(request, store, on_progress)
+        picked, frames = _described(request, store, selection)
         write_atomically(request.output, extxyz_bytes(frames))
         text = page(picked, f"Picks from {request.pool.name}")
     write_atomically(outputs[0], text.encode())
     write_atomically(outputs[1], (json.dumps(record(picked), indent=1) + "\n").encode())
-    return Written(len(found), request.output, *outputs)
+    return Written(len(selection), request.output, *outputs)
 
 
 def _select(
-    request: Request, store: FeatureStore, on_progress: Callable[[int], None] | None
+    request: SelectionRequest, store: FeatureStore, on_progress: Callable[[int], None] | None
 ) -> Selection:
     def frames(path: Path | None) -> list[Atoms] | None:
         return None if path is None else read_frames(path)
@@ -114,10 +116,10 @@ def _select(
 
 
 def _described(
-    request: Request, store: FeatureStore, found: Selection
+    request: SelectionRequest, store: FeatureStore, selection: Selection
 ) -> tuple[PickedPool, list[Atoms]]:
     """The pool's features and kinds, and the picked structures, in one more pass of the file."""
-    chosen: dict[int, Atoms] = dict.fromkeys(found.indices.tolist(), Atoms())
+    chosen: dict[int, Atoms] = dict.fromkeys(selection.indices.tolist(), Atoms())
     kinds: list[str] = []
 
     def watched() -> Iterator[Atoms]:
@@ -131,17 +133,17 @@ def _described(
     spec: dict[str, Any] = request.descriptor.spec()
     means = known.rows / known.n_atoms[:, None]
     picked = PickedPool(
-        request.method, spec, request.seed, found, known.ids, kinds, known.n_atoms, means
+        request.method, spec, request.seed, selection, known.ids, kinds, known.n_atoms, means
     )
     return picked, list(chosen.values())
 
 
-def words(text: str | None) -> tuple[str, ...] | None:
+def parse_words(text: str | None) -> tuple[str, ...] | None:
     """The words of a list with commas; None for None."""
     return None if text is None else tuple(word.strip() for word in text.split(","))
 
 
-def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     """The numbers of a list with commas, or a `SelectionError` that begins with ``name``."""
     try:
         return None if text is None else tuple(float(word) for word in text.split(","))
@@ -149,8 +151,8 @@ def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
         raise SelectionError(f"{name}: {error} in {text!r}") from None
 
 
-def named_numbers(name: str, text: str | None) -> dict[str, float] | None:
+def parse_named_numbers(name: str, text: str | None) -> dict[str, float] | None:
     """The same for a list of key=number."""
     pairs = [] if text is None else [word.partition("=") for word in text.split(",")]
-    found = {key.strip(): numbers(name, value) for key, _, value in pairs}
-    return None if text is None else {key: value[0] for key, value in found.items() if value}
+    by_name = {key.strip(): parse_numbers(name, value) for key, _, value in pairs}
+    return None if text is None else {key: value[0] for key, value in by_name.items() if value}

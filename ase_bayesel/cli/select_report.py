@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from ..io.formats import KEY, SELECTION
 from ..selection.methods import Selection
 from ..selection.methods.distances import standardised
 from .report import png
@@ -45,7 +46,7 @@ class PickedPool:
 
 def record(picked: PickedPool) -> dict[str, Any]:
     """The selection as plain values for JSON; scores that do not exist are None."""
-    found = picked.selection
+    selection = picked.selection
     picks = [
         {
             "index": k,
@@ -54,9 +55,10 @@ def record(picked: PickedPool) -> dict[str, Any]:
             "n_atoms": int(picked.n_atoms[k]),
             "score": float(score) if np.isfinite(score) else None,
         }
-        for k, score in zip(found.indices.tolist(), found.scores, strict=True)
+        for k, score in zip(selection.indices.tolist(), selection.scores, strict=True)
     ]
     return {
+        KEY: str(SELECTION),
         "method": picked.method,
         "descriptor": dict(picked.descriptor),
         "seed": picked.seed,

@@ -111,6 +111,11 @@ class Descriptor(Protocol):
     """The interface that the surrogate, the calculator and the campaign rely on."""
 
     @property
+    def elements(self) -> Sequence[str]:
+        """Symbols of the elements that it knows."""
+        ...
+
+    @property
     def n_features(self) -> int:
         """Length D of a feature row."""
         ...
@@ -253,6 +258,10 @@ class JointDescriptor(Protocol):
         """Whether ``calculator`` is that potential, so that `forward` can replace it."""
         ...
 
+    def forward(self, atoms: Atoms) -> EnergyAndFeatures:
+        """Energy and features of one structure from one forward pass."""
+        ...
+
     def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
         """Energies and features of structures from one forward pass."""
         ...
@@ -269,6 +278,6 @@ class SketchingDescriptor(Protocol):
         ...
 
 
-def as_frames(frames: Atoms | Sequence[Atoms]) -> list[Atoms]:
-    """A list of structures from one structure or a sequence of them."""
+def as_frames(frames: Atoms | Iterable[Atoms]) -> list[Atoms]:
+    """A list of structures from one structure or several."""
     return [frames] if isinstance(frames, Atoms) else list(frames)

@@ -36,21 +36,21 @@ def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
 
 
 def _ace_arguments(text: str, rest: str) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     words = [word.strip() for word in rest.split(",")]
     if len(words) > len(ACE_FIELDS):
         raise DescriptorError(f"descriptor: {text!r} has too many values; expected {FORMS}")
     for place, word in zip(ACE_FIELDS, words, strict=False):
         key, equals, value = word.partition("=")
         name, value = (key, value) if equals else (place, word)
-        if name not in ACE_FIELDS or name in given:
+        if name not in ACE_FIELDS or name in arguments:
             raise DescriptorError(
                 f"descriptor: {name!r} in {text!r} is unknown or given twice; expected {FORMS}"
             )
         try:
-            given[name] = ACE_FIELDS[name](value)
+            arguments[name] = ACE_FIELDS[name](value)
         except ValueError as error:
             raise DescriptorError(f"descriptor: {name} in {text!r}: {error}") from None
-    if "elements" not in given:
+    if "elements" not in arguments:
         raise DescriptorError(f"descriptor: {text!r} names no elements; expected {FORMS}")
-    return given | {"elements": given["elements"].split("+")}
+    return arguments | {"elements": arguments["elements"].split("+")}

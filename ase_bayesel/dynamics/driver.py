@@ -12,7 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..bias.tau import TauHistory
 from ..errors import StructureError
-from .ensembles import NPT, Ensemble, bring_to_rest, degrees_of_freedom
+from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .schedules import Schedule, value_at, values_of
 from .thermostat_check import ThermostatCheck
@@ -124,7 +124,19 @@ class Targets:
 def check_moves(
     moves: Sequence[Move], ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str
 ) -> None:
-    """Raise a `StructureError` that begins with ``where`` if moves do not suit atoms."""
+    """Raise a `StructureError` if moves do not suit atoms.
+
+    Parameters
+    ----------
+    moves, ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     try:
         for move in moves:
             move.check(atoms, pressure_given)
@@ -179,8 +191,8 @@ class Driver:
         if targets.tau_rel is not None and atoms.calc.tau_rel is None:
             raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
-            atoms.calc.take_up(atoms, state.tau)
-        self.state = state or DriverState(tau=atoms.calc.history)
+            atoms.calc.restore(atoms, state.tau)
+        self.state = state or DriverState(tau=atoms.calc.tau_state.after)
         if not self.state.moves:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
@@ -243,20 +255,19 @@ class Driver:
                 self.state,
                 variables=self._dynamics.variables,
                 frames=frames,
-                tau=calculator.history_before,
+                tau=calculator.tau_state.before,
                 thermostat=thermostat,
             )
         if self._ensemble.thermostatted:
             excess = self.state.thermostat.recent - 1.0
-            calculator.history = replace(calculator.history, excess_temperature=excess)
+            calculator.tau_state = calculator.tau_state.with_excess_temperature(excess)
 
     def rewind(self, step: int) -> None:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""
         frame = self.state.frames[0]
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
         frame.put(self.atoms)
-        self.atoms.calc.history = self.state.tau
-        self.atoms.calc.reset()
+        self.atoms.calc.restore(known=self.state.tau)
         self._draw_momenta(step)
         self._begin(step, None)
 
@@ -266,13 +277,11 @@ class Driver:
         bring_to_rest(self.atoms, self._ensemble)
 
     def _begin(self, step: int, variables: Mapping[str, tuple[float, ...]] | None) -> None:
-        self._dynamics = self._ensemble.dynamics(
-            self.atoms,
-            self._timestep,
-            self._targets.temperature(step),
-            self._targets.pressure(step),
-            self._rng,
+        targets = self._targets
+        start = IntegratorStart(
+            self._timestep, targets.temperature(step), targets.pressure(step), self._rng
         )
+        self._dynamics = self._ensemble.dynamics(self.atoms, start)
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, Hookean
-from ase.md.md import MolecularDynamics
 
 from ..errors import StructureError
+from ..io.fields import PositiveFloat
+from ..io.kinds import OneOf
 from .integrators import (
     AxesBarostat,
     BussiThermostat,
     CellBarostat,
     ChainThermostat,
     ConstantEnergy,
+    Integrator,
     LangevinThermostat,
     VolumeBarostat,
 )
@@ -28,15 +31,38 @@ RIGHT_ANGLE = 1e-6
 
 
 @dataclass(frozen=True)
+class IntegratorStart:
+    """With what an integrator begins.
+
+    Attributes
+    ----------
+    timestep
+        In ASE's units.
+    temperature_K
+        Target, K.
+    pressure
+        Target, eV/A^3; for ensembles with a barostat.
+    rng
+        Of the thermostats that draw.
+    """
+
+    timestep: float
+    temperature_K: float
+    pressure: float
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True)
 class NVE:
     """Constant energy, by velocity Verlet."""
 
+    kind: ClassVar[str] = "nve"
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = False
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator; ASE's units but for the temperature, as in all ensembles."""
-        return ConstantEnergy(atoms, timestep)
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
+        return ConstantEnergy(atoms, start.timestep)
 
 
 @dataclass(frozen=True)
@@ -46,22 +72,24 @@ class Langevin:
     The total momentum is thermal too. ``friction_per_fs`` is 1/fs.
     """
 
-    friction_per_fs: float = 0.01
+    kind: ClassVar[str] = "langevin"
+
+    friction_per_fs: PositiveFloat = 0.01
     conserves_momentum: ClassVar[bool] = False
     thermostatted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_positive(self, "friction_per_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return LangevinThermostat(
             atoms,
-            timestep,
-            temperature_K=temperature_K,
+            start.timestep,
+            temperature_K=start.temperature_K,
             friction=self.friction_per_fs / units.fs,
             fixcm=False,
-            rng=rng,
+            rng=start.rng,
         )
 
 
@@ -72,22 +100,24 @@ class Bussi:
     ``time_constant_fs`` is that of the kinetic energy's relaxation.
     """
 
-    time_constant_fs: float = 100.0
+    kind: ClassVar[str] = "bussi"
+
+    time_constant_fs: PositiveFloat = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_positive(self, "time_constant_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return BussiThermostat(
             atoms,
             degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
             taut=self.time_constant_fs * units.fs,
-            rng=rng,
+            rng=start.rng,
         )
 
 
@@ -98,20 +128,22 @@ class NoseHooverChain:
     ``time_constant_fs`` is the baths' period over 2 pi. Constraints must be linear.
     """
 
-    time_constant_fs: float = 100.0
+    kind: ClassVar[str] = "nose_hoover_chain"
+
+    time_constant_fs: PositiveFloat = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_positive(self, "time_constant_fs")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
         return ChainThermostat(
             atoms,
             degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
             tdamp=self.time_constant_fs * units.fs,
         )
 
@@ -132,10 +164,12 @@ class NPT:
         Periods of thermostat and barostat over 2 pi.
     """
 
+    kind: ClassVar[str] = "npt"
+
     cell: Literal["volume", "axes", "full"] = "volume"
     axes: tuple[bool, bool, bool] = (True, True, True)
-    thermostat_fs: float = 100.0
-    barostat_fs: float = 1000.0
+    thermostat_fs: PositiveFloat = 100.0
+    barostat_fs: PositiveFloat = 1000.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -147,15 +181,19 @@ class NPT:
         if not any(self.axes):
             raise ValueError("axes: at least one cell vector must vary")
 
-    def dynamics(self, atoms, timestep, temperature_K, pressure, rng) -> MolecularDynamics:
-        """The integrator."""
-        kind = {"volume": VolumeBarostat, "axes": AxesBarostat, "full": CellBarostat}[self.cell]
-        return kind(
+    def dynamics(self, atoms: Atoms, start: IntegratorStart) -> Integrator:
+        """The integrator of atoms."""
+        kinds: dict[str, Callable[..., Integrator]] = {
+            "volume": VolumeBarostat,
+            "axes": AxesBarostat,
+            "full": CellBarostat,
+        }
+        return kinds[self.cell](
             atoms,
             dof=degrees_of_freedom(atoms, self),
-            timestep=timestep,
-            temperature_K=temperature_K,
-            pressure_au=pressure,
+            timestep=start.timestep,
+            temperature_K=start.temperature_K,
+            pressure_au=start.pressure,
             tdamp=self.thermostat_fs * units.fs,
             pdamp=self.barostat_fs * units.fs,
             **({"mask": np.array(self.axes)} if self.cell == "axes" else {}),
@@ -163,6 +201,10 @@ class NPT:
 
 
 Ensemble = NVE | Langevin | Bussi | NoseHooverChain | NPT
+ENSEMBLES: tuple[type, ...] = (NVE, Langevin, Bussi, NoseHooverChain, NPT)
+"""What a config can name by its kind."""
+AnyEnsemble = Annotated[Ensemble, OneOf(ENSEMBLES)]
+"""An ensemble, as a config describes it."""
 
 
 def _check_positive(ensemble: Ensemble, name: str) -> None:
@@ -172,7 +214,19 @@ def _check_positive(ensemble: Ensemble, name: str) -> None:
 
 
 def check_ensemble(ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where: str) -> None:
-    """Raise a `StructureError` that begins with ``where`` if an ensemble does not suit atoms."""
+    """Raise a `StructureError` if an ensemble does not suit atoms or their constraints.
+
+    Parameters
+    ----------
+    ensemble
+        What the atoms are to be moved by.
+    atoms
+        The start.
+    pressure_given
+        Whether there is a target of the pressure.
+    where
+        With what the error begins.
+    """
     constraints = list(atoms.constraints)
     try:
         atoms.get_number_of_degrees_of_freedom()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from pydantic import Field
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from ..bias.prediction import Prediction
 from ..errors import StructureError
+from ..io.fields import HIDDEN, PositiveFloat
 from ..structures.neighbours import neighbour_pairs
 
 
@@ -79,14 +81,14 @@ class Guards:
         What the last four compare with.
     """
 
-    close_contact: float | None = 0.5
-    max_force: float | None = 100.0
-    max_temperature_K: float | None = 10000.0
-    volume_ratio: float | None = 4.0
-    lost_atoms: float | None = None
-    escape_A: float | None = None
-    melted: float | None = None
-    start: Reference | None = field(default=None, compare=False, repr=False)
+    close_contact: Annotated[float, Field(gt=0, le=10)] | None = 0.5
+    max_force: PositiveFloat | None = 100.0
+    max_temperature_K: PositiveFloat | None = 10000.0
+    volume_ratio: Annotated[float, Field(gt=1)] | None = 4.0
+    lost_atoms: Annotated[float, Field(gt=1, le=10)] | None = None
+    escape_A: PositiveFloat | None = None
+    melted: PositiveFloat | None = None
+    start: Annotated[Reference | None, HIDDEN] = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("volume_ratio", "lost_atoms"):
@@ -128,7 +130,7 @@ class Guards:
         if self.close_contact is not None and _closest(atoms) < self.close_contact:
             return "close_contact"
         if self.max_force is not None and prediction is not None:
-            largest = max(np.linalg.norm(one, axis=1).max() for one in forces)
+            largest = max(np.linalg.norm(array, axis=1).max() for array in forces)
             if largest > self.max_force:
                 return "force"
         if self.max_temperature_K is not None and atoms.get_temperature() > self.max_temperature_K:

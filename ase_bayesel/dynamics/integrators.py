@@ -3,19 +3,25 @@
 All that these classes add to ASE's: a change of target between two steps; degrees of
 freedom that leave out a conserved total momentum; and positions, momenta and cell that are
 taken from the atoms at the beginning of each step, so that besides the atoms only
-``HIDDEN`` variables are state. Nothing else in the package touches ASE's private names.
+``HIDDEN`` variables are state.
+
+This is the only module that touches private names of ASE. They may change with any release:
+setup.cfg bounds the version, and tests/dynamics/test_ase_private_names.py tells which of
+them is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase import Atoms, units
 from ase.md import nose_hoover_chain as nhc
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
 Variables = Mapping[str, tuple[float, ...]]
@@ -26,6 +32,46 @@ LARGEST_STEP = 2.0
 
 class CellExplosionError(ArithmeticError):
     """The cell has lost all sense within a step."""
+
+
+class Integrator(Protocol):
+    """ASE's molecular dynamics with targets that change and a state that can be saved."""
+
+    @property
+    def variables(self) -> dict[str, tuple[float, ...]]:
+        """The state beyond that of the atoms, by name, flat."""
+        ...
+
+    def restore(self, variables: Variables) -> None:
+        """Set the state; ValueError if it is that of another ensemble."""
+        ...
+
+    def aim(self, temperature_K: float, pressure: float) -> None:
+        """Set the targets of the next step; the pressure in eV/A^3."""
+        ...
+
+    def irun(self, steps: int) -> Iterator[Any]:
+        """Make steps one by one; only an evaluation before the first one."""
+        ...
+
+
+if TYPE_CHECKING:
+
+    class _NoseHooverDynamics(MolecularDynamics):
+        """What ASE's integrators with Nose-Hoover chains have in common."""
+
+        masses: np.ndarray
+        _q: np.ndarray
+        _p: np.ndarray
+
+        def __init__(self, atoms: Atoms, **options: Any) -> None: ...
+        def step(self) -> None: ...
+        def _update_atoms(self) -> None: ...
+        def _get_forces(self) -> np.ndarray: ...
+        def _get_volume(self) -> float: ...
+
+else:
+    _NoseHooverDynamics = object
 
 
 class _Saved:
@@ -77,7 +123,7 @@ class BussiThermostat(_Saved, Bussi):
 
     HIDDEN = {"transferred_energy": "transferred_energy"}
 
-    def __init__(self, atoms: Atoms, dof: int, **options) -> None:
+    def __init__(self, atoms: Atoms, dof: int, **options: Any) -> None:
         super().__init__(atoms, **options)
         self.ndof = dof
         self.target_kinetic_energy = 0.5 * self.temp * dof
@@ -88,15 +134,18 @@ class BussiThermostat(_Saved, Bussi):
         self.target_kinetic_energy = 0.5 * self.temp * self.ndof
 
 
-class _Chain(_Saved):
+class _Chain(_Saved, _NoseHooverDynamics):
     """What the integrators with Nose-Hoover chains share."""
 
     HIDDEN = {"eta": "_thermostat._eta", "p_eta": "_thermostat._p_eta"}
 
-    def __init__(self, atoms: Atoms, dof: int, temperature_K: float, tdamp: float, **options):
+    def __init__(
+        self, atoms: Atoms, dof: int, temperature_K: float, tdamp: float, **options: Any
+    ) -> None:
         super().__init__(atoms, temperature_K=temperature_K, tdamp=tdamp, **options)
         # ASE counts 3 N degrees of freedom, and a fraction of an atom does no harm
-        self._effective_atoms, self._tdamp = dof / 3, tdamp
+        self._effective_atoms: Any = dof / 3
+        self._tdamp = tdamp
         self._temperature_K = temperature_K
         self._set_baths()
 
@@ -144,7 +193,9 @@ class _ChainBarostat(_Chain):
 
     HIDDEN = {**_Chain.HIDDEN, "xi": "_barostat._xi", "p_xi": "_barostat._p_xi"}
 
-    def __init__(self, atoms: Atoms, pdamp: float, **options) -> None:
+    _barostat: Any
+
+    def __init__(self, atoms: Atoms, pdamp: float, **options: Any) -> None:
         self._pdamp = pdamp
         super().__init__(atoms, pdamp=pdamp, **options)
 
@@ -158,6 +209,10 @@ class _ChainBarostat(_Chain):
         self._num_atoms_global = self._effective_atoms
         self._kT = units.kB * self._temperature_K
         self._barostat = self._new_barostat()
+
+    def _new_barostat(self) -> nhc.IsotropicMTKBarostat | nhc.MTKBarostat:
+        """A barostat at the present temperature, with masses that follow from it."""
+        raise NotImplementedError
 
     def step(self) -> None:
         """One step from what the atoms are now."""
@@ -199,9 +254,8 @@ class CellBarostat(_ChainBarostat, nhc.MTKNPT):
     HIDDEN = {**_ChainBarostat.HIDDEN, "p_cell": "_p_g"}
 
     def _new_barostat(self) -> nhc.MTKBarostat:
-        return nhc.MTKBarostat(
-            self._effective_atoms, self._temperature_K, self._pdamp, mask=(True,) * 6
-        )
+        free: Any = (True,) * 6  # ASE counts those that are True
+        return nhc.MTKBarostat(self._effective_atoms, self._temperature_K, self._pdamp, mask=free)
 
     def step(self) -> None:
         """One step from what the atoms are now."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import PlainSerializer, PlainValidator
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,41 @@ def values_of(schedule: Schedule) -> tuple[float, ...]:
     if isinstance(schedule, Ramp):
         return tuple(float(value) for _, value in schedule.points)
     return (float(schedule),)
+
+
+def _schedule(least: float | None, included: bool = True) -> Callable[[Any], Schedule]:
+    """A validator of a number or a list of [step, value], with a bound for the values."""
+
+    def checked(given: Any) -> Schedule:
+        schedule = given if isinstance(given, Ramp) else _parsed(given)
+        for value in values_of(schedule):
+            if not abs(value) < float("inf"):
+                raise ValueError("must be finite")
+            if least is not None and (value < least or (value == least and not included)):
+                raise ValueError(f"must be {'at least' if included else 'above'} {least:g}")
+        return schedule
+
+    return checked
+
+
+def _parsed(given: Any) -> Schedule:
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(given)
+    try:
+        points = [(step, float(value)) for step, value in given]
+    except (TypeError, ValueError):
+        raise ValueError("expected a number, or a ramp as [[step, value], ...]") from None
+    if not all(type(step) is int and step >= 0 for step, _ in points):
+        raise ValueError("a ramp's steps must be whole numbers from 0 on")
+    return Ramp(tuple(points))
+
+
+def schedule_as_json(schedule: Schedule) -> Any:
+    """The number, or the points as lists."""
+    return [list(point) for point in schedule.points] if isinstance(schedule, Ramp) else schedule
+
+
+_as_json = PlainSerializer(schedule_as_json)
+TemperatureSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, False)), _as_json]
+PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(None)), _as_json]
+TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0)), _as_json]

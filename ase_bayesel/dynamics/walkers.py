@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 
-from ..bias.batching import Outcome, gathered, outcome_of
-from ..bias.calculator import EVALUATION_ERRORS, BiasedCalculator, Prediction
+from ..bias.batching import CallResult, call_batched
+from ..bias.calculator import BiasedCalculator
+from ..bias.evaluators import EVALUATION_ERRORS
+from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
 from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
@@ -167,7 +169,7 @@ def run_walker(
     )
     broken = guards.violated(atoms)
     if broken is not None:
-        yield _step(driver, first_step, None, status=broken)
+        yield _present_step(driver, first_step, None, status=broken)
         return
     guards = guards if guards.start is not None else guards.against(atoms)
     surrogate = calculator.surrogate
@@ -194,12 +196,18 @@ def run_walker(
             yield replace(last, step=step, reports=(), status=broken, rolled_back=None)
             return
         if broken is not None:
-            seen = None if broken == "calculator_error" else calculator.prediction
-            yield _step(driver, step, seen, status=broken)
+            prediction = None if broken == "calculator_error" else calculator.prediction
+            yield _present_step(driver, step, prediction, status=broken)
             return
         driver.accept(step)
-        seen = calculator.prediction
-        last = _step(driver, step, seen, reports, rolled_back=rolled_back, checks=tuple(checks))
+        last = _present_step(
+            driver,
+            step,
+            calculator.prediction,
+            reports,
+            rolled_back=rolled_back,
+            checks=tuple(checks),
+        )
         yield last
 
 
@@ -215,11 +223,21 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
     return guards.violated(driver.atoms, driver.atoms.calc.prediction)
 
 
-def _step(driver: Driver, step: int, prediction: Prediction | None, *reports, **rest) -> WalkerStep:
+def _present_step(
+    driver: Driver,
+    step: int,
+    prediction: Prediction | None,
+    reports: tuple[TriggerReport, ...] = (),
+    status: str = "running",
+    rolled_back: str | None = None,
+    checks: tuple[LazyCheck, ...] = (),
+) -> WalkerStep:
+    """The step that shows the present frame of a driver."""
     snapshot = driver.atoms.copy()
     snapshot.calc = None
+    temperature_K, state = driver.temperature_K, driver.state
     return WalkerStep(
-        step, snapshot, prediction, driver.temperature_K, *reports, driver=driver.state, **rest
+        step, snapshot, prediction, temperature_K, reports, status, state, rolled_back, checks
     )
 
 
@@ -247,8 +265,8 @@ def run_walkers(
     periodicities. A walker that ends, for whatever reason, leaves the others alone.
 
     A pick by one walker is shared by giving all calculators the new surrogate
-    between two steps, by `BiasedCalculator.adopt`. The iteration can be left at any
-    step. After each step calculators release the memory of their passes, so
+    between two steps, by `BiasedCalculator.set_surrogate`. The iteration can be left at any
+    step. After each step predictions release the memory of their passes, so
     ``prediction.forces`` and its like are cheapest within a trigger.
 
     Parameters
@@ -268,13 +286,12 @@ def run_walkers(
         raise ValueError("calculators: each walker needs one of its own")
     living = dict(enumerate(zip(walkers, calculators, strict=True)))
     while living:
-        together = {k: partial(_advance, *pair) for k, pair in living.items() if pair[1].gathers}
-        outcomes = gathered(together)
-        for k, pair in living.items():
-            if k not in together:
-                outcomes[k] = outcome_of(partial(_advance, *pair))
-        found = {k: _step_of(k, outcomes[k]) for k in living}
-        steps = {k: step for k, step in found.items() if step is not None}
+        calls = {k: partial(_advance, *pair) for k, pair in living.items()}
+        together = {k: call for k, call in calls.items() if living[k][1].batchable}
+        results = call_batched(together)
+        results |= {k: CallResult.of(call) for k, call in calls.items() if k not in together}
+        advanced = {k: _step_of(k, results[k]) for k in living}
+        steps = {k: step for k, step in advanced.items() if step is not None}
         if steps:
             yield steps
         living = {k: living[k] for k in steps}
@@ -285,10 +302,11 @@ def _advance(walker: Iterator[WalkerStep], calculator: BiasedCalculator) -> Walk
     try:
         return next(walker, None)
     finally:
-        calculator.release()
+        if calculator.last_prediction is not None:
+            calculator.last_prediction.release()
 
 
-def _step_of(number: int, outcome: Outcome) -> WalkerStep | None:
-    if outcome.error is not None:
-        outcome.error.add_note(f"raised by walker {number}")
-    return outcome.unwrap()
+def _step_of(number: int, result: CallResult) -> WalkerStep | None:
+    if result.error is not None:
+        result.error.add_note(f"raised by walker {number}")
+    return result.unwrap()

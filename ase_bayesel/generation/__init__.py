@@ -7,7 +7,13 @@ from .generate import PoolProgress, PoolSummary, RecipeCount, generate_pool
 from .recipe import Chain, Context, Recipe, Rejected, derived
 from .screening import NearCopies, Screen
 
+RECIPES: tuple[type[Recipe], ...] = (
+    *(Rattle, Strain, VolumeScan, Vacancies, Swaps, Bulk, Slab, StandardSlab, Dynamics, Chain),
+)
+"""What a config can name by its kind."""
+
 __all__ = [
+    "RECIPES",
     "SLAB_BUILDERS",
     "Bulk",
     "Chain",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import ase.build
 import numpy as np
 from ase import Atoms
 
 from ..errors import GenerationError
+from ..io.fields import PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 SLAB_BUILDERS = (
@@ -27,30 +28,35 @@ SLAB_BUILDERS = (
     "diamond111",
 )
 """Functions of `ase.build` that `StandardSlab` may name."""
-Repeat = tuple[int, int, int]
+Repeat = tuple[PositiveInt, PositiveInt, PositiveInt]
+AlongSurface = tuple[PositiveInt, PositiveInt]
 
 
 @dataclass(frozen=True)
 class Bulk(Recipe):
     """A crystal from `ase.build.bulk`, repeated; lattice constants in A."""
 
+    kind: ClassVar[str] = "bulk"
+
     element: str
     crystalstructure: str | None = None
-    a: float | None = None
-    c: float | None = None
+    a: PositiveFloat | None = None
+    c: PositiveFloat | None = None
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
     size = 1
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The crystal."""
         yield derived(self._built(), start, self.name)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         self._built()
 
     def _built(self) -> Atoms:
@@ -77,21 +83,29 @@ class Slab(Recipe):
         Whether the direction of the vacuum is periodic, as plane-wave codes want it.
     """
 
+    kind: ClassVar[str] = "slab"
+
     miller: tuple[int, int, int]
-    layers: tuple[int, ...]
-    vacuum_A: float = 8.0
-    repeat: tuple[int, int] = (1, 1)
+    layers: Annotated[tuple[PositiveInt, ...], Several]
+    vacuum_A: PositiveFloat = 8.0
+    repeat: AlongSurface = (1, 1)
     periodic: bool = True
     name = "slab"
-    keeps_cell: ClassVar[bool] = False
+    keeps_cell = False
+
+    def __post_init__(self) -> None:
+        if not any(self.miller):
+            raise ValueError("miller: 0 0 0 is no plane")
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers, or none from a start that is not periodic."""
         for layers in self.layers:
             if not start.pbc.all():
                 yield Rejected("not_periodic")
@@ -113,32 +127,38 @@ class StandardSlab(Recipe):
     each side, ``a`` and ``c`` are lattice constants, all in A.
     """
 
+    kind: ClassVar[str] = "standard_slab"
+
     builder: str
     element: str
-    layers: tuple[int, ...]
-    vacuum_A: float = 8.0
-    repeat: tuple[int, int] = (1, 1)
-    a: float | None = None
-    c: float | None = None
+    layers: Annotated[tuple[PositiveInt, ...], Several]
+    vacuum_A: PositiveFloat = 8.0
+    repeat: AlongSurface = (1, 1)
+    a: PositiveFloat | None = None
+    c: PositiveFloat | None = None
     periodic: bool = True
-    needs_start: ClassVar[bool] = False
-    keeps_cell: ClassVar[bool] = False
+    needs_start = False
+    keeps_cell = False
 
     @property
     def name(self) -> str:
+        """The builder's."""
         return self.builder
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.layers)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """One slab per number of layers."""
         for layers in self.layers:
             yield derived(self._built(layers), start, self.name, layers=layers)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` if ASE cannot build it."""
         for layers in self.layers:
             self._built(layers)
 
@@ -149,14 +169,14 @@ class StandardSlab(Recipe):
                 f"{', '.join(SLAB_BUILDERS)}"
             )
         constants = {"a": self.a, "c": self.c}
-        given = {key: value for key, value in constants.items() if value is not None}
+        known = {key: value for key, value in constants.items() if value is not None}
         slab = _by_ase(
             self.name,
             getattr(ase.build, self.builder),
             self.element,
             (*self.repeat, layers),
             vacuum=self.vacuum_A,
-            **given,
+            **known,
         )
         slab.pbc = (True, True, self.periodic)
         return slab

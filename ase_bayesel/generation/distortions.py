@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from ase import Atoms
+from pydantic import Field
 
+from ..io.fields import PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 
@@ -19,17 +22,21 @@ class Rattle(Recipe):
     each gives.
     """
 
-    amplitudes_A: tuple[float, ...]
-    copies: int = 1
+    kind: ClassVar[str] = "rattle"
+
+    amplitudes_A: Annotated[tuple[PositiveFloat, ...], Several]
+    copies: PositiveInt = 1
     name = "rattle"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.amplitudes_A) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Rattled copies of the start."""
         for amplitude in self.amplitudes_A:
             for _ in range(self.copies):
                 moved = start.copy()
@@ -44,17 +51,21 @@ class Strain(Recipe):
     Only the periodic directions are strained, so that a slab keeps its thickness.
     """
 
-    limit: float
-    copies: int = 1
+    kind: ClassVar[str] = "strain"
+
+    limit: Annotated[float, Field(gt=0, lt=0.5)]
+    copies: PositiveInt = 1
     name = "strain"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """Strained copies of the start."""
         for _ in range(self.copies):
             tensor = np.triu(rng.uniform(-self.limit, self.limit, (3, 3)))
             tensor = tensor + np.triu(tensor, 1).T
@@ -68,18 +79,22 @@ class VolumeScan(Recipe):
     Both are ratios of volumes to that of the start; of areas for a slab.
     """
 
-    smallest: float = 0.9
-    largest: float = 1.1
-    points: int = 5
+    kind: ClassVar[str] = "volume_scan"
+
+    smallest: PositiveFloat = 0.9
+    largest: PositiveFloat = 1.1
+    points: PositiveInt = 5
     name = "volume_scan"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return self.points
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start at each volume."""
         directions = max(int(start.pbc.sum()), 1)
         for ratio in np.linspace(self.smallest, self.largest, self.points).tolist():
             tensor = (ratio ** (1.0 / directions) - 1.0) * np.eye(3)
@@ -103,17 +118,21 @@ def _strained(start: Atoms, tensor: np.ndarray, name: str, **parameters: float) 
 class Vacancies(Recipe):
     """Random atoms taken out: each of ``counts`` at a time, ``copies`` frames of each."""
 
-    counts: tuple[int, ...] = (1,)
-    copies: int = 1
+    kind: ClassVar[str] = "vacancies"
+
+    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    copies: PositiveInt = 1
     name = "vacancies"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.counts) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start without some atoms."""
         for count in self.counts:
             for _ in range(self.copies):
                 if count >= len(start):
@@ -131,17 +150,21 @@ class Swaps(Recipe):
     No atom is in two pairs, so that no exchange is taken back.
     """
 
-    counts: tuple[int, ...] = (1,)
-    copies: int = 1
+    kind: ClassVar[str] = "swaps"
+
+    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    copies: PositiveInt = 1
     name = "swaps"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
         return len(self.counts) * self.copies
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
+        """The start with some atoms exchanged."""
         for count in self.counts:
             for _ in range(self.copies):
                 numbers = _swapped(start.numbers, count, rng)

@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from pydantic import ConfigDict, PlainSerializer, PlainValidator, TypeAdapter
 
 from ..bias.calculator import BiasedCalculator
 from ..bias.tau import TauRule
 from ..bias.unbiased import UnbiasedCalculator
-from ..dynamics.ensembles import Ensemble, Langevin, check_ensemble
-from ..dynamics.schedules import Schedule, value_at, values_of
+from ..dynamics.ensembles import NPT, AnyEnsemble, Langevin, check_ensemble
+from ..dynamics.schedules import (
+    PressureSchedule,
+    Schedule,
+    TemperatureSchedule,
+    schedule_as_json,
+    value_at,
+    values_of,
+)
 from ..dynamics.walkers import run_walker
 from ..errors import GenerationError
+from ..io.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
+
+_RELATIVE: TypeAdapter[float | None] = TypeAdapter(
+    NonNegativeFloat | None, config=ConfigDict(allow_inf_nan=False)
+)
+
+
+def _relative(given: Any) -> float | None:
+    """A config gives a number; in Python it may be a `TauRule`."""
+    return _RELATIVE.validate_python(given)
+
+
+_TEMPERATURES: TypeAdapter[tuple[Schedule, ...]] = TypeAdapter(
+    Annotated[tuple[TemperatureSchedule, ...], Several]
+)
+_PRESSURES: TypeAdapter[tuple[Schedule, ...]] = TypeAdapter(tuple[PressureSchedule, ...])
+
+
+def _temperatures(given: Any) -> tuple[Schedule, ...]:
+    return _TEMPERATURES.validate_python(given)
+
+
+def _pressures(given: Any) -> tuple[Schedule, ...]:
+    return _PRESSURES.validate_python(given)
+
+
+def _several(schedules: Schedule | tuple[Schedule, ...]) -> tuple[Schedule, ...]:
+    return schedules if isinstance(schedules, tuple) else (schedules,)
+
+
+def _dumped(schedules: Schedule | tuple[Schedule, ...]) -> list[Any]:
+    return [schedule_as_json(schedule) for schedule in _several(schedules)]
+
+
+Temperatures = Annotated[
+    Schedule | tuple[Schedule, ...], PlainValidator(_temperatures), PlainSerializer(_dumped)
+]
+Pressures = Annotated[
+    Schedule | tuple[Schedule, ...], PlainValidator(_pressures), PlainSerializer(_dumped)
+]
 
 
 @dataclass(frozen=True)
@@ -25,8 +74,11 @@ class Dynamics(Recipe):
 
     Attributes
     ----------
-    temperature_K, pressure_GPa, timestep_fs, ensemble
-        Of `run_walker`; temperature and pressure may be ramps.
+    temperatures_K, pressures_GPa
+        Of `run_walker`; each may be a ramp, or a tuple of several ones, for each combination of
+        which there is a trajectory. A pressure is given for NPT, and for nothing else.
+    timestep_fs, ensemble
+        Of `run_walker`.
     steps, interval, equilibration
         Numbers of MD steps.
     tau, tau_rel
@@ -36,19 +88,36 @@ class Dynamics(Recipe):
     walker's status, as ``"md_temperature"``.
     """
 
-    temperature_K: Schedule
-    steps: int
-    interval: int
-    equilibration: int = 0
-    timestep_fs: float = 1.0
-    ensemble: Ensemble = Langevin()
-    pressure_GPa: Schedule | None = None
+    kind: ClassVar[str] = "md"
+
+    temperatures_K: Temperatures
+    steps: PositiveInt
+    interval: PositiveInt
+    equilibration: NonNegativeInt = 0
+    timestep_fs: PositiveFloat = 1.0
+    ensemble: AnyEnsemble = Langevin()
+    pressures_GPa: Pressures = ()
     tau: float | None = None
-    tau_rel: float | TauRule | None = None
+    tau_rel: Annotated[float | TauRule | None, PlainValidator(_relative)] = None
 
     def __post_init__(self) -> None:
         if self.tau is not None and self.tau_rel is not None:
             raise ValueError("give tau or tau_rel, not both")
+        if isinstance(self.ensemble, NPT) != (self.pressures_GPa != ()):
+            raise ValueError("pressures_GPa and ensemble npt need each other")
+
+    @property
+    def conditions(self) -> tuple[tuple[Schedule, Schedule | None], ...]:
+        """Temperature (K) and pressure (GPa) of each trajectory."""
+        pressures: tuple[Schedule | None, ...] = _several(self.pressures_GPa) or (None,)
+        return tuple(product(_several(self.temperatures_K), pressures))
+
+    def variants(self) -> tuple[Recipe, ...]:
+        """One for each condition."""
+        return tuple(
+            replace(self, temperatures_K=temperature, pressures_GPa=() if p is None else p)
+            for temperature, p in self.conditions
+        )
 
     @property
     def biased(self) -> bool:
@@ -57,35 +126,59 @@ class Dynamics(Recipe):
 
     @property
     def name(self) -> str:
-        name = f"{'biased_md' if self.biased else 'md'}_{_named(self.temperature_K)}K"
-        return name if self.pressure_GPa is None else f"{name}_{_named(self.pressure_GPa)}GPa"
+        """Short name, which tells what is special about it."""
+        kind = "biased_md" if self.biased else "md"
+        if len(self.conditions) > 1:
+            return kind
+        ((temperature, pressure),) = self.conditions
+        name = f"{kind}_{_named(temperature)}K"
+        return name if pressure is None else f"{name}_{_named(pressure)}GPa"
 
     @property
     def size(self) -> int:
+        """How many candidates one start gives."""
+        return len(self.conditions) * self._n_snapshots
+
+    @property
+    def _n_snapshots(self) -> int:
+        """Of one trajectory."""
         return max(self.steps // self.interval - self.equilibration // self.interval, 0)
 
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
+        """Raise a `GenerationError` without a potential, or a `StructureError` for a start."""
         if context.calculator is None:
             raise GenerationError(f"{self.name}: needs a potential")
         if self.biased and context.surrogate is None:
             raise GenerationError(f"{self.name}: a bias needs a surrogate")
         for number, start in enumerate(starts):
             where = f"{self.name}: start {number}"
-            check_ensemble(self.ensemble, start, self.pressure_GPa is not None, where)
+            check_ensemble(self.ensemble, start, self.pressures_GPa != (), where)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
+    ) -> Iterator[Candidate]:
+        """Snapshots of each trajectory."""
+        for temperature, pressure in self.conditions:
+            yield from self._trajectory(start, context, rng, temperature, pressure)
+
+    def _trajectory(
+        self,
+        start: Atoms,
+        context: Context,
+        rng: np.random.Generator,
+        temperature: Schedule,
+        pressure: Schedule | None,
     ) -> Iterator[Candidate]:
         made, status = 0, "running"
         for step in run_walker(
             start,
             self._calculator(context),
             n_steps=self.steps,
-            temperature_K=self.temperature_K,
+            temperature_K=temperature,
             rng=rng,
             timestep_fs=self.timestep_fs,
             ensemble=self.ensemble,
-            pressure_GPa=self.pressure_GPa,
+            pressure_GPa=pressure,
             guards=context.guards,
         ):
             status = step.status
@@ -93,14 +186,11 @@ class Dynamics(Recipe):
                 break
             if step.step > self.equilibration and step.step % self.interval == 0:
                 made += 1
-                yield derived(step.atoms, start, self.name, **self._parameters(step.step))
-        yield from [Rejected(f"md_{status}")] * (self.size - made)
-
-    def _parameters(self, step: int) -> dict[str, float]:
-        parameters = {"step": step, "temperature_K": value_at(self.temperature_K, step)}
-        if self.pressure_GPa is not None:
-            parameters["pressure_GPa"] = value_at(self.pressure_GPa, step)
-        return parameters
+                parameters = {"step": step.step, "temperature_K": value_at(temperature, step.step)}
+                if pressure is not None:
+                    parameters["pressure_GPa"] = value_at(pressure, step.step)
+                yield derived(step.atoms, start, self.name, **parameters)
+        yield from [Rejected(f"md_{status}")] * (self._n_snapshots - made)
 
     def _calculator(self, context: Context) -> Any:
         assert context.calculator is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ase.calculators.calculator import Calculator
 
 from ..descriptors.base import Descriptor
 from ..errors import GenerationError
+from ..io.hashing import bytes_hash
 from ..structures.checks import check_structure
 from ..structures.frames import iterate_frames
 from ..structures.identity import structure_id
@@ -168,14 +168,14 @@ def _request(
     posterior = None
     if surrogate is not None:
         factor = surrogate.posterior.precision_factor
-        posterior = hashlib.sha256(np.ascontiguousarray(factor).tobytes()).hexdigest()[:16]
+        posterior = bytes_hash(np.ascontiguousarray(factor).tobytes())[:16]
     ids = ",".join(structure_id(atoms) for atoms in core)
     return {
         "seed": seed,
         "screen": repr(screen),
         "descriptor": None if descriptor is None else descriptor.spec(),
         "surrogate": posterior,
-        "core": hashlib.sha256(ids.encode()).hexdigest()[:16],
+        "core": bytes_hash(ids.encode())[:16],
     }
 
 

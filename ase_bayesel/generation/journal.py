@@ -25,10 +25,10 @@ from typing import Any, BinaryIO
 from ase import Atoms
 
 from ..errors import GenerationError
+from ..io.formats import KEY, POOL
 from ..structures.frames import extxyz_bytes
 from .recipe import PREFIX
 
-FORMAT = "ase_bayesel.pool/1"
 Unit = tuple[int, int]
 """Number of the recipe and of the start."""
 
@@ -73,7 +73,7 @@ class PoolFile:
         self.units: dict[Unit, UnitRecord] = {}
         self._frames: BinaryIO
         self._journal: BinaryIO
-        header = {"format": FORMAT, "request": dict(request)}
+        header = {KEY: str(POOL), "request": dict(request)}
         lines = self._take_up(header)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._frames = open(path, "ab", buffering=0)  # noqa: SIM115
@@ -181,14 +181,18 @@ class PoolFile:
             pass
         raise GenerationError(f"{self.journal_path}, line {number + 1}: is no journal of a pool")
 
-    def _check_format(self, found: Mapping[str, Any]) -> None:
-        if found.get("format") != FORMAT or not isinstance(found.get("request"), dict):
-            raise GenerationError(f"{self.journal_path}, line 1: is no journal of a pool")
+    def _check_format(self, header: Mapping[str, Any]) -> None:
+        where, stated = f"{self.journal_path}, line 1", header.get(KEY)
+        if POOL.version_of(stated) is not None:
+            POOL.check(stated, where, GenerationError)
+            if isinstance(header.get("request"), dict):
+                return
+        raise GenerationError(f"{where}: is no journal of a pool")
 
-    def _check_header(self, found: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-        self._check_format(found)
+    def _check_header(self, written: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+        self._check_format(written)
         ours = json.loads(json.dumps(header["request"]))
-        theirs = found["request"]
+        theirs = written["request"]
         changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
         if changed:
             raise GenerationError(

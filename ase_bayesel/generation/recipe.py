@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from itertools import product
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -13,6 +14,8 @@ from ase.calculators.calculator import Calculator
 
 from ..dynamics.triggers import Guards
 from ..errors import GenerationError
+from ..io.fields import Several
+from ..io.kinds import OneOf
 from ..structures.identity import canonical, structure_id
 from ..surrogate.surrogate import Surrogate
 
@@ -54,14 +57,21 @@ class Recipe(ABC):
 
     Attributes
     ----------
-    needs_start
-        False where the recipe builds its structures from nothing.
-    keeps_cell
-        Whether a candidate's cell is the start's own, strained at most.
+    kind
+        What a config calls it.
     """
 
-    needs_start: ClassVar[bool] = True
-    keeps_cell: ClassVar[bool] = True
+    kind: ClassVar[str]
+
+    @property
+    def needs_start(self) -> bool:
+        """False where the recipe builds its structures from nothing."""
+        return True
+
+    @property
+    def keeps_cell(self) -> bool:
+        """Whether a candidate's cell is the start's own, strained at most."""
+        return True
 
     @property
     @abstractmethod
@@ -87,6 +97,10 @@ class Recipe(ABC):
         """Raise a named error if the recipe cannot be followed at all, or not on these starts."""
         return None
 
+    def variants(self) -> tuple[Recipe, ...]:
+        """The recipes that this one stands for in a config: itself, or one for each condition."""
+        return (self,)
+
 
 def origin(start: Atoms | None) -> Atoms:
     """A start as recipes take it: nothing but the structure, and its id as the parent."""
@@ -109,6 +123,12 @@ def derived(atoms: Atoms, start: Atoms, recipe: str, **parameters: Any) -> Atoms
     return made
 
 
+def _steps() -> Sequence[type]:
+    from . import RECIPES
+
+    return [recipe for recipe in RECIPES if recipe is not Chain]
+
+
 @dataclass(frozen=True)
 class Chain(Recipe):
     """Each candidate of one recipe is the start of the next; only the last ones are kept.
@@ -118,32 +138,39 @@ class Chain(Recipe):
     of the first.
     """
 
-    recipes: tuple[Recipe, ...]
+    kind: ClassVar[str] = "chain"
+
+    steps: Annotated[tuple[Annotated[Recipe, OneOf(_steps)], ...], Several]
 
     def __post_init__(self) -> None:
-        if not self.recipes:
+        if not self.steps:
             raise ValueError("a chain needs at least one recipe")
 
     @property
     def name(self) -> str:
-        return "+".join(recipe.name for recipe in self.recipes)
+        """Names of its recipes, joined by a plus sign."""
+        return "+".join(recipe.name for recipe in self.steps)
 
     @property
     def size(self) -> int:
-        return int(np.prod([recipe.size for recipe in self.recipes]))
+        """How many candidates one start gives."""
+        return int(np.prod([recipe.size for recipe in self.steps]))
 
     @property
-    def needs_start(self) -> bool:  # type: ignore[override]
-        return self.recipes[0].needs_start
+    def needs_start(self) -> bool:
+        """Whether its first recipe needs one."""
+        return self.steps[0].needs_start
 
     @property
-    def keeps_cell(self) -> bool:  # type: ignore[override]
-        return all(recipe.keeps_cell for recipe in self.recipes)
+    def keeps_cell(self) -> bool:
+        """Whether all of its recipes do."""
+        return all(recipe.keeps_cell for recipe in self.steps)
 
     def frames(
         self, start: Atoms, context: Context, rng: np.random.Generator
     ) -> Iterator[Candidate]:
-        first, *rest = self.recipes
+        """Candidates of the last recipe."""
+        first, *rest = self.steps
         if not rest:
             yield from first.frames(start, context, rng)
             return
@@ -154,10 +181,15 @@ class Chain(Recipe):
             else:
                 yield from after.frames(made, context, rng)
 
+    def variants(self) -> tuple[Recipe, ...]:
+        """A chain for each combination of its steps' variants."""
+        return tuple(Chain(steps) for steps in product(*(step.variants() for step in self.steps)))
+
     def check(self, context: Context, starts: Sequence[Atoms]) -> None:
-        for number, recipe in enumerate(self.recipes):
+        """Raise a `GenerationError` if its recipes do not fit together."""
+        for number, recipe in enumerate(self.steps):
             recipe.check(context, () if number else starts)
-        if any(not recipe.needs_start for recipe in self.recipes[1:]):
+        if any(not recipe.needs_start for recipe in self.steps[1:]):
             raise GenerationError(
                 f"chain {self.name}: only its first recipe can build a structure from nothing"
             )

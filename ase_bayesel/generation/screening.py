@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from ase import Atoms
+from pydantic import Field
 
 from ..descriptors.base import Descriptor, Features, JointDescriptor
 from ..dynamics.triggers import Guards
 from ..errors import StructureError
+from ..io.fields import FLAT, NonNegativeFloat
 from ..selection.candidates import NEAR_CORE
 from ..structures.checks import check_structure
 from ..structures.identity import structure_id
@@ -40,9 +43,9 @@ class Screen:
         their features is below this, see `NearCopies`. 0 leaves out exact copies only.
     """
 
-    guards: Guards = Guards()
-    max_volume_ratio: float = 2.0
-    near: float = NEAR_CORE
+    guards: Annotated[Guards, FLAT] = Guards()
+    max_volume_ratio: Annotated[float, Field(gt=1)] = 2.0
+    near: NonNegativeFloat = NEAR_CORE
 
     def broken(self, atoms: Atoms, start: Atoms | None) -> str | None:
         """Name of the rule that a candidate breaks, None if it is sane.

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import BayeselError, StoreError
 from .bounded_npz import checked_npz
+from .formats import KEY, Format
 
 DAMAGE = (
     OSError,
@@ -36,22 +37,42 @@ DAMAGE = (
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Any]:
-    """The arrays of an npz file; whatever is wrong with it ends in an error that names it."""
+def reading(path: Path, form: Format | None = None) -> Iterator[Any]:
+    """The arrays of an npz file; whatever is wrong with it ends in an error that names it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    form
+        What it must be, where it states its own format.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged, or of another format or version.
+    """
+    refusal = None
     try:
         with (
             open(path, "rb") as handle,
             np.load(checked_npz(handle), allow_pickle=False) as data,
         ):
-            yield data
+            if form is not None:
+                refusal = form.refusal(data[KEY] if KEY in data.files else None, path)
+            if refusal is None:
+                yield data
     except DAMAGE as error:
         raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
+    if refusal is not None:
+        raise StoreError(refusal)
 
 
-def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
-    """Arrays as an npz file."""
+def npz_bytes(arrays: Mapping[str, Any], form: Format | None = None) -> bytes:
+    """Arrays as an npz file, which states its format if it has one of its own."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    stated: dict[str, Any] = {} if form is None else {KEY: str(form)}
+    np.savez(buffer, **stated, **arrays)
     return buffer.getvalue()
 
 

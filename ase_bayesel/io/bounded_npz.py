@@ -59,7 +59,7 @@ def real(array: np.ndarray, shape: Sequence[int | None], finite: bool = True) ->
         If it does not, or some are not finite where they should be.
     """
     fits = len(array.shape) == len(shape) and all(
-        wanted in (None, found) for found, wanted in zip(array.shape, shape, strict=True)
+        wanted in (None, length) for length, wanted in zip(array.shape, shape, strict=True)
     )
     if array.dtype.kind not in "iufb" or not fits:
         raise ValueError(f"{array.dtype} of shape {array.shape} instead of numbers {tuple(shape)}")

@@ -15,7 +15,7 @@ from ..resources import TaskExecutor
 from ..structures.identity import structure_id
 from .reference import Reference
 from .store import Label
-from .task import Outcome, is_settled, label_of, label_task
+from .task import LabellingResult, is_settled, label_of, label_task
 
 OpenExecutor = Callable[[], AbstractContextManager[TaskExecutor]]
 HEARTBEAT_S = 1.0
@@ -39,7 +39,7 @@ class Labeller:
     Attributes
     ----------
     n_done
-        How many structures have an outcome.
+        How many structures are labelled or given up.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Labeller:
         """How many structures are under way."""
         return len(self._running)
 
-    def ended(self, timeout_s: float = 0.0) -> list[Outcome]:
-        """Outcomes since the last call; waits for the first one as long as the timeout.
+    def ended(self, timeout_s: float = 0.0) -> list[LabellingResult]:
+        """Results since the last call; waits for the first one as long as the timeout.
 
         Raises
         ------
@@ -105,12 +105,12 @@ class Labeller:
             If a task could not do its work: see `label_task`.
         """
         done, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
-        ended = [self._outcome(future, self._running.pop(future)) for future in done]
-        outcomes = [outcome for outcome in ended if outcome is not None]
-        self.n_done += len(outcomes)
-        return outcomes
+        ended = [self._result(future, self._running.pop(future)) for future in done]
+        results = [result for result in ended if result is not None]
+        self.n_done += len(results)
+        return results
 
-    def _outcome(self, future: Future, atoms: Atoms) -> Outcome | None:
+    def _result(self, future: Future, atoms: Atoms) -> LabellingResult | None:
         """None where it goes on with the next attempt."""
         try:
             return future.result()
@@ -126,17 +126,17 @@ class Labeller:
             error.add_note(f"raised by the labelling of {structure_id(atoms)}")
             raise
 
-    def _deadly(self, atoms: Atoms, error: LostTaskError) -> Outcome | None:
+    def _deadly(self, atoms: Atoms, error: LostTaskError) -> LabellingResult | None:
         """A calculation that ends its process is a failed one; the next attempt may do better."""
         store, identity = self.reference.store, structure_id(atoms)
         settings = self._settings(atoms)
         if is_settled(store, settings, identity):  # by another campaign, or just before
             done = label_of(store, settings, identity) is not None
-            return Outcome(identity, done, "" if done else str(error))
+            return LabellingResult(identity, done, "" if done else str(error))
         untried = ((k, s) for k, s in enumerate(settings) if not store.failed(identity, s))
         attempt, name = next(untried)
         store.save(Label(atoms, name, self.reference.engine.name, None, str(error), attempt))
         if name != settings[-1]:
             self._start(atoms)
             return None
-        return Outcome(identity, False, str(error))
+        return LabellingResult(identity, False, str(error))

@@ -41,6 +41,7 @@ class Reference:
 
     @property
     def store(self) -> LabelStore:
+        """Where the labels lie."""
         return LabelStore(self.directory)
 
     def settings(self, elements: Iterable[str]) -> tuple[str, ...]:

@@ -29,11 +29,12 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from ..errors import StoreError, StructureError
 from ..io.atomic import write_atomically
+from ..io.formats import FAILURE, KEY, LABEL, SETTINGS
 from ..io.locks import locked
 from ..structures.frames import extxyz_bytes, read_frames
 from ..structures.identity import canonical, structure_id
 from ..structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
-from .engines.base import Evaluation
+from .engines.base import ReferenceResult
 
 SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
 BY_HAND = "by_hand"
@@ -51,7 +52,7 @@ class LabelCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Label:
-    """Outcome of one reference calculation.
+    """What one reference calculation gave, or why it failed.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class Label:
     atoms: Atoms
     settings: str
     engine: str
-    values: Evaluation | None = None
+    values: ReferenceResult | None = None
     reason: str = ""
     attempt: int = 0
     wall_s: float = 0.0
@@ -85,14 +86,16 @@ class Label:
 
     @property
     def structure_id(self) -> str:
+        """Content hash of the structure, see `structures.identity`."""
         return structure_id(self.atoms)
 
     @property
     def ok(self) -> bool:
+        """Whether the calculation has succeeded."""
         return self.values is not None
 
 
-def with_labels(atoms: Atoms, values: Evaluation, keys: PropertyKeys) -> Atoms:
+def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> Atoms:
     """A copy of a structure with labels under the keys of a training set.
 
     The virial is -volume times the stress, and is there only with three periodic directions.
@@ -124,7 +127,8 @@ class LabelStore:
         """Note what a name of settings stands for."""
         path = self.directory / "settings" / f"{settings}.json"
         if not path.exists():
-            write_atomically(path, json.dumps(identity, indent=2, sort_keys=True).encode())
+            described = {KEY: str(SETTINGS), **identity}
+            write_atomically(path, json.dumps(described, indent=2, sort_keys=True).encode())
 
     def path(self, identity: str, settings: str) -> Path:
         """Where the label of a structure lies, once there is one."""
@@ -147,7 +151,7 @@ class LabelStore:
         return locked(self.directory / settings / f".{identity}.lock", wait=True)
 
     def save(self, label: Label) -> None:
-        """Keep one outcome; a label is never overwritten."""
+        """Keep a label or the record of a failure; a label is never overwritten."""
         identity = label.structure_id
         path = self.path(identity, label.settings)
         if path.exists():
@@ -156,6 +160,7 @@ class LabelStore:
             write_atomically(path, label_bytes(label))
             return
         record = {
+            KEY: str(FAILURE),
             "reason": label.reason,
             **_facts(label),
             "output": None if label.output is None else str(label.output),
@@ -163,7 +168,7 @@ class LabelStore:
         failed = self.failure_path(identity, label.settings)
         write_atomically(failed, json.dumps(record, indent=2).encode())
 
-    def load(self, identity: str, settings: str) -> Evaluation | None:
+    def load(self, identity: str, settings: str) -> ReferenceResult | None:
         """The values of a label; None where there is none.
 
         Raises
@@ -185,14 +190,23 @@ class LabelStore:
             self.failure_path(identity, settings).unlink(missing_ok=True)
 
     def reason(self, identity: str, settings: str) -> str:
-        """Why a calculation failed."""
+        """Why a calculation failed.
+
+        Raises
+        ------
+        StoreError
+            If the record is damaged, or of a version that cannot be read.
+        """
         path = self.failure_path(identity, settings)
         try:
-            return str(json.loads(path.read_text())["reason"])
+            record = json.loads(path.read_text())
+            reason = str(record["reason"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(
                 f"{path}: is damaged ({error}); remove it, and the calculation is made again"
             ) from error
+        FAILURE.check(record.get(KEY), path)
+        return reason
 
     def reasons(self, identity: str) -> list[str]:
         """Why a structure's calculations failed, in all settings that were tried."""
@@ -201,7 +215,7 @@ class LabelStore:
 
     def counts(self) -> LabelCounts:
         """What lies below the directory; no file is read."""
-        found = Counter(
+        counts = Counter(
             kind
             for settings in (os.scandir(self.directory) if self.directory.is_dir() else ())
             if settings.is_dir()
@@ -209,7 +223,7 @@ class LabelStore:
             for kind, suffix in SUFFIXES.items()
             if entry.name.endswith(suffix)
         )
-        return LabelCounts(**found)
+        return LabelCounts(**counts)
 
 
 def label_bytes(label: Label) -> bytes:
@@ -222,7 +236,7 @@ def label_bytes(label: Label) -> bytes:
         atoms.info[REF_STRESS] = np.ravel(voigt_6_to_full_3x3_stress(label.values.stress))
     if label.values.forces is not None:
         atoms.arrays[REF_FORCES] = label.values.forces
-    facts = {**_facts(label), "version": label.values.version}
+    facts = {KEY: str(LABEL), **_facts(label), "version": label.values.version}
     plain = {f"bayesel_{key}": _plain(value) for key, value in facts.items()}
     # a key without a value would take the next one for it
     atoms.info.update({key: value for key, value in plain.items() if value != ""})
@@ -244,25 +258,26 @@ def _facts(label: Label) -> dict[str, Any]:
     }
 
 
-def read_label(path: Path, identity: str) -> Evaluation:
+def read_label(path: Path, identity: str) -> ReferenceResult:
     """The values in a file that `label_bytes` gave.
 
     Raises
     ------
     StoreError
-        If it is damaged, or the label of another structure.
+        If it is damaged, the label of another structure, or of a version that cannot be read.
     """
     try:
         (atoms,) = read_frames(path)
-        found = targets(atoms, STORED_KEYS, str(path))
+        LABEL.check(atoms.info.get(f"bayesel_{KEY}"), path)
+        values = targets(atoms, STORED_KEYS, str(path))
         stress = atoms.info.get(REF_STRESS)
         stress = None if stress is None else full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3)))
     except (StructureError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: is damaged ({error}); {MEND}") from error
     if structure_id(atoms) != identity:
         raise StoreError(f"{path}: holds another structure than its name says; {MEND}")
-    return Evaluation(
-        found.energy, found.forces, stress, str(atoms.info.get("bayesel_version", ""))
+    return ReferenceResult(
+        values.energy, values.forces, stress, str(atoms.info.get("bayesel_version", ""))
     )
 
 

@@ -7,7 +7,6 @@ returns, so that a worker that is lost never costs a finished calculation.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import socket
@@ -23,9 +22,10 @@ from ase import Atoms
 
 from ..errors import ConfigError, LabellingError, MissingProgramError, StoreError, TerminatedError
 from ..io.atomic import write_atomically
+from ..io.hashing import bytes_hash
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
-from .engines import Engine, Evaluation, settings_hash
+from .engines import Engine, ReferenceResult, settings_hash
 from .reference import Reference, properties_of
 from .store import Label, LabelStore, label_bytes, read_label, with_labels
 
@@ -85,7 +85,7 @@ def _is_full(directory: Path, error: Exception) -> bool:
     return told or shutil.disk_usage(directory).free < ROOM_BYTES
 
 
-def _check_finite(values: Evaluation) -> None:
+def _check_finite(values: ReferenceResult) -> None:
     for name in ("energy", "forces", "stress"):
         value = getattr(values, name)
         if value is not None and not np.isfinite(value).all():
@@ -110,7 +110,7 @@ def labelled(frames: Sequence[Atoms], engine: Engine, keys: PropertyKeys) -> lis
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LabellingResult:
     """How the labelling of a structure ended: labelled, or given up with the last reason."""
 
     structure_id: str
@@ -118,7 +118,7 @@ class Outcome:
     reason: str = ""
 
 
-def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) -> Outcome:
+def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) -> LabellingResult:
     """Label one structure by the first attempt that succeeds; what is on disk is not done again.
 
     Parameters
@@ -131,18 +131,18 @@ def label_task(atoms: Atoms, reference: Reference, settings: tuple[str, ...]) ->
     MissingProgramError, ConfigError, TerminatedError
         As `compute`. Nothing is recorded then.
     StoreError
-        If the outcome cannot be written.
+        If the label or the record cannot be written.
     """
     store, identity = reference.store, structure_id(atoms)
     for attempt, name in enumerate(settings):
         with store.claim(identity, name):
             if store.path(identity, name).exists():
-                return Outcome(identity, True)
+                return LabellingResult(identity, True)
             if not store.failed(identity, name):
                 _compute_and_save(atoms, reference, attempt, name)
             if store.path(identity, name).exists():
-                return Outcome(identity, True)
-    return Outcome(identity, False, store.reason(identity, settings[-1]))
+                return LabellingResult(identity, True)
+    return LabellingResult(identity, False, store.reason(identity, settings[-1]))
 
 
 def _compute_and_save(atoms: Atoms, reference: Reference, attempt: int, settings: str) -> None:
@@ -171,7 +171,7 @@ def _workplace(reference: Reference, identity: str, settings: str) -> Iterator[P
     directory = reference.store.running(identity, settings)
     if reference.scratch is not None:
         # only those who share a store take turns
-        owner = hashlib.sha256(os.fsencode(reference.directory)).hexdigest()[:8]
+        owner = bytes_hash(os.fsencode(reference.directory))[:8]
         directory = reference.scratch / f"{owner}_{settings}_{identity}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

@@ -3,10 +3,20 @@
 A resource is a value; `open_executor` and `open_client` make it real for a while.
 """
 
-from .base import BatchJobs, Here, LocalCluster, ProcessPool, Resource, RunningCluster, TaskExecutor
+from .base import (
+    RESOURCES,
+    BatchJobs,
+    Here,
+    LocalCluster,
+    ProcessPool,
+    Resource,
+    RunningCluster,
+    TaskExecutor,
+)
 from .opening import open_client, open_executor
 
 __all__ = [
+    "RESOURCES",
     "BatchJobs",
     "Here",
     "LocalCluster",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import Field
+
+from ..io.fields import HIDDEN, InputPath, PositiveFloat, PositiveInt
 
 T = TypeVar("T")
 MAX_DEATHS = 3
@@ -43,6 +45,8 @@ class TaskExecutor(Protocol):
 class Here:
     """This process: a task is done when `TaskExecutor.submit` returns."""
 
+    kind: ClassVar[str] = "here"
+
 
 @dataclass(frozen=True)
 class ProcessPool:
@@ -51,20 +55,27 @@ class ProcessPool:
     Attributes
     ----------
     n_workers
-        How many.
+        How many; None for as many as the usable cores take with these threads.
     threads
         Value of ``OMP_NUM_THREADS`` in them, unless it is set already.
     """
 
-    n_workers: int
-    threads: int = 1
+    kind: ClassVar[str] = "processes"
+
+    n_workers: PositiveInt | None = None
+    threads: Annotated[int, HIDDEN] = 1
 
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """A Dask cluster of ``n_workers`` processes of this machine, one task each at a time."""
+    """A Dask cluster of ``n_workers`` processes of this machine, one task each at a time.
 
-    n_workers: int
+    None takes one for each usable core.
+    """
+
+    kind: ClassVar[str] = "local"
+
+    n_workers: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,9 @@ class RunningCluster:
     How many workers a task may cost is set by its ``distributed.scheduler.allowed-failures``.
     """
 
-    scheduler: str
+    kind: ClassVar[str] = "dask"
+
+    scheduler: Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class BatchJobs:
 
     Attributes
     ----------
-    system
+    kind
         ``"slurm"``, ``"pbs"``, ``"lsf"``, ``"sge"``, ``"oar"``, ``"htcondor"`` or ``"moab"``.
     jobs
         At most so many at a time.
@@ -108,7 +121,7 @@ class BatchJobs:
     interface
         Network interface, such as ``"ib0"``, of scheduler and workers.
     python
-        The interpreter in the jobs.
+        The interpreter in the jobs; None for that of this process.
     local_directory
         For the workers' scratch files.
     log_directory
@@ -116,21 +129,23 @@ class BatchJobs:
         lies there too (or in the working directory), so the nodes have to see it.
     """
 
-    system: str = "slurm"
-    jobs: int = 1
-    cores: int = 1
-    memory_GB: float = 4.0
-    processes: int = 1
-    walltime_h: float = 1.0
+    kind: Literal["slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"] = "slurm"
+    jobs: PositiveInt = 1
+    cores: PositiveInt = 1
+    memory_GB: PositiveFloat = 4.0
+    processes: PositiveInt = 1
+    walltime_h: PositiveFloat = 1.0
     queue: str | None = None
     account: str | None = None
     directives: tuple[str, ...] = ()
     directives_skip: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     interface: str | None = None
-    python: str = sys.executable
-    local_directory: Path | None = None
-    log_directory: Path | None = None
+    python: str | None = None
+    local_directory: InputPath | None = None
+    log_directory: InputPath | None = None
 
 
 Resource = Here | ProcessPool | LocalCluster | RunningCluster | BatchJobs
+RESOURCES = (Here, ProcessPool, LocalCluster, RunningCluster, BatchJobs)
+"""What a config can name by its kind."""

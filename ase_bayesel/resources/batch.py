@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import sys
 from typing import Any
 
 from distributed.security import Security
@@ -34,7 +35,7 @@ DEATH_TIMEOUT_S = 60
 
 def submit_program(resource: BatchJobs) -> str:
     """The command with which jobs are submitted."""
-    return shlex.split(CLUSTERS[resource.system].job_cls.submit_command)[0]
+    return shlex.split(CLUSTERS[resource.kind].job_cls.submit_command)[0]
 
 
 def new_job(resource: BatchJobs, scheduler: str, key: Security, name: str, worker: str) -> Job:
@@ -63,7 +64,7 @@ def new_job(resource: BatchJobs, scheduler: str, key: Security, name: str, worke
         "memory": f"{resource.memory_GB} GiB",
         "processes": resource.processes,
         "interface": resource.interface,
-        "python": shlex.quote(resource.python),
+        "python": shlex.quote(resource.python or sys.executable),
         "death_timeout": DEATH_TIMEOUT_S,
         "worker_extra_args": arguments,
         "job_name": name,
@@ -76,24 +77,24 @@ def new_job(resource: BatchJobs, scheduler: str, key: Security, name: str, worke
     if resource.log_directory is not None:
         options["log_directory"] = str(resource.log_directory)
     options |= _own_options(resource)
-    return CLUSTERS[resource.system].job_cls(scheduler, worker, **options)
+    return CLUSTERS[resource.kind].job_cls(scheduler, worker, **options)
 
 
 def _own_options(resource: BatchJobs) -> dict[str, Any]:
     """What one batch system takes and another does not."""
-    if resource.system == "htcondor":
+    if resource.kind == "htcondor":
         pairs = (line.partition("=")[::2] for line in resource.directives)
         return {
             "disk": "1 GB",
             "job_extra_directives": {key.strip(): value.strip() for key, value in pairs},
         }
-    account = "project" if resource.system in WITH_PROJECT else "account"
+    account = "project" if resource.kind in WITH_PROJECT else "account"
     options = {
         "walltime": _walltime(resource),
         "queue": resource.queue,
         account: resource.account,
     }
-    if resource.system == "oar":
+    if resource.kind == "oar":
         options["memory_per_core_property_name"] = "not_applicable"
     return options
 
@@ -101,7 +102,7 @@ def _own_options(resource: BatchJobs) -> dict[str, Any]:
 def _walltime(resource: BatchJobs) -> str:
     minutes = math.ceil(60 * resource.walltime_h)
     clock = f"{minutes // 60:02d}:{minutes % 60:02d}"
-    return clock if resource.system == "lsf" else f"{clock}:00"
+    return clock if resource.kind == "lsf" else f"{clock}:00"
 
 
 def _leave_s(walltime_h: float) -> float:

@@ -155,8 +155,8 @@ def _started(
     errors: int | IO = subprocess.STDOUT,
 ) -> subprocess.Popen:
     """The command under its supervisor, whose standard input keeps it alive."""
-    given = {**os.environ, **(environment or {})}
-    program = shutil.which(command[0], path=given.get("PATH"))
+    variables = {**os.environ, **(environment or {})}
+    program = shutil.which(command[0], path=variables.get("PATH"))
     if program is None:
         raise MissingProgramError(
             f"{command[0]}: cannot be started (no such program); install it, or give its path"
@@ -167,7 +167,7 @@ def _started(
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=errors,
-        env=given,
+        env=variables,
         start_new_session=True,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import LostTaskError, WorkerError
 from .base import BatchJobs, LocalCluster, ProcessPool, RunningCluster
 from .dask_settings import NO_WARNING, PAGES, SCHEDULER_SETTINGS
+from .threads import usable_processes
 
 try:
     import dask
@@ -73,7 +74,7 @@ def client_of(
     elif isinstance(resource, RunningCluster):
         opened = _running(resource.scheduler)
     else:
-        opened = _local(resource.n_workers)
+        opened = _local(resource.n_workers or usable_processes(1))
     with opened as client:
         yield client
 

@@ -39,8 +39,11 @@ def key_in_files(folder: Path) -> Iterator[Security]:
             "batch jobs need cryptography: pip install 'ase_bayesel[distributed]'"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".dask_key_", dir=folder) as own:
-        key, certificate = Path(own, "key.pem").resolve(), Path(own, "certificate.pem").resolve()
+    with tempfile.TemporaryDirectory(prefix=".dask_key_", dir=folder) as private:
+        key, certificate = (
+            Path(private, "key.pem").resolve(),
+            Path(private, "certificate.pem").resolve(),
+        )
         key.write_text(made["key"])
         certificate.write_text(made["cert"])
         files = {"tls_ca_file": str(certificate)}

@@ -50,7 +50,7 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
     """
     program = submit_program(resource)
     if shutil.which(program) is None:
-        raise MissingProgramError(f"{program}: no such program (kind: {resource.system})")
+        raise MissingProgramError(f"{program}: no such program (kind: {resource.kind})")
     with key_in_files(resource.log_directory or Path()) as key:
         options = {"interface": resource.interface, "protocol": "tls://", "security": key}
         with dask.config.set(SCHEDULER_SETTINGS):
@@ -68,7 +68,7 @@ def job_client(resource: BatchJobs, n_tasks: Callable[[], int] | None) -> Iterat
 
 
 @dataclass
-class _Record:
+class _JobRecord:
     """A submitted job, and when it was last seen with workers and with something to do.
 
     ``tasks`` are the keys of what it did when it was last seen.
@@ -76,7 +76,7 @@ class _Record:
 
     worker: str
     job: Job
-    seen: float
+    last_seen: float
     busy: float
     started: bool = False
     tasks: frozenset[Any] = frozenset()
@@ -98,7 +98,19 @@ def _job_of(worker: Any) -> str:
 
 
 class JobKeeper:
-    """Sees to it, in a thread of its own, that there are as many jobs as are needed."""
+    """Sees to it, in a thread of its own, that there are as many jobs as are needed.
+
+    Parameters
+    ----------
+    resource
+        What a job is, and how many there may be.
+    cluster
+        Submits and cancels them.
+    client
+        Knows which of their workers have arrived.
+    n_tasks
+        Says how many tasks there are, so that no more jobs run than those need; None for all.
+    """
 
     def __init__(
         self,
@@ -111,7 +123,7 @@ class JobKeeper:
         self._n_tasks = n_tasks
         self._name = f"bayesel-{secrets.token_hex(3)}"
         self._workers = (f"{self._name}-{k}" for k in count())
-        self._records: list[_Record] = []
+        self._records: list[_JobRecord] = []
         self._fruitless, self._next_question, self._next_try = 0, 0.0, 0.0
         self._outlived: Counter[Any] = Counter()
         self._arrivals = _Arrivals()
@@ -147,8 +159,8 @@ class JobKeeper:
             if record.worker in self._arrivals.jobs and not record.started:
                 record.started, self._fruitless = True, 0
             if here:
-                record.seen = now
-                record.tasks = frozenset(one.key for w in here for one in list(w.processing))
+                record.last_seen = now
+                record.tasks = frozenset(task.key for w in here for task in list(w.processing))
             if record.tasks:
                 record.busy = now
         ended = self._ended(now)
@@ -164,12 +176,12 @@ class JobKeeper:
 
     def _present(self) -> dict[str, list[Any]]:
         """The scheduler's view of the workers of each job."""
-        found: dict[str, list[Any]] = {}
+        by_job: dict[str, list[Any]] = {}
         for worker in list(self._cluster.scheduler.workers.values()):
-            found.setdefault(_job_of(worker), []).append(worker)
-        return found
+            by_job.setdefault(_job_of(worker), []).append(worker)
+        return by_job
 
-    def _give_up_tasks(self, ended: Collection[_Record]) -> None:
+    def _give_up_tasks(self, ended: Collection[_JobRecord]) -> None:
         """Let those fail that have outlived several jobs: they may never fit into one.
 
         The scheduler does not count a worker that leaves before the walltime.
@@ -186,9 +198,9 @@ class JobKeeper:
             return self._resource.jobs
         return min(self._resource.jobs, math.ceil(self._n_tasks() / self._resource.processes))
 
-    def _ended(self, now: float) -> list[_Record]:
+    def _ended(self, now: float) -> list[_JobRecord]:
         """Jobs that are not in the queue any more, or whose workers have long been gone."""
-        absent = [record for record in self._records if record.seen < now]
+        absent = [record for record in self._records if record.last_seen < now]
         queued = None
         if absent and now >= self._next_question:
             queued, self._next_question = self._queued(), now + QUEUE_S
@@ -196,12 +208,12 @@ class JobKeeper:
             record
             for record in absent
             if (queued is not None and record.job.job_id not in queued)
-            or (record.started and now - record.seen > LOST_S)
+            or (record.started and now - record.last_seen > LOST_S)
         ]
 
     def _queued(self) -> set[str] | None:
         """Numbers of our jobs that wait or run; None where the batch system cannot be asked."""
-        if self._resource.system != "slurm":
+        if self._resource.kind != "slurm":
             return None
         command = ["squeue", "--noheader", "--format=%i %t", f"--name={self._name}"]
         try:
@@ -220,16 +232,16 @@ class JobKeeper:
         except (OSError, RuntimeError, ValueError) as error:
             self._count_failure(now, f"no job can be submitted: {error}")
         else:
-            self._records.append(_Record(worker, job, now, now))
+            self._records.append(_JobRecord(worker, job, now, now))
 
-    def _dismiss(self, records: Collection[_Record], workers: dict[str, list[Any]]) -> None:
+    def _dismiss(self, records: Collection[_JobRecord], workers: dict[str, list[Any]]) -> None:
         """End jobs whose workers are at rest."""
-        addresses = [one.address for record in records for one in workers.get(record.worker, [])]
+        addresses = [w.address for record in records for w in workers.get(record.worker, [])]
         if addresses:
             self._client.retire_workers(addresses)
         self._cancel(records)
 
-    def _cancel(self, records: Collection[_Record]) -> None:
+    def _cancel(self, records: Collection[_JobRecord]) -> None:
         async def close() -> None:
             await asyncio.gather(*(record.job.close() for record in records))
 
@@ -241,7 +253,7 @@ class JobKeeper:
         self._fruitless, self._next_try = self._fruitless + 1, now + QUEUE_S
         if self._fruitless >= FRUITLESS:
             logs = self._resource.log_directory or "the folder of this process"
-            raise WorkerError(f"{self._resource.system}: {reason} (jobs' output: {logs})")
+            raise WorkerError(f"{self._resource.kind}: {reason} (jobs' output: {logs})")
 
     def _give_up(self, reason: str) -> None:
         """Let every task fail."""

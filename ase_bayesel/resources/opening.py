@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .base import BatchJobs, Here, LocalCluster, ProcessPool, Resource, RunningCluster, TaskExecutor
+from .threads import usable_processes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,7 +47,9 @@ def open_executor(resource: Resource) -> Iterator[TaskExecutor]:
         case ProcessPool():
             from .pool import PoolExecutor
 
-            pool = PoolExecutor(resource.n_workers, resource.threads)
+            pool = PoolExecutor(
+                resource.n_workers or usable_processes(resource.threads), resource.threads
+            )
             try:
                 yield pool
             finally:

@@ -88,11 +88,11 @@ def descendants(ancestor: int) -> list[int]:
             except OSError:
                 continue
             parents[int(entry)] = 0 if state == "Z" else int(parent)
-    found, newest = [], [ancestor]
+    below, newest = [], [ancestor]
     while newest:
         newest = [pid for pid, parent in parents.items() if parent in newest]
-        found += newest
-    return found
+        below += newest
+    return below
 
 
 if __name__ == "__main__":

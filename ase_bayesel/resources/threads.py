@@ -1,7 +1,9 @@
-"""How many threads a task gets."""
+"""How many threads a task gets, and how many processes of them there can be."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,3 +22,9 @@ def cpu_threads(n: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def usable_processes(threads: int) -> int:
+    """How many processes of so many threads the cores take that this process may use."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, usable // threads)

@@ -1,4 +1,4 @@
-"""From the candidates of a pool to the arrays that each method of `selection` takes."""
+"""From the candidates of a pool to the arrays that each of `selection.methods` takes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,27 @@ class Aim:
 def select_bayesian(
     pool: Candidates, n: int, method: str, surrogate: Surrogate, aim: Aim
 ) -> Selection:
-    """A Bayesian method of `pool.select`; labels hold the properties of the surrogate."""
+    """A Bayesian method of `select`; labels hold the properties of the surrogate.
+
+    Parameters
+    ----------
+    pool
+        The M candidates.
+    n
+        How many to pick.
+    method
+        ``energy_variance``, ``force_variance``, ``information_gain``, ``weighted_sum``,
+        ``i_optimal`` or ``c_optimal``.
+    surrogate
+        The posterior before the first pick, the noise and the properties of the labels.
+    aim
+        Weights, targets, costs and budget.
+
+    Raises
+    ------
+    SelectionError
+        For a weight of a score that does not exist.
+    """
     rows, posterior, targets = pool.rows, surrogate.posterior, aim.targets
     noise = np.array([surrogate.noise.std("energy", k) for k in pool.n_atoms.tolist()])
     limits = aim.costs, aim.budget
@@ -91,8 +111,8 @@ def select_bayesian(
         if targets is not None:
             return selection.target_variance(rows, n, posterior, noise, targets, *limits)
         if method == "information_gain" and aim.costs is None:
-            found = selection.energy_variance(rows, n, posterior, noise, 1.0 / noise**2)
-            return Selection(found.indices, np.log1p(found.scores))
+            picks = selection.energy_variance(rows, n, posterior, noise, 1.0 / noise**2)
+            return Selection(picks.indices, np.log1p(picks.scores))
     label_rows, force_rows = _rows_on_demand(pool, surrogate)
     if targets is not None:
         counted = label_rows
@@ -149,7 +169,28 @@ def select_by_features(
     core: Candidates | None = None,
     rng: np.random.Generator | None = None,
 ) -> Selection:
-    """A method of `pool.select` that looks at features alone."""
+    """A method of `select` that looks at features alone.
+
+    Parameters
+    ----------
+    pool
+        The M candidates.
+    n
+        How many to pick.
+    method
+        ``fps``, ``max_volume``, ``entropy``, ``atomic_cur``, ``k_medoids``, ``cur``,
+        ``direct`` or ``random``.
+    core
+        Structures that are labelled already. The first three methods count them among the
+        picks; the others take near copies of one of them last.
+    rng
+        For ``random``.
+
+    Raises
+    ------
+    SelectionError
+        If ``random`` gets no ``rng``.
+    """
     features, core_features = standardised(pool.means, None if core is None else core.means)
     if method == "fps":
         return selection.farthest_points(features, n, core_features)

@@ -8,23 +8,28 @@ force and virial rows take 3 n_atoms times the space and are needed for a few st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from ase import Atoms
-from threadpoolctl import threadpool_limits
 
 from ..descriptors.base import Descriptor
 from ..errors import StoreError, StructureError
+from ..io.atomic import write_atomically
+from ..io.formats import FEATURES, KEY
+from ..io.hashing import bytes_hash
+from ..resources import ProcessPool, open_executor
+from ..resources.threads import cpu_threads
 from ..structures.checks import check_structure
 from ..structures.frames import iterate_frames
 from ..structures.identity import structure_id
@@ -70,18 +75,18 @@ class FeatureStore:
     Raises
     ------
     StoreError
-        If the directory cannot be used or the file is damaged. A flipped bit within a finite
-        row is not noticed.
+        If the directory cannot be used, or the file is damaged or of a later version. A
+        flipped bit within a finite row is not noticed.
     """
 
     def __init__(self, directory: str | PathLike, descriptor: Descriptor) -> None:
         spec = json.dumps(descriptor.spec(), sort_keys=True)
-        digest = hashlib.sha256(spec.encode()).hexdigest()[:16]
+        digest = bytes_hash(spec.encode())[:16]
         self.path = Path(directory) / f"{digest}.rows"
         self._record = np.dtype([("id", f"S{ID_BYTES}"), ("row", "<f8", (descriptor.n_features,))])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.with_suffix(".json").write_text(spec)
+            self._state_format(descriptor)
             self.path.touch()
         except OSError as error:
             raise StoreError(f"{directory}: cannot keep features ({error.strerror})") from error
@@ -115,13 +120,26 @@ class FeatureStore:
         rows = self._records()["row"]
         places = np.array([self._places[name] for name in names], int)
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-            found = rows[places[0] : places[0] + len(places)]
+            chosen = rows[places[0] : places[0] + len(places)]
         else:
-            found = rows[places]
+            chosen = rows[places]
         with np.errstate(all="ignore"):
-            if not np.isfinite(found.sum()):
+            if not np.isfinite(chosen.sum()):
                 raise self._damaged()
-        return found
+        return chosen
+
+    def _state_format(self, descriptor: Descriptor) -> None:
+        """Note beside the rows what they are; refuse those of a later version."""
+        path = self.path.with_suffix(".json")
+        header = json.dumps({KEY: str(FEATURES), "descriptor": descriptor.spec()}, sort_keys=True)
+        try:
+            noted = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):  # new, or torn by a kill
+            noted = None
+        if isinstance(noted, dict):
+            FEATURES.check(noted.get(KEY), path)
+        if noted != json.loads(header):
+            write_atomically(path, header.encode())
 
     def _damaged(self) -> StoreError:
         return StoreError(f"{self.path}: is damaged; remove it, and its features are made again")
@@ -176,7 +194,8 @@ def pool_features(
     frames
         Structures or the path of a file, read one by one.
     descriptor
-        What to compute; with more than one process it must be picklable.
+        What to compute; with more than one process it must be picklable, and of a module that
+        the processes can import.
     store
         Where rows are looked up and kept, batch by batch.
     processes
@@ -190,6 +209,8 @@ def pool_features(
     ------
     StructureError
         Naming the structure that cannot be used or whose features are not finite.
+    LostTaskError
+        If several processes have died over the same structures.
     """
     table = _Memory() if store is None else store
     names: list[str] = []
@@ -246,11 +267,14 @@ def _computed(
             yield numbers, _rows(descriptor, batch)
         return
     running: deque[tuple[list[int], Future[np.ndarray]]] = deque()
-    with ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=_adopt, initargs=(descriptor,)
-    ) as pool:
+    with (
+        TemporaryDirectory() as folder,
+        open_executor(ProcessPool(processes)) as executor,
+    ):
+        pickled = Path(folder) / "descriptor"  # once, not with every batch: it may hold a network
+        pickled.write_bytes(pickle.dumps(descriptor))
         for numbers, batch in batches:
-            running.append((numbers, pool.submit(_adopted_rows, batch)))
+            running.append((numbers, executor.submit(rows_elsewhere, pickled, batch)))
             if len(running) > 2 * processes:
                 first, future = running.popleft()
                 yield first, future.result()
@@ -263,14 +287,14 @@ def _rows(descriptor: Descriptor, batch: list[Atoms]) -> np.ndarray:
     return np.array(rows).reshape(len(batch), descriptor.n_features)
 
 
-_adopted: list[Descriptor] = []
+def rows_elsewhere(pickled: Path, batch: list[Atoms]) -> np.ndarray:
+    """The task: rows ``(k, D)`` of a batch, by a descriptor in a file, with one thread."""
+    with cpu_threads(1):
+        return _rows(_unpickled(pickled), batch)
 
 
-def _adopt(descriptor: Descriptor) -> None:
-    """Set up a worker: its descriptor, and one thread."""
-    threadpool_limits(1)
-    _adopted.append(descriptor)
-
-
-def _adopted_rows(batch: list[Atoms]) -> np.ndarray:
-    return _rows(_adopted[0], batch)
+@lru_cache(maxsize=1)
+def _unpickled(path: Path) -> Descriptor:
+    """What this run has left for its workers."""
+    descriptor: Descriptor = pickle.loads(path.read_bytes())
+    return descriptor

@@ -80,7 +80,7 @@ def select(
     atomic_cur: atomic features), centred and scaled to unit standard deviation over pool and
     core. Those after the line do not look at the core; in them, structures that are near
     copies of one of the core (root mean square difference of these features below
-    `candidates.NEAR_CORE`) come last, in the order of the pool.
+    `selection.candidates.NEAR_CORE`) come last, in the order of the pool.
 
     =================  =====================================================================
     fps                farthest points, from the core on
@@ -138,7 +138,7 @@ def select(
     budget
         Largest sum of costs.
     store, processes, on_progress
-        See `feature_store.pool_features`.
+        See `selection.feature_store.pool_features`.
 
     Returns
     -------
@@ -189,17 +189,17 @@ def select(
     if len(chosen) < len(names):
         pool, aim = pool.take(chosen), aim.take(chosen)
     if surrogate is not None:
-        found = select_bayesian(pool, n, method, surrogate, aim)
+        picks = select_bayesian(pool, n, method, surrogate, aim)
     else:
         known = compute(core_frames, "core")[0] if core_frames else None
-        found = select_by_features(pool, n, method, known, rng)
-    return Selection(chosen[found.indices], found.scores)
+        picks = select_by_features(pool, n, method, known, rng)
+    return Selection(chosen[picks.indices], picks.scores)
 
 
-def _check_arguments(method: str, **given: Any) -> None:
+def _check_arguments(method: str, **arguments: Any) -> None:
     if method not in METHODS:
         raise SelectionError(f"method: unknown {method!r}; known: {', '.join(METHODS)}")
-    for name, value in given.items():
+    for name, value in arguments.items():
         if value is not None and method not in USERS[name]:
             raise SelectionError(f"{name}: not used by {method}")
         if value is None and method in NEEDED.get(name, ()):
@@ -255,19 +255,19 @@ def _candidates(
 ) -> tuple[Candidates, tuple[str, ...]]:
     """Structures with their feature rows, and their ids; a file's structures are not kept."""
     kept = None if isinstance(source, str | PathLike) else list(source)
-    found = pool_features(
+    features = pool_features(
         source if kept is None else kept, descriptor, store, processes, on_progress, where
     )
-    return Candidates(kept, found.rows, found.n_atoms, descriptor), found.ids
+    return Candidates(kept, features.rows, features.n_atoms, descriptor), features.ids
 
 
 def _distinct(names: Sequence[str], excluded: Sequence[str]) -> np.ndarray:
     """Indices of the first structure of each name that is not excluded."""
-    seen = set(excluded)
+    taken = set(excluded)
     chosen = []
     for index, name in enumerate(names):
-        if name not in seen:
-            seen.add(name)
+        if name not in taken:
+            taken.add(name)
             chosen.append(index)
     return np.array(chosen, int)
 

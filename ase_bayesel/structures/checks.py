@@ -32,7 +32,10 @@ def check_structure(atoms: Atoms, where: str) -> None:
         raise StructureError(f"{where}: the cell is not finite")
     largest = max(np.abs(atoms.positions).max(), np.abs(atoms.cell.array).max())
     if largest > LARGEST_A:
-        raise StructureError(f"{where}: {largest:.3g} A, in a position or the cell, is too far")
+        raise StructureError(
+            f"{where}: a position or cell vector reaches {largest:.3g} A; "
+            f"at most {LARGEST_A:g} A can be used"
+        )
     if atoms.pbc.any():
         periodic = atoms.cell.array[atoms.pbc]
         if np.linalg.matrix_rank(periodic) < len(periodic):

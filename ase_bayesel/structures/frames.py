@@ -1,4 +1,4 @@
-"""Structures: reading and writing, property keys, reference energies, identity, sanity."""
+"""Reading and writing files of structures."""
 
 from __future__ import annotations
 

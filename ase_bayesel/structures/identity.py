@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from ase import Atoms
+
+from ..io.hashing import bytes_hash
 
 POSITION_DECIMALS = 8
 """Decimals of a position in extended XYZ; structures are identified to this precision."""
@@ -32,9 +32,6 @@ def structure_id(atoms: Atoms) -> str:
     def fixed(values: np.ndarray) -> bytes:
         return np.rint(np.asarray(values) * 10**POSITION_DECIMALS).astype("<i8").tobytes()
 
-    digest = hashlib.sha256()
-    digest.update(atoms.numbers.astype("<i8").tobytes())
-    digest.update(fixed(atoms.positions))
-    digest.update(fixed(atoms.cell.array))
-    digest.update(atoms.pbc.astype("u1").tobytes())
-    return f"s{digest.hexdigest()[:15]}"
+    numbers, pbc = atoms.numbers.astype("<i8").tobytes(), atoms.pbc.astype("u1").tobytes()
+    content = numbers + fixed(atoms.positions) + fixed(atoms.cell.array) + pbc
+    return f"s{bytes_hash(content)[:15]}"

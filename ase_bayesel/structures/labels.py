@@ -32,7 +32,7 @@ class PropertyKeys:
 
 
 @dataclass(frozen=True)
-class Targets:
+class FitTargets:
     """Labels of one structure; None where it has none.
 
     ``energy`` eV, ``forces (n_atoms, 3)`` eV/A, ``virial (6,)`` eV in ASE's Voigt order.
@@ -43,7 +43,7 @@ class Targets:
     virial: np.ndarray | None = None
 
 
-def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> Targets:
+def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTargets:
     """The labels that a structure carries under ``keys``; missing ones are None.
 
     A single-point calculator attached by ASE's reader serves the keys
@@ -65,7 +65,7 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> Targe
             tensor = _checked(np.reshape(raw, -1), (9,), where, keys.virial).reshape(3, 3)
             tensor = (tensor + tensor.T) / 2
             virial = tensor[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
-    return Targets(energy, forces, virial)
+    return FitTargets(energy, forces, virial)
 
 
 def _checked(raw: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarray:

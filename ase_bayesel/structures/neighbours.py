@@ -26,8 +26,8 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray
     points = (home[None] + (shifts @ vectors)[:, None]).reshape(-1, 3)
 
     near = cKDTree(points).query_ball_point(home, cutoff, return_sorted=True)
-    first = np.repeat(np.arange(len(atoms)), [len(found) for found in near])
-    second = np.concatenate([np.asarray(found, int) for found in near])
+    first = np.repeat(np.arange(len(atoms)), [len(indices) for indices in near])
+    second = np.concatenate([np.asarray(indices, int) for indices in near])
     itself = len(shifts) // 2 * len(atoms) + first
     first, second = first[second != itself], second[second != itself]
     return first, second % len(atoms), points[second] - home[first]

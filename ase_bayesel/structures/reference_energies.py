@@ -44,12 +44,12 @@ def reference_energies(
                 f"e0s: no structure carries an energy under the key {energy_key!r}; check the key"
             )
         if e0s == "isolated":
-            found = {next(iter(c)): energy for c, energy in labelled if c.total() == 1}
+            energy_of = {next(iter(c)): energy for c, energy in labelled if c.total() == 1}
         else:
-            found = _average_energies(labelled, elements)
+            energy_of = _average_energies(labelled, elements)
     else:
-        found = {symbol: float(energy) for symbol, energy in e0s.items()}
-    missing = [symbol for symbol in elements if symbol not in found]
+        energy_of = {symbol: float(energy) for symbol, energy in e0s.items()}
+    missing = [symbol for symbol in elements if symbol not in energy_of]
     if missing:
         hint = (
             "add a single-atom structure with its energy to the training set, or give e0s"
@@ -57,13 +57,13 @@ def reference_energies(
             else "add it to e0s"
         )
         raise StructureError(f"e0s: no reference energy for {', '.join(missing)}; {hint}")
-    return found
+    return energy_of
 
 
 def _average_energies(
     labelled: Sequence[tuple[Counter[str], float]], elements: Sequence[str]
 ) -> dict[str, float]:
-    counts = np.array([[found[s] for s in elements] for found, _ in labelled], float)
+    counts = np.array([[composition[s] for s in elements] for composition, _ in labelled], float)
     solution, *_ = np.linalg.lstsq(counts, np.array([e for _, e in labelled]), rcond=None)
     return dict(zip(elements, solution.tolist(), strict=True))
 

@@ -15,9 +15,10 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
-from ..structures.labels import PROPERTIES, PropertyKeys, Targets, targets
+from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy
 from .energy_weights import EnergyWeights, frame_weight
+from .steps import Steps
 from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
@@ -79,14 +80,14 @@ def weighted_rows(
 
 
 def contributed_properties(
-    atoms: Atoms, labels: Targets, properties: Sequence[str]
+    atoms: Atoms, labels: FitTargets, properties: Sequence[str]
 ) -> tuple[str, ...]:
     """The properties whose rows a training structure brings: those labelled, or all if none is."""
     labelled = [p for p in properties if getattr(labels, p) is not None]
     return tuple(p for p in usable_properties(atoms, properties) if p in (labelled or properties))
 
 
-def property_targets(labels: Targets, prop: str, baseline: float) -> np.ndarray | None:
+def property_targets(labels: FitTargets, prop: str, baseline: float) -> np.ndarray | None:
     """Observed values that belong to `property_rows`; ``baseline`` (eV) is taken off the energy."""
     if prop == "energy":
         return None if labels.energy is None else np.array([labels.energy - baseline])
@@ -127,6 +128,7 @@ class RowFactor:
 
     @property
     def triangle(self) -> np.ndarray:
+        """The factor of all rows so far, ``(D+1, D+1)``."""
         self._flush()
         assert self._triangle is not None
         return self._triangle
@@ -173,7 +175,19 @@ def training_features(
     force_projections: int | None = None,
     first: int = 0,
 ) -> Iterator[Features | Sketch]:
-    """What a fit sees of each structure in turn: features, or sketches (`iterate_sketches`)."""
+    """What a fit takes of each structure in turn: features, or sketches (`iterate_sketches`).
+
+    Parameters
+    ----------
+    frames
+        The structures.
+    descriptor
+        Gives their features.
+    force_projections
+        Random combinations that stand for the force rows of a structure; None for all rows.
+    first
+        Number of the first structure in the training set.
+    """
     if force_projections is None:
         return iterate_features(frames, descriptor)
     return iterate_sketches(frames, descriptor, force_projections, first)
@@ -184,8 +198,18 @@ def iterate_sketches(
 ) -> Iterator[Features | Sketch]:
     """Sketches of each structure in turn; features where those are no dearer.
 
-    The random numbers are the same in every call, and in a call for one of the `chunks` that
-    begins with structure ``first``.
+    The random numbers are the same in every call, and in a call for one of the `chunks`.
+
+    Parameters
+    ----------
+    frames
+        The structures.
+    descriptor
+        Gives their features.
+    n_projections
+        Random combinations of the force rows of each structure.
+    first
+        Number of the first structure, where they are one of the chunks of a training set.
     """
     if not isinstance(descriptor, SketchingDescriptor) or descriptor.n_features <= n_projections:
         yield from iterate_features(frames, descriptor)
@@ -241,18 +265,26 @@ def assembling(
 
     Parameters
     ----------
-    frames, descriptor, keys
-        The structures, their features, and where their labels are found.
+    frames
+        The training structures.
+    descriptor
+        Gives their rows.
+    keys
+        Where their labels are.
     e0s
-        Reference energies, eV, by element.
+        Reference energy of each element, eV.
     column_scale
-        ``(D,)``, by which the columns are multiplied.
-    force_projections
-        So many projections in place of the force rows (`iterate_sketches`).
-    first
-        Number of the first structure, where they are one of the `chunks` of a training set.
+        ``(D,)`` what each column is multiplied by.
+    force_projections, first
+        As in `training_features`.
     energy_weights
-        Structures with an energy count less the higher it lies.
+        Structures with an energy count less the higher it lies; None for no such weights.
+
+    Raises
+    ------
+    StructureError
+        For a label that is not of its shape, or a weight of a file that is no number, naming the
+        structure.
     """
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     labelled = {prop: RowFactor(column_scale) for prop in properties}
@@ -286,10 +318,8 @@ def finished(
     steps: Generator[int, None, T], total: int = 0, on_progress: OnProgress | None = None
 ) -> T:
     """Run a generator that yields counts to its end; returns its value."""
-    while True:
-        try:
-            done = next(steps)
-        except StopIteration as end:
-            return end.value
+    counts = Steps(steps)
+    for done in counts:
         if on_progress is not None:
             on_progress(done, total)
+    return counts.value

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor, as_frames
 from ..errors import StructureError
+from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy, reference_energies
@@ -35,10 +36,10 @@ class Weights:
     `EnergyWeights`; None for no growth.
     """
 
-    energy: float = 30.0
-    forces: float = 1.0
-    virial: float = 30.0
-    high_energy: float | None = None
+    energy: PositiveFloat = 30.0
+    forces: PositiveFloat = 1.0
+    virial: PositiveFloat = 30.0
+    high_energy: PositiveFloat | None = None
 
 
 def fit_surrogate(
@@ -105,7 +106,20 @@ def fitting(
     weights: Weights | None = Weights(),
     force_projections: int | None = None,
 ) -> Generator[int, None, Surrogate]:
-    """`fit_surrogate` step by step: yields how many structures are done."""
+    """`fit_surrogate` step by step: yields how many structures are done.
+
+    Parameters
+    ----------
+    frames, descriptor, e0s, weights, force_projections
+        As in `fit_surrogate`.
+    keys
+        Where the labels are.
+
+    Raises
+    ------
+    StructureError, SingularPrecisionError
+        As `fit_surrogate`.
+    """
     energies = baseline_energies(frames, keys, e0s)
     scale = descriptor.prior_std()
     growth = energy_weights_of(frames, keys, energies, weights)
@@ -167,8 +181,20 @@ def surrogate_from_factors(
 ) -> Surrogate:
     """The last step of `fit_surrogate`, for a design matrix that is reduced already.
 
-    The columns of ``factors`` carry the descriptor's ``prior_std``; ``e0s`` (eV) are those that
-    were taken off the energies, ``energy_weights`` those with which the rows were weighted.
+    Parameters
+    ----------
+    factors
+        The reduced matrix; its columns carry the descriptor's ``prior_std``.
+    descriptor
+        What its columns are.
+    keys
+        Where the labels were found; they tell which properties a label holds.
+    e0s
+        What was taken off the energies, by element, eV.
+    weights
+        As in `fit_surrogate`.
+    energy_weights
+        Those with which the rows were weighted.
 
     Raises
     ------
@@ -195,22 +221,22 @@ def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[f
     triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
     counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
     if weights is None:
-        found = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
-        return found.prior_std, Noise(**{**FIRST_NOISE, **found.noise})
+        best = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
+        return best.prior_std, Noise(**{**FIRST_NOISE, **best.noise})
     relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
     together: np.ndarray | None = None
     for prop, triangle in triangles.items():
         weighted = triangle * relative[prop]
         together = weighted if together is None else merge(together, weighted)
     assert together is not None
-    found = maximise_evidence(
+    best = maximise_evidence(
         {"all": together},
         {"all": sum(counts.values())},
         {"all": FIRST_NOISE["forces"]},
         {"all": NOISE_BOUNDS["forces"]},
     )
-    noise = {prop: found.noise["all"] / relative[prop] for prop in PROPERTIES}
-    return found.prior_std, Noise(**noise)
+    noise = {prop: best.noise["all"] / relative[prop] for prop in PROPERTIES}
+    return best.prior_std, Noise(**noise)
 
 
 def _posterior(

@@ -65,26 +65,26 @@ class ForceSearch:
         self, descriptor: JointDescriptor, posterior: Posterior, atoms: Atoms, scales: np.ndarray
     ) -> LeadingForce:
         """The leading atom of ``force_std / scales``; ``scales (n_atoms,)``."""
-        one = descriptor.forward(atoms)
+        forward = descriptor.forward(atoms)
         candidates = np.arange(len(atoms))
         if len(atoms) > 2 * self.n_candidates:
-            estimate = self.estimate(one, posterior, _generator(atoms))
+            estimate = self.estimate(forward, posterior, _generator(atoms))
             candidates = np.argsort(estimate / scales)[::-1][: self.n_candidates]
         moves = np.eye(3 * len(atoms)).reshape(len(atoms), 3, len(atoms), 3)[candidates]
-        variances = posterior.variance(one.pushforward(moves.reshape(-1, len(atoms), 3)))
+        variances = posterior.variance(forward.pushforward(moves.reshape(-1, len(atoms), 3)))
         force_std = np.sqrt(variances.reshape(-1, 3).sum(axis=1))
         best, value = leading_force(force_std, scales[candidates])
         return LeadingForce(int(candidates[best]), value)
 
     def estimate(
-        self, one: EnergyAndFeatures, posterior: Posterior, rng: np.random.Generator
+        self, forward: EnergyAndFeatures, posterior: Posterior, rng: np.random.Generator
     ) -> np.ndarray:
         """Estimated force deviations ``(n_atoms,)``, eV/A; their squares are unbiased."""
         n_random = min(self.n_probes, posterior.n_features - 1)
-        along_phi = posterior.whiten(one.phi)
+        along_phi = posterior.whiten(forward.phi)
         random = rng.standard_normal((posterior.n_features, n_random))
         directions, _ = np.linalg.qr(np.column_stack([along_phi, random]))
-        squares = np.sum(_gradients(one, posterior, directions) ** 2, axis=2)
+        squares = np.sum(_gradients(forward, posterior, directions) ** 2, axis=2)
         share = (posterior.n_features - 1) / max(n_random, 1)
         return np.sqrt(squares[0] + share * squares[1:].sum(axis=0))
 
@@ -94,29 +94,45 @@ def leading_force_rows(
 ) -> np.ndarray:
     """Orthonormal combinations of a structure's force rows that say most, ``(k, D)``.
 
-    k is ``n_rows``, or 3 N or D where that is less.
-
     Q^T Phi_F, with Q an orthonormal basis of the range of Phi_F L Omega for a random
     Omega ``(D, n_rows)`` (Halko, Martinsson and Tropp 2011, algorithm 4.1). They are
     observations with the noise of a force component, just fewer: a posterior with
     these rows never claims more certainty than one with all 3 N, and it keeps more
     uncertainty in the directions that are missing. Costs ``n_rows`` backward passes
     and as many Jacobian-vector products; the random numbers follow from the structure.
+
+    Parameters
+    ----------
+    descriptor
+        Features of a network.
+    posterior
+        Tells which combinations are uncertain.
+    atoms
+        The structure, of N atoms.
+    n_rows
+        How many rows, k; 3 N or D where that is less.
+
+    Raises
+    ------
+    ValueError
+        If ``n_rows`` is below 1.
     """
     if n_rows < 1:
         raise ValueError(f"n_rows: must be at least 1, got {n_rows}")
     n_rows = min(n_rows, 3 * len(atoms), posterior.n_features)
-    one = descriptor.forward(atoms)
+    forward = descriptor.forward(atoms)
     random = _generator(atoms).standard_normal((posterior.n_features, n_rows))
-    gradients = _gradients(one, posterior, random).reshape(n_rows, -1)
+    gradients = _gradients(forward, posterior, random).reshape(n_rows, -1)
     basis, _ = np.linalg.qr(gradients.T)
-    return -one.pushforward(basis.T.reshape(n_rows, len(atoms), 3))
+    return -forward.pushforward(basis.T.reshape(n_rows, len(atoms), 3))
 
 
-def _gradients(one: EnergyAndFeatures, posterior: Posterior, directions: np.ndarray) -> np.ndarray:
+def _gradients(
+    forward: EnergyAndFeatures, posterior: Posterior, directions: np.ndarray
+) -> np.ndarray:
     """Gradients ``(k, n_atoms, 3)`` of phi along L times the columns ``(D, k)``."""
     cotangents = posterior.unwhiten(directions).T
-    return np.array([one.gradient(0.0, cotangent).positions for cotangent in cotangents])
+    return np.array([forward.gradient(0.0, cotangent).positions for cotangent in cotangents])
 
 
 def _generator(atoms: Atoms) -> np.random.Generator:

@@ -19,13 +19,13 @@ from scipy.linalg.lapack import dtrcon
 
 from ..errors import PosteriorError, SingularPrecisionError
 from ..io.bounded_npz import checked_npz, real
+from ..io.formats import KEY, POSTERIOR
 from .triangular import append_rows
 
 MIN_RCOND = 1e-13
 """Smallest reciprocal condition number of the column-normalised factor."""
 MIN_REMAINING = 1e-12
 """Smallest share of a direction's information that `Posterior.without` may leave."""
-FORMAT = "ase_bayesel.posterior/1"
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Posterior:
             ("precision_factor", np.triu(self.precision_factor)),
             ("mean", self.mean),
         ):
-            own = np.array(array, dtype=float, order="F")
-            own.flags.writeable = False
-            object.__setattr__(self, name, own)
+            copy = np.array(array, dtype=float, order="F")
+            copy.flags.writeable = False
+            object.__setattr__(self, name, copy)
         _check_regular(self.precision_factor)
 
     @classmethod
@@ -183,7 +183,12 @@ class Posterior:
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write an npz (no pickle) that `load` reads back bit for bit."""
         with opened(file, "wb") as handle:
-            np.savez(handle, format=FORMAT, precision_factor=self.precision_factor, mean=self.mean)
+            np.savez(
+                handle,
+                format=str(POSTERIOR),
+                precision_factor=self.precision_factor,
+                mean=self.mean,
+            )
 
     @classmethod
     def load(cls, file: str | PathLike | BinaryIO) -> Posterior:
@@ -201,8 +206,7 @@ class Posterior:
                 opened(file, "rb") as handle,
                 np.load(checked_npz(handle), allow_pickle=False) as data,
             ):
-                if str(data["format"]) != FORMAT:
-                    raise PosteriorError(f"{file}: not a posterior of format {FORMAT}")
+                POSTERIOR.check(data[KEY], file, PosteriorError)
                 factor = real(data["precision_factor"], (None, None))
                 return cls(factor, real(data["mean"], (None,)))
         except PosteriorError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, BinaryIO
@@ -28,14 +28,13 @@ from ..descriptors.base import (
 )
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
+from ..io.formats import KEY, SURROGATE
 from ..structures.labels import PROPERTIES
 from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
 from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
-
-FORMAT = "ase_bayesel.surrogate/1"
 
 
 @dataclass(frozen=True)
@@ -168,8 +167,8 @@ class Surrogate:
         if not atoms.pbc.all():
             return None
         if isinstance(self.descriptor, SketchingDescriptor):
-            one = self.descriptor.sketch([atoms], 1, np.random.default_rng(0))[0]
-            return self._stress_std(one, atoms)
+            sketch = self.descriptor.sketch([atoms], 1, np.random.default_rng(0))[0]
+            return self._stress_std(sketch, atoms)
         return self._stress_std(self.descriptor.compute([atoms], derivatives=True)[0], atoms)
 
     def information_gain(self, atoms: Atoms) -> float:
@@ -199,13 +198,13 @@ class Surrogate:
         except KeyError as error:
             raise StructureError(f"no reference energy for element {error.args[0]!r}") from None
 
-    def _features(self, frames: Sequence[Atoms]):
+    def _features(self, frames: Sequence[Atoms]) -> Iterator[tuple[Features, Atoms]]:
         return zip(iterate_features(frames, self.descriptor), frames, strict=True)
 
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write one npz file without pickle: posterior, descriptor, E0s and noise."""
         meta = {
-            "format": FORMAT,
+            KEY: str(SURROGATE),
             "descriptor": self.descriptor.spec(),
             "e0s": dict(self.e0s),
             "noise": vars(self.noise),
@@ -247,14 +246,15 @@ class Surrogate:
             ):
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
-            if meta["format"] != FORMAT:
-                raise PosteriorError(f"{path}: not a surrogate of format {FORMAT}")
+            SURROGATE.check(meta[KEY], path, PosteriorError)
             if descriptor is None:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
             if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
-                raise PosteriorError(f"{path}: knows labels {meta['properties']}")
+                raise PosteriorError(
+                    f"{path}: names unknown properties of labels: {meta['properties']}"
+                )
             return cls(
                 descriptor,
                 Posterior.load(io.BytesIO(posterior)),
@@ -277,10 +277,10 @@ def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
-    found = {key: float(value) for key, value in raw.items()}
-    if not np.isfinite(list(found.values())).all():
+    numbers = {key: float(value) for key, value in raw.items()}
+    if not np.isfinite(list(numbers.values())).all():
         raise ValueError("holds numbers that are not finite")
-    return found
+    return numbers
 
 
 class SurrogateCalculator(Calculator):
@@ -292,7 +292,12 @@ class SurrogateCalculator(Calculator):
         super().__init__()
         self.surrogate = surrogate
 
-    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
         """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
         super().calculate(atoms, properties, system_changes)
         surrogate = self.surrogate

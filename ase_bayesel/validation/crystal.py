@@ -116,13 +116,17 @@ def crystal_quantities(
     """
     crystal = relax(crystal, calculator, cell=True)
     lattice = crystal.cell.get_bravais_lattice().vars()
-    found = [Quantity(k, v, "A" if k in ("a", "b", "c") else "deg") for k, v in lattice.items()]
+    quantities = [
+        Quantity(k, v, "A" if k in ("a", "b", "c") else "deg") for k, v in lattice.items()
+    ]
     if elastic:
         stiffness = elastic_constants(crystal, calculator) / GPa
         values = dict(_independent(stiffness, is_cubic(crystal)))
         values["bulk modulus"] = stiffness[:3, :3].mean()
-        found += [Quantity(name, float(values[name]), "GPa") for name in elastic_names(crystal)]
-    return tuple(found)
+        quantities += [
+            Quantity(name, float(values[name]), "GPa") for name in elastic_names(crystal)
+        ]
+    return tuple(quantities)
 
 
 def _independent(stiffness: np.ndarray, cubic: bool) -> Iterator[tuple[str, float]]:

@@ -50,19 +50,32 @@ def compare(
 ) -> Parity:
     """Predictions against the labels that the structures carry under ``keys``.
 
-    They are those of the ``potential``, by default the surrogate's mean; the
-    surrogate gives the standard deviations.
+    Parameters
+    ----------
+    surrogate
+        Gives the standard deviations.
+    frames
+        Labelled structures; those without a label are left out.
+    keys
+        Where the labels are.
+    potential
+        What predicts; by default the surrogate's mean.
+
+    Raises
+    ------
+    StructureError
+        For a label that is not of its shape, naming the structure.
     """
     columns: dict[str, list[float]] = {name: [] for name in Parity.__dataclass_fields__}
     potential = surrogate.calculator() if potential is None else potential
     for k, atoms in enumerate(frames):
-        found = targets(atoms, keys, f"test frame {k}")
-        if found.energy is not None:
-            columns["energy"].append(found.energy / len(atoms))
+        labels = targets(atoms, keys, f"test frame {k}")
+        if labels.energy is not None:
+            columns["energy"].append(labels.energy / len(atoms))
             columns["energy_predicted"].append(potential.get_potential_energy(atoms) / len(atoms))
             columns["energy_std"].append(surrogate.energy_std(atoms) / len(atoms))
-        if found.forces is not None:
-            columns["forces"].extend(found.forces.ravel())
+        if labels.forces is not None:
+            columns["forces"].extend(labels.forces.ravel())
             columns["forces_predicted"].extend(potential.get_forces(atoms).ravel())
     return Parity(**{name: np.array(values, float) for name, values in columns.items()})
 

@@ -56,7 +56,7 @@ def evaluate(
     """
     if not isinstance(model, Surrogate):
         return tuple(check(model))
-    found = check(model.calculator())
+    quantities = check(model.calculator())
     sampled = []
     for number, member in enumerate(members(model, n_members, rng), start=1):
         try:
@@ -64,7 +64,7 @@ def evaluate(
         except ValidationError as error:
             raise ValidationError(f"member {number} of {n_members}: {error}") from error
     spread = np.std(sampled, axis=0, ddof=1)
-    return tuple(replace(q, std=float(s)) for q, s in zip(found, spread, strict=True))
+    return tuple(replace(q, std=float(s)) for q, s in zip(quantities, spread, strict=True))
 
 
 @dataclass(frozen=True)
@@ -90,5 +90,5 @@ class EnergyFunctional:
         second order (envelope theorem).
         """
         features = surrogate.descriptor.compute(self.frames)
-        row = np.array(self.coefficients) @ [one.total for one in features]
+        row = np.array(self.coefficients) @ [structure.total for structure in features]
         return float(np.sqrt(surrogate.posterior.variance(row)))

@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator
 from ase.units import J, m
 
 from ..errors import ValidationError
+from ..io.fields import NonNegativeFloat, PositiveFloat, PositiveInt
 from .crystal import is_cubic, relax
 from .quantities import EnergyFunctional
 
@@ -38,9 +39,13 @@ class Facet:
     """
 
     miller: tuple[int, int, int]
-    layers: int
-    vacuum: float = 10.0
-    rattle: float = 0.0
+    layers: PositiveInt
+    vacuum: PositiveFloat = 10.0
+    rattle: NonNegativeFloat = 0.0
+
+    def __post_init__(self) -> None:
+        if not any(self.miller):
+            raise ValueError("miller: 0 0 0 is no plane")
 
     @property
     def name(self) -> str:
@@ -76,6 +81,17 @@ def surface_functional(
     (`crystal.relax`), and its atoms relax in the fixed cell until no force exceeds 3 meV/A.
     That the members of a posterior have other lattice constants is not in the functional's
     standard deviation.
+
+    Parameters
+    ----------
+    crystal
+        The bulk, relaxed.
+    calculator
+        The potential that the slab relaxes in.
+    facet
+        Which surface, and how thick a slab.
+    rng
+        Draws the displacements of ``facet.rattle``.
 
     Raises
     ------

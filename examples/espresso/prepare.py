@@ -9,7 +9,6 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.labelling.task import labelled
 from ase_bayesel.structures.frames import write_frames
@@ -30,7 +29,7 @@ def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
 def main() -> None:
     """Write train, test and starts (.extxyz) into data/."""
     rng = np.random.default_rng(2)
-    engine = build_engine(load_config(HERE / "config.yaml").labelling)
+    engine = load_config(HERE / "config.yaml").engine
     (HERE / "data").mkdir(exist_ok=True)
     for name, amplitude, n in (("train", 0.05, 6), ("test", 0.15, 10)):
         frames = [rattled(amplitude, rng) for _ in range(n)]

@@ -32,7 +32,7 @@ def history_of(pairs, rule):
         {"tau_rel": 0.1, "memory": 0},
         {"tau_rel": 0.1, "tau_max": 0.0},
         {"tau_rel": 0.1, "tau_max": np.nan},
-        {"tau_rel": 0.1, "bias_force_max": 0.0},
+        {"tau_rel": 0.1, "force_max": 0.0},
         {"tau_rel": 0.1, "max_excess_temperature": 0.0},
     ],
 )
@@ -102,7 +102,7 @@ def test_pure():
 
 
 def test_the_largest_bias_force_limits_tau():
-    rule = TauRule(0.5, delay=1, bias_force_max=0.3)
+    rule = TauRule(0.5, delay=1, force_max=0.3)
     history = TauHistory().updated(uniform(2.0, 4), np.diag([0.1, 0.2, 3.0]), rule)
     assert history.peak == 3.0
     assert history.tau(rule) == pytest.approx(0.1)

@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import Opaque, alloy, assert_close, cluster, copper, strain_differences
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, strain_differences
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import alloy, cluster, copper
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +25,7 @@ from ase_bayesel import (
     Variance,
 )
 from ase_bayesel.bias.kinds import SIGMA_FLOOR, atom_weights
+from ase_bayesel.bias.tau import TauHistory
 from ase_bayesel.errors import StructureError
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator
@@ -54,14 +57,16 @@ def ace_surrogate():
 
 @pytest.fixture(scope="module")
 def mace_pair():
-    pytest.importorskip("mace")
     model = tiny_mace(ELEMENTS)
     descriptor = MACEDescriptor(mace_calculator(model))
     prior = Posterior.isotropic(descriptor.n_features, 0.5)
     return model, Surrogate(descriptor, prior, {}, Noise()).condition(alloy("CuCuAlCu", 0.05, 1))
 
 
-@pytest.fixture(params=["own mean", "separate", "mace", "mace, separate"])
+BY_MACE = [pytest.param(name, marks=needs_mace) for name in ("mace", "mace, separate")]
+
+
+@pytest.fixture(params=["own mean", "separate", *BY_MACE])
 def make(request, ace_surrogate):
     """A maker of calculators: two ways with linear ACE, two with MACE."""
     if request.param.startswith("mace"):
@@ -86,8 +91,7 @@ def begun(calculator, atoms, share=0.75):
     atoms.calc = calculator
     atoms.get_forces()
     start = calculator.prediction.energy - share * LIMIT * len(atoms)
-    calculator.forget()
-    calculator.history = replace(calculator.history, start_energy=start)
+    calculator.restore(known=TauHistory(start_energy=start))
     return atoms
 
 
@@ -144,6 +148,7 @@ def test_triggers_see_the_whole_structure(make, bias):
     assert (ours.force_std_bound <= ours.force_std * (1 + 1e-9)).all()
 
 
+@needs_mace
 def test_one_pass_and_two_give_the_same(mace_pair):
     model, surrogate = mace_pair
     for bias in BIASES.values():
@@ -197,7 +202,7 @@ def test_a_cluster_and_an_mlip_without_stress(ace_surrogate):
 # descriptors
 
 
-@pytest.mark.parametrize("kind", ["ace", "mace"])
+@pytest.mark.parametrize("kind", ["ace", pytest.param("mace", marks=needs_mace)])
 @pytest.mark.parametrize("atoms", [ALLOY, CLUSTER], ids=["bulk", "cluster"])
 def test_weighted_rows_and_their_pullback(kind, atoms, ace_surrogate, request):
     surrogate = ace_surrogate if kind == "ace" else request.getfixturevalue("mace_pair")[1]
@@ -289,7 +294,7 @@ def test_a_region_far_away_is_left_alone(ace_surrogate):
 
 def test_tau_of_a_region_is_measured_there(ace_surrogate):
     """The mean over all atoms would let a small region have the bias of the whole structure."""
-    rule = TauRule(0.2, delay=1, bias_force_max=1e9)
+    rule = TauRule(0.2, delay=1, force_max=1e9)
     bias = Deviation([0])
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     for seed in range(3):
@@ -313,7 +318,7 @@ def test_the_limit_only_weakens_the_bias_and_adds_to_the_force(rise, level, tau)
     bias = Deviation(energy_limit=LIMIT)
     terms = bias.terms(tau, level, rise * 4, 4)
     assert 0.0 <= terms.strength <= tau
-    assert terms.of_energy >= 0.0
+    assert terms.dE_bias_dE >= 0.0
     assert -tau * level <= terms.energy <= 0.0
     if rise <= LIMIT / 2:
         assert terms == (-tau * level, 0.0, tau)
@@ -321,7 +326,7 @@ def test_the_limit_only_weakens_the_bias_and_adds_to_the_force(rise, level, tau)
         assert terms.strength == 0.0
     step = 1e-6
     ahead, behind = (bias.terms(tau, level, (rise * 4) + s, 4).energy for s in (step, -step))
-    assert terms.of_energy == pytest.approx((ahead - behind) / (2 * step), abs=1e-6 * (1 + tau))
+    assert terms.dE_bias_dE == pytest.approx((ahead - behind) / (2 * step), abs=1e-6 * (1 + tau))
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, np.nan, np.inf])
@@ -335,7 +340,7 @@ def test_the_start_is_the_first_evaluation_of_a_trajectory(ace_surrogate):
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau=1.0, bias=bias)
     low, high = alloy("CuCuAlCu", 0.0), ALLOY
     calculator.get_forces(low)
-    assert calculator.history.start_energy == calculator.prediction.energy
+    assert calculator.tau_state.after.start_energy == calculator.prediction.energy
     assert calculator.prediction.bias_energy < 0
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy == 0.0
@@ -343,7 +348,7 @@ def test_the_start_is_the_first_evaluation_of_a_trajectory(ace_surrogate):
     calculator.surrogate = ace_surrogate.condition(high)
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy == 0.0
-    calculator.forget()
+    calculator.restore()
     calculator.get_forces(high)
     assert calculator.prediction.bias_energy < 0
 
@@ -365,7 +370,7 @@ def test_an_isolated_atom(ace_surrogate):
 
 @pytest.mark.parametrize("bias", [Deviation(), Variance()])
 def test_no_atom_feels_more_than_the_largest_bias_force(ace_surrogate, bias):
-    rule = TauRule(50.0, delay=1, bias_force_max=0.3)
+    rule = TauRule(50.0, delay=1, force_max=0.3)
     calculator = BiasedCalculator(EMT(), ace_surrogate, tau_rel=rule, bias=bias)
     strongest = []
     for seed, std in enumerate(np.linspace(0.02, 0.3, 12)):

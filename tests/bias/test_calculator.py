@@ -5,10 +5,12 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_properti
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
-from helpers.systems import Opaque, assert_close, cluster, copper, with_pbc
+from helpers.calculators import Opaque
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator, TauRule
-from ase_bayesel.bias.calculator import SIGMA_FLOOR
+from ase_bayesel.bias.kinds import SIGMA_FLOOR
 
 BULK, CLUSTER = copper(21, 0.25), cluster("Cu5", 4)
 SLAB = with_pbc(copper(22, 0.2), (True, True, False))
@@ -251,7 +253,7 @@ def test_tau_that_is_not_finite(cu_surrogate, fused, tau):
 @pytest.mark.parametrize("mlip", ["fused", "emt"])
 def test_tau_follows_the_running_averages(cu_surrogate, mlip):
     make = MLIPS[mlip]
-    rule = TauRule(0.3, delay=3, bias_force_max=1e9)
+    rule = TauRule(0.3, delay=3, force_max=1e9)
     predictions = follow(BiasedCalculator(make(cu_surrogate), cu_surrogate, tau_rel=rule))
     slopes = follow(BiasedCalculator(make(cu_surrogate), cu_surrogate, tau=1.0))
     assert [p.tau for p in predictions[:3]] == [0.0, 0.0, 0.0]
@@ -283,7 +285,7 @@ def test_new_surrogate_clears_the_history(cu_surrogate):
     fresh = BiasedCalculator(EMT(), cu_surrogate.condition(BULK), tau_rel=rule)
     taus = [[p.tau for p in follow(c)] for c in (calculator, fresh)]
     assert taus[0] == taus[1]
-    calculator.forget()
+    calculator.restore()
     assert [p.tau for p in follow(calculator)] == taus[1]
 
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import copper, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import copper
 
 from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_walker
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.campaign.exploration.state import ExploreState, WalkerState
 from ase_bayesel.campaign.explore_round import _watched
 from ase_bayesel.campaign.round_model import load_model
@@ -65,7 +67,7 @@ def test_left_and_taken_up(tmp_path, whole, changes):
         last = list(islice(running, int(rng.integers(3, 60))))[-1]
         running.close()
     ours, theirs = saved(opened(config)), saved(whole)
-    assert [p.info for p in ours.picks] == [p.info for p in theirs.picks]
+    assert [facts_of(p) for p in ours.picks] == [facts_of(p) for p in theirs.picks]
     for one, other in zip(ours.walkers, theirs.walkers, strict=True):
         np.testing.assert_array_equal(one.atoms.positions, other.atoms.positions)
         assert one.driver == other.driver

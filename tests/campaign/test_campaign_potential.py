@@ -7,38 +7,22 @@ import pytest
 import yaml
 from ase.calculators.emt import EMT
 from ase.io import read
-from helpers.systems import CAMPAIGN, copper, finish, kill_when, start, write_campaign
+from helpers.calculators import ScaledEMT
+from helpers.campaigns import CAMPAIGN, write_campaign
+from helpers.command_line import finish, kill_when, start
+from helpers.mace_models import needs_mace, save_model, trained_mace
+from helpers.refits import TRAIN
+from helpers.structures import copper
 
 from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
 from ase_bayesel.bias.calculator import BiasedCalculator
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.events import Ended
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import BayeselError, ConfigError, RefitError
 from ase_bayesel.structures.frames import write_frames
 from ase_bayesel.structures.identity import structure_id
-
-
-class ScaledEMT(EMT):
-    """EMT times the number in its model file: a potential of another package."""
-
-    def __init__(self, model: str) -> None:
-        super().__init__()
-        with open(model) as handle:
-            self.scale = float(handle.read())
-
-    def calculate(self, *args, **kwargs) -> None:
-        super().calculate(*args, **kwargs)
-        for key in ("energy", "free_energy", "forces", "stress"):
-            self.results[key] = self.results[key] * self.scale
-
-
-TRAIN = (
-    "import sys; from pathlib import Path; n = Path(sys.argv[1]).read_text().count('Lattice');"
-    " Path(sys.argv[3]).write_text(str(float(Path(sys.argv[2]).read_text()) + 0.01 * n))"
-)
 
 
 @pytest.fixture
@@ -50,7 +34,7 @@ def other_package(tmp_path):
         {
             "potential": {
                 "kind": "import",
-                "factory": "test_campaign_potential:ScaledEMT",
+                "factory": "helpers.calculators:ScaledEMT",
                 "model": "scale.txt",
             },
             "refit": {
@@ -166,7 +150,7 @@ class TestTeacher:
         config = load_config(
             write_campaign(tmp_path, {"labelling": {"kind": "surrogate", "model": "teacher.npz"}})
         )
-        engine = build_engine(config.labelling)
+        engine = config.engine
         energy = cu_surrogate.calculator().get_potential_energy(copper())
         found = engine.evaluate(copper(), tmp_path, 0, ["energy"])
         assert found.energy == pytest.approx(energy)
@@ -176,9 +160,6 @@ class TestTeacher:
 @pytest.fixture(scope="module")
 def silicon(tmp_path_factory, si2018):
     """A folder with silicon of the real set, a teacher, and a MACE model trained for a minute."""
-    pytest.importorskip("mace", reason="needs mace-torch")
-    from helpers.mace_models import save_model, trained_mace
-
     folder = tmp_path_factory.mktemp("silicon")
     core = [atoms for atoms in read(si2018 / "core.extxyz", ":200") if len(atoms) in (1, 16)]
     isolated = next(a for a in read(si2018 / "core.extxyz", ":") if len(a) == 1)
@@ -235,6 +216,7 @@ def mace_campaign(silicon, folder):
     return path
 
 
+@needs_mace
 @pytest.mark.slow
 def test_fine_tuning_killed_and_resumed(silicon, tmp_path):
     """Two rounds; killed in each segment of the first fine-tuning and in the second one."""

@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase.io import read
-from helpers.systems import ENVIRONMENT, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.command_line import ENVIRONMENT
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
@@ -60,7 +61,7 @@ def test_every_step_is_logged_once(finished):
             steps = rows["step"][rows["walker"] == k]
             np.testing.assert_array_equal(steps, np.arange(walker.step + 1 if len(steps) else 0))
         picked = sorted((row["walker"], row["step"]) for row in rows[rows["picked"]])
-        picks = [(p.info["bayesel_walker"], p.info["bayesel_step"]) for p in state.picks]
+        picks = [(p.walker, p.step) for p in state.picks]
         assert picked == sorted(picks)
         assert len(picks) > 0
 

@@ -1,22 +1,37 @@
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from helpers.systems import alloy_cells, copper, hashes, reference
+from helpers.campaigns import write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells, copper, reference
 
+from ase_bayesel import Campaign, load_config
 from ase_bayesel.bias.tau import TauHistory
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
+    AtomDeviations,
     ExploreState,
-    WalkerState,
+    Pick,
     start_exploration,
 )
+from ase_bayesel.campaign.exploration.pick_files import (
+    FORCE_STD,
+    LOCAL_ENERGY_STD,
+    arrays_of,
+    facts_of,
+    pick_bytes,
+)
+from ase_bayesel.campaign.exploration.state import WalkerState
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.dynamics.driver import DriverState, Frame
+from ase_bayesel.dynamics.triggers import TriggerReport
 from ase_bayesel.errors import BayeselError, StoreError
 from ase_bayesel.structures.identity import canonical, structure_id
 from ase_bayesel.surrogate.posterior import Posterior
@@ -37,19 +52,10 @@ def store(tmp_path):
 
 
 def picked(atoms, walker=0):
-    pick = canonical(atoms)
-    pick.info.update(
-        bayesel_id=structure_id(pick),
-        bayesel_walker=walker,
-        bayesel_step=12,
-        bayesel_trigger="force",
-        bayesel_value=0.1 + 0.2,
-        bayesel_threshold=0.1,
-        bayesel_energy_std=1 / 3,
-        bayesel_atom=2,
-    )
-    pick.arrays["bayesel_force_std"] = np.linspace(0.1, 0.4, len(pick))
-    return pick
+    structure, report = canonical(atoms), TriggerReport("force", 0.1 + 0.2, 0.1, True, 2)
+    deviations = AtomDeviations(*np.linspace([0.1, 0.2], [0.4, 0.3], len(atoms)).T)
+    of_posterior = report, str(report), 1 / 3, deviations
+    return Pick(structure, structure_id(structure), walker, 12, *of_posterior, 1e3 / 3, 0.7)
 
 
 def posterior(rng):
@@ -241,13 +247,30 @@ def test_picks_keep_their_order_and_origin(store):
     store.exploration(1).save(state, posterior(np.random.default_rng(3)))
     found, _ = store.exploration(1).load(STARTS)
     for ours, theirs in zip(found.picks, state.picks, strict=True):
-        assert ours.info == theirs.info
-        assert structure_id(ours) == structure_id(theirs)
-        np.testing.assert_allclose(
-            ours.arrays["bayesel_force_std"], theirs.arrays["bayesel_force_std"], atol=1e-8
-        )
+        assert facts_of(ours) == facts_of(theirs)
+        assert structure_id(ours.structure) == structure_id(theirs.structure)
+        arrays, expected = arrays_of(ours), arrays_of(theirs)
+        assert arrays.keys() == expected.keys() == {LOCAL_ENERGY_STD, FORCE_STD}
+        for name, array in arrays.items():
+            np.testing.assert_allclose(array, expected[name], atol=1e-8)
     files = sorted(path.name for path in (store.round_directory(1) / "picks").iterdir())
-    assert files == [f"{k:03d}_{p.info['bayesel_id']}.extxyz" for k, p in enumerate(state.picks)]
+    assert files == [f"{k:03d}_{p.structure_id}.extxyz" for k, p in enumerate(state.picks)]
+
+
+def test_a_pick_file_is_extended_xyz_with_known_keys():
+    """Byte by byte: campaigns that were begun before have such files."""
+    pick = replace(picked(Atoms("Cu", [[0.25, 0.0, 1 / 3]])), number=4)
+    expected = (
+        b"1\n"
+        b"Properties=species:S:1:pos:R:3:tags:I:1:bayesel_local_energy_std:R:1:"
+        b"bayesel_force_std:R:1 bayesel_id=%s bayesel_walker=0 bayesel_step=12 "
+        b"bayesel_trigger=force bayesel_value=0.30000000000000004 bayesel_threshold=0.1 "
+        b'bayesel_reason="force 0.3 > 0.1 (atom 2)" bayesel_energy_std=0.3333333333333333 '
+        b'bayesel_atom=2 bayesel_pick=4 pbc="F F F"\n'
+        b"Cu       0.25000000       0.00000000       0.33333333        0       0.10000000"
+        b"       0.20000000\n"
+    )
+    assert pick_bytes(pick) == expected % pick.structure_id.encode()
 
 
 def test_what_md_does_not_change_comes_from_the_start(store):
@@ -272,11 +295,11 @@ def test_an_identity_never_reads_like_a_number(store):
     store.exploration(1).save(state, held)
     before = hashes(store.directory)
     found, _ = store.exploration(1).load([atoms])
-    assert found.picks[0].info["bayesel_id"] == structure_id(atoms)
+    assert found.picks[0].structure_id == structure_id(atoms)
     store.exploration(1).save(found, held)
     assert hashes(store.directory) == before
     again, _ = store.exploration(1).load([atoms])
-    assert structure_id(again.picks[0]) == structure_id(atoms)
+    assert structure_id(again.picks[0].structure) == structure_id(atoms)
 
 
 def test_batch_is_written_once(store):
@@ -285,7 +308,7 @@ def test_batch_is_written_once(store):
     before = hashes(store.directory)
     store.write_batch(1, state.picks[:1])
     assert hashes(store.directory) == before
-    assert [structure_id(p) for p in store.read_batch(1)] == [structure_id(p) for p in state.picks]
+    assert [structure_id(p) for p in store.read_batch(1)] == [p.structure_id for p in state.picks]
     store.write_batch(2, [])
     assert store.batch_path(2).exists()
     assert store.read_batch(2) == []
@@ -387,3 +410,47 @@ def test_report_and_parity_round_trip(store):
 def test_paths_serve_processes_in_other_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Store("campaign").exploration(1).pick_path(0, "s0").is_relative_to(tmp_path)
+
+
+# versions
+
+
+@pytest.mark.parametrize("shared", [None, "/data/labels"])
+def test_a_campaign_of_an_older_version_is_refused_in_one_sentence(store, shared):
+    store.create({"labels": {"store": shared}}, {})
+    Store(store.directory)
+    (store.directory / "format").unlink()
+    with pytest.raises(StoreError) as caught:
+        Store(store.directory)
+    labels = shared or store.directory / "labels"
+    assert str(caught.value) == (
+        f"{store.directory}: holds a campaign of an older ase_bayesel; finish it with that one, or "
+        f"start a new campaign in another directory with labels.store: {labels}, so that no label "
+        "is paid for twice"
+    )
+
+
+def test_a_campaign_of_a_later_version_is_refused(store):
+    store.create({}, {})
+    (store.directory / "format").write_text("ase_bayesel.campaign/3\n")
+    with pytest.raises(StoreError, match=r"format: is of version 3 .*reads version 2; use a newer"):
+        Store(store.directory)
+    for other in ("ase_bayesel.label/2", "", "\xff"):
+        (store.directory / "format").write_bytes(other.encode("latin1"))
+        assert complaint(lambda: Store(store.directory), store.directory / "format") is None
+
+
+def test_labels_of_an_older_campaign_are_not_paid_for_twice(tmp_path):
+    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
+    list(Campaign(load_config(config), tmp_path / "old").run())
+    (tmp_path / "old" / "format").unlink()
+    with pytest.raises(StoreError, match="older") as caught:
+        Campaign(load_config(config), tmp_path / "old")
+    labels = re.search(r"labels\.store: ([^,]+),", str(caught.value))[1]
+    before = hashes(Path(labels))
+    assert any(name.endswith(".extxyz") for name in before)
+    write_config(tmp_path, {"stop.max_rounds": 1, "labels": {"store": labels}})
+    list(Campaign(load_config(config), tmp_path / "new").run())
+    assert hashes(Path(labels)) == before
+    assert Store(tmp_path / "new").read_report(1).picks > 0
+    assert Store(tmp_path / "new").read_report(1).failed == 0

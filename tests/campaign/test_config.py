@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.systems import campaign_settings, write_config
+from helpers.campaigns import campaign_settings, write_config
 from pydantic import ValidationError
 
 from ase_bayesel import Ramp
@@ -299,7 +299,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
     ("changes", "message"),
     [
         ({"walkers": {"kind": "dask"}}, r"workers\.walkers\.scheduler: Field required"),
-        ({"labelling": {"n_workers": 2}}, r"workers\.labelling: Unable to extract tag"),
+        ({"labelling": {"n_workers": 2}}, r"workers\.labelling: needs a kind, one of here"),
         ({"refit": {"kind": "slurm", "job": 2}}, r"workers\.refit\.job: Extra inputs"),
         ({"features": {"kind": "local", "n_workers": 0}}, r"workers\.features\.n_workers: "),
     ],

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import (
     ACEDescriptor,
@@ -21,8 +21,10 @@ from ase_bayesel.campaign.exploration import (
     start_exploration,
     take_turn,
 )
+from ase_bayesel.campaign.exploration.pick_files import pick_frame
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.surrogate.design import Noise, property_rows
+from ase_bayesel.surrogate.steps import Steps
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 
@@ -71,12 +73,8 @@ def started(n_walkers=2, seed=0, atoms=START):
 
 def turn(state, calculator, start_walker):
     """The steps of one turn and the next state."""
-    generator, steps = take_turn(state, calculator, start_walker), []
-    while True:
-        try:
-            steps.append(next(generator))
-        except StopIteration as stop:
-            return steps, stop.value
+    steps = Steps(take_turn(state, calculator, start_walker))
+    return list(steps), steps.value
 
 
 def explored(state, calculator, start_walker, n_picks=5):
@@ -134,7 +132,7 @@ def test_five_picks_of_walkers_carry_more_information_with_the_update(little_dat
         calculator = biased(little_data, kind)
         state = explored(started(seed=seed), calculator, walker(calculator))
         assert len(state.picks) == 5
-        gains.append(joint_information(little_data, state.picks))
+        gains.append(joint_information(little_data, [pick.structure for pick in state.picks]))
     assert gains[0] > 1.2 * gains[1]
 
 
@@ -142,12 +140,12 @@ def test_a_pick_conditions_the_surrogate_at_once(little_data):
     calculator = biased(little_data)
     _, state = turn(started(), calculator, walker(calculator))
     (pick,) = state.picks
-    expected = little_data.condition(pick)
+    expected = little_data.condition(pick.structure)
     np.testing.assert_array_equal(
         calculator.surrogate.posterior.precision_factor, expected.posterior.precision_factor
     )
     np.testing.assert_array_equal(calculator.surrogate.posterior.mean, little_data.posterior.mean)
-    before, after = (s.uncertainty(pick).forces.max() for s in (little_data, expected))
+    before, after = (s.uncertainty(pick.structure).forces.max() for s in (little_data, expected))
     assert after < 0.1 < before
 
 
@@ -217,7 +215,7 @@ def test_taken_up_again_from_the_state_alone(little_data):
         fresh = biased(surrogate)
         _, state = turn(state, fresh, walker(fresh))
         surrogate = fresh.surrogate
-    assert [structure_id(p) for p in state.picks] == [structure_id(p) for p in whole.picks]
+    assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole.picks]
     np.testing.assert_array_equal(state.trace, whole.trace)
     for one, other in zip(state.walkers, whole.walkers, strict=True):
         np.testing.assert_array_equal(one.atoms.positions, other.atoms.positions)
@@ -232,7 +230,7 @@ def test_taken_up_again_with_a_relative_bias(little_data, threshold):
     calculator = biased(little_data, tau_rel=rule)
     _, first = turn(started(), calculator, walker(calculator, trigger, n_steps=20))
     _, whole = turn(first, calculator, walker(calculator, trigger, n_steps=20))
-    fresh = biased(little_data.condition(list(first.picks)), tau_rel=rule)
+    fresh = biased(little_data.condition([pick.structure for pick in first.picks]), tau_rel=rule)
     _, again = turn(first, fresh, walker(fresh, trigger, n_steps=20))
     assert len(whole.trace) > len(first.trace)
     np.testing.assert_array_equal(again.trace, whole.trace)
@@ -270,7 +268,7 @@ def test_same_structure_is_not_picked_twice(little_data):
         steps, state = turn(state, calculator, standing)
         picked.append(len(steps))
     assert picked == [1, 4, 5]
-    assert [structure_id(p) for p in state.picks] == [structure_id(START), structure_id(moved)]
+    assert [p.structure_id for p in state.picks] == [structure_id(START), structure_id(moved)]
     assert state.trace[:, -1].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 0, 0]
 
 
@@ -279,8 +277,10 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
     atoms.set_constraint(FixAtoms([2]))
     calculator = biased(little_data)
     steps, state = turn(started(2, atoms=atoms), calculator, walker(calculator))
-    (pick,) = state.picks
+    (picked,) = state.picks
+    pick = pick_frame(picked)
     step, report = steps[-1], steps[-1].fired
+    assert (picked.temperature_K, picked.tau) == (step.temperature_K, step.prediction.tau)
     assert pick.info == {
         "bayesel_id": structure_id(pick),
         "bayesel_pick": 0,

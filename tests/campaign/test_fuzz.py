@@ -16,20 +16,23 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from helpers.systems import alloy_cells, hashes, reference, write_campaign, write_config
+from helpers.campaigns import write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate
-from ase_bayesel.campaign.build.walkers import build_tau_rule, build_trigger
+from ase_bayesel.campaign.build.walkers import build_tau_rule
 from ase_bayesel.campaign.campaign import Campaign
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.main import app
+from ase_bayesel.dynamics.triggers import with_thresholds
 from ase_bayesel.errors import BayeselError, ConfigError, PosteriorError, StoreError
-from ase_bayesel.labelling.by_hand import read_answers
+from ase_bayesel.labelling.by_hand import read_labels_by_hand
 from ase_bayesel.labelling.store import Label, LabelStore
 from ase_bayesel.resources.threads import cpu_threads
 from ase_bayesel.selection.feature_store import FeatureStore, pool_features
@@ -40,7 +43,10 @@ from ase_bayesel.structures.labels import PropertyKeys, targets
 
 KEYS = PropertyKeys("REF_energy", "REF_forces", "REF_virial")
 ACE = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=6, cutoff=4.5)
-FEW_OR_MANY = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
+FEW_OR_ALL = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
+"""Of the cases that can be counted."""
+FEW_OR_MANY = pytest.mark.parametrize("share", [0.1, pytest.param(0.4, marks=pytest.mark.slow)])
+"""Of random damage, of which there is no end, and of many thousand cases."""
 
 WORDS = (
     *("nan", "inf", "-inf", "1e400", "1e12", "-1e300", "1e-300", "0", "-1", "999999999999"),
@@ -126,7 +132,7 @@ def use_structures(path, picks):
     for atoms in iterate_frames(path):
         structure_id(atoms), canonical(atoms), targets(atoms, KEYS)
         write_frames(io.StringIO(), [atoms])
-    read_answers(path, picks, KEYS)
+    read_labels_by_hand(path, picks, KEYS)
     pool_features(path, ACE)
 
 
@@ -232,7 +238,7 @@ HOSTILE = (
 )
 
 
-@FEW_OR_MANY
+@FEW_OR_ALL
 def test_fields(tmp_path, share):
     """Each field of a config in turn holds what it should not."""
     config = load_config(write_campaign(tmp_path, FULL)).model_dump(mode="json")
@@ -245,7 +251,7 @@ def test_fields(tmp_path, share):
         checked = validate_config(raw, "here", tmp_path)
         yaml.safe_dump(checked.model_dump(mode="json"))
         check_inputs(checked)
-        build_trigger(checked.explore, [1.0]), build_tau_rule(checked.explore)
+        with_thresholds(checked.explore.trigger, [1.0]), build_tau_rule(checked.explore)
         with cpu_threads(checked.threads):
             np.random.SeedSequence((checked.seed, 1))
 
@@ -434,7 +440,7 @@ def test_failures(tmp_path, share):
     assert set(found) <= {"valid", "StoreError"}
 
 
-@FEW_OR_MANY
+@FEW_OR_ALL
 @pytest.mark.parametrize(
     "name", ["thresholds.json", "round_0001/report.json", "round_0001/labelled.json"]
 )

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
-from helpers.systems import Opaque, cluster, copper, copper_training
+from helpers.calculators import Opaque
+from helpers.lockstep import assert_same_atoms, assert_same_states, explored, setup_for, started
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import cluster, copper, copper_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,12 +20,12 @@ from ase_bayesel import (
     EnergyTrigger,
     ForceTrigger,
     Guards,
+    MACEDescriptor,
     NoseHooverChain,
     Ramp,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
-    run_walker,
     run_walkers,
 )
 from ase_bayesel.campaign.exploration import (
@@ -31,19 +33,15 @@ from ase_bayesel.campaign.exploration import (
     ExploreState,
     explore_in_lockstep,
     pass_barrier,
-    start_exploration,
 )
 from ase_bayesel.campaign.exploration.blocks import (
-    WalkerPlan,
-    WalkerSetup,
     advance_walker,
     look_again,
 )
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.lockstep import next_barrier
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
-from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.dynamics.triggers import AnyOf, PickRule
 from ase_bayesel.surrogate.design import Noise
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
@@ -57,64 +55,6 @@ def little_data():
     """A surrogate of five small structures, whose uncertainty has far to fall."""
     fitted = fit_surrogate(copper_training()[:5], ACEDescriptor("Cu", totaldegree=8))
     return replace(fitted, noise=Noise(0.1, 0.1, 0.1))
-
-
-def setup_for(
-    surrogate,
-    trigger,
-    n_steps=60,
-    check_interval=4,
-    wrap=lambda mlip: mlip,
-    driven=MappingProxyType({}),
-    **bias,
-):
-    """How walkers run in these tests; the potential stays the first surrogate's mean."""
-    mlip = surrogate.calculator()
-    run = partial(
-        run_walker,
-        n_steps=n_steps,
-        **{"temperature_K": 1500.0, "timestep_fs": 2.0, "check_interval": check_interval, **driven},
-    )
-    return WalkerSetup(
-        surrogate,
-        lambda newer: BiasedCalculator(wrap(mlip), newer, **(bias or {"tau": 0.5})),
-        (WalkerPlan(run, (LazyCheck(trigger),), n_steps),) * 4,
-        check_interval,
-    )
-
-
-def started(starts, seed=0):
-    return start_exploration(starts, [np.random.default_rng([seed, k]) for k in range(len(starts))])
-
-
-def explored(setup, state, limit=5, surrogate=None, executor=None, rule=CROSSING):
-    """All states after a barrier, the last one last, and the last surrogate."""
-    first = state, surrogate or setup.surrogate
-    found = explore_in_lockstep(*first, setup, executor or LocalExecutor(setup), limit, rule)
-    states, surrogates = zip(first, *found, strict=True)
-    return states, surrogates[-1]
-
-
-def assert_same_atoms(one, other):
-    np.testing.assert_array_equal(one.positions, other.positions)
-    np.testing.assert_array_equal(one.get_momenta(), other.get_momenta())
-    np.testing.assert_array_equal(one.cell.array, other.cell.array)
-
-
-def assert_same_states(one, other):
-    np.testing.assert_array_equal(one.trace, other.trace)
-    assert [p.info for p in one.picks] == [p.info for p in other.picks]
-    for ours, theirs in zip(one.walkers, other.walkers, strict=True):
-        assert_same_atoms(ours.atoms, theirs.atoms)
-        assert (ours.step, ours.status, ours.rng_state, ours.ratios) == (
-            theirs.step,
-            theirs.status,
-            theirs.rng_state,
-            theirs.ratios,
-        )
-        assert (ours.driver is None) == (theirs.driver is None)
-        if ours.driver is not None:
-            assert ours.driver.to_json() == theirs.driver.to_json()
 
 
 # a chain of blocks is the walker in one go
@@ -163,7 +103,7 @@ def test_a_block_makes_no_evaluation_twice(little_data):
     calculator = setup.make_calculator(little_data)
     walker = advance_walker(setup, 0, walker, calculator, 4).walker
     counts.clear()
-    calculator.adopt(little_data.condition(START))
+    calculator.set_surrogate(little_data.condition(START), keep_averages=True)
     stale = replace(walker, evaluated=None)
     advance_walker(setup, 0, stale, calculator, 8)
     assert len(counts) == 5
@@ -193,7 +133,7 @@ def test_a_restored_prediction_can_be_taken_apart(little_data):
 
 
 def by_run_walkers(setup, starts, limit, threshold):
-    """The picks by a plain loop: walkers that never stop, and `adopt` at the barriers."""
+    """The picks by a plain loop: walkers that never stop, and new surrogates at the barriers."""
     surrogate, picks = setup.surrogate, []
     calculators = [setup.make_calculator(surrogate) for _ in starts]
     walkers = [
@@ -210,7 +150,7 @@ def by_run_walkers(setup, starts, limit, threshold):
                     surrogate = surrogate.condition(step.atoms)
         if len(picks) > before:
             for calculator in calculators:
-                calculator.adopt(surrogate)
+                calculator.set_surrogate(surrogate, keep_averages=True)
         if len(picks) == limit:
             break
     return picks
@@ -226,10 +166,10 @@ def test_picks_are_those_of_a_loop_over_run_walkers(little_data, bias):
     assert len(found) == 7
     assert len({k for k, *_ in expected}) >= 3
     for order, (pick, (k, step, atoms, value)) in enumerate(zip(found, expected, strict=True)):
-        assert (pick.info["bayesel_walker"], pick.info["bayesel_step"]) == (k, step)
-        assert pick.info["bayesel_pick"] == order
-        np.testing.assert_allclose(pick.positions, atoms.positions, atol=1e-7)
-        assert pick.info["bayesel_value"] == pytest.approx(value, rel=1e-6)
+        assert (pick.walker, pick.step) == (k, step)
+        assert pick.number == order
+        np.testing.assert_allclose(pick.structure.positions, atoms.positions, atol=1e-7)
+        assert pick.report.value == pytest.approx(value, rel=1e-6)
     columns = dict(zip(TRACE_COLUMNS, states[-1].trace.T, strict=True))
     chosen = columns["picked"] == 1
     assert columns["walker"][chosen].tolist() == [k for k, *_ in expected]
@@ -257,7 +197,7 @@ def test_a_later_walker_is_looked_at_again(little_data):
     again = partial(look_again, setup)
     both = {0: results[0], 1: twin}
     state, surrogate = pass_barrier(started([START, START]), little_data, both, again, 5)
-    assert [p.info["bayesel_walker"] for p in state.picks] == [0]
+    assert [p.walker for p in state.picks] == [0]
     assert state.trace[:, -1].tolist() == [1, 0]
     assert state.trace[1, 4] < 0.1 < state.trace[0, 4]
     exact = surrogate.uncertainty(near)
@@ -267,19 +207,19 @@ def test_a_later_walker_is_looked_at_again(little_data):
 
 def test_a_later_walker_that_still_fires_picks_at_the_same_barrier(little_data):
     results, _, (state, surrogate) = at_barrier(little_data, [cluster("Cu4", 1), START])
-    assert [p.info["bayesel_walker"] for p in state.picks] == [0, 1]
-    assert {p.info["bayesel_step"] for p in state.picks} == {8}
-    once = little_data.condition(state.picks[0])
+    assert [p.walker for p in state.picks] == [0, 1]
+    assert {p.step for p in state.picks} == {8}
+    once = little_data.condition(state.picks[0].structure)
     deviations = once.uncertainty(results[1].walker.atoms).forces
-    assert state.picks[1].info["bayesel_value"] == pytest.approx(deviations.max(), rel=1e-6)
-    np.testing.assert_allclose(state.picks[1].arrays["bayesel_force_std"], deviations, rtol=1e-5)
-    twice = once.condition(state.picks[1]).posterior
+    assert state.picks[1].report.value == pytest.approx(deviations.max(), rel=1e-6)
+    np.testing.assert_allclose(state.picks[1].deviations.force_std, deviations, rtol=1e-5)
+    twice = once.condition(state.picks[1].structure).posterior
     np.testing.assert_array_equal(surrogate.posterior.precision_factor, twice.precision_factor)
 
 
 def test_no_more_picks_than_asked_for(little_data):
     _, _, (state, _) = at_barrier(little_data, [cluster("Cu4", 1), START, START], limit=1)
-    assert [p.info["bayesel_walker"] for p in state.picks] == [0]
+    assert [p.walker for p in state.picks] == [0]
     assert state.trace[:, -1].tolist() == [1, 0, 0]
 
 
@@ -319,7 +259,7 @@ def test_a_walker_that_dies_leaves_the_others_alone(little_data):
     state = started([overlapping, START])
     found, _ = explored(setup, state, limit=3)
     assert [w.status for w in found[-1].walkers] == ["close_contact", "running"]
-    assert {p.info["bayesel_walker"] for p in found[-1].picks} == {1}
+    assert {p.walker for p in found[-1].picks} == {1}
     alone = ExploreState((state.walkers[1],))
     without, _ = explored(setup, alone, limit=3)
     assert_same_atoms(without[-1].walkers[0].atoms, found[-1].walkers[1].atoms)
@@ -394,8 +334,11 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
     assert waited == (rule is PEAK)
     if way == "rollbacks":
         assert sum(walker.driver.rollbacks for walker in state.walkers) > 0
-    assert [structure_id(p) for p in state.picks] == [structure_id(p) for p in whole[-1].picks]
-    assert_same_states(replace(state, picks=()), replace(whole[-1], picks=()))
+    assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole[-1].picks]
+    assert_same_states(state, whole[-1])
+    for ours, theirs in zip(state.picks, whole[-1].picks, strict=True):
+        known = (theirs.temperature_K, theirs.tau, theirs.report, theirs.number)
+        assert (ours.temperature_K, ours.tau, ours.report, ours.number) == known
     if starts[0] is FIXED:
         assert state.walkers[0].atoms.constraints[0].index.tolist() == [0, 3]
         fixed = state.walkers[0].atoms.positions[[0, 3]]
@@ -434,7 +377,7 @@ def test_a_relative_trigger_counts_forces_once(little_data):
     """Its criterion needs unbiased forces, which must not enter the averages twice."""
     setup = setup_for(little_data, RelativeForceTrigger(1e9), n_steps=12, tau_rel=RULE)
     states, _ = explored(setup, started([START]))
-    assert [s.walkers[0].evaluated.after.n for s in states[1:-1]] == [5, 9, 13]
+    assert [s.walkers[0].evaluated.tau_state.after.n for s in states[1:-1]] == [5, 9, 13]
 
 
 # the pick rule
@@ -444,19 +387,19 @@ def test_a_peak_is_picked_when_the_criterion_has_fallen(little_data):
     setup = setup_for(little_data, ForceTrigger(0.1), n_steps=80)
     (*_, state), _ = explored(setup, started([START]), 1, rule=PEAK)
     (pick,) = state.picks
-    step, last = pick.info["bayesel_step"], state.walkers[0].step
+    step, last = pick.step, state.walkers[0].step
     assert last >= step + PEAK.patience
     values = {row[1]: row[4] for row in state.trace}
-    assert values[step] == max(values.values()) == pick.info["bayesel_value"]
+    assert values[step] == max(values.values()) == pick.report.value
     assert state.trace[state.trace[:, -1] == 1][:, 1].tolist() == [step]
     crossing, _ = explored(setup, started([START]), 1)
-    assert crossing[-1].picks[0].info["bayesel_step"] < step
+    assert crossing[-1].picks[0].step < step
 
 
 def test_a_peak_that_waits_at_the_end_is_picked(little_data):
     setup = setup_for(little_data, EnergyTrigger(-1.0), n_steps=10)
     (*_, state), _ = explored(setup, started([START]), 5, rule=PickRule("peak", patience=99))
-    assert [p.info["bayesel_step"] for p in state.picks] == [max((4, 8), key=energy_std_at(state))]
+    assert [p.step for p in state.picks] == [max((4, 8), key=energy_std_at(state))]
     assert not state.alive
 
 
@@ -480,8 +423,7 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
     rule = PickRule(spacing=16)
     (*_, state), _ = explored(setup, started([START, FIXED]), 9, rule=rule)
     for walker in range(2):
-        picked = [p.info for p in state.picks if p.info["bayesel_walker"] == walker]
-        steps = [info["bayesel_step"] for info in picked]
+        steps = [p.step for p in state.picks if p.walker == walker]
         assert len(steps) > 1
         assert min(np.diff(steps)) >= 16
 
@@ -489,14 +431,10 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
 # batches
 
 
+@needs_mace
 @pytest.mark.slow
 def test_batches_make_the_same_picks_within_rounding():
     """Four walkers of different sizes that share passes through a MACE model."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
-    from ase_bayesel import MACEDescriptor
-
     mlip = mace_calculator(tiny_mace())
     surrogate = fit_surrogate(copper_training(), MACEDescriptor(mlip), e0s="average")
     setup = replace(
@@ -514,7 +452,7 @@ def test_batches_make_the_same_picks_within_rounding():
     assert len(together.picks) >= 2
     np.testing.assert_allclose(together.trace, alone.trace, rtol=1e-6)
     for ours, theirs in zip(together.picks, alone.picks, strict=True):
-        np.testing.assert_allclose(ours.positions, theirs.positions, atol=1e-7)
+        np.testing.assert_allclose(ours.structure.positions, theirs.structure.positions, atol=1e-7)
     for ours, theirs in zip(together.walkers, alone.walkers, strict=True):
         np.testing.assert_allclose(ours.atoms.positions, theirs.atoms.positions, atol=1e-9)
         assert ours.rng_state == theirs.rng_state

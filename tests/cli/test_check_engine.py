@@ -10,38 +10,17 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from ase.units import GPa
 from helpers import program_doubles
-from helpers.systems import alloy_cells, write_campaign
-from test_cli import assert_refused, call
+from helpers.campaigns import write_campaign
+from helpers.command_line import assert_refused, call
+from helpers.structures import alloy_cells
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.cli.check_engine import run_engine_check
 from ase_bayesel.labelling.engines import settings_hash
 
-
-def failing_emt(fails):
-    """EMT, or a calculator that cannot do anything."""
-    if fails:
-        raise RuntimeError("the [engine] is broken")
-    return EMT()
-
-
-def nan_emt():
-    """A calculator whose energy is not finite."""
-    calculator = EMT()
-    compute = calculator.calculate
-
-    def calculate(*arguments):
-        compute(*arguments)
-        calculator.results["energy"] = calculator.results["free_energy"] = np.nan
-
-    calculator.calculate = calculate
-    return calculator
-
-
-LADDER = {
+FALLBACKS = {
     "kind": "import",
-    "factory": "test_check_engine:failing_emt",
+    "factory": "helpers.calculators:failing_emt",
     "parameters": {"fails": False},
     "fallbacks": [{"fails": True}],
 }
@@ -82,25 +61,23 @@ def rows(text):
 
 
 def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
-    config = campaign(LADDER)
+    config = campaign(FALLBACKS)
     small = Atoms("Cu2", [[0, 0, 0], [1.7, 1.9, 0.1]], cell=3.6 * np.eye(3), pbc=True)
     write(config.parent / "starts.extxyz", [*alloy_cells(2, 0.1, 0), small])
-    monkeypatch.setattr(
-        "ase_bayesel.cli.check_engine.time.perf_counter", iter([1.0, 3.54]).__next__
-    )
+    monkeypatch.setattr("ase_bayesel.labelling.task.time.perf_counter", iter([1.0, 3.54]).__next__)
     result = call("check-engine", config)
     assert result.exit_code == 0, result.output
     shown = rows(result.output)
     small.calc = EMT()
     forces = small.get_forces()
-    assert shown["engine"] == "test_check_engine:failing_emt"
+    assert shown["engine"] == "helpers.calculators:failing_emt"
     assert shown["program"] == "in this process"
     assert shown["structure"].startswith("Cu2, s")
     assert shown["wall time"] == "2.5 s"
     assert shown["energy"] == f"{small.get_potential_energy():.6f} eV"
     assert shown["largest force"] == f"{np.linalg.norm(forces, axis=1).max():.4f} eV/A"
     assert float(shown["sum of forces"].split()[0]) < 1e-6
-    engine = build_engine(load_config(config).labelling)
+    engine = load_config(config).engine
     expected = settings_hash(engine.identity(0), ["energy", "forces"])
     assert shown["settings"] == f"{expected}, attempt 0"
     assert "pressure" not in shown
@@ -108,7 +85,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
 
 
 def test_pressure_where_virials_are_labels(campaign):
-    config = campaign(LADDER, **{"data.virial_key": "REF_virial"})
+    config = campaign(FALLBACKS, **{"data.virial_key": "REF_virial"})
     atoms = alloy_cells(1, 0.1, 0)[0]
     write(config.parent / "other.extxyz", [atoms, *alloy_cells(2, 0.2, 1)])
     result = call("check-engine", config, "--structure", config.parent / "other.extxyz")
@@ -118,7 +95,7 @@ def test_pressure_where_virials_are_labels(campaign):
 
 
 def test_failure_keeps_its_directory(campaign, directories):
-    result = call("check-engine", campaign(LADDER), "--attempt", 1)
+    result = call("check-engine", campaign(FALLBACKS), "--attempt", 1)
     assert result.exit_code == 1
     (directory,) = directories()
     assert "failed: RuntimeError: the [engine] is broken\n" in result.output
@@ -126,7 +103,7 @@ def test_failure_keeps_its_directory(campaign, directories):
 
 
 def test_values_that_are_not_finite(campaign):
-    labelling = {"kind": "import", "factory": "test_check_engine:nan_emt"}
+    labelling = {"kind": "import", "factory": "helpers.calculators:nan_emt"}
     result = call("check-engine", campaign(labelling))
     assert result.exit_code == 1
     assert "not finite" in result.output
@@ -167,7 +144,7 @@ def test_labels_by_hand(campaign):
 
 
 def test_kept_and_refused_directories(campaign, tmp_path):
-    config = campaign(LADDER)
+    config = campaign(FALLBACKS)
     assert call("check-engine", config, "--keep", tmp_path / "new" / "one").exit_code == 0
     assert (tmp_path / "new" / "one").is_dir()
     (tmp_path / "new" / "one" / "mine").write_text("precious")
@@ -176,12 +153,12 @@ def test_kept_and_refused_directories(campaign, tmp_path):
 
 
 @pytest.mark.parametrize("attempt", [-1, 2])
-def test_no_such_rung(campaign, attempt):
+def test_no_such_attempt(campaign, attempt):
     assert_refused(
-        call("check-engine", campaign(LADDER), "--attempt", attempt), f"attempt {attempt}"
+        call("check-engine", campaign(FALLBACKS), "--attempt", attempt), f"attempt {attempt}"
     )
 
 
 def test_no_such_structure(campaign, tmp_path):
-    result = call("check-engine", campaign(LADDER), "--structure", tmp_path / "none.xyz")
+    result = call("check-engine", campaign(FALLBACKS), "--structure", tmp_path / "none.xyz")
     assert_refused(result, "none.xyz")

@@ -10,31 +10,17 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.io import read, write
-from helpers.systems import (
-    BAYESEL,
-    ENVIRONMENT,
-    alloy_cells,
-    bayesel,
-    copy_campaign,
-    hashes,
-    reference,
-    write_campaign,
-    write_config,
-)
-from test_report import TITLES, Page, assert_drawn
-from typer.testing import CliRunner
+from helpers.campaigns import copy_campaign, write_campaign, write_config
+from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
+from helpers.files import hashes
+from helpers.pages import TITLES, Page, assert_drawn
+from helpers.structures import alloy_cells, reference
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.cli import main as cli
 
 ONE_ROUND = {"stop.max_rounds": 1}
-
-
-def call(*arguments):
-    """The command in this process."""
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 def directory(config):
@@ -43,17 +29,6 @@ def directory(config):
 
 def store_of(config):
     return Store(directory(config))
-
-
-def assert_refused(result, *named):
-    """Exit code 2 and one message that names the place; nothing of Python's."""
-    assert result.exit_code == 2, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert result.stderr.count("error: ") == 1
-    assert result.stderr.startswith("error: ")
-    assert "Traceback" not in result.output
-    for name in named:
-        assert str(name) in result.stderr
 
 
 @pytest.fixture
@@ -342,7 +317,7 @@ def test_run_says_why_it_ended_and_where_the_report_is(config):
 
 def test_failed_calculations_are_made_again_on_request(tmp_path):
     changes = {
-        "labelling.factory": "helpers.systems:emt_once_there_is",
+        "labelling.factory": "helpers.calculators:emt_once_there_is",
         "labelling.parameters": {"file": str(tmp_path / "works")},
         "stop.max_failures": 1,
         "stop.max_rounds": 1,
@@ -470,7 +445,7 @@ def batch_written(tmp_path_factory):
     result = call("run", path)
     assert result.exit_code == 0
     assert "3 structures wait" in result.stdout
-    assert str(store_of(path).answer_path(1)) in result.stdout
+    assert str(store_of(path).by_hand_path(1)) in result.stdout
     return path
 
 
@@ -485,7 +460,7 @@ def labelled(config):
 
 
 def put(config, frames):
-    write(store_of(config).answer_path(1), frames, format="extxyz")
+    write(store_of(config).by_hand_path(1), frames, format="extxyz")
 
 
 def test_the_batch_is_named(waiting):
@@ -511,33 +486,33 @@ def test_labels_put_in_place(waiting):
 
 def cut_answers(config):
     put(config, labelled(config))
-    path = store_of(config).answer_path(1)
+    path = store_of(config).by_hand_path(1)
     path.write_text(path.read_text()[:-90])
     return (path,)
 
 
 def empty_answers(config):
-    store_of(config).answer_path(1).write_text("")
-    return store_of(config).answer_path(1), "empty"
+    store_of(config).by_hand_path(1).write_text("")
+    return store_of(config).by_hand_path(1), "empty"
 
 
 def foreign_answers(config):
     put(config, [*labelled(config)[:2], reference(alloy_cells(1, 0.1, 9)[0])])
-    return store_of(config).answer_path(1), "frame 2", "none of the 3"
+    return store_of(config).by_hand_path(1), "frame 2", "none of the 3"
 
 
 def answers_without_forces(config):
     frames = labelled(config)
     del frames[1].arrays["REF_forces"]
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 1", "REF_forces"
+    return store_of(config).by_hand_path(1), "frame 1", "REF_forces"
 
 
 def answers_without_energy(config):
     frames = labelled(config)
     del frames[2].info["REF_energy"]
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 2", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 2", "REF_energy"
 
 
 def answers_under_other_keys(config):
@@ -545,28 +520,28 @@ def answers_under_other_keys(config):
     for atoms in frames:
         atoms.info["energy"] = atoms.info.pop("REF_energy")
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 0", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 0", "REF_energy"
 
 
 def answers_of_nan(config):
     frames = labelled(config)
     frames[2].arrays["REF_forces"][1, 1] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 2", "REF_forces"
+    return store_of(config).by_hand_path(1), "frame 2", "REF_forces"
 
 
 def answers_with_nan_energy(config):
     frames = labelled(config)
     frames[0].info["REF_energy"] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 0", "REF_energy"
+    return store_of(config).by_hand_path(1), "frame 0", "REF_energy"
 
 
 def answers_with_nan_positions(config):
     frames = labelled(config)
     frames[1].positions[0, 0] = np.nan
     put(config, frames)
-    return store_of(config).answer_path(1), "frame 1"
+    return store_of(config).by_hand_path(1), "frame 1"
 
 
 @pytest.mark.parametrize(

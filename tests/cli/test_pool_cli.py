@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 from ase.io import read, write
-from helpers.systems import copper, copper_training
-from test_cli import assert_refused, call
+from helpers.command_line import assert_refused, call
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import fit_surrogate
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.cli.pool import build_recipes, make_pool
+from ase_bayesel.cli.pool import make_pool
 from ase_bayesel.dynamics.ensembles import NPT, Bussi
 from ase_bayesel.dynamics.schedules import Ramp
 from ase_bayesel.generation import Bulk, Chain, Dynamics, Rattle, Slab
@@ -48,7 +48,7 @@ def settings(folder, **changes):
 
 def built(*sections):
     config = PoolConfig.model_validate({"recipes": list(sections)})
-    return [recipe for section in config.recipes for recipe in build_recipes(section)]
+    return [variant for recipe in config.recipes for variant in recipe.variants()]
 
 
 def test_from_a_config_to_a_pool_to_picks(folder):
@@ -129,7 +129,7 @@ def test_conditions_are_multiplied_out():
             ],
         },
     )
-    conditions = [(recipe.temperature_K, recipe.pressure_GPa) for recipe in recipes[:4]]
+    conditions = [(recipe.temperatures_K, recipe.pressures_GPa) for recipe in recipes[:4]]
     heating = Ramp(((0, 300.0), (100, 900.0)))
     assert conditions == [(300.0, 0.0), (300.0, 5.0), (heating, 0.0), (heating, 5.0)]
     assert all(recipe.ensemble == NPT("full") for recipe in recipes[:4])
@@ -187,7 +187,7 @@ def test_inputs_are_never_overwritten(folder, name):
 
 def test_the_example_is_valid():
     config = load_config(ROOT / "examples/silicon/pool.yaml", PoolConfig)
-    recipes = [recipe for section in config.recipes for recipe in build_recipes(section)]
+    recipes = [variant for recipe in config.recipes for variant in recipe.variants()]
     assert len({recipe.name for recipe in recipes}) == len(recipes)
 
 

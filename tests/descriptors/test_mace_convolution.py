@@ -5,14 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.systems import assert_close, cluster, copper, with_pbc
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, with_pbc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("mace")
 
 import torch
-from helpers.mace_models import mace_calculator, tiny_mace
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace import lean, network, rows
@@ -23,9 +24,10 @@ from ase_bayesel.descriptors.mace.convolution import (
     RadialLayers,
     edge_blocks,
 )
+from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.lean import lean_copy
 from ase_bayesel.descriptors.mace.loading import weights_sha256
-from ase_bayesel.descriptors.mace.runtime import default_dtype, import_mace, quiet
+from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 
 mace = import_mace()
 with quiet():
@@ -33,6 +35,8 @@ with quiet():
     from mace.modules.irreps_tools import tp_out_irreps_with_instructions
     from mace.modules.symmetric_contraction import SymmetricContraction
     from mace.tools.scatter import scatter_sum
+
+pytestmark = needs_mace
 
 HIDDEN = ["4x0e", "4x0e+4x1o", "3x0e+2x1o+1x2e", "2x0e+2x0o+2x1e"]
 BLOCKS = [
@@ -289,7 +293,7 @@ def test_blocks_of_other_kinds_stay():
 
 
 def test_nothing_to_replace(monkeypatch):
-    monkeypatch.setattr(lean, "INTERACTIONS", ())
+    monkeypatch.setattr(lean, "LEAN_INTERACTIONS", ())
     monkeypatch.setattr(SymmetricPolynomial, "supported", staticmethod(lambda _: False))
     descriptor = MACEDescriptor(mace_calculator(tiny_mace()))
     assert descriptor.network is descriptor._full

@@ -8,20 +8,20 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers.systems import alloy, copper, copper_training, write_campaign
-
-pytest.importorskip("mace", reason="needs mace-torch")
-
-from helpers.mace_models import mace_calculator, save_model, tiny_mace, trained_mace
+from helpers.campaigns import write_campaign
+from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace, trained_mace
+from helpers.structures import alloy, copper, copper_training
 
 from ase_bayesel import MACEDescriptor, Surrogate, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.descriptors import descriptor_from_spec
-from ase_bayesel.descriptors.mace import records
+from ase_bayesel.descriptors.mace import pickled
 from ase_bayesel.descriptors.mace.loading import load_module, module_bytes, weights_sha256
 from ase_bayesel.descriptors.mace.runtime import quiet
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError, PosteriorError, RefitError
+
+pytestmark = needs_mace
 
 BLOCKS = (
     "RealAgnosticInteractionBlock",
@@ -238,12 +238,12 @@ def test_a_bare_pickle_is_refused(tmp_path):
     assert not mark.exists()
 
 
-def test_names_that_are_allowed_are_records_only():
-    """Even a call of an allowed name makes nothing but a record."""
+def test_names_that_are_allowed_are_inert_objects_only():
+    """Even a call of an allowed name makes nothing but an inert object."""
     buffer = io.BytesIO()
     torch.save(Calls(torch.nn.Linear, 3, 2), buffer)
-    found = records.read_records(buffer.getvalue())
-    assert isinstance(found, records.Record)
+    found = pickled.read_pickled(buffer.getvalue())
+    assert isinstance(found, pickled.PickledObject)
     assert found.args == (3, 2)
     assert found.path == "torch.nn.modules.linear.Linear"
 
@@ -253,7 +253,7 @@ def test_names_that_are_allowed_are_records_only():
     ["os.system", "builtins.eval", "torch.jit.load", "torch.hub.load", "mace.cli.x", "torch.fx.x"],
 )
 def test_names_that_no_model_needs(name):
-    assert not records.NAMES.fullmatch(name)
+    assert not pickled.NAMES.fullmatch(name)
 
 
 def test_a_model_that_comes_out_different_is_refused(tmp_path, plain):

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from helpers.systems import (
-    assert_close,
-    campaign_settings,
-    cluster,
-    copper,
-    copper_training,
-    emt_labelled,
-    hashes,
-    write_campaign,
-)
+from helpers.campaigns import campaign_settings, write_campaign
+from helpers.differences import assert_close
+from helpers.files import hashes
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import cluster, copper, copper_training, emt_labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +27,6 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.campaign.build.walkers import build_probes, build_trigger
 from ase_bayesel.campaign.campaign import Progress
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.cli.report import trigger_text, write_report
@@ -43,6 +37,8 @@ from ase_bayesel.dynamics.triggers import (
     quantile_threshold,
     reported_criteria,
     training_criteria,
+    uncalibrated,
+    with_thresholds,
 )
 from ase_bayesel.errors import BayeselError, ConfigError, SingularPrecisionError, StoreError
 from ase_bayesel.structures.labels import PropertyKeys
@@ -121,13 +117,10 @@ def refitted_without(k, frames, surrogate, prior_std, keys=KEYS):
     return replace(surrogate, posterior=posterior)
 
 
-@pytest.mark.parametrize("kind", ["ace", "mace"])
+@pytest.mark.parametrize("kind", ["ace", pytest.param("mace", marks=needs_mace)])
 def test_criteria_are_those_of_a_refit_without_the_structure(frames, kind):
     """At the same hyperparameters: all rows but one structure's, added to the prior anew."""
     if kind == "mace":
-        pytest.importorskip("mace")
-        from helpers.mace_models import mace_calculator, tiny_mace
-
         potential = mace_calculator(tiny_mace())
         descriptor, frames = MACEDescriptor(potential), frames[-4:]
     else:
@@ -178,12 +171,10 @@ def test_left_out_structures_are_more_uncertain(cu_surrogate):
     assert np.median(left_out) > 1.5 * np.median(within)
 
 
+@needs_mace
 @pytest.mark.slow
 def test_sketched_rows_are_left_out_as_they_were_fitted():
     """A fit from projections of the force rows: nothing but the prior and the others remains."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
     potential = mace_calculator(tiny_mace())
     frames = [emt_labelled(copper(k, 0.1, repeat=(1, 1, 2))) for k in range(3)]
     options = {"e0s": "average", "force_projections": 5}
@@ -337,19 +328,19 @@ def test_calibrated_numbers_find_their_places():
         {"kind": "force", "threshold": 0.3}, nested, {"threshold": TRAINING, "eps": 0.7}
     )
     explore = explore_of(changes)
-    assert build_probes(explore) == [
+    assert [trigger.probe for trigger in uncalibrated(explore.trigger)] == [
         StressTrigger(0.0),
         InformationTrigger(0.0),
         RelativeForceTrigger(0.0, 0.7),
     ]
-    built = build_trigger(explore, (1.0, 2.0, 3.0))
+    built = with_thresholds(explore.trigger, (1.0, 2.0, 3.0))
     first, second, third = built.members
     assert (first, third) == (ForceTrigger(0.3), RelativeForceTrigger(3.0, 0.7))
     assert second.members[0] == StressTrigger(1.0)
     assert second.members[1].members == (InformationTrigger(2.0),)
     with pytest.raises(ConfigError, match="stress: its threshold has not been calibrated"):
-        build_trigger(explore)
-    text = trigger_text(explore.trigger.model_dump(mode="json"), iter((1.0, 2.0)))
+        with_thresholds(explore.trigger, ())
+    text = trigger_text(explore.trigger, iter((1.0, 2.0)))
     assert text.startswith("any of (force above 0.3 eV/A; all of (stress above 1 GPa (1.1 times")
     assert "relative_force above a number to be calibrated" in text
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.constraints import FixAtoms, FixCom, FixedLine
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import (
     NPT,
@@ -166,7 +166,7 @@ def test_a_ramp_of_tau_rel(cu_surrogate):
         if step.step >= 2:
             expected = ramp.at(step.step) * before.force / before.gradient
             assert step.prediction.tau == pytest.approx(expected, rel=1e-12)
-        before = calculator.history
+        before = calculator.tau_state.after
 
 
 def test_temperature_follows_its_ramp(cu_surrogate):
@@ -297,7 +297,8 @@ def test_the_bias_forgets_what_it_saw_of_a_broken_frame(cu_surrogate, error):
             if self.calls == 6:
                 if error == "raise":
                     raise RuntimeError("no convergence")
-                self.history = TauHistory(6, float("nan"), float("nan"))
+                broken = TauHistory(6, float("nan"), float("nan"))
+                self.tau_state = self.tau_state.followed_by(broken)
                 self.results["forces"] = np.full((8, 3), np.nan)
 
     calculator = FailsOnce(cu_surrogate.calculator(), cu_surrogate, tau_rel=TauRule(0.2, delay=2))

@@ -16,10 +16,11 @@ from ase.constraints import (
     Hookean,
 )
 from helpers.lennard_jones import argon, block_average, moving
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import NPT, NVE, BiasedCalculator, Bussi, Langevin, NoseHooverChain
 from ase_bayesel.dynamics.ensembles import (
+    IntegratorStart,
     bring_to_rest,
     check_ensemble,
     conserved_directions,
@@ -174,9 +175,8 @@ class Biased:
         rng = np.random.default_rng(0)
         self.atoms.set_momenta(rng.normal(size=(len(self.atoms), 3)))
         bring_to_rest(self.atoms, ensemble)
-        dynamics = ensemble.dynamics(
-            self.atoms, timestep_fs * units.fs, 300.0, 1.0 * units.GPa, rng
-        )
+        start = IntegratorStart(timestep_fs * units.fs, 300.0, 1.0 * units.GPa, rng)
+        dynamics = ensemble.dynamics(self.atoms, start)
         values = []
         for _ in islice(dynamics.irun(10**9), round(60 / timestep_fs) + 1):
             kept = self.atoms.get_kinetic_energy()
@@ -209,7 +209,8 @@ def test_langevin_alone_is_an_ornstein_uhlenbeck_process():
     rng = np.random.default_rng(0)
     atoms.set_momenta(rng.normal(size=(256, 3)) * np.sqrt(masses * units.kB * 4 * T))
     start = atoms.get_momenta()
-    dynamics = Langevin(friction).dynamics(atoms, timestep_fs * units.fs, T, 0.0, rng)
+    begun = IntegratorStart(timestep_fs * units.fs, T, 0.0, rng)
+    dynamics = Langevin(friction).dynamics(atoms, begun)
     for k, _ in enumerate(islice(dynamics.irun(10**9), 151)):
         if k % 50 == 0:
             decay = np.exp(-friction * timestep_fs * k)
@@ -229,7 +230,7 @@ def alone(ensemble, n_steps, seed):
     atoms.set_momenta(rng.normal(size=(len(atoms), 3)))
     bring_to_rest(atoms, ensemble)
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(3 * target / atoms.get_kinetic_energy()))
-    dynamics = ensemble.dynamics(atoms, 1e-5 * units.fs, T, 0.0, rng)
+    dynamics = ensemble.dynamics(atoms, IntegratorStart(1e-5 * units.fs, T, 0.0, rng))
     direction = atoms.get_momenta() / np.sqrt(atoms.get_kinetic_energy())
     values = []
     for _ in islice(dynamics.irun(10**9), n_steps):

@@ -9,7 +9,8 @@ from ase.calculators.lj import LennardJones
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
-from helpers.systems import copper, sheared, with_pbc, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import copper, sheared, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,7 +283,7 @@ def test_an_insane_start_is_not_measured(calculator):
 # deliberate explosions
 
 
-UNLIMITED = TauRule(50.0, delay=1, bias_force_max=1e6, max_excess_temperature=1e6)
+UNLIMITED = TauRule(50.0, delay=1, force_max=1e6, max_excess_temperature=1e6)
 OVERLAPPING = copper(1, 0.02, repeat=(1, 1, 2))
 OVERLAPPING.positions[1] = OVERLAPPING.positions[0] + [0.0, 0.0, 0.3]
 GUARDS = Guards(lost_atoms=2.0, escape_A=20.0, melted=0.4)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +25,8 @@ from ase_bayesel.campaign.exploration import (
     take_turn,
 )
 from ase_bayesel.dynamics.triggers import AnyOf, PickRule, PickState, TriggerReport
-from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.steps import Steps
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 VALUES = st.lists(st.one_of(st.none(), st.floats(0.1, 3.0)), max_size=40)
@@ -41,9 +41,9 @@ def picked(rule, values, interval=1, last=None):
     state, picks = PickState(last), []
     for number, value in enumerate(values, start=1):
         step = interval * number
-        state, pick = rule.see(state, step, step, report(value))
+        state, pick = rule.after_frame(state, step, step, report(value))
         picks += [] if pick is None else [pick]
-    end = rule.end(state)
+    end = rule.at_end(state)
     return picks + ([] if end is None else [end])
 
 
@@ -91,18 +91,18 @@ def test_goes_on_from_a_state(values, cut):
     for step, value in enumerate(values, start=1):
         if step == cut:
             state = PickState(state.last, state.peak, state.peak_step, state.ratio)
-        state, pick = rule.see(state, step, step, report(value))
+        state, pick = rule.after_frame(state, step, step, report(value))
         picks += [] if pick is None else [pick]
-    end = rule.end(state)
+    end = rule.at_end(state)
     assert picks + ([] if end is None else [end]) == picked(rule, values)
 
 
 def test_the_ratio_decides_between_triggers_of_other_thresholds():
     rule = PickRule("peak", patience=2)
-    state, _ = rule.see(PickState(), "first", 1, report(5.0, 1.0))
-    state, _ = rule.see(state, "second", 2, report(7.0, 4.0))
-    assert rule.end(state) == "first"
-    assert rule.see(state, "third", 3, report(0.1))[1] == "first"
+    state, _ = rule.after_frame(PickState(), "first", 1, report(5.0, 1.0))
+    state, _ = rule.after_frame(state, "second", 2, report(7.0, 4.0))
+    assert rule.at_end(state) == "first"
+    assert rule.after_frame(state, "third", 3, report(0.1))[1] == "first"
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,8 @@ def started(n_walkers=2):
 
 def turn(state, calculator, start_walker, rule):
     """The steps of one turn and the next state."""
-    generator, steps = take_turn(state, calculator, start_walker, rule), []
-    while True:
-        try:
-            steps.append(next(generator))
-        except StopIteration as stop:
-            return steps, stop.value
+    steps = Steps(take_turn(state, calculator, start_walker, rule))
+    return list(steps), steps.value
 
 
 def test_the_frame_of_the_maximum_is_picked(little_data):
@@ -161,15 +157,15 @@ def test_the_frame_of_the_maximum_is_picked(little_data):
     (pick,) = state.picks
     fired = [step for step in steps if step.fired]
     peak = max(fired, key=lambda step: step.fired.value)
-    assert pick.info["bayesel_step"] == peak.step
-    assert pick.info["bayesel_value"] == peak.fired.value > fired[0].fired.value
-    np.testing.assert_allclose(pick.positions, peak.atoms.positions, atol=1e-8)
-    np.testing.assert_array_equal(pick.arrays["bayesel_force_std"], peak.prediction.force_std)
+    assert pick.step == peak.step
+    assert pick.report.value == peak.fired.value > fired[0].fired.value
+    np.testing.assert_allclose(pick.structure.positions, peak.atoms.positions, atol=1e-8)
+    np.testing.assert_array_equal(pick.deviations.force_std, peak.prediction.force_std)
     assert steps[-1].step == peak.step + 10 == state.walkers[0].step
     assert (state.walkers[0].status, state.turn) == ("running", 1)
     columns = dict(zip(TRACE_COLUMNS, state.trace.T, strict=True))
     assert columns["step"][columns["picked"] == 1].tolist() == [peak.step]
-    expected = little_data.condition(pick).posterior.precision_factor
+    expected = little_data.condition(pick.structure).posterior.precision_factor
     np.testing.assert_array_equal(calculator.surrogate.posterior.precision_factor, expected)
 
 
@@ -180,7 +176,7 @@ def test_a_peak_that_waits_at_the_end_is_picked(little_data, last_step):
     steps, state = turn(started(1), calculator, start, PickRule("peak", patience=1000))
     (pick,) = state.picks
     fired = [step for step in steps if step.fired]
-    assert pick.info["bayesel_value"] == max(step.fired.value for step in fired)
+    assert pick.report.value == max(step.fired.value for step in fired)
     assert steps[-1].step == last_step
     assert state.walkers[0].status == "finished"
     assert not state.alive
@@ -196,8 +192,8 @@ def test_a_peak_before_an_explosion_is_picked_and_the_reason_kept(little_data):
     assert steps[-1].status == state.walkers[0].status == "temperature"
     (pick,) = state.picks
     sane = {step.step for step in steps[:-1]}
-    assert pick.info["bayesel_step"] in sane
-    assert Guards().violated(pick) is None
+    assert pick.step in sane
+    assert Guards().violated(pick.structure) is None
 
 
 def test_spacing_is_kept_over_turns_and_resumes(little_data):
@@ -208,7 +204,7 @@ def test_spacing_is_kept_over_turns_and_resumes(little_data):
     while whole.alive:
         _, whole = turn(whole, calculator, walker(calculator, trigger, n_steps=40), rule)
     for number in range(2):
-        steps = [p.info["bayesel_step"] for p in whole.picks if p.info["bayesel_walker"] == number]
+        steps = [p.step for p in whole.picks if p.walker == number]
         assert steps == [2, 10, 18, 26, 34]
     state, surrogate = started(), little_data
     while state.alive:
@@ -216,7 +212,7 @@ def test_spacing_is_kept_over_turns_and_resumes(little_data):
         state = ExploreState(state.walkers, state.turn, state.picks, state.trace.copy())
         _, state = turn(state, fresh, walker(fresh, trigger, n_steps=40), rule)
         surrogate = fresh.surrogate
-    assert [structure_id(p) for p in state.picks] == [structure_id(p) for p in whole.picks]
+    assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole.picks]
     np.testing.assert_array_equal(state.trace, whole.trace)
 
 
@@ -230,7 +226,7 @@ def test_peaks_taken_up_again_from_the_state_alone(little_data, rule):
         _, state = turn(state, fresh, walker(fresh), rule)
         surrogate = fresh.surrogate
     assert len(whole.picks) > 1
-    assert [structure_id(p) for p in state.picks] == [structure_id(p) for p in whole.picks]
+    assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole.picks]
     np.testing.assert_array_equal(state.trace, whole.trace)
 
 
@@ -271,9 +267,9 @@ def test_the_reason_names_the_members_that_fired(little_data):
     trigger = AnyOf((ForceTrigger(0.05), EnergyTrigger(10.0)))
     _, state = turn(started(1), calculator, walker(calculator, trigger), PickRule())
     (pick,) = state.picks
-    reason = pick.info["bayesel_reason"]
-    assert pick.info["bayesel_trigger"] == "any"
+    reason = pick.reason
+    assert pick.report.name == "any"
     assert reason.startswith("any of (force ")
-    assert f"> 0.05 (atom {pick.info['bayesel_atom']}); energy_per_atom " in reason
+    assert f"> 0.05 (atom {pick.report.atom_index}); energy_per_atom " in reason
     assert "<= 10" in reason
-    assert pick.info["bayesel_threshold"] == 1.0 < pick.info["bayesel_value"]
+    assert pick.report.threshold == 1.0 < pick.report.value

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import (
     NVE,
@@ -125,7 +125,7 @@ def test_a_weak_bias_does_not_heat(cu_surrogate):
 
 def test_a_bias_that_heats_is_reported(cu_surrogate):
     """Without its limits a strong bias feeds the atoms faster than the thermostat cools."""
-    rule = TauRule(1.5, bias_force_max=1e9, max_excess_temperature=1e9)
+    rule = TauRule(1.5, force_max=1e9, max_excess_temperature=1e9)
     with pytest.warns(ThermostatWarning, match="where 300 K"):
         steps = walk(cu_surrogate, rule, guards=Guards(None, None, None), ensemble=Langevin(0.002))
     told = [step.step for step in steps if step.warning]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
-from helpers.systems import copper, with_pbc
+from helpers.structures import copper, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -12,6 +12,10 @@ from ase_bayesel import (
     Prediction,
     RelativeForceTrigger,
 )
+from ase_bayesel.bias.kinds import BiasTerms
+from ase_bayesel.bias.response import Parts, Response
+from ase_bayesel.dynamics.triggers import LocalEnergyTrigger
+from ase_bayesel.errors import GenerationError
 from ase_bayesel.surrogate.surrogate import Uncertainty
 
 ATOMS = copper(3)
@@ -19,19 +23,31 @@ FORCES = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0,
 FORCE_STD = np.array([1.0, 0.3, 0.9, 1.1])
 
 
-def prediction(**changes):
-    values = {
-        "energy": -1.0,
-        "forces": FORCES,
-        "stress": None,
-        "bias_energy": -0.2,
-        "bias_forces": 100 * FORCES,
-        "bias_stress": None,
-        "energy_std": 0.4,
-        "tau": 0.5,
-        "_uncertainty": lambda: Uncertainty(0.4, FORCE_STD, None),
-    }
-    return Prediction(**(values | changes))
+class Known:
+    """A surrogate that knows one answer."""
+
+    descriptor = None
+
+    def uncertainty(self, atoms):
+        return Uncertainty(0.4, FORCE_STD, None)
+
+
+KNOWN = Known()
+
+
+def prediction(
+    energy=-1.0, forces=FORCES, bias_forces=100 * FORCES, energy_std=0.4, surrogate=KNOWN
+):
+    return Prediction(
+        ATOMS,
+        energy,
+        Response(forces + bias_forces, None),
+        energy_std=energy_std,
+        tau=0.5,
+        terms=BiasTerms(-0.2, 0.0, 0.5),
+        parts=Parts(Response(forces, None), Response(-2 * bias_forces, None)),
+        surrogate=surrogate,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,3 +153,8 @@ def test_temperature_guard():
     assert Guards(max_temperature_K=0.9 * temperature).violated(atoms) == "temperature"
     assert Guards(max_temperature_K=1.1 * temperature).violated(atoms) is None
     assert Guards(max_temperature_K=None).violated(atoms) is None
+
+
+def test_without_a_surrogate_nothing_fires():
+    with pytest.raises(GenerationError, match="without a surrogate"):
+        LocalEnergyTrigger(1.0)(prediction(surrogate=None), ATOMS)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.systems import alloy_cells, campaign_settings, emt_labelled, write_campaign
+from helpers.campaigns import campaign_settings, write_campaign
+from helpers.structures import alloy_cells, emt_labelled
 from numpy.testing import assert_array_equal
 
 from ase_bayesel import (
@@ -27,7 +28,6 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
-from ase_bayesel.campaign.build.walkers import build_moves
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.store import Store
@@ -153,14 +153,14 @@ CHANGES = {"explore.moves": SECTION, "explore.pressure_GPa": 1.0}
 
 def test_moves_of_a_config():
     explore = validate_config(campaign_settings(CHANGES), "here").explore
-    swap, cell = build_moves(explore.moves)
+    swap, cell = explore.moves
     assert swap == SwapMove(interval=2, elements=("Cu", "Al"))
     assert cell == CellMove(interval=3, shape="full", max_strain=0.02)
     defaults = [{"kind": "swap"}, {"kind": "cell"}]
     explore = validate_config(
         campaign_settings({**CHANGES, "explore.moves": defaults}), "here"
     ).explore
-    assert build_moves(explore.moves) == (SwapMove(), CellMove())
+    assert explore.moves == (SwapMove(), CellMove())
 
 
 @pytest.mark.parametrize(

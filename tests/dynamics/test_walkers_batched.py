@@ -9,8 +9,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.emt import EMT
-from helpers.systems import Opaque, assert_close, cluster, copper, copper_training, with_pbc
+from helpers.calculators import Opaque
+from helpers.differences import assert_close
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import cluster, copper, copper_training, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,16 +30,12 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
-from ase_bayesel.bias.batching import gathered
+from ase_bayesel.bias.batching import call_batched
 from ase_bayesel.descriptors.base import Combination
+from ase_bayesel.descriptors.mace import descriptor as mace_descriptor
 from ase_bayesel.errors import DescriptorError
 
-pytest.importorskip("mace")
-
-from ase import Atoms
-from helpers.mace_models import mace_calculator, tiny_mace
-
-from ase_bayesel.descriptors.mace import descriptor as mace_descriptor
+pytestmark = needs_mace
 
 STARTS = [
     copper(21, 0.05),
@@ -174,7 +174,7 @@ def test_unfused_lockstep_needs_no_threads(monkeypatch, model, surrogate, cu_sur
     monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread"))
     for mlip in (EMT(), cu_surrogate.calculator()):
         calculators = [BiasedCalculator(mlip, cu_surrogate, tau=0.3) for _ in STARTS]
-        assert not any(calculator.gathers for calculator in calculators)
+        assert not any(calculator.batchable for calculator in calculators)
         found = by_walker(run_walkers(walkers_on(calculators), calculators))
         expected = [list(walker) for walker in walkers_on(calculators)]
         assert_same_walkers(found, expected, 1e-12)
@@ -182,7 +182,7 @@ def test_unfused_lockstep_needs_no_threads(monkeypatch, model, surrogate, cu_sur
     assert_same_walkers(by_walker(run_walkers(walkers_on(foreign), foreign)), single)
 
 
-def test_gathered_and_foreign_walkers_together(model, surrogate, single):
+def test_batched_and_foreign_walkers_together(model, surrogate, single):
     calculators = biased(model, surrogate, 4) + biased(model, surrogate, 1, wrap=Opaque)
     found = by_walker(run_walkers(walkers_on(calculators), calculators))
     assert_same_walkers(found, single)
@@ -213,7 +213,7 @@ def test_a_pick_updates_all(model, surrogate):
         if fired:
             shared = history[number + 1] = shared.condition(fired)
             for calculator in calculators:
-                calculator.adopt(shared)
+                calculator.set_surrogate(shared, keep_averages=True)
     assert list(history) == [0, 6, 11]
     singles = biased(model, surrogate, tau_rel=TauRule(0.5, 2, interval=2))
     expected = [[] for _ in STARTS]
@@ -221,7 +221,7 @@ def test_a_pick_updates_all(model, surrogate):
         for number, step in enumerate(walker):
             expected[k].append(step)
             if number + 1 in history:
-                singles[k].adopt(history[number + 1])
+                singles[k].set_surrogate(history[number + 1], keep_averages=True)
     assert_same_walkers(found, expected)
     assert found[0][7].prediction.tau > 0
     alone = [list(walker) for walker in walkers_on(biased(model, surrogate), **triggers)]
@@ -408,8 +408,11 @@ def test_interrupted_during_a_pass(monkeypatch, model, surrogate, fails):
 def test_interrupted_by_a_signal_while_a_walker_is_busy(model, surrogate):
     """The caller only waits then; the busy walker ends at its next evaluation."""
 
+    calls = []
+
     class Slow(EnergyTrigger):
         def __call__(self, prediction, atoms):
+            calls.append(1)
             signal.setitimer(signal.ITIMER_REAL, 0.05)
             time.sleep(0.3)
             return super().__call__(prediction, atoms)
@@ -419,30 +422,29 @@ def test_interrupted_by_a_signal_while_a_walker_is_busy(model, surrogate):
 
     before = signal.signal(signal.SIGALRM, interrupt)
     calculators = biased(model, surrogate)
-    start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             list(run_walkers(walkers_on(calculators, triggers=[Slow(1e9)]), calculators))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - start < 5.0
+    assert 1 <= len(calls) < sum(N_STEPS) / 3
 
 
 def test_calls_that_exit_or_never_ask():
     def leaves():
         raise SystemExit(3)
 
-    outcomes = gathered({4: leaves, 2: lambda: "two"})
+    outcomes = call_batched({4: leaves, 2: lambda: "two"})
     assert list(outcomes) == [4, 2]
     assert outcomes[2].unwrap() == "two"
     with pytest.raises(SystemExit):
         outcomes[4].unwrap()
-    assert gathered({}) == {}
+    assert call_batched({}) == {}
 
 
 def test_moves_share_passes(model, surrogate, monkeypatch):
-    """Trial energies of walkers are gathered like all other passes."""
+    """Trial energies of walkers are batched like all other passes."""
     options = {"moves": [CellMove(interval=2)], "pressure_GPa": 1.0}
     starts = [copper(k, 0.05) for k in range(3)]
     expected = [list(w) for w in walkers_on(biased(model, surrogate), starts, **options)]

@@ -7,17 +7,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read
-from helpers.systems import copper
+from helpers.command_line import ENVIRONMENT
+from helpers.slow_pools import ALLOY, CRYSTAL, slow_pool
+from helpers.structures import copper
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,15 +43,12 @@ from ase_bayesel.generation import (
     Vacancies,
     VolumeScan,
 )
-from ase_bayesel.generation.recipe import derived, origin
+from ase_bayesel.generation.recipe import origin
 from ase_bayesel.generation.screening import SPREAD_FLOOR
 from ase_bayesel.selection.candidates import NEAR_CORE
 from ase_bayesel.selection.methods.distances import standardised
 from ase_bayesel.structures.identity import structure_id
 
-CRYSTAL = bulk("Cu", cubic=True) * (2, 1, 1)
-ALLOY = CRYSTAL.copy()
-ALLOY.symbols[:3] = "Au"
 RECIPES = [
     Rattle((0.05, 0.1), copies=3),
     Strain(0.03, copies=2),
@@ -232,7 +229,7 @@ def test_biased_dynamics_differ_and_need_a_surrogate(cu_surrogate):
 
 def test_dynamics_under_pressure_and_along_a_ramp():
     heating = Ramp(((0, 100.0), (20, 300.0)))
-    recipe = Dynamics(heating, 20, 10, ensemble=NPT(), pressure_GPa=20.0, timestep_fs=2.0)
+    recipe = Dynamics(heating, 20, 10, ensemble=NPT(), pressures_GPa=20.0, timestep_fs=2.0)
     assert recipe.name == "md_100-300K_20GPa"
     start = CRYSTAL * (1, 2, 2)
     frames = made(recipe, start)
@@ -513,7 +510,7 @@ def test_without_a_descriptor_only_exact_copies_are_left_out(tmp_path):
         ([StandardSlab("fcc111", "Si", (3,))], [], "fcc111"),
         ([Chain((Rattle((0.1,)), Bulk("Cu")))], [CRYSTAL], "only its first"),
         ([Rattle((0.1,))], [Atoms()], "start 0"),
-        ([Dynamics(9.0, 5, 5, ensemble=NPT(), pressure_GPa=1.0)], [molecule("CO")], "start 0"),
+        ([Dynamics(9.0, 5, 5, ensemble=NPT(), pressures_GPa=1.0)], [molecule("CO")], "start 0"),
     ],
 )
 def test_bad_requests_leave_nothing_behind(tmp_path, recipes, starts, named):
@@ -532,34 +529,17 @@ def test_from_a_pool_to_picks(pool, cu_surrogate):
     assert len(set(found.indices.tolist())) == 4
 
 
-@dataclass(frozen=True)
-class Slow(Recipe):
-    """Rattles, one candidate in three an exact copy; with a pause where ``SLOW`` is set."""
-
-    name = "slow"
-    size = 30
-
-    def frames(self, start, context, rng):
-        for number in range(self.size):
-            time.sleep(float(os.environ.get("SLOW", "0")))
-            moved = start.copy()
-            moved.rattle(0.1, rng=rng)
-            yield derived(moved if number % 3 else start, start, self.name)
-
-
-def slow_pool(path):
-    """What the process that is killed runs."""
-    return generate_pool(path, [Slow(), Slow()], [CRYSTAL, ALLOY], seed=1)
-
-
 @pytest.mark.slow
 def test_killed_and_run_again(tmp_path):
     """SIGKILL at several moments, each time taken up where it was; against an undisturbed run."""
     whole, path = tmp_path / "whole.xyz", tmp_path / "p.xyz"
     expected = slow_pool(whole)
-    command = [sys.executable, "-c", f"import test_generation as t; t.slow_pool({str(path)!r})"]
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": places, "SLOW": "0.005"}
+    command = [
+        sys.executable,
+        "-c",
+        f"from helpers.slow_pools import slow_pool; slow_pool({str(path)!r})",
+    ]
+    environment = ENVIRONMENT | {"SLOW": "0.005"}
     kills = 0
     for fraction in (0.1, 0.4, 0.8):
         process = subprocess.Popen(command, env=environment)

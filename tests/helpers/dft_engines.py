@@ -13,7 +13,7 @@ from ase_bayesel.labelling.engines import AbinitEngine, CP2KEngine, EspressoEngi
 from ase_bayesel.labelling.engines.base import merged
 
 PROPERTIES = ("energy", "forces", "stress")
-COMMON = {"environment": {"OMP_NUM_THREADS": "1"}, "time_limit_s": 300.0}
+COMMON = {"environment": {"OMP_NUM_THREADS": "1"}, "time_limit_h": 300.0 / 3600.0}
 STRAIN = np.array([[0.5, 0.6, 0.2], [0.6, -0.7, 0.4], [0.2, 0.4, 0.3]])
 
 # both plane-wave programs get a kinetic energy that makes E smooth in the strain (qcutz, ecutsm),

@@ -6,7 +6,7 @@ from ase.build import bulk
 from ase.md.velocitydistribution import thermalize_momenta
 from matscipy.neighbours import neighbour_list
 
-from ase_bayesel.dynamics.ensembles import bring_to_rest
+from ase_bayesel.dynamics.ensembles import IntegratorStart, bring_to_rest
 
 EPSILON, SIGMA, LATTICE = 0.0104, 3.4, 5.3
 
@@ -63,7 +63,8 @@ def moving(ensemble, atoms, temperature_K, seed=0, timestep_fs=8.0, pressure_GPa
     thermalize_momenta(atoms, temperature_K, rng=rng)
     bring_to_rest(atoms, ensemble)
     pressure = pressure_GPa * units.GPa
-    return ensemble.dynamics(atoms, timestep_fs * units.fs, temperature_K, pressure, rng)
+    start = IntegratorStart(timestep_fs * units.fs, temperature_K, pressure, rng)
+    return ensemble.dynamics(atoms, start)
 
 
 def block_average(values, n_blocks=12):

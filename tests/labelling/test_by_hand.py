@@ -3,10 +3,10 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io import write
-from helpers.systems import cluster, copper, emt_labelled
+from helpers.structures import cluster, copper, emt_labelled
 
 from ase_bayesel.errors import LabellingError, StructureError
-from ase_bayesel.labelling.by_hand import FAILED_KEY, read_answers
+from ase_bayesel.labelling.by_hand import FAILED_KEY, read_labels_by_hand
 from ase_bayesel.labelling.store import with_labels
 from ase_bayesel.structures.identity import canonical, structure_id
 from ase_bayesel.structures.labels import PropertyKeys, targets
@@ -18,7 +18,7 @@ PICKS = [canonical(copper(1)), canonical(copper(2)), canonical(cluster("Cu3"))]
 def answers(tmp_path, frames, keys=KEYS, picks=PICKS):
     path = tmp_path / "answers.extxyz"
     write(path, frames, format="extxyz")
-    return read_answers(path, picks, keys)
+    return read_labels_by_hand(path, picks, keys)
 
 
 def training_targets(label):
@@ -110,7 +110,7 @@ def test_only_what_the_keys_ask_for(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(StructureError, match="no such file"):
-        read_answers(tmp_path / "nothing.extxyz", PICKS, KEYS)
+        read_labels_by_hand(tmp_path / "nothing.extxyz", PICKS, KEYS)
     broken = emt_labelled(PICKS[0])
     broken.info["energy"] = np.nan
     with pytest.raises(StructureError, match="frame 0: 'energy' is not finite"):

@@ -7,10 +7,9 @@ import pytest
 from ase import Atoms
 from ase.io import read
 from ase.units import Bohr, Hartree
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import ABINIT, evaluated, needs_abinit, silicon_pair
-from helpers.systems import campaign_settings
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.labelling.engines import AbinitEngine
 
@@ -96,7 +95,7 @@ def test_config():
         "pseudopotentials": {"Cu": "Cu.psp8"},
     }
     config = validate_config(campaign_settings({"labelling": given}), "test")
-    engine = build_engine(config.labelling)
+    engine = config.engine
     assert isinstance(engine, AbinitEngine)
     assert engine.kpts == (2, 3, 4)
     assert engine.parameters_of(0)["ecut"] == 20

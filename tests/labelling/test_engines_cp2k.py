@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.cp2k import parse_input
 from ase.units import Bohr, GPa, Hartree
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import (
     CP2K,
     PERIODIC_CP2K,
@@ -18,9 +19,7 @@ from helpers.dft_engines import (
     needs_cp2k,
     silicon_pair,
 )
-from helpers.systems import campaign_settings
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
 from ase_bayesel.labelling.engines import CP2KEngine
@@ -240,6 +239,6 @@ def test_config():
         "potential_file": "/data/GTH_POTENTIALS",
     }
     config = validate_config(campaign_settings({"labelling": given}), "test")
-    engine = build_engine(config.labelling)
+    engine = config.engine
     assert isinstance(engine, CP2KEngine)
     assert (engine.xc, engine.cutoff_Ry, engine.potential) == ("PBE", 400.0, "GTH-PBE")

@@ -56,7 +56,7 @@ def nested(path, value):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Evaluation and directory of each program, run once."""
+    """ReferenceResult and directory of each program, run once."""
     runs = {}
 
     def run(name):
@@ -101,7 +101,7 @@ def test_only_what_is_asked_for(name, finished, tmp_path):
 
 
 @programs
-def test_an_unconverged_cycle_is_a_failure_and_the_ladder_helps(name, finished, tmp_path):
+def test_an_unconverged_cycle_is_a_failure_and_fallbacks_help(name, finished, tmp_path):
     engine, atoms, steps, _ = CASES[name]
     short = replace(
         engine,
@@ -149,7 +149,7 @@ def test_a_failing_program_is_quoted(name, tmp_path):
 def test_the_time_limit_holds(name, tmp_path):
     engine, atoms, *_ = CASES[name]
     with pytest.raises(TimeLimitError, match="stopped after"):
-        evaluated(replace(engine, time_limit_s=0.05), atoms, tmp_path)
+        evaluated(replace(engine, time_limit_h=0.05 / 3600), atoms, tmp_path)
 
 
 @programs
@@ -222,7 +222,9 @@ def test_identity_is_settings_and_content(engine, tmp_path):
         for name in engine.pseudopotentials.values():
             (folder / name).write_text(name)
     first = replace(engine, pseudo_dir=here)
-    moved = replace(engine, pseudo_dir=there, command=("x",), environment={}, time_limit_s=1.0)
+    moved = replace(
+        engine, pseudo_dir=there, command=("x",), environment={}, time_limit_h=1.0 / 3600
+    )
     assert hashed(first) == hashed(moved)
     assert hashed(replace(first, kpts=[2, 2, 2])) == hashed(first)
     others = [
@@ -278,7 +280,7 @@ def test_what_the_engine_sets_cannot_be_given(engine):
 
 
 @engines
-def test_defaults_parameters_and_rungs(engine):
+def test_defaults_parameters_and_fallbacks(engine):
     fallbacks = (
         {"Mixing": {"Beta": "1e-1"}},
         {"mixing": {"gamma": "1.5D-3", "word": "e1", "n": 60.0}},

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
 
 DOCS = Path(__file__).parents[2] / "docs" / "engines.md"
@@ -18,9 +17,10 @@ EXAMPLES = [block for block in BLOCKS if block.startswith("labelling:")]
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split()[2])
 def test_example_is_a_valid_config(text):
     config = validate_config(campaign_settings(yaml.safe_load(text)), "docs")
-    engine = build_engine(config.labelling)
-    assert engine.kind == config.labelling.kind
-    assert engine.n_attempts == 1 + len(getattr(config.labelling, "fallbacks", []))
+    engine = config.engine
+    section = yaml.safe_load(text)["labelling"]
+    assert engine.kind == section["kind"]
+    assert engine.n_attempts == 1 + len(section.get("fallbacks", []))
 
 
 def test_there_are_examples():

@@ -7,10 +7,9 @@ import pytest
 from ase import Atoms
 from ase.io import read
 from ase.units import Ry
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import ESPRESSO, evaluated, needs_espresso, silicon_pair
-from helpers.systems import campaign_settings
 
-from ase_bayesel.campaign.build.engines import build_engine
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import ConfigError
 from ase_bayesel.labelling.engines import EspressoEngine
@@ -130,9 +129,9 @@ def labelling(**changes):
 
 
 def test_config():
-    engine = build_engine(labelling())
+    engine = labelling()
     assert isinstance(engine, EspressoEngine)
-    assert (engine.kspacing, engine.kpts, engine.time_limit_s) == (0.3, None, 1800.0)
+    assert (engine.kspacing, engine.kpts, engine.time_limit_h) == (0.3, None, 0.5)
     assert engine.command == ("mpirun", "-n", "4", "pw.x")
     assert engine.parameters_of(1)["electrons"] == {"conv_thr": 1e-10, "mixing_beta": 0.2}
 
@@ -140,7 +139,7 @@ def test_config():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"parameters": {"ecutwfc": 30}}, r"espresso\.parameters\.ecutwfc: "),
+        ({"parameters": {"ecutwfc": 30}}, r"labelling\.parameters\.ecutwfc: "),
         ({"kpts": [2, 2, 0], "kspacing": None}, r"kpts"),
         ({"pseudopotentials": {}}, "pseudopotentials"),
         ({"kspacing": -1.0}, "kspacing"),
@@ -154,4 +153,4 @@ def test_config_that_is_refused(changes, message):
 
 def test_both_kpts_and_kspacing_are_refused():
     with pytest.raises(ConfigError, match="one of kpts and kspacing"):
-        build_engine(labelling(kpts=[2, 2, 2]))
+        labelling(kpts=[2, 2, 2])

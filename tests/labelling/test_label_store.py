@@ -8,12 +8,13 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.io import read
-from helpers.systems import alloy_cells, cluster, copper, emt_labelled, hashes, with_pbc
+from helpers.files import hashes
+from helpers.structures import alloy_cells, cluster, copper, emt_labelled, with_pbc
 
 from ase_bayesel.errors import LockedError, StoreError
 from ase_bayesel.io.atomic import write_atomically
 from ase_bayesel.io.locks import locked
-from ase_bayesel.labelling.engines import Evaluation
+from ase_bayesel.labelling.engines import ReferenceResult
 from ase_bayesel.labelling.store import Label, LabelStore, label_bytes, with_labels
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.structures.labels import PropertyKeys, targets
@@ -28,7 +29,7 @@ def good(atoms, settings="e1", engine="EMT"):
     if atoms.pbc.all():
         stress = -known.info["virial"] / atoms.get_volume()
         stress = stress[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
-    values = Evaluation(known.info["energy"], known.arrays["forces"], stress, "EMT 1")
+    values = ReferenceResult(known.info["energy"], known.arrays["forces"], stress, "EMT 1")
     return Label(atoms, settings, engine, values, wall_s=0.1234567, host="here")
 
 
@@ -61,7 +62,7 @@ def test_round_trip(store, atoms):
 def test_no_name_of_a_version_damages_a_label(store, version, expected, pbc):
     """Least of all that of a calculator without one."""
     atoms = with_pbc(copper(1), pbc)
-    values = Evaluation(-1.0, np.zeros((len(atoms), 3)), None, version)
+    values = ReferenceResult(-1.0, np.zeros((len(atoms), 3)), None, version)
     store.save(Label(atoms, "e1", "EMT", values, host=""))
     assert store.load(structure_id(atoms), "e1").version == expected
 
@@ -140,7 +141,10 @@ def test_damaged_files_are_named(store):
 def test_settings_are_described_once(store):
     store.describe("e1", {"kind": "x"})
     store.describe("e1", {"kind": "y"})
-    assert json.loads((store.directory / "settings" / "e1.json").read_text()) == {"kind": "x"}
+    assert json.loads((store.directory / "settings" / "e1.json").read_text()) == {
+        "format": "ase_bayesel.settings/1",
+        "kind": "x",
+    }
 
 
 HOLD = """

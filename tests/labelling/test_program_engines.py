@@ -268,7 +268,9 @@ def test_identity_is_json_and_counts_what_decides(kind, engine, tmp_path):
     assert settings_hash(replace(engine, parameters={}).identity(), ALL) not in names
     if kind == "orca":
         assert replace(engine, processes=8).identity() == engine.identity()
-    elsewhere = replace(engine, command=("mpirun", "x"), environment={"A": "b"}, time_limit_s=9.0)
+    elsewhere = replace(
+        engine, command=("mpirun", "x"), environment={"A": "b"}, time_limit_h=9.0 / 3600
+    )
     assert elsewhere.identity() == engine.identity()
     assert pickle.loads(pickle.dumps(engine)) == engine
     assert str(tmp_path) not in json.dumps(engine.identity())
@@ -319,7 +321,7 @@ def test_vasp_input(tmp_path, directory, monkeypatch):
     np.testing.assert_allclose(poscar.positions[:4], atoms.positions[atoms.symbols == "Ga"])
 
 
-def test_vasp_other_rung_and_no_stress(tmp_path, directory):
+def test_vasp_other_attempt_and_no_stress(tmp_path, directory):
     engine = vasp(tmp_path / "potentials")
     written(engine, directory, crystal(), ("energy", "forces"), attempt=1)
     incar = (directory / "INCAR").read_text()

@@ -14,15 +14,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from helpers.systems import (
-    assert_close,
-    cluster,
-    copper,
-    hashes,
-    jittered,
-    strain_differences,
-    with_pbc,
-)
+from helpers.differences import assert_close, strain_differences
+from helpers.files import hashes
+from helpers.structures import cluster, copper, jittered, with_pbc
 
 from ase_bayesel.errors import (
     CommandError,
@@ -34,7 +28,7 @@ from ase_bayesel.errors import (
     TerminatedError,
 )
 from ase_bayesel.labelling import task as labelling
-from ase_bayesel.labelling.engines import Engine, Evaluation, ImportedEngine, TBLiteEngine
+from ase_bayesel.labelling.engines import Engine, ImportedEngine, ReferenceResult, TBLiteEngine
 from ase_bayesel.labelling.reference import Reference, properties_of
 from ase_bayesel.labelling.task import compute, is_settled, label_of, label_task, labelled
 from ase_bayesel.structures.identity import structure_id
@@ -63,8 +57,8 @@ class Staged(Engine):
         failure = parameters.get("raises")
         if failure is not None:
             raise failure(f"as told in attempt {attempt}")
-        given = Evaluation(-1.5, np.full((len(atoms), 3), 0.25))
-        return given if "energy" not in parameters else Evaluation(parameters["energy"])
+        given = ReferenceResult(-1.5, np.full((len(atoms), 3), 0.25))
+        return given if "energy" not in parameters else ReferenceResult(parameters["energy"])
 
     def identity(self, k=0):
         return {"attempt": k, "of": len(self.fallbacks)}
@@ -158,16 +152,8 @@ def test_values_that_are_not_finite_are_a_failure(tmp_path, energy):
     assert "energy that is not finite" in found.reason
 
 
-class FreeEnergy(EMT):
-    """EMT with a free energy that differs from the energy, as with smearing."""
-
-    def calculate(self, *args, **kwargs):
-        super().calculate(*args, **kwargs)
-        self.results["free_energy"] = -3.0
-
-
 def test_energy_is_consistent_with_the_forces():
-    engine = ImportedEngine(factory="test_task:FreeEnergy")
+    engine = ImportedEngine(factory="helpers.calculators:FreeEnergyEMT")
     assert compute(copper(), engine, ["energy"]).values.energy == -3.0
 
 
@@ -190,7 +176,6 @@ def test_factory_that_cannot_be_imported(target):
 
 
 def test_tblite_virial_sign():
-    pytest.importorskip("tblite")
     engine = TBLiteEngine({"accuracy": 0.01})
     atoms = jittered(bulk("Si", a=5.6), 0.1)
     (found,) = labelled([atoms], engine, KEYS)
@@ -199,7 +184,6 @@ def test_tblite_virial_sign():
 
 
 def test_tblite_failure_is_a_record():
-    pytest.importorskip("tblite")
     overlapping = Atoms("Si2", np.zeros((2, 3)))
     assert compute(overlapping, TBLiteEngine(), ["energy"]).reason
     assert not compute(cluster("H2"), TBLiteEngine(method="no such method"), ["energy"]).ok
@@ -222,7 +206,7 @@ def test_a_label_is_on_disk_and_never_computed_again(tmp_path):
     assert calls(tmp_path) == [0]
 
 
-def test_the_first_rung_that_succeeds(tmp_path):
+def test_the_first_attempt_that_succeeds(tmp_path):
     failing = {"raises": NotConvergedError}
     reference = reference_of(tmp_path, staged(tmp_path, failing, failing, {"raises": None}))
     assert run(copper(), reference).ok
@@ -233,7 +217,7 @@ def test_the_first_rung_that_succeeds(tmp_path):
     assert label_of(store, settings, identity) == settings[2]
     record = json.loads(store.failure_path(identity, settings[1]).read_text())
     assert record["reason"] == "NotConvergedError: as told in attempt 1"
-    assert record["attempt"] == 1
+    assert record["rung"] == 1
     kept = store.output(identity, settings[1])
     assert record["output"] == str(kept)
     assert (kept / "out.txt").read_text() == "attempt 1"
@@ -242,7 +226,7 @@ def test_the_first_rung_that_succeeds(tmp_path):
     assert list(store.directory.glob("*/.*.lock")) == []
 
 
-def test_set_aside_when_all_rungs_fail(tmp_path):
+def test_set_aside_when_all_attempts_fail(tmp_path):
     failing = {"raises": NotConvergedError}
     reference = reference_of(tmp_path, staged(tmp_path, failing, {}))
     outcome = run(copper(), reference)
@@ -252,7 +236,7 @@ def test_set_aside_when_all_rungs_fail(tmp_path):
     assert calls(tmp_path) == [0, 1]
 
 
-def test_a_longer_ladder_goes_on_where_the_shorter_ended(tmp_path):
+def test_more_fallbacks_go_on_where_fewer_ended(tmp_path):
     class SameNames(Staged):
         def identity(self, k=0):
             return {"attempt": k}

@@ -3,11 +3,12 @@ import pickle
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.systems import assert_close, copper, copper_training, emt_labelled
+from helpers.differences import assert_close
+from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.descriptors.base import Features
 from ase_bayesel.errors import StructureError
-from ase_bayesel.structures.labels import PropertyKeys, Targets, targets
+from ase_bayesel.structures.labels import FitTargets, PropertyKeys, targets
 from ase_bayesel.structures.reference_energies import composition_energy
 from ase_bayesel.surrogate import design
 from ase_bayesel.surrogate.design import (
@@ -74,7 +75,7 @@ def test_virial_needs_three_periodic_directions():
 
 
 def test_targets_belong_to_the_rows():
-    labels = Targets(7.0, np.arange(6.0).reshape(2, 3), None)
+    labels = FitTargets(7.0, np.arange(6.0).reshape(2, 3), None)
     assert property_targets(labels, "energy", 3.0).tolist() == [4.0]
     assert property_targets(labels, "forces", 3.0).tolist() == [0, 1, 2, 3, 4, 5]
     assert property_targets(labels, "virial", 3.0) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,24 +1,23 @@
-"""From a config to the objects that it describes."""
+"""From a config to descriptor, potential and refitter."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ase.calculators.calculator import Calculator
 
-from ...descriptors import Descriptor
 from ...errors import ConfigError
 from ...labelling.engines.calculators import imported
-from ...surrogate.fitting import Weights
 from ...surrogate.surrogate import Surrogate
-from ..config import (
-    ACEConfig,
-    MACEPotentialConfig,
-    MACERefitConfig,
-    PoolConfig,
-)
+from ..config import ACEConfig, AnyDescriptor, MACEPotentialConfig, PoolConfig
 from ..config.campaign import CampaignConfig
-from ..refit import CommandRefitter, MACERefitter, Refitter
+from ..refit import MACERefitter, Refitter
+
+if TYPE_CHECKING:
+    from ...descriptors.ace import ACEDescriptor
+    from ...descriptors.mace import MACEDescriptor
 
 
 def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
@@ -42,35 +41,57 @@ def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
     return model
 
 
-def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
-    """The descriptor of a round; ``potential`` is the file of the round's potential."""
+def build_descriptor(
+    config: CampaignConfig | PoolConfig, potential: Path | None
+) -> ACEDescriptor | MACEDescriptor:
+    """The descriptor of a round; ``potential`` is the file of the round's potential.
+
+    Raises
+    ------
+    DescriptorError
+        If it cannot be made.
+    """
     features = config.descriptor
+    assert features is not None
     if isinstance(features, ACEConfig):
         from ...descriptors.ace import ACEDescriptor
 
         return ACEDescriptor(
-            features.elements, features.order, features.totaldegree, features.cutoff
+            list(features.elements), features.order, features.totaldegree, features.cutoff
         )
     from ...descriptors.mace import MACEDescriptor
 
-    own = isinstance(config.potential, MACEPotentialConfig) and features.model is None
-    options = {"trust": features.trust}
-    if own:
+    model: Path | str | None = features.model
+    options: dict[str, Any] = {"trust": features.trust}
+    if model is None and isinstance(config.potential, MACEPotentialConfig):
+        model = potential
         shared = ("head", "dtype", "device", "trust")
         options = {key: getattr(config.potential, key) for key in shared}
+    assert model is not None
     return MACEDescriptor(
-        potential if own else features.model,
+        model,
         components=features.components,
         num_layers=features.num_layers,
-        elements=features.elements,
+        elements=None if features.elements is None else list(features.elements),
         **options,
     )
+
+
+def force_projections(descriptor: AnyDescriptor | None) -> int | None:
+    """How many random directions stand for the forces in a fit; None for all rows."""
+    return getattr(descriptor, "force_projections", None)
 
 
 def build_potential(
     config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
 ) -> Calculator:
-    """The potential of a round: from its file, or the mean of the surrogate."""
+    """The potential of a round: from its file, or the mean of the surrogate.
+
+    Raises
+    ------
+    BayeselError
+        If it cannot be read or imported.
+    """
     potential = config.potential
     if potential is None:
         assert surrogate is not None
@@ -78,30 +99,23 @@ def build_potential(
     if isinstance(potential, MACEPotentialConfig):
         from ...descriptors.mace.loading import mace_calculator
 
+        assert model is not None
         return mace_calculator(
             model, potential.head, potential.dtype, potential.device, potential.trust
         )
-    own = {} if model is None else {"model": str(model)}
-    return imported(potential.factory, "potential.factory")(**own, **potential.parameters)
+    file = {} if model is None else {"model": str(model)}
+    return imported(potential.factory, "potential.factory")(**file, **potential.parameters)
 
 
 def build_refitter(config: CampaignConfig) -> Refitter | None:
     """How the potential is trained on new labels; None where it is not."""
-    refit = config.refit
-    if refit is None:
-        return None
-    options = refit.model_dump(exclude={"kind"})
-    if not isinstance(refit, MACERefitConfig):
-        return CommandRefitter(**options)
-    return MACERefitter(
-        head=config.potential.head,
-        dtype=config.potential.dtype,
-        device=config.potential.device,
-        trust=config.potential.trust,
-        **options,
-    )
-
-
-def build_weights(config: CampaignConfig) -> Weights | None:
-    """Weights of the refit; None frees the noise of each property."""
-    return None if config.weights is None else Weights(**config.weights.model_dump())
+    refitter, potential = config.refit, config.potential
+    if isinstance(refitter, MACERefitter) and isinstance(potential, MACEPotentialConfig):
+        return replace(
+            refitter,
+            head=potential.head,
+            dtype=potential.dtype,
+            device=potential.device,
+            trust=potential.trust,
+        )
+    return refitter

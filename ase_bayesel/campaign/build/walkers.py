@@ -3,54 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ase import Atoms
 
-from ...bias.kinds import Bias, Deviation, Variance
+from ...bias.kinds import BIASES, Bias
 from ...bias.tau import TauRule
 from ...dynamics.driver import check_moves
-from ...dynamics.ensembles import (
-    NPT,
-    NVE,
-    Bussi,
-    Ensemble,
-    Langevin,
-    NoseHooverChain,
-    check_ensemble,
-)
-from ...dynamics.moves import CellMove, Move, SwapMove
+from ...dynamics.ensembles import check_ensemble
 from ...dynamics.schedules import value_at
-from ...dynamics.triggers import (
-    AllOf,
-    AnyOf,
-    EnergyTrigger,
-    ForceTrigger,
-    Guards,
-    InformationTrigger,
-    LocalEnergyTrigger,
-    PickRule,
-    RelativeForceTrigger,
-    StressTrigger,
-    Trigger,
-)
+from ...dynamics.triggers import Trigger, with_thresholds
 from ...errors import ConfigError
-from ...surrogate.force_uncertainty import ForceSearch
-from ..config import (
-    BiasConfig,
-    CalibrationConfig,
-    CellMoveConfig,
-    CombinedConfig,
-    EnsembleConfig,
-    ExploreConfig,
-    MoveConfig,
-    Overrides,
-    SingleConfig,
-    TriggerConfig,
-    single_triggers,
-)
+from ..config import BiasConfig, ExploreConfig, Overrides
 from ..config.loading import validate_config
+
+OVERRIDES_KEY = "bayesel"
+"""Where ``atoms.info`` holds a structure's own settings."""
 
 
 def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
@@ -61,106 +30,15 @@ def build_tau_rule(explore: ExploreConfig) -> TauRule | None:
         value_at(explore.tau_rel, 0),
         explore.tau_delay,
         explore.tau_max,
-        bias_force_max=explore.bias.force_max,
+        force_max=explore.bias.force_max,
         max_excess_temperature=explore.bias.max_excess_temperature,
     )
 
 
 def build_bias(bias: BiasConfig) -> Bias:
     """The kind of bias, its region and its energy limit."""
-    kind = {"deviation": Deviation, "variance": Variance}[bias.kind]
-    return kind(bias.elements, bias.energy_limit)
-
-
-def build_trigger(explore: ExploreConfig, calibrated: Sequence[float] = ()) -> Trigger:
-    """The criterion for a pick.
-
-    ``calibrated`` are the thresholds that the config does not give as numbers, from left to
-    right (see `thresholds.calibrating`).
-    """
-    return _trigger(explore.trigger, iter(calibrated))
-
-
-def build_probes(explore: ExploreConfig) -> list[Trigger]:
-    """The single triggers whose thresholds are to be calibrated; theirs are 0."""
-    singles = single_triggers(explore.trigger)
-    return [_single(one, 0.0) for one in singles if isinstance(one.threshold, CalibrationConfig)]
-
-
-def uncalibrated(explore: ExploreConfig) -> list[tuple[str, CalibrationConfig]]:
-    """Kind and calibration of the single triggers whose thresholds are not given as numbers."""
-    pairs = [(one.kind, one.threshold) for one in single_triggers(explore.trigger)]
-    return [(kind, how) for kind, how in pairs if isinstance(how, CalibrationConfig)]
-
-
-def _trigger(config: TriggerConfig, calibrated: Iterator[float]) -> Trigger:
-    if isinstance(config, CombinedConfig):
-        kind = AnyOf if config.kind == "any" else AllOf
-        return kind(tuple(_trigger(member, calibrated) for member in config.members))
-    if not isinstance(config.threshold, CalibrationConfig):
-        return _single(config, config.threshold)
-    number = next(calibrated, None)
-    if number is None:
-        raise ConfigError(f"trigger {config.kind}: its threshold has not been calibrated")
-    return _single(config, number)
-
-
-def _single(config: SingleConfig, threshold: float) -> Trigger:
-    if config.kind == "relative_force":
-        return RelativeForceTrigger(threshold, config.eps)
-    kinds = {
-        "force": ForceTrigger,
-        "energy_per_atom": EnergyTrigger,
-        "stress": StressTrigger,
-        "local_energy": LocalEnergyTrigger,
-        "information": InformationTrigger,
-    }
-    return kinds[config.kind](threshold)
-
-
-def build_force_search(explore: ExploreConfig) -> ForceSearch | None:
-    """How force triggers search; None where one of them wants all deviations exactly."""
-    exact = any(getattr(one, "exact", False) for one in single_triggers(explore.trigger))
-    return None if exact else ForceSearch()
-
-
-def build_pick_rule(explore: ExploreConfig) -> PickRule:
-    """Which frame is picked."""
-    return PickRule(**explore.pick.model_dump())
-
-
-def build_guards(explore: ExploreConfig) -> Guards:
-    """Limits of a sane trajectory."""
-    return Guards(**explore.guards.model_dump())
-
-
-ENSEMBLES: dict[str, type[Ensemble]] = {
-    "nve": NVE,
-    "langevin": Langevin,
-    "bussi": Bussi,
-    "nose_hoover_chain": NoseHooverChain,
-    "npt": NPT,
-}
-OVERRIDES_KEY = "bayesel"
-"""Where ``atoms.info`` holds a structure's own settings."""
-
-
-def build_ensemble(config: EnsembleConfig) -> Ensemble:
-    """The ensemble that a config describes."""
-    return ENSEMBLES[config.kind](**config.model_dump(exclude={"kind"}))
-
-
-def build_moves(moves: Sequence[MoveConfig]) -> tuple[Move, ...]:
-    """The Monte Carlo moves that a config describes."""
-    return tuple(_build_move(move) for move in moves)
-
-
-def _build_move(move: MoveConfig) -> Move:
-    options = move.model_dump(exclude={"kind"})
-    if isinstance(move, CellMoveConfig):
-        return CellMove(**options)
-    elements = None if move.elements is None else tuple(move.elements)
-    return SwapMove(**{**options, "elements": elements})
+    kinds = {kind.kind: kind for kind in BIASES}
+    return kinds[bias.kind](bias.elements, bias.energy_limit)
 
 
 def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
@@ -175,14 +53,15 @@ def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
     ConfigError
         Beginning with ``where`` and naming every key that is unknown or wrong.
     """
-    given = _overrides(atoms, where)
+    settings = _overrides(atoms, where)
+    trigger = settings.trigger
     plain = {
-        "temperature_K": given.temperature_K,
-        "pressure_GPa": given.pressure_GPa,
-        "n_steps": given.steps,
-        "tau_rel": given.tau_rel,
-        "ensemble": None if given.ensemble is None else build_ensemble(given.ensemble),
-        "triggers": None if given.trigger is None else [build_trigger(given)],
+        "temperature_K": settings.temperature_K,
+        "pressure_GPa": settings.pressure_GPa,
+        "n_steps": settings.steps,
+        "tau_rel": settings.tau_rel,
+        "ensemble": settings.ensemble,
+        "triggers": None if trigger is None else [with_thresholds(trigger, ())],
     }
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -208,7 +87,21 @@ def walker_options(
 ) -> dict[str, Any]:
     """Keyword arguments of `run_walker` for a start, its own settings included.
 
-    ``triggers`` are those of the campaign (`build.build_trigger`).
+    Parameters
+    ----------
+    explore
+        The config's section.
+    start
+        The structure.
+    where
+        What an error begins with.
+    triggers
+        Those of the campaign, with their thresholds (`triggers.with_thresholds`).
+
+    Raises
+    ------
+    BayeselError
+        If a setting of the start's own is wrong, or a guard makes no sense for it.
     """
     return {
         "n_steps": explore.steps,
@@ -216,10 +109,10 @@ def walker_options(
         "pressure_GPa": explore.pressure_GPa,
         "tau_rel": explore.tau_rel,
         "timestep_fs": explore.timestep_fs,
-        "ensemble": build_ensemble(explore.ensemble),
-        "moves": build_moves(explore.moves),
+        "ensemble": explore.ensemble,
+        "moves": explore.moves,
         "triggers": list(triggers),
-        "guards": build_guards(explore).against(start),
+        "guards": explore.guards.against(start),
         "max_rollbacks": explore.max_rollbacks,
         "check_interval": explore.check_interval,
         **overrides_of(start, where),

@@ -1,119 +1,47 @@
-"""The sections of a config: frozen, unknown keys refused."""
+"""The configs of a campaign and of a pool: frozen, validated, unknown keys refused.
 
-from .base import FACTORY, MODEL_NAME, InputPath, ModelFile, Section, Threads
+What is one thing is its own class, which is validated as it is (`io.kinds`); what is put together
+is a `Section`.
+"""
+
+from .base import Section
 from .bias import BiasConfig
+from .campaign import AnyEngine, AnyRefitter, CampaignConfig
 from .data import DataConfig, LabelsConfig, StopConfig
-from .engines import (
-    AbinitConfig,
-    CP2KConfig,
-    EngineConfig,
-    EspressoConfig,
-    ImportedConfig,
-    SurrogateConfig,
-    TBLiteConfig,
-)
-from .ensembles import (
-    BussiConfig,
-    EnsembleConfig,
-    LangevinConfig,
-    NoseHooverChainConfig,
-    NPTConfig,
-    NVEConfig,
-    PressureSchedule,
-    TauRelSchedule,
-    TemperatureSchedule,
-)
 from .explore import ExploreConfig, Overrides
-from .generation import ChainConfig, DynamicsConfig, PoolConfig, RecipeConfig, ScreenConfig
+from .generation import PoolConfig
 from .models import (
+    DESCRIPTORS,
+    POTENTIALS,
     ACEConfig,
-    CommandRefitConfig,
-    DescriptorConfig,
+    AnyDescriptor,
+    AnyPotential,
     ImportedPotentialConfig,
     MACEFeaturesConfig,
     MACEPotentialConfig,
-    MACERefitConfig,
-    PotentialConfig,
-    RefitConfig,
-    WeightsConfig,
 )
-from .moves import CellMoveConfig, MoveConfig, SwapMoveConfig
-from .triggers import (
-    CalibrationConfig,
-    CombinedConfig,
-    GuardsConfig,
-    PickConfig,
-    SingleConfig,
-    TriggerConfig,
-    single_triggers,
-)
-from .workers import (
-    BatchConfig,
-    DaskConfig,
-    LocalConfig,
-    ProcessesConfig,
-    ResourceConfig,
-    WorkersConfig,
-)
+from .workers import AnyResource, WorkersConfig
 
 __all__ = [
-    "FACTORY",
-    "MODEL_NAME",
+    "DESCRIPTORS",
+    "POTENTIALS",
     "ACEConfig",
-    "AbinitConfig",
-    "BatchConfig",
+    "AnyDescriptor",
+    "AnyEngine",
+    "AnyPotential",
+    "AnyRefitter",
+    "AnyResource",
     "BiasConfig",
-    "BussiConfig",
-    "CP2KConfig",
-    "CalibrationConfig",
-    "CellMoveConfig",
-    "ChainConfig",
-    "CombinedConfig",
-    "CommandRefitConfig",
-    "DaskConfig",
+    "CampaignConfig",
     "DataConfig",
-    "DescriptorConfig",
-    "DynamicsConfig",
-    "EngineConfig",
-    "EnsembleConfig",
-    "EspressoConfig",
     "ExploreConfig",
-    "GuardsConfig",
-    "ImportedConfig",
     "ImportedPotentialConfig",
-    "InputPath",
     "LabelsConfig",
-    "LangevinConfig",
-    "LocalConfig",
     "MACEFeaturesConfig",
     "MACEPotentialConfig",
-    "MACERefitConfig",
-    "ModelFile",
-    "MoveConfig",
-    "NPTConfig",
-    "NVEConfig",
-    "NoseHooverChainConfig",
     "Overrides",
-    "PickConfig",
     "PoolConfig",
-    "PotentialConfig",
-    "PressureSchedule",
-    "ProcessesConfig",
-    "RecipeConfig",
-    "RefitConfig",
-    "ResourceConfig",
-    "ScreenConfig",
     "Section",
-    "SingleConfig",
     "StopConfig",
-    "SurrogateConfig",
-    "SwapMoveConfig",
-    "TBLiteConfig",
-    "TauRelSchedule",
-    "TemperatureSchedule",
-    "Threads",
-    "TriggerConfig",
-    "WeightsConfig",
     "WorkersConfig",
-    "single_triggers",
 ]

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from . import (
-    DataConfig,
-    DescriptorConfig,
-    EngineConfig,
-    ExploreConfig,
-    LabelsConfig,
+from ...io.fields import Threads
+from ...io.kinds import VALUE, OneOf
+from ...labelling.engines import ENGINES, Engine, ProgramEngine
+from ...resources import BatchJobs, Here
+from ...surrogate.fitting import Weights
+from ..refit import REFITTERS, MACERefitter, Refitter
+from .base import Section
+from .data import DataConfig, LabelsConfig, StopConfig
+from .explore import ExploreConfig
+from .models import (
+    AnyDescriptor,
+    AnyPotential,
     MACEFeaturesConfig,
     MACEPotentialConfig,
-    MACERefitConfig,
-    PotentialConfig,
-    RefitConfig,
-    Section,
-    StopConfig,
-    Threads,
-    WeightsConfig,
-    WorkersConfig,
+    model_file,
 )
+from .workers import WorkersConfig
+
+AnyEngine = Annotated[Engine | Literal["none"], OneOf(ENGINES, words=("none",), base=Engine)]
+AnyRefitter = Annotated[Refitter, OneOf(REFITTERS)]
 
 
 class CampaignConfig(Section):
@@ -36,16 +39,21 @@ class CampaignConfig(Section):
 
     seed: int = Field(0, ge=0)
     threads: Threads = 1
-    potential: PotentialConfig | None = None
-    descriptor: DescriptorConfig
-    refit: RefitConfig | None = None
+    potential: AnyPotential | None = None
+    descriptor: AnyDescriptor
+    refit: AnyRefitter | None = None
     data: DataConfig
-    weights: WeightsConfig | None = WeightsConfig()
+    weights: Annotated[Weights, VALUE] | None = Weights()
     explore: ExploreConfig
-    labelling: EngineConfig | Literal["none"]
+    labelling: AnyEngine
     labels: LabelsConfig = LabelsConfig()
     workers: WorkersConfig = WorkersConfig()
     stop: StopConfig = StopConfig()
+
+    @property
+    def engine(self) -> Engine | None:
+        """What computes labels; None where the user labels by hand."""
+        return None if self.labelling == "none" else self.labelling
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> CampaignConfig:
@@ -53,18 +61,19 @@ class CampaignConfig(Section):
         features = self.descriptor
         if isinstance(features, MACEFeaturesConfig) and features.model is None and not mace:
             raise ValueError("descriptor.model is missing: the potential is no MACE model")
-        if isinstance(self.refit, MACERefitConfig) and not mace:
+        if isinstance(self.refit, MACERefitter) and not mace:
             raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
-        limit_h = getattr(self.labelling, "time_limit_h", None)
-        walltime_h = getattr(self.workers.labelling, "walltime_h", None)
-        if limit_h is not None and walltime_h is not None and limit_h >= walltime_h:
-            raise ValueError(
-                f"labelling.time_limit_h: a calculation of {limit_h} h does not fit into a job of "
-                f"{walltime_h} h (workers.labelling.walltime_h)"
-            )
-        if self.refit is not None and getattr(self.potential, "model", None) is None:
+        engine, jobs = self.engine, self.workers.labelling
+        if isinstance(engine, ProgramEngine) and isinstance(jobs, BatchJobs):
+            limit_h, walltime_h = engine.time_limit_h, jobs.walltime_h
+            if limit_h is not None and limit_h >= walltime_h:
+                raise ValueError(
+                    f"labelling.time_limit_h: a calculation of {limit_h} h does not fit into a job "
+                    f"of {walltime_h} h (workers.labelling.walltime_h)"
+                )
+        if self.refit is not None and model_file(self.potential) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
-        walkers = self.workers.walkers.kind
-        if self.explore.mode == "turns" and walkers != "here":
-            raise ValueError(f"workers.walkers: kind {walkers} needs explore.mode: lockstep")
+        walkers = self.workers.walkers
+        if self.explore.mode == "turns" and not isinstance(walkers, Here):
+            raise ValueError(f"workers.walkers: kind {walkers.kind} needs explore.mode: lockstep")
         return self

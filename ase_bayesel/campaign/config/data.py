@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import PositiveInt
 
-from .base import InputPath, Section
+from ...io.fields import InputPath, ValueOrMapping
+from ...structures.labels import PropertyKeys
+from .base import Section
 
 
 class DataConfig(Section):
@@ -20,7 +23,15 @@ class DataConfig(Section):
     energy_key: str = "REF_energy"
     forces_key: str | None = "REF_forces"
     virial_key: str | None = None
-    e0s: Literal["isolated", "average"] | dict[str, float] = "isolated"
+    e0s: Annotated[
+        Literal["isolated", "average"] | Mapping[str, float],
+        ValueOrMapping(Literal["isolated", "average"], dict[str, float]),
+    ] = "isolated"
+
+    @property
+    def keys(self) -> PropertyKeys:
+        """Where the labels are in a frame."""
+        return PropertyKeys(self.energy_key, self.forces_key, self.virial_key)
 
 
 class LabelsConfig(Section):

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
-
-from .base import InputPath, Section
-from .bias import BiasConfig
-from .ensembles import (
-    EnsembleConfig,
-    LangevinConfig,
-    PressureSchedule,
-    TauRelSchedule,
-    TemperatureSchedule,
+from pydantic import (
+    AfterValidator,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
 )
-from .moves import MoveConfig
-from .triggers import GuardsConfig, PickConfig, TriggerConfig
+
+from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
+from ...dynamics.moves import MOVES, CellMove, Move
+from ...dynamics.schedules import PressureSchedule, TauRelSchedule, TemperatureSchedule
+from ...dynamics.triggers import AnyTrigger, Guards, PickRule
+from ...io.fields import InputPath
+from ...io.kinds import VALUE, OneOf
+from .base import Section
+from .bias import BiasConfig
+
+
+def _patience_where_used(rule: PickRule) -> PickRule:
+    if rule.at == "crossing" and rule.patience != PickRule.patience:
+        raise ValueError("patience belongs to at: peak only")
+    return rule
 
 
 class ExploreConfig(Section):
@@ -37,17 +46,17 @@ class ExploreConfig(Section):
     temperature_K: TemperatureSchedule = 300.0
     pressure_GPa: PressureSchedule | None = None
     timestep_fs: PositiveFloat = 1.0
-    ensemble: EnsembleConfig = LangevinConfig()
+    ensemble: AnyEnsemble = Langevin()
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: PositiveInt = 20
     tau_max: PositiveFloat | None = None
     bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
-    trigger: TriggerConfig
-    pick: PickConfig = PickConfig()
-    guards: GuardsConfig = GuardsConfig()
-    moves: list[MoveConfig] = []
+    trigger: AnyTrigger
+    pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
+    guards: Annotated[Guards, VALUE] = Guards()
+    moves: tuple[Annotated[Move, OneOf(MOVES)], ...] = ()
     max_rollbacks: NonNegativeInt = 0
     trajectory_interval: PositiveInt | None = None
     log: bool = False
@@ -60,9 +69,9 @@ class ExploreConfig(Section):
 
     @model_validator(mode="after")
     def _pressure_where_needed(self) -> ExploreConfig:
-        if self.ensemble.kind == "npt" and self.pressure_GPa is None:
+        if isinstance(self.ensemble, NPT) and self.pressure_GPa is None:
             raise ValueError("ensemble npt needs pressure_GPa")
-        if self.pressure_GPa is None and any(move.kind == "cell" for move in self.moves):
+        if self.pressure_GPa is None and any(isinstance(move, CellMove) for move in self.moves):
             raise ValueError("a cell move needs pressure_GPa")
         return self
 
@@ -74,5 +83,5 @@ class Overrides(Section):
     pressure_GPa: PressureSchedule | None = None
     steps: PositiveInt | None = None
     tau_rel: TauRelSchedule | None = None
-    trigger: TriggerConfig | None = None
-    ensemble: EnsembleConfig | None = None
+    trigger: AnyTrigger | None = None
+    ensemble: AnyEnsemble | None = None

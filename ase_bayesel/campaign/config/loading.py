@@ -9,24 +9,15 @@ from pydantic import ValidationError
 
 from ...errors import ConfigError
 from ...io.bounded_yaml import parse_yaml
-from . import (
-    Section,
-)
+from ...io.kinds import UNKNOWN_KEY
+from .base import Section
 from .campaign import CampaignConfig
 
-HAVE_KINDS = (
-    *("descriptor", "potential", "refit", "labelling", "ensemble", "moves"),
-    *("walkers", "features"),
-)
-KINDS = (
-    *("ace", "mace", "import", "command", "tblite", "surrogate"),
-    *("gpaw", "vasp", "castep", "orca", "aims", "lammps"),
-    *("nve", "langevin", "bussi", "nose_hoover_chain", "npt"),
-    *("cell", "swap"),
-    *("here", "processes", "local", "dask"),
-    *("slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"),
-)
-TRIGGER_TAGS = ("relative_force", "force", "global", "combined", "number", "calibrated")
+RENAMED = {
+    "labelling.ladder": "fallbacks",
+    "bias.heat_max": "max_excess_temperature",
+}
+"""Keys that have had another name, by section and old name, and their new names."""
 T = TypeVar("T", bound=Section)
 
 
@@ -56,29 +47,39 @@ def validate_config(
     folder: Path | None = None,
     schema: type[T] = CampaignConfig,  # type: ignore[assignment]
 ) -> T:
-    """The config in a mapping; a `ConfigError` lists every field that is wrong.
+    """The config in a mapping.
 
-    Relative paths are taken from ``folder``.
+    Parameters
+    ----------
+    raw
+        The sections, as YAML gives them.
+    where
+        What the error calls the config, such as its file.
+    folder
+        Where relative paths start; None to leave them as they are.
+    schema
+        Which config it is; a campaign's by default.
+
+    Raises
+    ------
+    ConfigError
+        Naming every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:
         return schema.model_validate(raw, context=context)
     except ValidationError as error:
-        lines = [f"  {_field(entry)}: {entry['msg']}" for entry in error.errors()]
+        lines = [f"  {_told(entry)}" for entry in error.errors()]
         raise ConfigError(f"{where}: invalid config\n" + "\n".join(lines)) from error
 
 
-def _field(entry: Any) -> str:
-    """Dotted name of a field, without the kind that pydantic puts after a section with kinds."""
+def _told(entry: Any) -> str:
+    """What is wrong with a field, after its dotted name."""
     parts = [*map(str, entry["loc"])] or ["(top level)"]
-    if "trigger" in parts:
-        return ".".join(part for part in parts if part not in TRIGGER_TAGS)
-    section = next((k for k, part in enumerate(parts) if part in HAVE_KINDS), None)
-    if section is None:
-        return ".".join(parts)
-    named, rest = parts[: section + 1], parts[section + 1 :]
-    kind = next((k for k, part in enumerate(rest) if part in KINDS), len(rest))
-    return ".".join([*named, *rest[:kind], *rest[kind + 1 :]])
+    named = ".".join([part for part in parts if not part.isdecimal()][-2:])
+    if entry["type"] == UNKNOWN_KEY and named in RENAMED:
+        return f"{'.'.join(parts)}: is called {RENAMED[named]} now"
+    return f"{'.'.join(parts)}: {entry['msg']}"
 
 
 def changed_fields(

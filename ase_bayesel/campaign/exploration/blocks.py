@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ase import Atoms
-
 from ...bias.calculator import BiasedCalculator
-from ...dynamics.recording import Record, Recording
+from ...dynamics.recording import Recording, StepRecord
 from ...dynamics.triggers import LazyCheck
 from ...dynamics.walkers import WalkerStep
 from ...surrogate.surrogate import Surrogate
-from .state import TriggerEvent, WalkerState
+from .picks import Pick, TriggerEvent
+from .state import WalkerState
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class BlockResult:
 
     walker: WalkerState
     event: TriggerEvent | None = None
-    record: Record = Record()
+    record: StepRecord = StepRecord()
 
 
 def advance_walker(
@@ -123,21 +122,23 @@ def advance_walker(
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),
     )
-    calculator.release()
+    if calculator.last_prediction is not None:
+        calculator.last_prediction.release()
     return BlockResult(arrived, TriggerEvent.of(last) if last.reports else None, buffer.take())
 
 
-def look_again(setup: WalkerSetup, pick: Atoms, surrogate: Surrogate) -> TriggerEvent:
-    """What the triggers see at the frame of a pick with another surrogate.
+def look_again(setup: WalkerSetup, pick: Pick, surrogate: Surrogate) -> TriggerEvent:
+    """What the triggers see at a pick with another surrogate.
 
     Its temperature and tau are not known any more.
     """
     calculator = setup.make_calculator(surrogate)
-    calculator.get_forces(pick)
-    found = calculator.prediction
-    walker, number = pick.info["bayesel_walker"], pick.info["bayesel_step"]
-    reports = tuple(check.trigger(found, pick) for check in setup.plans[walker].checks)
-    return TriggerEvent.of(WalkerStep(number, pick, found, float("nan"), reports))
+    calculator.get_forces(pick.structure)
+    prediction = calculator.prediction
+    checks = setup.plans[pick.walker].checks
+    reports = tuple(check.trigger(prediction, pick.structure) for check in checks)
+    step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports)
+    return TriggerEvent.of(step)
 
 
 def _checks(plan: WalkerPlan, walker: WalkerState) -> tuple[LazyCheck, ...]:

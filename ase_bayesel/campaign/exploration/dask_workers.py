@@ -14,9 +14,9 @@ from typing import Any
 
 import dask
 import numpy as np
-from distributed import Client, Future, WorkerPlugin, get_worker
+from distributed import Client, Future, Worker, WorkerPlugin, get_worker
 
-from ...bias.batching import Outcome
+from ...bias.batching import CallResult
 from ...bias.calculator import BiasedCalculator
 from ...resources.dask_clients import worker_error
 from ...resources.dask_settings import NO_WARNING
@@ -93,11 +93,11 @@ class DaskExecutor:
         return self._published[1]
 
 
-def _result(future: Future) -> Outcome:
+def _result(future: Future) -> CallResult:
     try:
-        return Outcome(future.result())
+        return CallResult(future.result())
     except Exception as error:
-        return Outcome(error=worker_error(error))
+        return CallResult(error=worker_error(error))
 
 
 def _arrays(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -108,7 +108,9 @@ def _advance(
     token: str, version: str, posterior: tuple[np.ndarray, ...], *block: Any
 ) -> BlockResult:
     """The task: `advance_walker` with the round that the worker keeps."""
-    return get_worker().plugins[token].advance(version, posterior, *block)
+    kept = get_worker().plugins[token]
+    assert isinstance(kept, _Round)
+    return kept.advance(version, posterior, *block)
 
 
 class _Round(WorkerPlugin):
@@ -117,13 +119,13 @@ class _Round(WorkerPlugin):
     def __init__(self, open_setup: OpenSetup) -> None:
         self._open_setup = open_setup
 
-    def setup(self, worker) -> None:
+    def setup(self, worker: Worker) -> None:
         self._stack = ExitStack()
         self._setup: WalkerSetup | None = None
         self._calculator: BiasedCalculator | None = None
         self._version = ""
 
-    def teardown(self, worker) -> None:
+    def teardown(self, worker: Worker) -> None:
         self._stack.close()
 
     def advance(
@@ -136,7 +138,7 @@ class _Round(WorkerPlugin):
     ) -> BlockResult:
         if self._setup is None:
             self._setup = self._stack.enter_context(self._open_setup())
-        if version != self._version:
+        if self._calculator is None or version != self._version:
             surrogate = replace(self._setup.surrogate, posterior=Posterior(*posterior))
             self._calculator = self._setup.make_calculator(surrogate)
             self._version = version

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from ...bias.batching import Outcome, gathered, outcome_of
+from ...bias.batching import CallResult, call_batched
 from ...bias.calculator import BiasedCalculator
 from ...surrogate.surrogate import Surrogate
 from .blocks import BlockResult, WalkerSetup, advance_walker
@@ -20,7 +20,7 @@ class LocalExecutor:
     setup
         How they run.
     batched
-        Let small structures share each pass through a network (see `gathering`), which
+        Let small structures share each pass through a network (see `call_batched`), which
         changes trajectories within rounding. Otherwise one walker comes after the other.
     """
 
@@ -37,10 +37,10 @@ class LocalExecutor:
             k: partial(advance_walker, self.setup, k, walker, calculators[k], barrier)
             for k, walker in walkers.items()
         }
-        together = {k: c for k, c in calls.items() if self.batched and calculators[k].gathers}
-        outcomes = gathered(together)
-        outcomes |= {k: outcome_of(call) for k, call in calls.items() if k not in together}
-        return {k: result_of(k, outcomes[k]) for k in walkers}
+        together = {k: c for k, c in calls.items() if self.batched and calculators[k].batchable}
+        results = call_batched(together)
+        results |= {k: CallResult.of(call) for k, call in calls.items() if k not in together}
+        return {k: result_of(k, results[k]) for k in walkers}
 
     def _calculator(self, number: int, surrogate: Surrogate) -> BiasedCalculator:
         """The walker's own, with the surrogate."""
@@ -48,12 +48,12 @@ class LocalExecutor:
             self._calculators[number] = self.setup.make_calculator(surrogate)
         calculator = self._calculators[number]
         if calculator.surrogate is not surrogate:
-            calculator.adopt(surrogate)
+            calculator.set_surrogate(surrogate, keep_averages=True)
         return calculator
 
 
-def result_of(number: int, outcome: Outcome) -> BlockResult:
+def result_of(number: int, result: CallResult) -> BlockResult:
     """What a walker's block gave, or the error that it raised with the walker's number."""
-    if outcome.error is not None:
-        outcome.error.add_note(f"raised by walker {number}")
-    return outcome.unwrap()
+    if result.error is not None:
+        result.error.add_note(f"raised by walker {number}")
+    return result.unwrap()

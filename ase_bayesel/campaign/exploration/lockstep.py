@@ -14,27 +14,24 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
-from ase import Atoms
 
 from ...dynamics.triggers import PickRule, PickState
-from ...structures.identity import structure_id
 from ...surrogate.surrogate import Surrogate
 from .blocks import BlockResult, WalkerSetup, look_again
+from .picks import Pick, TriggerEvent, pick_after_frame, pick_at_end
 from .state import (
-    TRACE_COLUMNS,
+    ENERGY_STD,
+    PICKED,
+    STEP,
+    VALUE,
+    WALKER,
     ExploreState,
-    TriggerEvent,
     WalkerState,
-    at_the_end,
-    consider,
     extended,
 )
 
-LookAgain = Callable[[Atoms, Surrogate], TriggerEvent]
+LookAgain = Callable[[Pick, Surrogate], TriggerEvent]
 """(pick, surrogate) -> what the triggers see there."""
-WALKER, STEP, ENERGY_STD, VALUE, PICKED = (
-    TRACE_COLUMNS.index(name) for name in ("walker", "step", "energy_std", "value", "picked")
-)
 
 
 class Executor(Protocol):
@@ -64,6 +61,19 @@ def explore_in_lockstep(
     """State and surrogate after every barrier, until ``limit`` structures are picked or all ends.
 
     The iteration can be left at any barrier and taken up again with what it gave there.
+
+    Parameters
+    ----------
+    state, surrogate
+        Where the exploration is, and the surrogate conditioned on the picks so far.
+    setup
+        How the walkers run.
+    executor
+        Advances them.
+    limit
+        Largest number of picks.
+    rule
+        Which of the frames that fire is picked.
     """
     again = partial(look_again, setup)
     while len(state.picks) < limit and state.alive:
@@ -94,27 +104,40 @@ def pass_barrier(
     that was picked before is not picked again. After a pick all walkers go on with the new
     surrogate from their next step, and none waits for a peak any more; their running
     averages of tau are kept.
+
+    Parameters
+    ----------
+    state, surrogate
+        As they were at the barrier before.
+    results
+        Of the living walkers, by number.
+    again
+        Looks at a pick under another surrogate, as `look_again`.
+    limit
+        Largest number of picks.
+    rule
+        Which of the frames that fire is picked.
     """
     walkers, picks = list(state.walkers), list(state.picks)
-    known = {structure_id(pick) for pick in picks}
+    known = {pick.structure_id for pick in picks}
     before = len(picks)
     trace = _with_results(state.trace, results)
     for k, result in sorted(results.items()):
-        waiting, pick = _proposed(rule, k, result, known)
-        proposed = pick is not None
-        if proposed and before < len(picks) < limit:
-            now = again(pick, surrogate)
-            _note(trace, k, now)
-            pick = None if now.fired is None else now.pick(k)
-        taken = pick is not None and len(picks) < limit
-        kept = taken or not proposed
-        walkers[k] = replace(result.walker, waiting=waiting) if kept else result.walker
-        if taken:
-            pick.info["bayesel_pick"] = len(picks)
-            picks.append(pick)
-            known.add(pick.info["bayesel_id"])
-            surrogate = surrogate.condition(pick)
-            trace[_row_of(trace, k, pick.info["bayesel_step"]), PICKED] = 1
+        waiting, proposed = _proposed(rule, k, result, known)
+        pick = proposed if len(picks) < limit else None
+        if pick is not None and len(picks) > before:
+            event = again(pick, surrogate)
+            _note(trace, k, event)
+            pick = pick.seen_again(event)
+        if proposed is not None and pick is None:  # the rule remembers what it did before
+            walkers[k] = result.walker
+            continue
+        walkers[k] = replace(result.walker, waiting=waiting)
+        if pick is not None:
+            picks.append(replace(pick, number=len(picks)))
+            known.add(pick.structure_id)
+            surrogate = surrogate.condition(pick.structure)
+            trace[_row_of(trace, k, pick.step), PICKED] = 1
     if len(picks) > before:
         walkers = [_with_new_surrogate(walker) for walker in walkers]
     return replace(state, walkers=tuple(walkers), picks=tuple(picks), trace=trace), surrogate
@@ -122,17 +145,17 @@ def pass_barrier(
 
 def _proposed(
     rule: PickRule, number: int, result: BlockResult, known: Collection[str]
-) -> tuple[PickState[Atoms], Atoms | None]:
+) -> tuple[PickState[Pick], Pick | None]:
     """What the rule makes of a block under the surrogate with which the walker ran."""
     walker = result.walker
     if walker.status != "running":
-        return at_the_end(rule, walker.waiting, known)
-    return consider(rule, walker.waiting, walker.step, number, result.event, known)
+        return pick_at_end(rule, walker.waiting, known)
+    return pick_after_frame(rule, walker.waiting, walker.step, number, result.event, known)
 
 
 def _with_results(trace: np.ndarray, results: Mapping[int, BlockResult]) -> np.ndarray:
-    seen = {k: results[k].event for k in sorted(results)}
-    return extended(trace, [one.row(k) for k, one in seen.items() if one is not None])
+    events = {k: results[k].event for k in sorted(results)}
+    return extended(trace, [event.row(k) for k, event in events.items() if event is not None])
 
 
 def _row_of(trace: np.ndarray, walker: int, step: int) -> int:
@@ -140,19 +163,20 @@ def _row_of(trace: np.ndarray, walker: int, step: int) -> int:
     return int(np.flatnonzero((trace[:, WALKER] == walker) & (trace[:, STEP] == step))[-1])
 
 
-def _note(trace: np.ndarray, walker: int, now: TriggerEvent) -> None:
+def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
     """Let a row of the trace show what was decided upon."""
-    row = _row_of(trace, walker, now.step)
-    trace[row, VALUE] = now.leading.value
-    trace[row, ENERGY_STD] = now.energy_std / len(now.atoms)
+    row = _row_of(trace, walker, event.step)
+    trace[row, VALUE] = event.leading.value
+    trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
 
 
 def _with_new_surrogate(walker: WalkerState) -> WalkerState:
     """What was evaluated, learnt or waited for with the last surrogate is void.
 
-    The evaluation stays in the running averages of tau, as with `BiasedCalculator.adopt`.
+    The evaluation stays in the running averages of tau, see `BiasedCalculator.set_surrogate`.
     """
-    driver, found, last = walker.driver, walker.evaluated, PickState[Atoms](walker.waiting.last)
-    if driver is not None and found is not None:
-        driver = replace(driver, tau=found.after)
-    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=last)
+    driver, evaluated = walker.driver, walker.evaluated
+    if driver is not None and evaluated is not None:
+        driver = replace(driver, tau=evaluated.tau_state.after)
+    waiting = PickState[Pick](walker.waiting.last)
+    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting)

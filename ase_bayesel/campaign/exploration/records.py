@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ...bias.calculator import Evaluated
 from ...bias.kinds import BiasTerms
-from ...bias.tau import TauHistory
+from ...bias.prediction import Evaluated
+from ...bias.tau import TauHistory, TauState
 from ...dynamics.driver import DriverState, Frame
 from ...dynamics.triggers import PickState
 from ...io.bounded_npz import real
 from ...structures.identity import canonical
+from .pick_files import arrays_of, facts_of, pick_from
+from .picks import Pick
 from .state import WalkerState
 
 PEAK = "peak_"
@@ -35,16 +37,17 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "peak": None,
     }
     arrays = dict(vars(Frame.of(walker.atoms)))
-    found = walker.evaluated
-    if found is not None:
-        meta["evaluated"] = [found.energy, found.energy_std, found.tau, found.terms]
-        meta["histories"] = [asdict(found.before), asdict(found.after)]
-        arrays["forces"] = found.forces
-        if found.stress is not None:
-            arrays["stress"] = found.stress
+    kept = walker.evaluated
+    if kept is not None:
+        meta["evaluated"] = [kept.energy, kept.energy_std, kept.tau, kept.terms]
+        meta["histories"] = [asdict(kept.tau_state.before), asdict(kept.tau_state.after)]
+        arrays["forces"] = kept.forces
+        if kept.stress is not None:
+            arrays["stress"] = kept.stress
     if waiting.peak is not None:
-        meta["peak"] = waiting.peak.info
-        arrays |= {f"{PEAK}{name}": array for name, array in _varying(waiting.peak).items()}
+        peak = waiting.peak
+        meta["peak"] = facts_of(peak) | {"temperature_K": peak.temperature_K, "tau": peak.tau}
+        arrays |= {f"{PEAK}{name}": array for name, array in _varying(peak).items()}
     return meta, arrays
 
 
@@ -60,10 +63,11 @@ def walker_from(
     Frame(**{name: arrays[name] for name in Frame.__dataclass_fields__}).put(atoms)
     evaluated = None
     if meta["evaluated"] is not None:
-        *numbers, terms = meta["evaluated"]
+        energy, energy_std, tau, terms = meta["evaluated"]
         stress = arrays.get("stress")
-        histories = [TauHistory(**history) for history in meta["histories"]]
-        evaluated = Evaluated(*numbers, BiasTerms(*terms), arrays["forces"], stress, *histories)
+        tau_state = TauState(*(TauHistory(**history) for history in meta["histories"]))
+        forces, bias = arrays["forces"], BiasTerms(*terms)
+        evaluated = Evaluated(energy, energy_std, tau, bias, forces, stress, tau_state)
     last, peak_step, ratio = meta["waiting"]
     peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
     state = WalkerState(
@@ -82,25 +86,25 @@ def walker_from(
     return state
 
 
-def _varying(pick: Atoms) -> dict[str, np.ndarray]:
+def _varying(pick: Pick) -> dict[str, np.ndarray]:
     """The arrays of a pick that its walker's start does not have."""
-    named = {name: array for name, array in pick.arrays.items() if name.startswith("bayesel_")}
+    structure = pick.structure
     return {
-        "numbers": pick.numbers,
-        "positions": pick.positions,
-        "cell": pick.cell.array,
-        **named,
+        "numbers": structure.numbers,
+        "positions": structure.positions,
+        "cell": structure.cell.array,
+        **arrays_of(pick),
     }
 
 
-def _peak_from(start: Atoms, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Atoms:
+def _peak_from(start: Atoms, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Pick:
     """The pick that waits."""
-    own = {k.removeprefix(PEAK): array for k, array in arrays.items() if k.startswith(PEAK)}
-    peak = canonical(start)
-    peak.set_cell(own.pop("cell"))
-    peak.arrays.update(own)
-    peak.info.update(info)
-    return peak
+    of_peak = {k.removeprefix(PEAK): array for k, array in arrays.items() if k.startswith(PEAK)}
+    structure = canonical(start)
+    structure.set_cell(of_peak["cell"])
+    for name in ("numbers", "positions"):
+        structure.arrays[name] = of_peak[name]
+    return pick_from(structure, facts, of_peak, facts["temperature_K"], facts["tau"])
 
 
 def _tuples(nested: Any) -> Any:

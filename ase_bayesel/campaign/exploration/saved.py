@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from ase import Atoms
 
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.bounded_npz import real
-from ...structures.frames import extxyz_bytes, read_frames
 from ...surrogate.posterior import Posterior
+from .pick_files import pick_bytes, read_pick
+from .picks import Pick
 from .records import record_of, walker_from
-from .state import TRACE_COLUMNS, ExploreState
+from .state import PICKED, STEP, TAU, TEMPERATURE, TRACE_COLUMNS, WALKER, ExploreState
 
 
 class SavedExploration:
@@ -29,9 +31,9 @@ class SavedExploration:
     def save(self, state: ExploreState, posterior: Posterior) -> None:
         """Write the state between two turns or barriers; the last pick's own file first."""
         for k, pick in enumerate(state.picks):
-            path = self.pick_path(k, pick.info["bayesel_id"])
+            path = self.pick_path(k, pick.structure_id)
             if not path.exists():
-                write_atomically(path, extxyz_bytes([pick]))
+                write_atomically(path, pick_bytes(pick))
         buffer = io.BytesIO()
         posterior.save(buffer)
         records = [record_of(walker) for walker in state.walkers]
@@ -39,15 +41,15 @@ class SavedExploration:
             "meta": json.dumps(
                 {
                     "turn": state.turn,
-                    "picks": [pick.info["bayesel_id"] for pick in state.picks],
+                    "picks": [pick.structure_id for pick in state.picks],
                     "walkers": [meta for meta, _ in records],
                 }
             ),
             "trace": state.trace,
             "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
         }
-        for k, (_, own) in enumerate(records):
-            arrays |= {f"{name}_{k}": array for name, array in own.items()}
+        for k, (_, of_walker) in enumerate(records):
+            arrays |= {f"{name}_{k}": array for name, array in of_walker.items()}
         write_atomically(self.path, npz_bytes(arrays))
 
     def load(self, starts: Sequence[Atoms]) -> tuple[ExploreState, Posterior] | None:
@@ -63,10 +65,18 @@ class SavedExploration:
             walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
-            picked = [str(identity) for identity in meta["picks"]]
+            identities = [str(identity) for identity in meta["picks"]]
             turn = int(meta["turn"])
-        picks = [read_frames(self.pick_path(k, identity))[0] for k, identity in enumerate(picked)]
+        picks = [self._pick(k, identity, trace) for k, identity in enumerate(identities)]
         return ExploreState(tuple(walkers), turn, tuple(picks), trace), posterior
+
+    def _pick(self, number: int, identity: str, trace: np.ndarray) -> Pick:
+        """A pick from its file; the trace has the temperature and tau of its walker."""
+        pick = read_pick(self.pick_path(number, identity))
+        rows = trace[(trace[:, WALKER] == pick.walker) & (trace[:, STEP] == pick.step)]
+        for row in rows[rows[:, PICKED] > 0]:
+            pick = replace(pick, temperature_K=float(row[TEMPERATURE]), tau=float(row[TAU]))
+        return pick
 
     def count_picks(self) -> int:
         """Picks of a round so far, also while it is exploring."""
@@ -76,14 +86,15 @@ class SavedExploration:
             return len(json.loads(str(data["meta"]))["picks"])
 
     def read_trace(self) -> np.ndarray:
-        """The trace of a round's exploration, ``(n, 7)``; see `explore.TRACE_COLUMNS`."""
+        """The trace of a round's exploration, ``(n, 7)``; see `TRACE_COLUMNS`."""
         if not self.path.exists():
             return ExploreState(()).trace
         with reading(self.path) as data:
             return real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
 
-    def pick_path(self, k: int, identity: str) -> Path:
-        return self.directory / "picks" / f"{k:03d}_{identity}.extxyz"
+    def pick_path(self, number: int, identity: str) -> Path:
+        """The file of a pick, by its place in the batch and the id of its structure."""
+        return self.directory / "picks" / f"{number:03d}_{identity}.extxyz"
 
 
 def _of(data: Any, walker: int) -> dict[str, np.ndarray]:

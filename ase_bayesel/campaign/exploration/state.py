@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
 
-from ...bias.calculator import Evaluated
+from ...bias.prediction import Evaluated
 from ...dynamics.driver import DriverState
-from ...dynamics.triggers import PickRule, PickState, TriggerReport
-from ...dynamics.walkers import WalkerStep
-from ...structures.identity import canonical, structure_id
-
-
-def consider(
-    rule: PickRule,
-    waiting: PickState[Atoms],
-    step: int,
-    walker: int,
-    seen: TriggerEvent | None,
-    known: Collection[str],
-) -> tuple[PickState[Atoms], Atoms | None]:
-    """What the rule remembers after a sane frame, and the pick, if any: this frame or an earlier.
-
-    ``seen`` is None where no trigger was evaluated; a pick whose id is ``known`` is none.
-    """
-    fired = seen is not None and seen.fired is not None
-    pick = seen.pick(walker) if fired else None
-    after, chosen = rule.see(waiting, pick, step, None if seen is None else seen.leading)
-    if chosen is not None and chosen.info["bayesel_id"] in known:
-        return PickState(waiting.last), None
-    return after, chosen
-
-
-def at_the_end(
-    rule: PickRule, waiting: PickState[Atoms], known: Collection[str]
-) -> tuple[PickState[Atoms], Atoms | None]:
-    """The same at the end of a trajectory: the frame that waited, if any."""
-    chosen = rule.end(waiting)
-    if chosen is None or chosen.info["bayesel_id"] in known:
-        return PickState(waiting.last), None
-    return PickState(chosen.info["bayesel_step"]), chosen
-
+from ...dynamics.triggers import PickState
+from .picks import Pick
 
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
+WALKER, STEP, TEMPERATURE, ENERGY_STD, VALUE, TAU, PICKED = range(len(TRACE_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -79,12 +48,12 @@ class WalkerState:
     driver: DriverState | None = None
     evaluated: Evaluated | None = None
     ratios: tuple[tuple[Any, ...], ...] = ()
-    waiting: PickState[Atoms] = PickState()
+    waiting: PickState[Pick] = PickState()
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""
         bits = np.random.PCG64()
-        bits.state = self.rng_state
+        bits.state = cast(Any, self.rng_state)  # numpy's type of it is private
         return np.random.Generator(bits)
 
 
@@ -99,7 +68,7 @@ class ExploreState:
     turn
         Index of the walker whose turn is next; 0 in lock-step.
     picks
-        Picked structures in order, with origin and uncertainty attached.
+        In the order in which they entered the posterior.
     trace
         ``(n, 7)`` one row per trigger evaluation, in the order of the decisions;
         columns `TRACE_COLUMNS`. ``energy_std`` is eV per atom.
@@ -107,7 +76,7 @@ class ExploreState:
 
     walkers: tuple[WalkerState, ...]
     turn: int = 0
-    picks: tuple[Atoms, ...] = ()
+    picks: tuple[Pick, ...] = ()
     trace: np.ndarray = field(default_factory=lambda: np.zeros((0, len(TRACE_COLUMNS))))
 
     @property
@@ -119,84 +88,6 @@ class ExploreState:
     def alive(self) -> bool:
         """Whether any walker can still run."""
         return bool(self.living)
-
-
-@dataclass(frozen=True)
-class TriggerEvent:
-    """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
-
-    ``energy_std`` is eV. ``of_atoms`` holds what is known of each atom where a trigger fired,
-    as it will stand in the pick: ``bayesel_local_energy_std`` (eV) in every case;
-    ``bayesel_force_std`` (eV/A) where the exact deviations of all atoms are at hand. Where the
-    leading atom was searched for, its deviation is part of the value, and
-    ``bayesel_force_std_bound`` holds lower bounds for all.
-    """
-
-    atoms: Atoms
-    step: int
-    temperature_K: float
-    energy_std: float
-    tau: float
-    reports: tuple[TriggerReport, ...]
-    of_atoms: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, step: WalkerStep) -> TriggerEvent:
-        """The event at a step whose triggers were evaluated."""
-        found = step.prediction
-        assert found is not None
-        arrays = {}
-        if step.fired is not None:
-            arrays["bayesel_local_energy_std"] = found.local_energy_std.copy()
-            if found.searched:
-                arrays["bayesel_force_std_bound"] = found.force_std_bound.copy()
-            else:
-                arrays["bayesel_force_std"] = found.force_std.copy()
-        return cls(
-            step.atoms,
-            step.step,
-            step.temperature_K,
-            found.energy_std,
-            found.tau,
-            step.reports,
-            arrays,
-        )
-
-    @property
-    def fired(self) -> TriggerReport | None:
-        """The first trigger that fired, if any."""
-        return next((report for report in self.reports if report.fired), None)
-
-    @property
-    def leading(self) -> TriggerReport:
-        """`fired`, else the first report."""
-        return self.fired or self.reports[0]
-
-    def pick(self, walker: int) -> Atoms:
-        """The structure as a pick, with its origin, the reason and its uncertainty."""
-        report = self.fired
-        assert report is not None
-        pick = canonical(self.atoms)
-        pick.info.update(
-            bayesel_id=structure_id(pick),
-            bayesel_walker=walker,
-            bayesel_step=self.step,
-            bayesel_trigger=report.name,
-            bayesel_value=report.value,
-            bayesel_threshold=report.threshold,
-            bayesel_reason=str(report),
-            bayesel_energy_std=self.energy_std,
-        )
-        if report.atom_index is not None:
-            pick.info["bayesel_atom"] = report.atom_index
-        pick.arrays.update(self.of_atoms)
-        return pick
-
-    def row(self, walker: int) -> list[float]:
-        """The row of the trace; nothing is picked yet."""
-        per_atom = self.energy_std / len(self.atoms)
-        value = self.leading.value
-        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
 
 
 def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generator]) -> ExploreState:

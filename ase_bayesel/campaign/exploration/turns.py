@@ -12,8 +12,8 @@ from ...bias.calculator import BiasedCalculator
 from ...dynamics.driver import DriverState
 from ...dynamics.triggers import PickRule
 from ...dynamics.walkers import WalkerStep
-from ...structures.identity import structure_id
-from .state import ExploreState, TriggerEvent, WalkerState, at_the_end, consider, extended
+from .picks import TriggerEvent, pick_after_frame, pick_at_end
+from .state import PICKED, ExploreState, WalkerState, extended
 
 StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
 """(start, rng, first step, state of the driver) -> the walker's steps."""
@@ -30,35 +30,46 @@ def take_turn(
     On a pick ``calculator.surrogate`` is replaced by the one conditioned on the
     picked structure. A structure that was picked before is not picked again. Where the ``rule``
     picks at the peak the pick is an earlier frame, and the walker goes on from the last one.
+
+    Parameters
+    ----------
+    state
+        Not changed.
+    calculator
+        Of the walkers, with the surrogate conditioned on the picks so far.
+    start_walker
+        Gives a walker's steps.
+    rule
+        Which of the frames that fire is picked.
     """
     turn = state.turn
     walker = state.walkers[turn]
     rng = walker.generator()
-    known = {structure_id(pick) for pick in state.picks}
+    known = {pick.structure_id for pick in state.picks}
     waiting = walker.waiting
     trace: dict[int, list[float]] = {}
-    calculator.forget()
-    final, status, pick = None, "finished", None
+    calculator.restore()
+    final: WalkerStep | None = None
+    status, pick = "finished", None
     for step in start_walker(walker.atoms, rng, walker.step, walker.driver):
         yield step
         final, status = step, "finished" if step.status == "running" else step.status
         if step.status != "running":
             continue
-        seen = TriggerEvent.of(step) if step.reports else None
-        if seen is not None:
-            trace[step.step] = seen.row(turn)
-        waiting, pick = consider(rule, waiting, step.step, turn, seen, known)
+        event = TriggerEvent.of(step) if step.reports else None
+        if event is not None:
+            trace[step.step] = event.row(turn)
+        waiting, pick = pick_after_frame(rule, waiting, step.step, turn, event, known)
         if pick is not None:
             status = "running"
             break
     else:
-        waiting, pick = at_the_end(rule, waiting, known)
+        waiting, pick = pick_at_end(rule, waiting, known)
     picks = list(state.picks)
     if pick is not None:
-        pick.info["bayesel_pick"] = len(picks)
-        picks.append(pick)
-        calculator.surrogate = calculator.surrogate.condition(pick)
-        trace[pick.info["bayesel_step"]][-1] = True
+        picks.append(replace(pick, number=len(picks)))
+        calculator.surrogate = calculator.surrogate.condition(pick.structure)
+        trace[pick.step][PICKED] = True
     walkers = list(state.walkers)
     if final is not None:
         rng_state = dict(rng.bit_generator.state)

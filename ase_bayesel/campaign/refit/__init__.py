@@ -5,7 +5,11 @@ from .command import CommandRefitter
 from .elsewhere import refit_elsewhere
 from .mace import MACERefitter
 
+REFITTERS: tuple[type, ...] = (MACERefitter, CommandRefitter)
+"""What a config can name by its kind."""
+
 __all__ = [
+    "REFITTERS",
     "CommandRefitter",
     "MACERefitter",
     "RefitProgress",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError
+from ...io.fields import PositiveFloat, Several
 from ...resources.commands import run_command
 from .base import RefitProgress, RefitTask, write_training_frames
 
@@ -36,8 +38,10 @@ class CommandRefitter:
         For an unknown placeholder, or a command without ``{output}``.
     """
 
-    command: Sequence[str]
-    time_limit_h: float | None = None
+    kind: ClassVar[str] = "command"
+
+    command: Annotated[tuple[str, ...], Several]
+    time_limit_h: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         used = set()

@@ -12,6 +12,7 @@ from ...errors import RefitError, TerminatedError, WorkerError
 from ...io.atomic import write_atomically
 from ...resources import Resource, TaskExecutor, open_executor
 from ...resources.base import MAX_DEATHS
+from ...surrogate.steps import Steps
 from .base import RefitProgress, RefitTask, Refitter, refit_alone
 
 PROGRESS = "progress.json"
@@ -69,12 +70,9 @@ def _followed(
 
 def run_refit(refitter: Refitter, task: RefitTask) -> Path:
     """The task: refit, and tell of the progress now and then."""
-    steps, told = refit_alone(refitter, task), float("-inf")
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value
+    steps, told = Steps(refit_alone(refitter, task)), float("-inf")
+    for step in steps:
         if time.monotonic() > told + POLL_S:
             write_atomically(task.directory / PROGRESS, json.dumps(step).encode())
             told = time.monotonic()
+    return steps.value

@@ -13,16 +13,24 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from ase import Atoms
 from ase.data import atomic_numbers
+from pydantic import Field
 from torch.nn import Module
 
+from ...descriptors.mace.internals import (
+    atomic_energies_of,
+    heads_of,
+    import_mace,
+    known_numbers,
+)
 from ...descriptors.mace.loading import load_module, module_bytes
-from ...descriptors.mace.network import chosen_head, heads_of
-from ...descriptors.mace.runtime import import_mace
+from ...descriptors.mace.network import chosen_head
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ...io.atomic import write_atomically
+from ...io.fields import HIDDEN, NonNegativeFloat, PositiveFloat, PositiveInt, Scalar
 from ...resources.commands import run_command
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
 from ...structures.neighbours import neighbour_pairs
@@ -79,23 +87,25 @@ class MACERefitter:
         Further options of ``mace_run_train``, by their names without dashes.
     """
 
-    max_epochs: int = 100
-    checkpoint_epochs: int = 25
-    learning_rate: float = 1e-3
+    kind: ClassVar[str] = "mace"
+
+    max_epochs: PositiveInt = 100
+    checkpoint_epochs: PositiveInt = 25
+    learning_rate: PositiveFloat = 1e-3
     ema: bool = True
-    batch_size: int = 5
-    valid_fraction: float = 0.1
+    batch_size: PositiveInt = 5
+    valid_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     replay: bool = True
-    energy_weight: float = 10.0
-    forces_weight: float = 100.0
-    stress_weight: float = 10.0
-    e0s: str = "data"
-    time_limit_h: float | None = None
-    head: str | None = None
-    dtype: str = "float64"
-    device: str = "cpu"
-    trust: bool = False
-    options: Mapping[str, str | float | bool] = field(default_factory=dict)
+    energy_weight: NonNegativeFloat = 10.0
+    forces_weight: NonNegativeFloat = 100.0
+    stress_weight: NonNegativeFloat = 10.0
+    e0s: Literal["data", "model"] = "data"
+    time_limit_h: PositiveFloat | None = None
+    head: Annotated[str | None, HIDDEN] = None
+    dtype: Annotated[str, HIDDEN] = "float64"
+    device: Annotated[str, HIDDEN] = "cpu"
+    trust: Annotated[bool, HIDDEN] = False
+    options: Mapping[str, Scalar] = field(default_factory=dict)
 
     def check(self) -> None:
         """Let mace's own parser read the options.
@@ -274,9 +284,5 @@ def _loss(segment: Path) -> float:
 
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
-    energies = (
-        module.atomic_energies_fn.atomic_energies.detach().cpu().reshape(len(heads_of(module)), -1)
-    )
-    row = energies[heads_of(module).index(chosen_head(module, head))]
-    numbers = [int(z) for z in module.atomic_numbers]
-    return dict(zip(numbers, row.tolist(), strict=True))
+    energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
+    return dict(zip(known_numbers(module), energies.tolist(), strict=True))

@@ -59,10 +59,12 @@ class ManyBodyBasis:
 
     @property
     def lmax(self) -> int:
+        """Largest degree l of the stored A."""
         return len(self.nmax) - 1
 
     @property
     def n_one_particle(self) -> int:
+        """Number V of one-particle functions, the length of A."""
         return self.prefix_length(self.lmax)
 
     def prefix_length(self, lmax: int) -> int:
@@ -151,9 +153,9 @@ def _with_radials(
     to_come = len(ls) - len(chosen) - 1
     for z in range(n_species):
         for n in range(1, int(budget - to_come) + 1):
-            one = (degree, z, n)
-            if not chosen or one >= chosen[-1]:
-                yield from _with_radials(ls, n_species, budget - n, (*chosen, one))
+            radial = (degree, z, n)
+            if not chosen or radial >= chosen[-1]:
+                yield from _with_radials(ls, n_species, budget - n, (*chosen, radial))
 
 
 def _nmax(functions: list[tuple[OneParticle, ...]], totaldegree: int) -> tuple[int, ...]:
@@ -246,7 +248,8 @@ def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> 
     else:
         coupling = wigner_3j(*ls)
     for place in np.argwhere(coupling):
-        key = tuple(sorted((*one, int(m) - one[0]) for one, m in zip(function, place, strict=True)))
+        factors = zip(function, place, strict=True)
+        key = tuple(sorted((*radial, int(m) - radial[0]) for radial, m in factors))
         terms[key] += root_k * coupling[tuple(place)]
     total = sum(
         (c * sum(n**4 + degree**4 + m**4 for degree, _, n, m in key)) ** 2

@@ -77,7 +77,9 @@ class ACEDescriptor:
     ) -> None:
         self.elements = tuple([elements] if isinstance(elements, str) else elements)
         self.order, self.totaldegree, self.cutoff = int(order), int(totaldegree), float(cutoff)
-        self.r0 = {tuple(pair): float(length) for pair, length in (r0 or {}).items()}
+        self.r0: dict[tuple[str, ...], float] = {
+            tuple(pair): float(length) for pair, length in (r0 or {}).items()
+        }
         self._check_arguments()
         basis = many_body_basis(len(self.elements), self.order, self.totaldegree)
         self._smoothness = basis.smoothness
@@ -132,7 +134,7 @@ class ACEDescriptor:
         DescriptorError
             For an element outside ``elements`` or a position that is not finite.
         """
-        frames = as_frames(frames)  # type: ignore[arg-type]
+        frames = as_frames(frames)
         if not frames:
             return []
         neighbours = self._neighbours(frames)
@@ -152,16 +154,13 @@ class ACEDescriptor:
             if jacobian is not None and strain is not None:
                 self._add_derivatives(edges, a, ours, rows, jacobian, strain)
         ends = np.cumsum([len(atoms) for atoms in frames])
-        features = []
-        for k, (atoms, end) in enumerate(zip(frames, ends, strict=True)):
-            rows = slice(end - len(atoms), end)
-            if jacobian is None or strain is None:
-                features.append(Features(values[rows]))
-            else:
-                features.append(
-                    Features(values[rows], jacobian[rows].transpose(2, 0, 1), strain[k].T)
-                )
-        return features
+        parts = [slice(end - len(atoms), end) for atoms, end in zip(frames, ends, strict=True)]
+        if jacobian is None or strain is None:
+            return [Features(values[part]) for part in parts]
+        return [
+            Features(values[part], jacobian[part].transpose(2, 0, 1), strain[k].T)
+            for k, part in enumerate(parts)
+        ]
 
     def linearize(
         self, atoms: Atoms, weights: np.ndarray | None = None
@@ -184,9 +183,10 @@ class ACEDescriptor:
                 phi[: self._n_pair] += self._pair_values(edges).sum(axis=0)
                 phi[site.block] += self._polynomial.totals(a, pairs)
             else:
-                own = weights[:, rows]
-                phi[:, : self._n_pair] += own @ self._pair_values(edges)
-                phi[:, site.block] += self._polynomial.totals(a, pairs, torch.from_numpy(own.T)).T
+                shares = weights[:, rows]
+                totals = self._polynomial.totals(a, pairs, torch.from_numpy(shares.T))
+                phi[:, : self._n_pair] += shares @ self._pair_values(edges)
+                phi[:, site.block] += totals.T
             sites.append(site)
 
         def pullback(cotangent: np.ndarray) -> Gradient:
@@ -196,8 +196,8 @@ class ACEDescriptor:
             positions = torch.zeros((neighbours.n_atoms, 3), dtype=torch.float64)
             strain = torch.zeros((3, 3), dtype=torch.float64)
             for site in sites:
-                own = None if weights is None else torch.from_numpy(weights[:, site.rows])
-                d_edges = self._edge_gradient(site, np.atleast_2d(cotangent), own)
+                shares = None if weights is None else torch.from_numpy(weights[:, site.rows])
+                d_edges = self._edge_gradient(site, np.atleast_2d(cotangent), shares)
                 per_edge = d_edges.permute(1, 2, 0)
                 positions[site.rows] -= per_edge.sum(dim=1)
                 targets = torch.from_numpy(site.ours.index.ravel())
@@ -298,7 +298,7 @@ class ACEDescriptor:
 
         The rows are sums over the site's atoms, weighted by ``weights (G, N)`` where given.
         """
-        d_a, d_pair = 0.0, 0.0
+        d_a = d_pair = torch.zeros((), dtype=torch.float64)
         for number, cotangent in enumerate(cotangents):
             by_a = self._polynomial.adjoint(site.a, site.pairs, cotangent[site.block])
             by_pair = self._pair_pullback(site.edges, cotangent[: self._n_pair])

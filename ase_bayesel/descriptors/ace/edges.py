@@ -6,6 +6,7 @@ J_n(r) Y_lm; the pair functions are sums of env(r) P_n(x(r)).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -60,7 +61,21 @@ class Edges:
 
 
 class EdgeBasis:
-    """Radial, angular and pair functions for a set of elements."""
+    """Radial, angular and pair functions for a set of elements.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols; species are numbered in their order.
+    totaldegree
+        Number T of pair functions of each pair of elements.
+    cutoff
+        Cutoff radius, A.
+    nmax
+        Number of radial functions for each degree l = 0 .. lmax.
+    r0
+        Length scale of pairs of elements, A; `radial.bond_length` where a pair is missing.
+    """
 
     def __init__(
         self,
@@ -68,7 +83,7 @@ class EdgeBasis:
         totaldegree: int,
         cutoff: float,
         nmax: tuple[int, ...],
-        r0: dict[tuple[str, str], float],
+        r0: Mapping[tuple[str, ...], float],
     ) -> None:
         self.nmax, self.lmax, self.n_species = nmax, len(nmax) - 1, len(elements)
         self._cutoff = cutoff
@@ -129,7 +144,9 @@ class EdgeBasis:
             pair_type=pair_type,
         )
 
-    def _many_body(self, r: torch.Tensor, pair_type) -> tuple[torch.Tensor, torch.Tensor]:
+    def _many_body(
+        self, r: torch.Tensor, pair_type: torch.Tensor | int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         x, slope = transform_with_derivative(r, self._r0[pair_type], *MANY_BODY_PQ)
         scale = 2.0 / (self._x_cutoff[pair_type] - 1.0)
         y, dy = (-1.0 + (x - 1.0) * scale).clamp_(-1.0, 1.0), slope * scale
@@ -138,7 +155,9 @@ class EdgeBasis:
         dp.mul_(inside).addcmul_(p, (-4.0 * y).expand_as(p)).mul_(inside * dy)
         return p.mul_(inside**2), dp
 
-    def _pair(self, r: torch.Tensor, pair_type) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pair(
+        self, r: torch.Tensor, pair_type: torch.Tensor | int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         r0 = self._r0[pair_type]
         x, slope = transform_with_derivative(r, r0, *PAIR_PQ)
         scale = 2.0 / (1.0 - self._x_low[pair_type])
@@ -197,7 +216,8 @@ class EdgeBasis:
             start = stop
         return out
 
-    def _blocks(self):
+    def _blocks(self) -> Iterator[tuple[slice, slice, slice, slice]]:
+        """Where the functions of each degree lie in ``(N, NZ, n, lm)``."""
         for degree, n in enumerate(self.nmax):
             yield (slice(None), slice(None), slice(0, n), slice(degree**2, (degree + 1) ** 2))
 

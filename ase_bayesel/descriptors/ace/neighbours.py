@@ -35,6 +35,7 @@ class Neighbours:
 
     @property
     def n_atoms(self) -> int:
+        """Number N of atoms whose neighbours these are."""
         return len(self.species)
 
     def take(self, atoms: np.ndarray) -> Neighbours:

@@ -45,6 +45,7 @@ class AgnesiTransform:
 
     @property
     def a(self) -> float:
+        """The constant that puts the steepest slope at r0."""
         p, q = self.p, self.q
         return (-2 * q + p * (4 * q - 2)) / (p + p**2 + q + q**2)
 
@@ -56,7 +57,17 @@ class AgnesiTransform:
 def transform_with_derivative(
     r: torch.Tensor, r0: torch.Tensor, p: int, q: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Agnesi coordinate and its derivative dx/dr, elementwise for distances r > 0."""
+    """Agnesi coordinate x and its derivative dx/dr, 1/A, of each distance.
+
+    Parameters
+    ----------
+    r
+        Distances, positive, A.
+    r0
+        Length scale that belongs to each, or one for all, A.
+    p, q
+        Exponents of `AgnesiTransform`.
+    """
     a = AgnesiTransform(1.0, p, q).a
     s = r / r0
     s_p = s ** (q - p)

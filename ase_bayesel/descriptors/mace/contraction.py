@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from .internals import Contraction, SymmetricContraction
+
 NEGLIGIBLE = 1e-13
 """A coupling is zero below this many times the largest one."""
 
@@ -28,7 +30,7 @@ class SymmetricPolynomial(torch.nn.Module):
     channel, ``assignment (W, T)`` sums the terms of each output component.
     """
 
-    def __init__(self, contraction: torch.nn.Module) -> None:
+    def __init__(self, contraction: SymmetricContraction) -> None:
         super().__init__()
         terms, coefficients, components = [], [], []
         self._dims: list[int] = []
@@ -50,7 +52,7 @@ class SymmetricPolynomial(torch.nn.Module):
         self._prefix, self._factor = self._prefix.to(like.device), self._factor.to(like.device)
 
     @staticmethod
-    def supported(contraction: torch.nn.Module) -> bool:
+    def supported(contraction: SymmetricContraction) -> bool:
         """Whether it is mace-torch's own, not one of an accelerator library."""
         return type(contraction).__name__ == "SymmetricContraction"
 
@@ -68,7 +70,7 @@ class SymmetricPolynomial(torch.nn.Module):
         return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], dim=1)
 
 
-def _degrees(block: torch.nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _degrees(block: Contraction) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Couplings ``(w, V, ..., V, K)`` and weights ``(Z, K, C)``, from degree 1 upwards."""
     for degree, weights in enumerate([*reversed(list(block.weights)), block.weights_max], start=1):
         coupling = block.U_tensors(degree).double().cpu()

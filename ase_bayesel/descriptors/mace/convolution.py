@@ -18,6 +18,8 @@ from math import sqrt
 
 import torch
 
+from .internals import Instruction, TensorProduct, radial_layers
+
 MAX_PADDING = 1.5
 """Receivers share a rectangle while it is at most this many times as wide as their degree."""
 
@@ -84,14 +86,14 @@ class Convolution(torch.nn.Module):
     """
 
     def __init__(
-        self, product: torch.nn.Module, mixing: torch.Tensor, wigner_3j: Callable[..., torch.Tensor]
+        self, product: TensorProduct, mixing: torch.Tensor, wigner_3j: Callable[..., torch.Tensor]
     ) -> None:
         super().__init__()
         self.mixing = mixing
         inputs, harmonics = product.irreps_in1, product.irreps_in2
         self._inputs = [
-            (columns, mul, irrep.dim)
-            for columns, (mul, irrep) in zip(inputs.slices(), inputs, strict=True)
+            (columns, block.mul, block.ir.dim)
+            for columns, block in zip(inputs.slices(), inputs, strict=True)
         ]
         self._paths: list[_Path] = []
         couplings = []
@@ -110,7 +112,7 @@ class Convolution(torch.nn.Module):
         self.coupling = torch.cat(couplings, dim=1).to(mixing)
 
     @staticmethod
-    def supported(product: torch.nn.Module) -> bool:
+    def supported(product: TensorProduct) -> bool:
         """Whether every path is 'uvu' with weights of its own, one harmonic, one output."""
         if type(product).__name__ != "TensorProduct" or product.shared_weights:
             return False
@@ -142,8 +144,8 @@ class Convolution(torch.nn.Module):
         nothing = radial[:0].sum()  # part of the graph, also where there is no edge
         messages = nothing.expand(n_atoms, self._width)
         for block in edge_blocks(edge_index[1], n_atoms):
-            found = self._messages(block, inputs, harmonics, radial, edge_index[0])
-            messages = messages.index_copy(0, block.receivers, found)
+            received = self._messages(block, inputs, harmonics, radial, edge_index[0])
+            messages = messages.index_copy(0, block.receivers, received)
         return messages
 
     def _messages(
@@ -173,14 +175,14 @@ class Convolution(torch.nn.Module):
         return torch.cat(messages, dim=1)
 
 
-def _weighted(product: torch.nn.Module) -> list[tuple]:
+def _weighted(product: TensorProduct) -> list[tuple[Instruction, slice]]:
     """Each instruction with its columns of the external weights."""
-    found, start = [], 0
+    weighted, start = [], 0
     for instruction in product.instructions:
         stop = start + product.irreps_in1[instruction.i_in1].mul
-        found.append((instruction, slice(start, stop)))
+        weighted.append((instruction, slice(start, stop)))
         start = stop
-    return found
+    return weighted
 
 
 class RadialLayers(torch.nn.Module):
@@ -191,8 +193,9 @@ class RadialLayers(torch.nn.Module):
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
-        *hidden, last = network.children()
-        self._layers, scale = [], 1.0
+        *hidden, last = radial_layers(network)
+        self._layers: list[torch.Tensor] = []
+        scale = 1.0
         for layer in hidden:
             self._layers.append(layer.weight.detach() * (scale / sqrt(layer.h_in * layer.var_in)))
             scale = layer.act.cst * sqrt(layer.var_out)
@@ -204,7 +207,7 @@ class RadialLayers(torch.nn.Module):
         """Whether all hidden layers end in a normalised SiLU and the last one is linear."""
         if type(network).__name__ != "FullyConnectedNet":
             return False
-        *hidden, last = network.children()
+        *hidden, last = radial_layers(network)
         silu = torch.nn.functional.silu
         return last.act is None and all(getattr(layer.act, "f", None) is silu for layer in hidden)
 

@@ -13,8 +13,10 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
+from ...io.hashing import content_hash
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
-from .loading import file_sha256, locate, weights_sha256
+from .internals import is_mace_calculator
+from .loading import locate, weights_sha256
 from .passes import MACEPass
 from .rows import feature_derivatives, sketched_features
 from .runtime import DTYPES, dtype_name
@@ -23,7 +25,6 @@ from .source import (
     check_file,
     from_calculator,
     from_file,
-    is_mace_calculator,
     layer_columns,
     numbers_of,
 )
@@ -105,12 +106,16 @@ class MACEDescriptor:
         if dtype is not None and dtype not in DTYPES:
             raise DescriptorError(f"dtype: must be one of {tuple(DTYPES)}, got {dtype!r}")
         self.components = components
-        given = isinstance(model, Calculator)
-        source = from_calculator(model) if given else from_file(model, trust)
-        self.model_file = source.file if model_file is None else locate(model_file)
+        if isinstance(model, Calculator):
+            source = from_calculator(model)
+        else:
+            source = from_file(model, trust)
+        self.model_file = source.file
         full = build_network(source, head, dtype, device)
-        if model_file is not None and given:
-            check_file(full.module, self.model_file, trust)
+        if model_file is not None:
+            self.model_file = locate(model_file)
+            if isinstance(model, Calculator):
+                check_file(full.module, self.model_file, trust)
         self._full = full
         self._cut = None if elements is None else list(elements)
         network = full if elements is None else full.cut(numbers_of(elements))
@@ -152,13 +157,13 @@ class MACEDescriptor:
         DescriptorError
             For an element that the model lacks or a position that is not finite.
         """
-        found: list[Features] = []
-        for batch in self._batches(as_frames(frames)):  # type: ignore[arg-type]
+        features: list[Features] = []
+        for batch in self._batches(as_frames(frames)):
             if derivatives:
-                found += feature_derivatives(self.network, batch, self.columns)
+                features += feature_derivatives(self.network, batch, self.columns)
             else:
-                found += self._values(batch)
-        return found
+                features += self._values(batch)
+        return features
 
     def sketch(
         self, frames: Atoms | Iterable[Atoms], n_projections: int, rng: np.random.Generator
@@ -175,10 +180,10 @@ class MACEDescriptor:
         """
         if n_projections < 1:
             raise ValueError(f"n_projections: must be at least 1, got {n_projections}")
-        found: list[Sketch] = []
-        for batch in self._batches(as_frames(frames)):  # type: ignore[arg-type]
-            found += sketched_features(self.network, batch, self.columns, n_projections, rng)
-        return found
+        sketches: list[Sketch] = []
+        for batch in self._batches(as_frames(frames)):
+            sketches += sketched_features(self.network, batch, self.columns, n_projections, rng)
+        return sketches
 
     def linearize(
         self, atoms: Atoms, weights: np.ndarray | None = None
@@ -187,11 +192,11 @@ class MACEDescriptor:
 
         With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
         """
-        one = self.forward(atoms)
+        forward = self.forward(atoms)
         if weights is None:
-            return one.phi, lambda cotangent: one.gradient(0.0, cotangent)
-        rows = weights @ one.values
-        return rows, lambda cotangent: one.gradient(0.0, weights.T @ cotangent)
+            return forward.phi, lambda cotangent: forward.gradient(0.0, cotangent)
+        rows = weights @ forward.values
+        return rows, lambda cotangent: forward.gradient(0.0, weights.T @ cotangent)
 
     def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
@@ -221,8 +226,10 @@ class MACEDescriptor:
         return self._known[1]
 
     def _is_model_of(self, calculator: Calculator) -> bool:
+        if not is_mace_calculator(calculator):
+            return False
         models = getattr(calculator, "models", None)
-        if not is_mace_calculator(calculator) or models is None or len(models) != 1:
+        if models is None or len(models) != 1:
             return False
         if calculator.energy_units_to_eV != 1.0 or calculator.length_units_to_A != 1.0:
             return False
@@ -253,7 +260,7 @@ class MACEDescriptor:
         return {
             "kind": "mace",
             "model": str(self.model_file),
-            "sha256": file_sha256(self.model_file),
+            "sha256": content_hash(self.model_file),
             "components": self.components,
             "num_layers": self.num_layers,
             "head": self.network.head,
@@ -274,7 +281,7 @@ class MACEDescriptor:
             If the model file is gone or is not the one that was saved.
         """
         path = locate(spec["model"])
-        if file_sha256(path) != spec["sha256"]:
+        if content_hash(path) != spec["sha256"]:
             raise DescriptorError(f"{path}: not the MACE model that was saved (other SHA-256)")
         device = spec["device"]
         if device.startswith("cuda") and not torch.cuda.is_available():

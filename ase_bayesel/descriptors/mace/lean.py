@@ -9,14 +9,13 @@ import torch
 
 from .contraction import SymmetricPolynomial
 from .convolution import Convolution, RadialLayers
-
-INTERACTIONS = (
-    "RealAgnosticInteractionBlock",
-    "RealAgnosticResidualInteractionBlock",
-    "RealAgnosticDensityInteractionBlock",
-    "RealAgnosticDensityResidualInteractionBlock",
+from .internals import (
+    EDGES_TO_CONVOLUTION,
+    LEAN_INTERACTIONS,
+    interaction_parts,
+    model_parts,
+    product_parts,
 )
-"""Blocks that use the radial weights for nothing but the convolution."""
 
 
 def lean_copy(
@@ -27,10 +26,11 @@ def lean_copy(
     The model is left alone; everything else is shared with it, and the copy keeps
     its weights as they are now. None where no block is of a supported kind.
     """
-    interactions = [_lean_interaction(block, wigner_3j) for block in module.interactions]
-    products = [_lean_product(block) for block in module.products]
-    kept = [*module.interactions, *module.products]
-    if all(one is other for one, other in zip([*interactions, *products], kept, strict=True)):
+    model = model_parts(module)
+    interactions = [_lean_interaction(block, wigner_3j) for block in model.interactions]
+    products = [_lean_product(block) for block in model.products]
+    before = [*model.interactions, *model.products]
+    if all(new is old for new, old in zip([*interactions, *products], before, strict=True)):
         return None
     twin = _shallow_copy(module)
     twin.interactions = torch.nn.ModuleList(interactions)
@@ -41,26 +41,29 @@ def lean_copy(
 def _lean_interaction(
     block: torch.nn.Module, wigner_3j: Callable[..., torch.Tensor]
 ) -> torch.nn.Module:
+    parts = interaction_parts(block)
     supported = (
-        type(block).__name__ in INTERACTIONS
-        and not hasattr(block, "conv_fusion")
-        and Convolution.supported(block.conv_tp)
-        and RadialLayers.supported(block.conv_tp_weights)
+        type(block).__name__ in LEAN_INTERACTIONS
+        and not hasattr(block, EDGES_TO_CONVOLUTION)
+        and Convolution.supported(parts.conv_tp)
+        and RadialLayers.supported(parts.conv_tp_weights)
     )
     if not supported:
         return block
     twin = _shallow_copy(block)
-    twin.conv_tp_weights = RadialLayers(block.conv_tp_weights)
-    twin.conv_tp = Convolution(block.conv_tp, twin.conv_tp_weights.mixing, wigner_3j)
-    twin.conv_fusion = True  # mace-torch then hands the edges over to conv_tp
+    radial = RadialLayers(parts.conv_tp_weights)
+    twin.conv_tp_weights = radial
+    twin.conv_tp = Convolution(parts.conv_tp, radial.mixing, wigner_3j)
+    setattr(twin, EDGES_TO_CONVOLUTION, True)
     return twin
 
 
 def _lean_product(block: torch.nn.Module) -> torch.nn.Module:
-    if not SymmetricPolynomial.supported(block.symmetric_contractions):
+    contraction = product_parts(block).symmetric_contractions
+    if not SymmetricPolynomial.supported(contraction):
         return block
     twin = _shallow_copy(block)
-    twin.symmetric_contractions = SymmetricPolynomial(block.symmetric_contractions)
+    twin.symmetric_contractions = SymmetricPolynomial(contraction)
     return twin
 
 

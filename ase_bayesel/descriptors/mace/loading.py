@@ -1,4 +1,4 @@
-"""Finding, loading and cutting down MACE models; mace is imported here and in `rebuilding`."""
+"""Finding, loading and cutting down MACE models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
-from .runtime import MODEL_CLASSES, default_dtype, dtype_name, import_mace, quiet
+from .internals import (
+    MODEL_CLASSES,
+    import_mace,
+    interaction_parts,
+    known_numbers,
+    model_parts,
+    product_parts,
+)
+from .runtime import default_dtype, dtype_name, quiet
 
 FAMILIES = ("mace_mp", "mace_off")
 
@@ -118,14 +126,41 @@ def module_bytes(module: torch.nn.Module) -> bytes:
 def mace_calculator(
     path: Path, head: str | None, dtype: str, device: str, trust: bool = False
 ) -> Calculator:
-    """mace's own ASE calculator of a model file; ``trust`` is that of `load_module`."""
+    """mace's own ASE calculator of a model file.
+
+    Parameters
+    ----------
+    path
+        The model file.
+    head
+        Which head's energies it gives; None where the model has one only.
+    dtype
+        ``"float32"`` or ``"float64"``.
+    device
+        A PyTorch device such as ``"cuda"``.
+    trust
+        That of `load_module`.
+
+    Raises
+    ------
+    DescriptorError
+        As `load_module`.
+    """
     return module_calculator(load_module(path, trust), head, dtype, device)
 
 
 def module_calculator(
     module: torch.nn.Module, head: str | None, dtype: str, device: str
 ) -> Calculator:
-    """mace's own ASE calculator of a loaded model, which is brought to the dtype and device."""
+    """mace's own ASE calculator of a loaded model.
+
+    Parameters
+    ----------
+    module
+        The model, which is itself brought to the dtype and the device.
+    head, dtype, device
+        As in `mace_calculator`.
+    """
     mace = import_mace()
     options = {} if head is None else {"head": head}
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
@@ -141,16 +176,11 @@ def check_module(module: object, where: str) -> None:
         raise DescriptorError(f"{where}: expected one of {MODEL_CLASSES}, found {name}")
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def weights_sha256(module: torch.nn.Module) -> str:
     """Hexadecimal SHA-256 of a model's structure, parameters and buffers."""
     digest = hashlib.sha256(f"{type(module).__name__} {module}".encode())
-    digest.update(str([float(block.avg_num_neighbors) for block in module.interactions]).encode())
+    blocks = map(interaction_parts, model_parts(module).interactions)
+    digest.update(str([float(block.avg_num_neighbors) for block in blocks]).encode())
     for name, tensor in sorted(module.state_dict().items()):
         array = tensor.detach().cpu().numpy()
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -167,13 +197,13 @@ def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn
         If the model lacks an element, or its architecture cannot be rebuilt.
     """
     mace = import_mace()
-    known = [int(z) for z in module.atomic_numbers]
+    known = known_numbers(module)
     kept = sorted(numbers)
     if not kept or not set(kept) <= set(known):
         raise DescriptorError(f"elements: the model knows the atomic numbers {known}, not {kept}")
     try:
         with quiet(), default_dtype(dtype_name(module)):
-            config = mace.scripts.extract_config_mace_model(module)
+            config = mace.extract_config(module)
             if "error" in config:
                 raise ValueError(config["error"])
             energies = np.atleast_2d(config["atomic_energies"])
@@ -181,12 +211,12 @@ def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn
             config["atomic_numbers"] = kept
             config["num_elements"] = len(kept)
             smaller = type(module)(**config)
-            mace.finetuning.load_foundations_elements(
+            mace.load_elements(
                 smaller,
                 module,
                 mace.ElementTable(kept),
                 load_readout=True,
-                max_L=module.products[0].linear.irreps_out.lmax,
+                max_L=product_parts(model_parts(module).products[0]).linear.irreps_out.lmax,
             )
     except Exception as error:
         raise DescriptorError(

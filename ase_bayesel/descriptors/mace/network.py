@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -13,12 +12,11 @@ from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Gradient, voigt6
+from .internals import MACENames, cutoff_of, heads_of, known_numbers, run_model
 from .lean import lean_copy
 from .loading import cut_to_elements
 from .runtime import DTYPES, default_dtype, dtype_name
 
-INFO_KEYS = {"total_spin": "spin", "total_charge": "charge", "external_field": "external_field"}
-ARRAYS_KEYS = {"Qs": "charges"}
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Largest relative deviation of a cut or lean model from the one it stands for."""
 PROBED_ELEMENTS = 8
@@ -36,7 +34,7 @@ class Network:
     """
 
     module: torch.nn.Module
-    mace: SimpleNamespace
+    mace: MACENames
     head: str
     device: torch.device
     info_keys: Mapping[str, str]
@@ -51,7 +49,12 @@ class Network:
     @property
     def numbers(self) -> list[int]:
         """Atomic numbers that the model knows."""
-        return [int(z) for z in self.module.atomic_numbers]
+        return known_numbers(self.module)
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff radius of the model, A."""
+        return cutoff_of(self.module)
 
     def graphs(self, frames: Sequence[Atoms]) -> dict[str, torch.Tensor]:
         """One batch of disconnected graphs, on the device.
@@ -63,17 +66,15 @@ class Network:
         """
         mace, module = self.mace, self.module
         table = mace.ElementTable(self.numbers)
-        keys = mace.data.KeySpecification(dict(self.info_keys), dict(self.arrays_keys))
+        keys = mace.KeySpecification(dict(self.info_keys), dict(self.arrays_keys))
         graphs = []
         with default_dtype(dtype_name(module)):
             for atoms in frames:
                 self._check(atoms)
-                config = mace.data.config_from_atoms(
-                    atoms, key_specification=keys, head_name=self.head
-                )
+                config = mace.config_from_atoms(atoms, key_specification=keys, head_name=self.head)
                 graphs.append(
-                    mace.data.AtomicData.from_config(
-                        config, z_table=table, cutoff=float(module.r_max), heads=heads_of(module)
+                    mace.AtomicData.from_config(
+                        config, z_table=table, cutoff=self.cutoff, heads=heads_of(module)
                     )
                 )
         return mace.Batch.from_data_list(graphs).to(self.device).to_dict()
@@ -85,8 +86,8 @@ class Network:
     def run(self, data: dict[str, torch.Tensor]) -> Forward:
         """The same for a batch of graphs in the form of `graphs`, which is used up."""
         positions = data["positions"].requires_grad_(True)  # the model replaces the entry
-        out = self.module(data, compute_force=False, compute_displacement=True)
-        return Forward(out["energy"], out["node_feats"], positions, out["displacement"])
+        out = run_model(self.module, data)
+        return Forward(out.energy, out.node_features, positions, out.displacement)
 
     def cut(self, numbers: Sequence[int]) -> Network:
         """The same network for these elements only, compared with the full one before use.
@@ -128,7 +129,7 @@ class Network:
 
     def _deviation(self, other: Network, numbers: Sequence[int]) -> float:
         """Largest relative deviation of another network's outputs on a cluster of elements."""
-        probe = _probe(numbers, float(self.module.r_max))
+        probe = _probe(numbers, self.cutoff)
         deviations = [
             np.abs(theirs - ours).max() / (np.abs(ours).max() + 1e-12)
             for ours, theirs in zip(_outputs(self, probe), _outputs(other, probe), strict=True)
@@ -170,8 +171,8 @@ class Forward:
 
         One backward pass; the graph is kept for more unless it is the ``last``.
         """
-        found = self.gradient_tensors(outputs, cotangents, last)
-        by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in found)
+        gradients = self.gradient_tensors(outputs, cotangents, last)
+        by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in gradients)
         return by_position, voigt6(by_strain)
 
     def gradient_tensors(
@@ -182,9 +183,10 @@ class Forward:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same on the device: ``(A, 3)`` and ``(B, 3, 3)``, as they come."""
         leaves = [self.positions, self.displacement]
-        return torch.autograd.grad(
+        by_position, by_strain = torch.autograd.grad(
             outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
         )
+        return by_position, by_strain
 
     def gradient(
         self,
@@ -195,11 +197,6 @@ class Forward:
         """The same for a pass over one structure."""
         by_position, by_strain = self.gradients(outputs, cotangents, last)
         return Gradient(by_position, by_strain[0])
-
-
-def heads_of(module: torch.nn.Module) -> list[str]:
-    """Names of a model's heads."""
-    return list(getattr(module, "heads", None) or ["Default"])
 
 
 def chosen_head(module: torch.nn.Module, head: str | None) -> str:
@@ -233,15 +230,15 @@ def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
     """Eight atoms or more, two or more of each element, dense enough for every pair to meet."""
     rng = np.random.default_rng(0)
     copies = max(2, -(-8 // len(numbers)))
-    numbers = rng.permutation(np.repeat(sorted(numbers), copies))
+    shuffled = rng.permutation(np.repeat(sorted(numbers), copies))
     side = 0.7 * cutoff
-    return Atoms(numbers=numbers, positions=rng.uniform(0.0, side, (len(numbers), 3)))
+    return Atoms(numbers=shuffled, positions=rng.uniform(0.0, side, (len(shuffled), 3)))
 
 
 def _outputs(network: Network, atoms: Atoms) -> list[np.ndarray]:
-    one = network.forward([atoms])
-    forces = one.gradient([one.energy], [torch.ones_like(one.energy)]).positions
-    features = one.node_features
-    slope = one.gradient([features], [torch.ones_like(features)]).positions
-    values = [one.energy.detach(), features.detach()]
+    forward = network.forward([atoms])
+    energy, features = forward.energy, forward.node_features
+    forces = forward.gradient([energy], [torch.ones_like(energy)]).positions
+    slope = forward.gradient([features], [torch.ones_like(features)]).positions
+    values = [energy.detach(), features.detach()]
     return [value.cpu().numpy() for value in values] + [forces, slope]

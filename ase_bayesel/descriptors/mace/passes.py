@@ -19,15 +19,15 @@ class MACEPass:
     It holds the graph of the pass, so keep it no longer than needed.
     """
 
-    def __init__(self, one: Forward, columns: torch.Tensor, sizes: Sequence[int]) -> None:
-        self._one, self._columns = one, columns
+    def __init__(self, forward: Forward, columns: torch.Tensor, sizes: Sequence[int]) -> None:
+        self._forward, self._columns = forward, columns
         self._slopes: FeatureSlopes | None = None
         structure = torch.repeat_interleave(torch.tensor(sizes)).to(columns.device)
-        self._features = one.node_features[:, columns]
+        self._features = forward.node_features[:, columns]
         self._phi = structure_sums(self._features, structure, len(sizes))
         self._sizes, ends = list(sizes), np.cumsum(sizes)
         self._atoms = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
-        self.energies = one.energy.detach().cpu().numpy().astype(float)
+        self.energies = forward.energy.detach().cpu().numpy().astype(float)
         self.phi = self._phi.detach().cpu().numpy().astype(float)
 
     def values(self, index: int) -> np.ndarray:
@@ -50,22 +50,22 @@ class MACEPass:
         by_atom = None
         for index, (energy_weight, cotangent) in wanted.items():
             weights[index] = energy_weight
-            if np.ndim(cotangent) == 2:
+            if cotangent is not None and np.ndim(cotangent) == 2:
                 by_atom = np.zeros(tuple(self._features.shape)) if by_atom is None else by_atom
                 by_atom[self._atoms[index]] = self._checked(cotangent, self._sizes[index])
             elif cotangent is not None:
                 slopes[index] = self._checked(cotangent)
         outputs, cotangents = [], []
         if weights.any():
-            outputs.append(self._one.energy)
-            cotangents.append(torch.as_tensor(weights).to(self._one.energy))
-        if any(np.ndim(cotangent) == 1 for _, cotangent in wanted.values()):
+            outputs.append(self._forward.energy)
+            cotangents.append(torch.as_tensor(weights).to(self._forward.energy))
+        if any(c is not None and np.ndim(c) == 1 for _, c in wanted.values()):
             outputs.append(self._phi)
             cotangents.append(torch.as_tensor(slopes).to(self._phi))
         if by_atom is not None:
             outputs.append(self._features)
             cotangents.append(torch.as_tensor(by_atom).to(self._features))
-        by_position, by_strain = self._one.gradients(outputs, cotangents, last)
+        by_position, by_strain = self._forward.gradients(outputs, cotangents, last)
         return {k: Gradient(by_position[self._atoms[k]], by_strain[k]) for k in wanted}
 
     def pushforward(self, index: int, moves: np.ndarray) -> np.ndarray:
@@ -74,8 +74,8 @@ class MACEPass:
         A backward pass each; the first call pays two more.
         """
         if self._slopes is None:
-            self._slopes = FeatureSlopes(self._one, self._sizes, self._columns)
-        whole = np.zeros((len(moves), len(self._one.positions), 3))
+            self._slopes = FeatureSlopes(self._forward, self._sizes, self._columns)
+        whole = np.zeros((len(moves), len(self._forward.positions), 3))
         whole[:, self._atoms[index]] = moves
         return np.array([self._slopes.by_move(move)[index] for move in whole])
 

@@ -28,35 +28,35 @@ def feature_derivatives(
 
     ``columns (D,)`` are the components of the node features that are kept.
     """
-    one = network.forward(frames)
+    forward = network.forward(frames)
     sizes = [len(atoms) for atoms in frames]
     ends = np.cumsum(sizes)
-    values = one.node_features.detach()[:, columns].cpu().numpy().astype(float)
+    values = forward.node_features.detach()[:, columns].cpu().numpy().astype(float)
     if TANGENT_PRICE * (3 * max(sizes) + 6) < len(columns):
-        jacobian, strain = _by_tangents(one, sizes, columns)
+        jacobian, strain = _by_tangents(forward, sizes, columns)
     else:
-        jacobian, strain = _by_cotangents(one, columns)
+        jacobian, strain = _by_cotangents(forward, columns)
     return [
         Features(values[end - size : end], jacobian[:, end - size : end], strain[:, k])
         for k, (size, end) in enumerate(zip(sizes, ends, strict=True))
     ]
 
 
-def _by_cotangents(one: Forward, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _by_cotangents(forward: Forward, columns: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """``(D, A, 3)`` and ``(D, B, 6)``: one backward pass per feature serves all structures."""
-    totals = one.node_features[:, columns].sum(dim=0)
-    jacobian = np.empty((len(columns), len(one.positions), 3))
-    strain = np.empty((len(columns), len(one.displacement), 6))
+    totals = forward.node_features[:, columns].sum(dim=0)
+    jacobian = np.empty((len(columns), len(forward.positions), 3))
+    strain = np.empty((len(columns), len(forward.displacement), 6))
     for k, cotangent in enumerate(torch.eye(len(totals), dtype=totals.dtype, device=totals.device)):
-        jacobian[k], strain[k] = one.gradients([totals], [cotangent])
+        jacobian[k], strain[k] = forward.gradients([totals], [cotangent])
     return jacobian, strain
 
 
 def _by_tangents(
-    one: Forward, sizes: Sequence[int], columns: torch.Tensor
+    forward: Forward, sizes: Sequence[int], columns: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same from 3 max(N) + 6 tangents, each of which serves all structures."""
-    slopes = FeatureSlopes(one, sizes, columns)
+    slopes = FeatureSlopes(forward, sizes, columns)
     starts = np.cumsum([0, *sizes])
     jacobian = np.empty((len(columns), int(starts[-1]), 3))
     for atom in range(max(sizes)):
@@ -79,12 +79,25 @@ def sketched_features(
     """Values, random projections of the force rows, and strain derivative of each structure.
 
     A batch pays ``n_projections`` + 6 Jacobian-vector products, whatever its size.
+
+    Parameters
+    ----------
+    network
+        The model.
+    frames
+        The structures of one batch.
+    columns
+        ``(D,)`` the components of the node features that are kept.
+    n_projections
+        Number m of random combinations.
+    rng
+        Draws them.
     """
-    one = network.forward(frames)
+    forward = network.forward(frames)
     sizes = [len(atoms) for atoms in frames]
     ends = np.cumsum(sizes)
-    values = one.node_features.detach()[:, columns].cpu().numpy().astype(float)
-    slopes = FeatureSlopes(one, sizes, columns)
+    values = forward.node_features.detach()[:, columns].cpu().numpy().astype(float)
+    slopes = FeatureSlopes(forward, sizes, columns)
     moves = rng.choice([-1.0, 1.0], size=(n_projections, int(ends[-1]), 3))
     by_move = np.array([slopes.by_move(move) for move in moves])
     strain = slopes.by_all_strains()
@@ -101,8 +114,8 @@ class FeatureSlopes:
     gradient by the weights is the derivative of phi. It holds that graph.
     """
 
-    def __init__(self, one: Forward, sizes: Sequence[int], columns: torch.Tensor) -> None:
-        features = one.node_features[:, columns]
+    def __init__(self, forward: Forward, sizes: Sequence[int], columns: torch.Tensor) -> None:
+        features = forward.node_features[:, columns]
         shape = (len(sizes), len(columns))
         self._weights = torch.zeros(
             shape, dtype=features.dtype, device=features.device, requires_grad=True
@@ -110,7 +123,7 @@ class FeatureSlopes:
         counts = torch.tensor(sizes, device=features.device)
         self._gradients = torch.autograd.grad(
             [features],
-            [one.positions, one.displacement],
+            [forward.positions, forward.displacement],
             [self._weights.repeat_interleave(counts, dim=0)],
             create_graph=True,
             materialize_grads=True,

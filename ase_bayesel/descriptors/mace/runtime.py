@@ -1,4 +1,4 @@
-"""mace-torch as a library: its import, its warnings, torch's default dtype."""
+"""What mace-torch runs in: the warnings that it gives, and torch's default dtype."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import torch
 
-from ...errors import DescriptorError
-
-MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _DEFAULT_DTYPE = threading.RLock()
 
@@ -39,44 +35,6 @@ def default_dtype(dtype: str | torch.dtype) -> Iterator[None]:
             yield
         finally:
             torch.set_default_dtype(before)
-
-
-def import_mace() -> SimpleNamespace:
-    """The parts of mace-torch that this package calls.
-
-    Raises
-    ------
-    DescriptorError
-        If mace-torch is not installed.
-    """
-    torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
-    try:
-        with quiet():
-            from e3nn.o3 import wigner_3j
-            from mace import calculators, data
-            from mace.calculators import foundations_models
-            from mace.tools import (
-                arg_parser,
-                finetuning_utils,
-                scripts_utils,
-                torch_geometric,
-                utils,
-            )
-    except ImportError as error:
-        raise DescriptorError(
-            f"MACE features need mace-torch ({error}); install it by pip install ase_bayesel[mace]"
-        ) from error
-    return SimpleNamespace(
-        calculator=calculators.MACECalculator,
-        data=data,
-        foundations=foundations_models,
-        finetuning=finetuning_utils,
-        parser=arg_parser.build_default_arg_parser,
-        scripts=scripts_utils,
-        Batch=torch_geometric.Batch,
-        ElementTable=utils.AtomicNumberTable,
-        wigner_3j=wigner_3j,
-    )
 
 
 def dtype_name(module: torch.nn.Module) -> str:

@@ -13,9 +13,17 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
+from .internals import (
+    ARRAYS_KEYS,
+    INFO_KEYS,
+    import_mace,
+    is_mace_calculator,
+    model_parts,
+    product_parts,
+)
 from .loading import check_module, load_module, locate, weights_sha256
-from .network import ARRAYS_KEYS, INFO_KEYS, Network, chosen_head, frozen
-from .runtime import DTYPES, dtype_name, import_mace, quiet
+from .network import Network, chosen_head, frozen
+from .runtime import DTYPES, dtype_name, quiet
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,20 @@ def from_calculator(calculator: Calculator) -> Source:
 def build_network(
     source: Source, head: str | None, dtype: str | None, device: str | None
 ) -> Network:
-    """The model on its device and in its dtype; a calculator's is copied if it must change."""
+    """The model on its device and in its dtype; a calculator's is copied if it must change.
+
+    Parameters
+    ----------
+    source
+        The model and what came with it.
+    head, dtype, device
+        As in `MACEDescriptor`; None for what the source has.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such head or device.
+    """
     module = source.module
     target = source.device if device is None else torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
@@ -77,14 +98,6 @@ def check_file(module: torch.nn.Module, path: Path, trust: bool = False) -> None
         raise DescriptorError(f"{path}: holds another model than the calculator")
 
 
-def is_mace_calculator(calculator: Calculator) -> bool:
-    """Whether a calculator is mace's own; decided without importing mace."""
-    return any(
-        base.__name__ == "MACECalculator" and base.__module__.split(".")[0] == "mace"
-        for base in type(calculator).__mro__
-    )
-
-
 def numbers_of(elements: Sequence[str]) -> list[int]:
     """Atomic numbers of chemical symbols."""
     unknown = [symbol for symbol in elements if symbol not in chemical_symbols[1:]]
@@ -95,12 +108,13 @@ def numbers_of(elements: Sequence[str]) -> list[int]:
 
 def layer_columns(module: torch.nn.Module, components: str) -> list[list[int]]:
     """Columns of the concatenated node features that each layer contributes."""
-    start, layers = 0, []
-    for product in module.products:
-        irreps = product.linear.irreps_out
-        kept = []
-        for (_, irrep), part in zip(irreps, irreps.slices(), strict=True):
-            if components == "all" or (irrep.l == 0 and irrep.p == 1):
+    start = 0
+    layers: list[list[int]] = []
+    for product in model_parts(module).products:
+        irreps = product_parts(product).linear.irreps_out
+        kept: list[int] = []
+        for block, part in zip(irreps, irreps.slices(), strict=True):
+            if components == "all" or (block.ir.l == 0 and block.ir.p == 1):
                 kept += range(start + part.start, start + part.stop)
         layers.append(kept)
         start += irreps.dim

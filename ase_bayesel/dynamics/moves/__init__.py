@@ -4,4 +4,7 @@ from .base import Move, MoveState
 from .cell import CellMove
 from .swap import SwapMove
 
-__all__ = ["CellMove", "Move", "MoveState", "SwapMove"]
+MOVES: tuple[type, ...] = (CellMove, SwapMove)
+"""What a config can name by its kind."""
+
+__all__ = ["MOVES", "CellMove", "Move", "MoveState", "SwapMove"]

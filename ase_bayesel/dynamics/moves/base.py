@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms, units
 
-from ...bias.calculator import EVALUATION_ERRORS
+from ...bias.evaluators import EVALUATION_ERRORS
 from ..triggers import Guards
 
 
@@ -53,6 +53,7 @@ class Move(Protocol):
     ensemble at a temperature, so that their distribution stays right.
     """
 
+    kind: ClassVar[str]
     interval: int
 
     def check(self, atoms: Atoms, pressure_given: bool) -> None:
@@ -99,6 +100,21 @@ def metropolis(
     dE is the difference of two energies on one surface, see
     `BiasedCalculator.energy_change`. ``log_weight`` holds all the rest: the logarithm of
     the ratio of the two states' measures and of the chances to propose one from the other.
+
+    Parameters
+    ----------
+    atoms
+        With a `BiasedCalculator`, or any that has its ``energy_change``.
+    trial
+        A copy with what the move changes.
+    log_weight
+        No unit.
+    temperature_K
+        Of the ensemble, K.
+    rng
+        Gives one number, whatever the decision.
+    guards
+        A trial that breaks one is rejected.
     """
     fortune = rng.random()
     atoms.get_potential_energy()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixCom
+from pydantic import Field
 
 from ...errors import StructureError
+from ...io.fields import NonNegativeInt, PositiveInt
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
 
@@ -55,12 +57,14 @@ class CellMove:
         volume, for the full shape. A cell beyond the limit may only become less flat.
     """
 
-    interval: int = 10
+    kind: ClassVar[str] = "cell"
+
+    interval: PositiveInt = 10
     shape: Literal["volume", "full"] = "volume"
-    max_strain: float = 0.01
-    target_acceptance: float = 0.4
-    adaptation: int = 100
-    min_width: float = 0.4
+    max_strain: Annotated[float, Field(ge=STRAIN_LIMITS[0], le=STRAIN_LIMITS[1])] = 0.01
+    target_acceptance: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    adaptation: NonNegativeInt = 100
+    min_width: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
     def __post_init__(self) -> None:
         if self.interval < 1 or self.adaptation < 0:
@@ -95,7 +99,26 @@ class CellMove:
         state: MoveState = MoveState(),
         guards: Guards = Guards(),
     ) -> MoveState:
-        """See `Move.attempt`."""
+        """One attempt on the surface of ``atoms.calc``; returns the next state.
+
+        Parameters
+        ----------
+        atoms
+            Changed in place if the trial is accepted.
+        temperature_K, pressure_GPa
+            Of the ensemble at this step.
+        rng
+            For trial and decision.
+        state
+            Counts and step size so far.
+        guards
+            A trial that breaks one is rejected.
+
+        Raises
+        ------
+        StructureError
+            As `check`.
+        """
         self.check(atoms, pressure_GPa is not None)
         assert pressure_GPa is not None
         step = self.max_strain if state.step is None else state.step

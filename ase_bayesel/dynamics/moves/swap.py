@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixCom
 
 from ...errors import StructureError
+from ...io.fields import PositiveFloat, PositiveInt
 from ...structures.neighbours import neighbour_pairs
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
@@ -46,9 +48,11 @@ class SwapMove:
         only nearest neighbours. None for all pairs.
     """
 
-    interval: int = 10
+    kind: ClassVar[str] = "swap"
+
+    interval: PositiveInt = 10
     elements: tuple[str, ...] | None = None
-    cutoff: float | None = None
+    cutoff: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:
@@ -72,7 +76,28 @@ class SwapMove:
         state: MoveState = MoveState(),
         guards: Guards = Guards(),
     ) -> MoveState:
-        """See `Move.attempt`; where no unlike pair is within the cutoff it is rejected."""
+        """One attempt on the surface of ``atoms.calc``; returns the next state.
+
+        Where no unlike pair is within the cutoff it is rejected.
+
+        Parameters
+        ----------
+        atoms
+            Changed in place if the trial is accepted.
+        temperature_K, pressure_GPa
+            Of the ensemble at this step; the pressure does not matter.
+        rng
+            For trial and decision.
+        state
+            Counts so far.
+        guards
+            A trial that breaks one is rejected.
+
+        Raises
+        ------
+        StructureError
+            As `check`.
+        """
         movable = self._movable(atoms)
         pair, log_pairs = self._draw(atoms, movable, rng)
         if pair is None:
@@ -87,9 +112,9 @@ class SwapMove:
 
     def _movable(self, atoms: Atoms) -> np.ndarray:
         """Which atoms may be swapped, ``(n_atoms,)`` of bool."""
-        own = [name for name in OWN if atoms.has(name)]
-        if own:
-            raise StructureError(f"swap move: atoms have {', '.join(own)} of their own")
+        names = [name for name in OWN if atoms.has(name)]
+        if names:
+            raise StructureError(f"swap move: atoms have {', '.join(names)} of their own")
         movable = np.ones(len(atoms), bool)
         if self.elements is not None:
             movable = np.isin(atoms.symbols, self.elements)
@@ -100,11 +125,11 @@ class SwapMove:
                 raise StructureError(
                     f"swap move: {type(constraint).__name__} does not tell which atoms it holds"
                 )
-        found = sorted(set(atoms.symbols[movable]))
-        if len(found) < 2:
+        elements = sorted(set(atoms.symbols[movable]))
+        if len(elements) < 2:
             raise StructureError(
                 "swap move: needs two elements among the atoms that may be swapped, "
-                f"found {', '.join(found) or 'none'}"
+                f"found {', '.join(elements) or 'none'}"
             )
         return movable
 

@@ -6,18 +6,18 @@ Nothing is evaluated for either: they hold what the MD has at hand.
 """
 
 from .log import StepLog, read_log
-from .recorder import Record, Recorder, Recording, RoundRecorder, StepBuffer, recorded
+from .recorder import Recorder, Recording, RoundRecorder, StepBuffer, StepRecord, recorded
 from .steps import LOG_DTYPE, log_row, recorded_frame
 from .trajectory import TrajectoryFile
 
 __all__ = [
     "LOG_DTYPE",
-    "Record",
     "Recorder",
     "Recording",
     "RoundRecorder",
     "StepBuffer",
     "StepLog",
+    "StepRecord",
     "TrajectoryFile",
     "log_row",
     "read_log",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import StoreError
 from ...io.atomic import npz_bytes, reading, write_atomically
+from ...io.formats import LOG
 from .steps import LOG_DTYPE
 
 CHUNK_ROWS = 10_000
@@ -44,7 +45,7 @@ class StepLog:
             if len(kept) == 0:
                 path.unlink()
             elif len(kept) < len(rows):
-                write_atomically(path, npz_bytes({"rows": kept}))
+                write_atomically(path, npz_bytes({"rows": kept}, LOG))
         names = [int(path.stem) for path in _chunks(self.folder)]
         self._next = max(names, default=-1) + 1
 
@@ -64,14 +65,14 @@ class StepLog:
         for path in reversed(_chunks(self.folder)):
             rows = _read_chunk(path)
             if _mark(rows, walker, step):
-                write_atomically(path, npz_bytes({"rows": rows}))
+                write_atomically(path, npz_bytes({"rows": rows}, LOG))
                 return
 
     def flush(self) -> None:
         """Write what is waiting."""
         if self._waiting:
             rows = np.concatenate(self._waiting)
-            write_atomically(self.folder / f"{self._next:06d}.npz", npz_bytes({"rows": rows}))
+            write_atomically(self.folder / f"{self._next:06d}.npz", npz_bytes({"rows": rows}, LOG))
             self._waiting, self._count, self._next = [], 0, self._next + 1
 
 
@@ -90,7 +91,7 @@ def _chunks(folder: Path) -> list[Path]:
 
 
 def _read_chunk(path: Path) -> np.ndarray:
-    with reading(path) as data:
+    with reading(path, LOG) as data:
         rows = data["rows"]
         if rows.dtype != LOG_DTYPE or rows.ndim != 1:
             raise ValueError(f"rows: {rows.dtype} of shape {rows.shape}")
@@ -98,6 +99,7 @@ def _read_chunk(path: Path) -> np.ndarray:
 
 
 def _mark(rows: np.ndarray, walker: int, step: int) -> bool:
-    found = (rows["walker"] == walker) & (rows["step"] == step)
-    rows["picked"] |= found
-    return bool(found.any())
+    """Mark the row of a step, and tell whether it is there."""
+    picked = (rows["walker"] == walker) & (rows["step"] == step)
+    rows["picked"] |= picked
+    return bool(picked.any())

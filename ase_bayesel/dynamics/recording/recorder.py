@@ -17,7 +17,7 @@ from .trajectory import TrajectoryFile
 
 
 @dataclass(frozen=True)
-class Record:
+class StepRecord:
     """What is to be written of some steps: ``rows (n,)`` of the log, frames of the trajectory."""
 
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, LOG_DTYPE))
@@ -65,9 +65,9 @@ class StepBuffer:
         if interval is not None and step.step % interval == 0 and step.status == "running":
             self._frames.append(recorded_frame(step, self._walker))
 
-    def take(self) -> Record:
+    def take(self) -> StepRecord:
         """What was taken up since the last time."""
-        record = Record(np.concatenate([np.zeros(0, LOG_DTYPE), *self._rows]), (*self._frames,))
+        record = StepRecord(np.concatenate([np.zeros(0, LOG_DTYPE), *self._rows]), (*self._frames,))
         self._rows, self._frames = [], []
         return record
 
@@ -116,7 +116,7 @@ class Recorder:
         self._buffer = StepBuffer(Recording(every, log is not None), walker, resume_at or 0)
 
     def add(self, step: WalkerStep) -> None:
-        """Record a step."""
+        """StepRecord a step."""
         self._buffer.add(step)
         record = self._buffer.take()
         if self._log is not None:
@@ -189,21 +189,21 @@ class RoundRecorder:
             self.write(walker, buffer.take())
             yield step
 
-    def write(self, walker: int, record: Record) -> None:
+    def write(self, walker: int, record: StepRecord) -> None:
         """Add what was taken up of a walker."""
         if self._log is not None:
             self._log.append(record.rows)
         if self._trajectories:
             self._trajectories[walker].append(record.frames)
 
-    def flush(self, picks: Iterable[Atoms] = ()) -> None:
-        """All that was added is on disk after this; new picks are marked in the log.
+    def flush(self, picked: Iterable[tuple[int, int]] = ()) -> None:
+        """All that was added is on disk after this; to be called before the walkers are saved.
 
-        To be called before the state of the walkers is saved.
+        ``picked`` are the walker and step of new picks, to be marked in the log.
         """
-        for pick in picks:
+        for walker, step in picked:
             if self._log is not None:
-                self._log.mark_picked(pick.info["bayesel_walker"], pick.info["bayesel_step"])
+                self._log.mark_picked(walker, step)
         if self._log is not None:
             self._log.flush()
         for trajectory in self._trajectories:

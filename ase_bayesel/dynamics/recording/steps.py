@@ -36,14 +36,14 @@ tells whether this step's frame was picked.
 
 def log_row(step: WalkerStep, walker: int = 0) -> np.ndarray:
     """The row ``(1,)`` of a step, of `LOG_DTYPE`."""
-    atoms, found = step.atoms, step.prediction
+    atoms, prediction = step.atoms, step.prediction
     row = np.zeros(1, LOG_DTYPE)
     row["walker"], row["step"] = walker, step.step
     row["temperature_K"], row["status"] = step.temperature_K, _status(step).encode()
     for name in ("energy", "energy_std", "tau", "bias_energy"):
-        row[name] = np.nan if found is None else getattr(found, name)
+        row[name] = np.nan if prediction is None else getattr(prediction, name)
     row["volume"] = atoms.get_volume() if atoms.pbc.all() else np.nan
-    row["pressure_GPa"] = _pressure(atoms, found)
+    row["pressure_GPa"] = _pressure(atoms, prediction)
     report = step.fired or next(iter(step.reports), None)
     row["trigger_value"] = np.nan if report is None else report.value
     return row
@@ -53,11 +53,11 @@ def _status(step: WalkerStep) -> str:
     return step.status if step.rolled_back is None else f"rollback_{step.rolled_back}"
 
 
-def _pressure(atoms: Atoms, found: Prediction | None) -> float:
-    if found is None or not found.separated or found.stress is None:
+def _pressure(atoms: Atoms, prediction: Prediction | None) -> float:
+    if prediction is None or not prediction.separated or prediction.stress is None:
         return np.nan
     kinetic = 2.0 * atoms.get_kinetic_energy() / (3.0 * atoms.get_volume())
-    return float((kinetic - found.stress[:3].mean()) / units.GPa)
+    return float((kinetic - prediction.stress[:3].mean()) / units.GPa)
 
 
 def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
@@ -68,7 +68,7 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
     known already, ``arrays`` has ``bayesel_force_std (n_atoms,)``, eV/A. No key can be
     taken for a label.
     """
-    frame, found = canonical(step.atoms), step.prediction
+    frame, prediction = canonical(step.atoms), step.prediction
     frame.set_momenta(step.atoms.get_momenta(), apply_constraint=False)
     frame.info = {
         "bayesel_walker": walker,
@@ -77,13 +77,13 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
         "bayesel_status": _status(step),
         **{f"bayesel_value_{report.name}": report.value for report in step.reports},
     }
-    if found is not None:
+    if prediction is not None:
         frame.info |= {
-            "bayesel_energy": found.energy,
-            "bayesel_biased_energy": found.energy + found.bias_energy,
-            "bayesel_energy_std": found.energy_std,
-            "bayesel_tau": found.tau,
+            "bayesel_energy": prediction.energy,
+            "bayesel_biased_energy": prediction.energy + prediction.bias_energy,
+            "bayesel_energy_std": prediction.energy_std,
+            "bayesel_tau": prediction.tau,
         }
-        if found.known_force_std is not None:
-            frame.arrays["bayesel_force_std"] = found.known_force_std.copy()
+        if prediction.known_force_std is not None:
+            frame.arrays["bayesel_force_std"] = prediction.known_force_std.copy()
     return frame

@@ -95,10 +95,10 @@ def _cut_xyz(path: Path, last_step: int) -> None:
     with open(path, "rb") as handle:
         while first := handle.readline():
             comment = handle.readline()
-            found = STEP.search(comment)
-            if found is None and comment.endswith(b"\n"):
+            step = STEP.search(comment)
+            if step is None and comment.endswith(b"\n"):
                 raise StoreError(f"{path}: is no recorded trajectory; choose another place")
-            if not first.strip().isdigit() or found is None or int(found[1]) > last_step:
+            if not first.strip().isdigit() or step is None or int(step[1]) > last_step:
                 break
             atoms = [handle.readline() for _ in range(int(first))]
             if any(not line.endswith(b"\n") for line in atoms):

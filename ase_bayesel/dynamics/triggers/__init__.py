@@ -6,10 +6,9 @@ the atoms. Neither changes anything.
 
 from ..guards import Guards
 from .base import Trigger, TriggerReport
-from .calibration import judging, quantile_threshold, reported_criteria, training_criteria
-from .combined import AllOf, AnyOf
+from .calibration import leave_one_out, quantile_threshold, reported_criteria, training_criteria
+from .combined import AllOf, AnyOf, AnyTrigger
 from .criteria import (
-    UNITS,
     EnergyTrigger,
     ForceTrigger,
     InformationTrigger,
@@ -19,13 +18,26 @@ from .criteria import (
 )
 from .lazy import MARGIN, MEMORY, LazyCheck
 from .picks import PickRule, PickState
+from .singles import force_search, single_triggers, uncalibrated, with_thresholds
+from .uncalibrated import Calibration, Uncalibrated
+
+TRIGGERS: tuple[type, ...] = (
+    *(RelativeForceTrigger, ForceTrigger, EnergyTrigger, StressTrigger),
+    *(LocalEnergyTrigger, InformationTrigger, AnyOf, AllOf),
+)
+"""What a config can name by its kind."""
+UNITS: dict[str, str] = {t.kind: t.unit for t in TRIGGERS if t not in (AnyOf, AllOf)}  # type: ignore[attr-defined]
+"""Unit of each criterion's value and threshold, by its name."""
 
 __all__ = [
     "MARGIN",
     "MEMORY",
+    "TRIGGERS",
     "UNITS",
     "AllOf",
     "AnyOf",
+    "AnyTrigger",
+    "Calibration",
     "EnergyTrigger",
     "ForceTrigger",
     "Guards",
@@ -38,8 +50,13 @@ __all__ = [
     "StressTrigger",
     "Trigger",
     "TriggerReport",
-    "judging",
+    "Uncalibrated",
+    "force_search",
+    "leave_one_out",
     "quantile_threshold",
     "reported_criteria",
+    "single_triggers",
     "training_criteria",
+    "uncalibrated",
+    "with_thresholds",
 ]

@@ -49,9 +49,21 @@ class Trigger(Protocol):
         """The largest value at which it does not fire."""
         ...
 
-    def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport: ...
+    def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
+        """What it sees at an evaluation of ``atoms``."""
+        ...
 
 
 def compared(name: str, value: float, threshold: float, atom: int | None = None) -> TriggerReport:
-    """The report of one criterion; NaN fires."""
+    """The report of one criterion; NaN fires.
+
+    Parameters
+    ----------
+    name
+        Of the criterion.
+    value, threshold
+        In the criterion's unit.
+    atom
+        Index of the atom that gave the value, None for a global criterion.
+    """
     return TriggerReport(name, value, threshold, not value <= threshold, atom)

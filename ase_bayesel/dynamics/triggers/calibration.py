@@ -57,11 +57,11 @@ def training_criteria(
         If nothing but one structure tells of some direction, naming the structure.
     """
     frames = as_frames(frames)
-    steps = judging(triggers, frames, mlip, surrogate, keys, force_projections, force_search)
+    steps = leave_one_out(triggers, frames, mlip, surrogate, keys, force_projections, force_search)
     return finished(steps)
 
 
-def judging(
+def leave_one_out(
     triggers: Sequence[Trigger],
     frames: Sequence[Atoms],
     mlip: Calculator,
@@ -70,12 +70,18 @@ def judging(
     force_projections: int | None = None,
     force_search: ForceSearch | None = ForceSearch(),
 ) -> Generator[int, None, np.ndarray]:
-    """`training_criteria` step by step: yields how many structures are done."""
+    """`training_criteria` step by step: yields how many structures are done.
+
+    Parameters
+    ----------
+    triggers, frames, mlip, surrogate, keys, force_projections, force_search
+        As of `training_criteria`.
+    """
     values = np.full((len(frames), len(triggers)), np.nan)
     calculator = BiasedCalculator(mlip, surrogate, tau=0.0, force_search=force_search)
     left_out = _left_out(frames, surrogate, keys, force_projections)
-    for k, (atoms, judge) in enumerate(zip(frames, left_out, strict=True)):
-        calculator.adopt(judge)
+    for k, (atoms, without) in enumerate(zip(frames, left_out, strict=True)):
+        calculator.set_surrogate(without)
         if len(atoms) > 1:
             calculator.get_forces(atoms)
             for j, trigger in enumerate(triggers):
@@ -107,7 +113,9 @@ class Reported(Protocol):
     """A step of a walker, of which only the reports matter."""
 
     @property
-    def reports(self) -> tuple[TriggerReport, ...]: ...
+    def reports(self) -> tuple[TriggerReport, ...]:
+        """What the triggers saw; empty where they were not evaluated."""
+        ...
 
 
 def reported_criteria(steps: Iterable[Reported]) -> np.ndarray:
@@ -124,16 +132,27 @@ def quantile_threshold(
 ) -> float:
     """``factor`` times a quantile of the values that are not NaN; linear between two of them.
 
+    Parameters
+    ----------
+    values
+        Of one criterion, in its unit.
+    quantile
+        Between 0 and 1.
+    factor
+        No unit.
+    name
+        Of the criterion, for the error.
+
     Raises
     ------
     BayeselError
         If there are none, or what comes out is not a positive finite number.
     """
     known = values[~np.isnan(values)]
-    found = factor * float(np.quantile(known, quantile)) if len(known) else np.nan
-    if not 0 < found < np.inf:
+    threshold = factor * float(np.quantile(known, quantile)) if len(known) else np.nan
+    if not 0 < threshold < np.inf:
         raise BayeselError(
             f"{name}: no threshold from {len(known)} values: {factor} times their {quantile} "
-            f"quantile is {found}"
+            f"quantile is {threshold}"
         )
-    return found
+    return threshold

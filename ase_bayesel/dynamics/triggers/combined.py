@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from ase import Atoms
 
 from ...bias.prediction import Prediction
+from ...io.fields import Several
 from .base import Trigger, TriggerReport
+from .uncalibrated import TriggerKinds
+
+
+def _all() -> Sequence[type]:
+    from . import TRIGGERS
+
+    return TRIGGERS
+
+
+AnyTrigger = Annotated[Trigger, TriggerKinds(_all, default="relative_force")]
+"""A trigger, as a config describes it."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +33,13 @@ class AnyOf:
     the atom is that of the member with this ratio. Members need positive thresholds.
     """
 
-    members: tuple[Trigger, ...]
-    name = "any"
-    threshold = 1.0
+    kind: ClassVar[str] = "any"
+    threshold: ClassVar[float] = 1.0
+
+    members: Annotated[tuple[AnyTrigger, ...], Several]
 
     def __post_init__(self) -> None:
-        _check_members(self.name, self.members)
+        _check_members(self.kind, self.members)
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         return self.joined([member(prediction, atoms) for member in self.members])
@@ -34,7 +48,7 @@ class AnyOf:
         """One report from those of its members."""
         fired = any(report.fired for report in reports)
         leader = reports[int(np.argmax([report.ratio for report in reports]))]
-        return _report(self.name, fired, leader, reports)
+        return _report(self.kind, fired, leader, reports)
 
 
 @dataclass(frozen=True)
@@ -47,12 +61,13 @@ class AllOf:
     fire: put those first that cost little.
     """
 
-    members: tuple[Trigger, ...]
-    name = "all"
-    threshold = 1.0
+    kind: ClassVar[str] = "all"
+    threshold: ClassVar[float] = 1.0
+
+    members: Annotated[tuple[AnyTrigger, ...], Several]
 
     def __post_init__(self) -> None:
-        _check_members(self.name, self.members)
+        _check_members(self.kind, self.members)
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         return self.joined([member(prediction, atoms) for member in self.members])
@@ -61,7 +76,7 @@ class AllOf:
         """One report from those of its members, or of those up to one that did not fire."""
         fired = all(report.fired for report in reports)
         leader = reports[int(np.argmin([report.ratio for report in reports]))]
-        return _report(self.name, fired, leader, reports)
+        return _report(self.kind, fired, leader, reports)
 
 
 def _check_members(name: str, members: tuple[Trigger, ...]) -> None:

@@ -9,36 +9,35 @@ network; `InformationTrigger` all rows of a label, also for a network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from ase import Atoms, units
 
 from ...bias.prediction import Prediction
+from ...io.fields import PositiveFloat
 from .base import TriggerReport, compared
-
-UNITS = {
-    "relative_force": "",
-    "force": "eV/A",
-    "energy_per_atom": "eV/atom",
-    "stress": "GPa",
-    "local_energy": "eV",
-    "information": "",
-}
-"""Unit of each criterion's value and threshold, by its name."""
+from .uncalibrated import Threshold
 
 
 @dataclass(frozen=True)
 class RelativeForceTrigger:
     """Fires when max_i sigma_F,i / (|F_i| + eps) exceeds ``threshold`` (no unit).
 
-    F are the unbiased forces; ``eps`` (eV/A) keeps small forces from dominating.
+    F are the unbiased forces; ``eps`` (eV/A) keeps small forces from dominating. ``exact`` asks
+    for the deviations of all atoms also for features of a network, where a `ForceSearch` would
+    do (see `singles.force_search`).
     """
 
-    threshold: float
-    eps: float = 0.2
+    kind: ClassVar[str] = "relative_force"
+    unit: ClassVar[str] = ""
+
+    threshold: Threshold
+    eps: PositiveFloat = 0.2
+    exact: bool = False
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return _leading("relative_force", self.threshold, prediction, self.scales(prediction))
+        return _leading(self.kind, self.threshold, prediction, self.scales(prediction))
 
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``."""
@@ -47,12 +46,16 @@ class RelativeForceTrigger:
 
 @dataclass(frozen=True)
 class ForceTrigger:
-    """Fires when the largest sigma_F,i exceeds ``threshold`` (eV/A)."""
+    """Fires when the largest sigma_F,i exceeds ``threshold`` (eV/A); ``exact`` as above."""
 
-    threshold: float
+    kind: ClassVar[str] = "force"
+    unit: ClassVar[str] = "eV/A"
+
+    threshold: Threshold
+    exact: bool = False
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return _leading("force", self.threshold, prediction, self.scales(prediction))
+        return _leading(self.kind, self.threshold, prediction, self.scales(prediction))
 
     def scales(self, prediction: Prediction) -> np.ndarray:
         """Ones, ``(n_atoms,)``."""
@@ -63,10 +66,13 @@ class ForceTrigger:
 class EnergyTrigger:
     """Fires when sigma_E / n_atoms exceeds ``threshold`` (eV/atom)."""
 
-    threshold: float
+    kind: ClassVar[str] = "energy_per_atom"
+    unit: ClassVar[str] = "eV/atom"
+
+    threshold: Threshold
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return compared("energy_per_atom", prediction.energy_std / len(atoms), self.threshold)
+        return compared(self.kind, prediction.energy_std / len(atoms), self.threshold)
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,17 @@ class StressTrigger:
     ValueError.
     """
 
-    threshold: float
+    kind: ClassVar[str] = "stress"
+    unit: ClassVar[str] = "GPa"
+
+    threshold: Threshold
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         std = prediction.stress_std
         if std is None:
             raise ValueError("a stress trigger needs three periodic directions")
         length = float(np.linalg.norm([*std, *std[3:]]))
-        return compared("stress", length / units.GPa, self.threshold)
+        return compared(self.kind, length / units.GPa, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -98,12 +107,15 @@ class LocalEnergyTrigger:
     Lysogorskiy et al. (2023) is the largest coefficient of the same b_i in an active set.
     """
 
-    threshold: float
+    kind: ClassVar[str] = "local_energy"
+    unit: ClassVar[str] = "eV"
+
+    threshold: Threshold
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         std = prediction.local_energy_std
         atom = int(np.argmax(std))
-        return compared("local_energy", float(std[atom]), self.threshold, atom)
+        return compared(self.kind, float(std[atom]), self.threshold, atom)
 
 
 @dataclass(frozen=True)
@@ -115,10 +127,13 @@ class InformationTrigger:
     information in nats. It grows with the number of atoms.
     """
 
-    threshold: float
+    kind: ClassVar[str] = "information"
+    unit: ClassVar[str] = ""
+
+    threshold: Threshold
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return compared("information", prediction.information_gain, self.threshold)
+        return compared(self.kind, prediction.information_gain, self.threshold)
 
 
 def _leading(

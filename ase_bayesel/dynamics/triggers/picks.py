@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
+from ...io.fields import NonNegativeInt, PositiveInt
 from .base import TriggerReport
 
 MODES = ("crossing", "peak")
@@ -43,9 +44,9 @@ class PickRule:
         Smallest distance in MD steps between two picks of a walker.
     """
 
-    at: str = "crossing"
-    patience: int = 25
-    spacing: int = 0
+    at: Literal["crossing", "peak"] = "crossing"
+    patience: PositiveInt = 25
+    spacing: NonNegativeInt = 0
 
     def __post_init__(self) -> None:
         if self.at not in MODES:
@@ -53,17 +54,27 @@ class PickRule:
         if self.patience < 1 or self.spacing < 0:
             raise ValueError("patience must be at least 1 and spacing not negative")
 
-    def see(
-        self, state: PickState[T], frame: T, step: int, report: TriggerReport | None
+    def after_frame(
+        self, state: PickState[T], frame: T | None, step: int, report: TriggerReport | None
     ) -> tuple[PickState[T], T | None]:
         """The next state and the pick, if any, after a frame that passed all guards.
 
-        ``report`` is the trigger's at this ``step``, None where it was not evaluated. The pick
-        is this frame or an earlier one. A new surrogate changes what the criterion means:
-        go on from ``PickState(state.last)`` then.
+        The pick is this frame or an earlier one. A new surrogate changes what the criterion
+        means: go on from ``PickState(state.last)`` then.
+
+        Parameters
+        ----------
+        state
+            What the rule remembers of the walker.
+        frame
+            Stands for the frame where it becomes a pick; None where nothing has fired.
+        step
+            Absolute number of the frame.
+        report
+            The trigger's at this step, None where it was not evaluated.
         """
         spaced = state.last is None or step - state.last >= self.spacing
-        if report is not None and report.fired and spaced:
+        if frame is not None and report is not None and report.fired and spaced:
             if self.at == "crossing":
                 return PickState(step), frame
             if state.peak is None or report.ratio > state.ratio:
@@ -72,6 +83,6 @@ class PickRule:
             return PickState(state.peak_step), state.peak
         return state, None
 
-    def end(self, state: PickState[T]) -> T | None:
+    def at_end(self, state: PickState[T]) -> T | None:
         """The pick at the end of a trajectory: the frame that was waiting, if any."""
         return state.peak

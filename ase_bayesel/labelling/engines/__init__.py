@@ -2,8 +2,8 @@
 
 from .abinit import AbinitEngine
 from .aims import AimsEngine
-from .base import Engine, Evaluation, merged, settings_hash
-from .calculators import ImportedEngine, SurrogateEngine, TBLiteEngine
+from .base import Engine, ReferenceResult, merged, settings_hash
+from .calculators import CalculatorEngine, ImportedEngine, SurrogateEngine, TBLiteEngine
 from .castep import CastepEngine
 from .cp2k import CP2KEngine
 from .espresso import EspressoEngine
@@ -14,20 +14,29 @@ from .orca import OrcaEngine
 from .program import ProgramEngine
 from .vasp import VaspEngine
 
+ENGINES: tuple[type[Engine], ...] = (
+    *(TBLiteEngine, ImportedEngine, SurrogateEngine, MACEEngine, GPAWEngine),
+    *(EspressoEngine, AbinitEngine, CP2KEngine),
+    *(VaspEngine, CastepEngine, OrcaEngine, AimsEngine, LammpsEngine),
+)
+"""What a config can name by its kind; docs/how-to/new-engine.md says how to add one."""
+
 __all__ = [
+    "ENGINES",
     "AbinitEngine",
     "AimsEngine",
     "CP2KEngine",
+    "CalculatorEngine",
     "CastepEngine",
     "Engine",
     "EspressoEngine",
-    "Evaluation",
     "GPAWEngine",
     "ImportedEngine",
     "LammpsEngine",
     "MACEEngine",
     "OrcaEngine",
     "ProgramEngine",
+    "ReferenceResult",
     "SurrogateEngine",
     "TBLiteEngine",
     "VaspEngine",

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.abinit import read_abinit_out
 
-from .base import Evaluation
+from .base import ReferenceResult
 from .dft import PseudopotentialEngine
 
 INPUT, RESULTS = "abinit.abi", "abinit.abo"
@@ -74,11 +74,11 @@ class AbinitEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        own = self.checked(atoms)
+        atoms = self.checked(atoms)
         variables = {
             **parameters,
-            **self._structure(own),
-            "ngkpt": self.grid(own),
+            **self._structure(atoms),
+            "ngkpt": self.grid(atoms),
             "optforces": int("forces" in properties),
             "optstress": int("stress" in properties),
         }
@@ -104,12 +104,12 @@ class AbinitEngine(PseudopotentialEngine):
         moments = [[0, 0, moment] for moment in atoms.get_initial_magnetic_moments()]
         return {**structure, "nsppol": 2, "spinat": moments}
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        found = read_abinit_out(io.StringIO(self._log_text(directory)))
-        return Evaluation(
-            found["energy"],
-            found["forces"] if "forces" in properties else None,
-            found["stress"] if "stress" in properties else None,
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
+        results = read_abinit_out(io.StringIO(self._log_text(directory)))
+        return ReferenceResult(
+            results["energy"],
+            results["forces"] if "forces" in properties else None,
+            results["stress"] if "stress" in properties else None,
             self._named_version(directory),
         )
 

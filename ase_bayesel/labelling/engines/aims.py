@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ase import Atoms
 from ase.calculators.aims import AimsProfile, AimsTemplate
 from ase.data import atomic_numbers
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, folder_hash, missing_files
+from ...io.fields import REQUIRED, InputPath
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine
 
 
@@ -47,7 +49,7 @@ class AimsEngine(ProgramEngine):
         *("compute_analytical_stress", "ghosts", "scaled", "geo_constrain", "write_velocities"),
     )
 
-    species_dir: Path = Path()
+    species_dir: Annotated[InputPath, REQUIRED] = Path()
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
@@ -77,12 +79,12 @@ class AimsEngine(ProgramEngine):
             )
         return []
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         if "Self-consistency cycle converged" not in self._log_text(directory):
             raise NotConvergedError("aims: aims.out does not say that the cycle has converged")
         with _without_notice():
             results = AimsTemplate().read_results(directory)
-        return Evaluation(
+        return ReferenceResult(
             results["free_energy"],
             results["forces"] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,

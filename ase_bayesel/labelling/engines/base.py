@@ -8,7 +8,6 @@ calculation has failed before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +18,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from ase import Atoms
 
-PROPERTIES = ("energy", "forces", "stress")
+from ...io.fields import Json
+from ...io.hashing import bytes_hash
+
+REFERENCE_PROPERTIES = ("energy", "forces", "stress")
+"""What an engine can compute; a fit has `structures.labels.PROPERTIES`."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ReferenceResult:
     """What an engine computed.
 
     Attributes
@@ -69,8 +72,8 @@ class Engine(ABC):
     by_element: ClassVar[Mapping[str, Any]] = {}
     """Attributes that hold something for each element, and what goes for one they do not name."""
 
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    fallbacks: tuple[Mapping[str, Any], ...] = ()
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    fallbacks: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def name(self) -> str:
@@ -84,18 +87,18 @@ class Engine(ABC):
 
     def parameters_of(self, attempt: int) -> dict[str, Any]:
         """The parameters of an attempt, over the engine's defaults."""
-        given = merged(self.defaults, self.parameters)
-        return merged(given, self.fallbacks[attempt - 1] if attempt else {})
+        parameters = merged(self.defaults, self.parameters)
+        return merged(parameters, self.fallbacks[attempt - 1] if attempt else {})
 
     def faults(self) -> list[str]:
         """What is wrong with the parameters, a sentence for each thing."""
-        found = [
+        faults = [
             f"{name}: is set by the engine; leave it out "
             "(labelling.parameters, labelling.fallbacks)"
             for name in self.reserved
-            if any(_holds(given, name) for given in (self.parameters, *self.fallbacks))
+            if any(_holds(settings, name) for settings in (self.parameters, *self.fallbacks))
         ]
-        return found + [
+        return faults + [
             f"{' or '.join(names)}: has to be given (labelling.parameters)"
             for names in self.required
             if not any(_holds(self.parameters_of(0), name) for name in names)
@@ -112,12 +115,12 @@ class Engine(ABC):
     def only(self, elements: Iterable[str]) -> Self:
         """The same engine without what it holds for other elements."""
         wanted = sorted(set(elements))
-        kept = {}
+        kept: dict[str, Any] = {}
         for name, unnamed in self.by_element.items():
             held = getattr(self, name)
             if held and isinstance(held, Mapping):
-                found = {element: held.get(element, unnamed) for element in wanted}
-                kept[name] = {s: value for s, value in found.items() if value is not None}
+                values = {element: held.get(element, unnamed) for element in wanted}
+                kept[name] = {s: value for s, value in values.items() if value is not None}
         return replace(self, **kept)
 
     @abstractmethod
@@ -127,7 +130,7 @@ class Engine(ABC):
     @abstractmethod
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         """Compute one structure.
 
         Parameters
@@ -139,7 +142,7 @@ class Engine(ABC):
         attempt
             Whose parameters to use.
         properties
-            Some of `PROPERTIES`, ``"energy"`` among them.
+            Some of `REFERENCE_PROPERTIES`, ``"energy"`` among them.
 
         Raises
         ------
@@ -158,8 +161,9 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for key, value in changes.items():
         inner = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        result[key] = merged(inner, value) if both else value
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            value = merged(inner, value)
+        result[key] = value
     return result
 
 
@@ -178,10 +182,10 @@ def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> A
     magnetic_moments
         Initial moments by element, Bohr magnetons; none for the elements left out.
     """
-    own = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    out = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if magnetic_moments:
-        own.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in own.symbols])
-    return own
+        out.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in out.symbols])
+    return out
 
 
 def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str:
@@ -200,21 +204,7 @@ def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str
         If the identity holds what JSON cannot.
     """
     content = json.dumps([identity, sorted(properties)], sort_keys=True)
-    return f"e{hashlib.sha256(content.encode()).hexdigest()[:12]}"
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file, by which it counts in an identity."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def folder_hash(folder: Path, pattern: str = "*") -> str:
-    """SHA-256 of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
-        digest.update(f"{path.name} {content_hash(path)}\n".encode())
-    return digest.hexdigest()
+    return f"e{bytes_hash(content.encode())[:12]}"
 
 
 def missing_files(paths: Iterable[Path], field: str) -> list[str]:

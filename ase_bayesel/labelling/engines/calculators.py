@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
+from ...io.fields import REQUIRED, Factory, InputPath
+from ...io.hashing import content_hash
 from ...surrogate.surrogate import Surrogate
-from .base import Engine, Evaluation, bare, content_hash
+from .base import Engine, ReferenceResult, bare
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class CalculatorEngine(Engine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
-        own = bare(atoms)
-        own.calc = self.make(self.parameters_of(attempt))
-        return evaluated(own, properties, package_version(self.package))
+    ) -> ReferenceResult:
+        atoms = bare(atoms)
+        atoms.calc = self.make(self.parameters_of(attempt))
+        return evaluated(atoms, properties, package_version(self.package))
 
 
-def evaluated(atoms: Atoms, properties: Sequence[str], version: str = "") -> Evaluation:
+def evaluated(atoms: Atoms, properties: Sequence[str], version: str = "") -> ReferenceResult:
     """What the calculator of a structure gives, with raw forces and the energy behind them."""
     energy = atoms.get_potential_energy()
     # forces derive from the free energy; engines that tell the two apart put it in results
@@ -50,7 +52,7 @@ def evaluated(atoms: Atoms, properties: Sequence[str], version: str = "") -> Eva
         forces = np.array(atoms.get_forces(apply_constraint=False))
     if "stress" in properties and atoms.pbc.all():
         stress = np.array(atoms.get_stress(apply_constraint=False))
-    return Evaluation(float(consistent), forces, stress, version)
+    return ReferenceResult(float(consistent), forces, stress, version)
 
 
 def package_version(package: str) -> str:
@@ -94,7 +96,7 @@ class ImportedEngine(CalculatorEngine):
     """Any importable callable, ``package.module:callable``, that returns an ASE calculator."""
 
     kind: ClassVar[str] = "import"
-    factory: str = ""
+    factory: Annotated[Factory, REQUIRED] = ""
 
     @property
     def name(self) -> str:
@@ -119,7 +121,7 @@ class SurrogateEngine(CalculatorEngine):
     """A saved surrogate as the teacher."""
 
     kind: ClassVar[str] = "surrogate"
-    model: Path = Path()
+    model: Annotated[InputPath, REQUIRED] = Path()
 
     @property
     def name(self) -> str:

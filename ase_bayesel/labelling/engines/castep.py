@@ -12,7 +12,9 @@ import numpy as np
 from ase import Atoms
 from ase.io.castep import read_castep_castep
 
-from .base import Evaluation, bare, content_hash, missing_files
+from ...io.fields import InputPath
+from ...io.hashing import content_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
 
@@ -60,7 +62,7 @@ class CastepEngine(ProgramEngine):
         *("cell.lattice_cart", "cell.lattice_abc", "cell.positions_abs", "cell.positions_frac"),
     )
 
-    pseudopotentials: Mapping[str, Path] = field(default_factory=dict)
+    pseudopotentials: Mapping[str, InputPath] = field(default_factory=dict)
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
@@ -71,13 +73,13 @@ class CastepEngine(ProgramEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
-        given = self.pseudopotentials
-        unnamed = [s for s in elements if given and s not in given]
-        files = [given[s] for s in elements if s in given]
+        files = self.pseudopotentials
+        unnamed = [s for s in elements if files and s not in files]
+        named = [files[s] for s in elements if s in files]
         return [
             *super().missing(elements),
             *(f"{s}: has no file (labelling.pseudopotentials)" for s in unnamed),
-            *missing_files(files, "labelling.pseudopotentials"),
+            *missing_files(named, "labelling.pseudopotentials"),
         ]
 
     def write(
@@ -88,14 +90,14 @@ class CastepEngine(ProgramEngine):
         properties: Sequence[str],
     ) -> Sequence[str]:
         require_cell(atoms)
-        own = bare(atoms, self.magnetic_moments)
-        given = self.pseudopotentials
-        named = {s: given[s] for s in dict.fromkeys(own.symbols) if given}
+        atoms = bare(atoms, self.magnetic_moments)
+        files = self.pseudopotentials
+        named = {s: files[s] for s in dict.fromkeys(atoms.symbols) if files}
         for path in named.values():
             (directory / path.name).symlink_to(path.absolute())
         cell = {
-            "lattice_cart": ["ang", *_rows(own.cell.array)],
-            "positions_abs": ["ang", *_positions(own)],
+            "lattice_cart": ["ang", *_rows(atoms.cell.array)],
+            "positions_abs": ["ang", *_positions(atoms)],
             **parameters["cell"],
         }
         if named:
@@ -109,17 +111,20 @@ class CastepEngine(ProgramEngine):
         (directory / "label.param").write_text("".join(_lines(param)))
         return ["label"]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # ASE repeats the warnings in the file
-            found = read_castep_castep(directory / self.log)
-        results = found.calc.results
+            computed = read_castep_castep(directory / self.log)
+        results = computed.calc.results
         # ASE leaves the dispersion correction out of its energies, though it is in the forces
         corrected = results.get("energy_with_dispersion_correlation", results["free_energy"])
         energy = results.get("free_energy_with_dispersion_correlation", corrected)
-        return Evaluation(
+        forces = None
+        if "forces" in properties:
+            forces = _in_order(atoms, computed.symbols, results["forces"])
+        return ReferenceResult(
             energy,
-            _in_order(atoms, found.symbols, results["forces"]) if "forces" in properties else None,
+            forces,
             results["stress"] if "stress" in properties else None,
             self._named_version(directory),
         )
@@ -144,10 +149,10 @@ def _lines(keywords: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} : {value}\n"
 
 
-def _in_order(atoms: Atoms, found: Iterable[str], forces: np.ndarray) -> np.ndarray:
+def _in_order(atoms: Atoms, order: Iterable[str], forces: np.ndarray) -> np.ndarray:
     """Forces in the order of the atoms; CASTEP groups them by element and keeps their order."""
     restored = np.empty_like(forces)
-    symbols = np.array(list(found))
+    symbols = np.array(list(order))
     for element in set(atoms.symbols):
         restored[atoms.symbols == element] = forces[symbols == element]
     return restored

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +14,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
 
 from ...errors import EngineError
-from .base import Evaluation, content_hash, merged, missing_files
+from ...io.fields import REQUIRED, InputPath, PositiveFloat, ValueOrMapping
+from ...io.hashing import content_hash
+from .base import ReferenceResult, merged, missing_files
 from .dft import DFTEngine, numbers
 
 INPUT = "cp2k.inp"
@@ -27,6 +29,9 @@ STRESS = re.compile(
     + "".join(rf" STRESS\|\s+{axis}\s+(\S+)\s+(\S+)\s+(\S+)\n" for axis in "xyz"),
     re.M,
 )
+
+ByElement = Annotated[str | Mapping[str, str], ValueOrMapping(str, dict[str, str])]
+"""A name for all elements, or one for each."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +96,16 @@ class CP2KEngine(DFTEngine):
     version_pattern: ClassVar[str] = r"CP2K\| version string:\s+(?:CP2K version )?(.*)"
     complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"^ \*.{9} +(\S.*?) +\*$", re.M)
 
-    basis_set: str | Mapping[str, str] = "DZVP-MOLOPT-SR-GTH"
-    basis_set_file: Path = Path("BASIS_MOLOPT")
-    potential: str | Mapping[str, str] = "GTH-PBE"
-    potential_file: Path = Path("GTH_POTENTIALS")
+    basis_set: ByElement = "DZVP-MOLOPT-SR-GTH"
+    basis_set_file: Annotated[InputPath, REQUIRED] = Path("BASIS_MOLOPT")
+    potential: ByElement = "GTH-PBE"
+    potential_file: Annotated[InputPath, REQUIRED] = Path("GTH_POTENTIALS")
     xc: str = "PBE"
-    cutoff_Ry: float = 400.0
-    vacuum_A: float = 5.0
+    cutoff_Ry: PositiveFloat = 400.0
+    vacuum_A: PositiveFloat = 5.0
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        own = {
+        physics = {
             "basis_set": self.basis_set,
             "basis_set_file": content_hash(self.basis_set_file),
             "potential": self.potential,
@@ -109,7 +114,7 @@ class CP2KEngine(DFTEngine):
             "cutoff_Ry": self.cutoff_Ry,
             "vacuum_A": self.vacuum_A,
         }
-        return {**super().identity(k), **own}
+        return {**super().identity(k), **physics}
 
     def absent(self) -> list[str]:
         basis = missing_files([self.basis_set_file], "labelling.basis_set_file")
@@ -135,10 +140,10 @@ class CP2KEngine(DFTEngine):
     ) -> Sequence[str]:
         if atoms.pbc.any() != atoms.pbc.all():
             raise EngineError("cp2k takes structures with three periodic directions or none")
-        own = self.checked(atoms)
-        if not own.pbc.any():
-            own = _boxed(own, self.vacuum_A)
-        sections = merged(self._implied(own, properties), parameters)
+        atoms = self.checked(atoms)
+        if not atoms.pbc.any():
+            atoms = _boxed(atoms, self.vacuum_A)
+        sections = merged(self._implied(atoms, properties), parameters)
         (directory / INPUT).write_text("\n".join([*_rendered(sections), ""]))
         return ["-i", INPUT]
 
@@ -191,7 +196,7 @@ class CP2KEngine(DFTEngine):
         coordinates = {"": [f"{element} {_vector(row)}" for element, row in rows]}
         return {"CELL": cell, "COORD": coordinates, "KIND": kinds}
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         output = directory / self.output
         text = self._log_text(directory)
         energy = numbers(ENERGY.findall(text)[-1:], (), "the energy", output)
@@ -200,22 +205,22 @@ class CP2KEngine(DFTEngine):
             rows = FORCE.findall(FORCES.split(text)[-1])[: len(atoms)]
             forces = numbers(rows, (len(atoms), 3), "the forces", output) * (Hartree / Bohr)
         if "stress" in properties and atoms.pbc.all():
-            found = STRESS.findall(text)[-1:]
-            tensor = numbers([row[1:] for row in found], (3, 3), "the stress", output)
-            unit = {"GPa": GPa, "bar": bar}[found[0][0]]
+            rows = STRESS.findall(text)[-1:]
+            tensor = numbers([row[1:] for row in rows], (3, 3), "the stress", output)
+            unit = {"GPa": GPa, "bar": bar}[rows[0][0]]
             stress = -full_3x3_to_voigt_6_stress(tensor) * unit
         version = self._named_version(directory)
-        return Evaluation(float(energy) * Hartree, forces, stress, version)
+        return ReferenceResult(float(energy) * Hartree, forces, stress, version)
 
 
 def _boxed(molecule: Atoms, vacuum_A: float) -> Atoms:
     """A copy in the middle of a cube of whole Angstroms, so that neighbours share a grid."""
-    own = molecule.copy()
-    low, high = own.positions.min(axis=0), own.positions.max(axis=0)
+    box = molecule.copy()
+    low, high = box.positions.min(axis=0), box.positions.max(axis=0)
     edge = np.ceil((high - low).max() + 2 * vacuum_A)
-    own.positions += (edge - low - high) / 2
-    own.cell[:] = edge * np.eye(3)
-    return own
+    box.positions += (edge - low - high) / 2
+    box.cell[:] = edge * np.eye(3)
+    return box
 
 
 def _of(choice: str | Mapping[str, str], element: str) -> str:
@@ -225,12 +230,12 @@ def _of(choice: str | Mapping[str, str], element: str) -> str:
 
 def _entries(path: Path) -> dict[str, set[str]]:
     """Names of the basis sets or potentials of each element in a file of CP2K."""
-    found: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
     for line in path.read_text().splitlines():
         words = line.split()
         if words and words[0].isalpha() and line[0] != "#":
-            found.setdefault(words[0].capitalize(), set()).update(words[1:])
-    return found
+            names.setdefault(words[0].capitalize(), set()).update(words[1:])
+    return names
 
 
 def _vector(row: Sequence[float]) -> str:
@@ -239,10 +244,10 @@ def _vector(row: Sequence[float]) -> str:
 
 def _rendered(sections: Mapping[str, Any]) -> Iterator[str]:
     """Lines of input."""
-    for name, given in sections.items():
-        for value in given if isinstance(given, list) else [given]:
+    for name, content in sections.items():
+        for value in content if isinstance(content, list) else [content]:
             if isinstance(value, Mapping):
-                inner = {key: one for key, one in value.items() if key != "_"}
+                inner = {key: entry for key, entry in value.items() if key != "_"}
                 yield f"&{name} {_word(value.get('_', ''))}".rstrip()
                 yield from _rendered(inner)
                 yield f"&END {name}"

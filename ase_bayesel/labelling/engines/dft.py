@@ -7,13 +7,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 
 from ...errors import ConfigError, EngineError, MissingProgramError
-from .base import bare, content_hash, merged, missing_files
+from ...io.fields import REQUIRED, FileName, InputPath, PositiveFloat, PositiveInt, Several
+from ...io.hashing import content_hash
+from .base import bare, merged, missing_files
 from .program import ProgramEngine
 
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eEdD][+-]?\d+")
@@ -46,13 +48,13 @@ class DFTEngine(ProgramEngine):
     upper_case: ClassVar[bool] = False
     by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
 
-    kpts: Sequence[int] | None = None
-    kspacing: float | None = None
+    kpts: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    kspacing: PositiveFloat | None = None
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.kpts is None) == (self.kspacing is None):
-            raise ConfigError("labelling: give one of kpts and kspacing, and not both")
+            raise ConfigError("give one of kpts and kspacing, and not both")
 
     def parameters_of(self, attempt: int) -> dict[str, Any]:
         settings = dict(self.defaults)
@@ -62,12 +64,12 @@ class DFTEngine(ProgramEngine):
         return settings
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        own = {
+        physics = {
             "kpts": None if self.kpts is None else list(self.kpts),
             "kspacing": self.kspacing,
             "magnetic_moments": dict(self.magnetic_moments),
         }
-        return {**super().identity(k), **own}
+        return {**super().identity(k), **physics}
 
     def grid(self, atoms: Atoms) -> tuple[int, int, int]:
         """Points of the Gamma-centred grid; one along a direction that is not periodic."""
@@ -121,8 +123,10 @@ class PseudopotentialEngine(DFTEngine):
 
     by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
 
-    pseudo_dir: Path = Path()
-    pseudopotentials: Mapping[str, str] = field(default_factory=dict)
+    pseudo_dir: Annotated[InputPath, REQUIRED] = Path()
+    pseudopotentials: Annotated[Mapping[str, FileName], REQUIRED, Several] = field(
+        default_factory=dict
+    )
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         hashes = {element: content_hash(self.path(element)) for element in self.pseudopotentials}
@@ -157,9 +161,9 @@ class PseudopotentialEngine(DFTEngine):
 def _normal(value: Any, letter_case: Callable[[str], str]) -> Any:
     """Settings with their names in one case and one form of each number (1e2, 100.0, 100)."""
     if isinstance(value, Mapping):
-        return {letter_case(str(name)): _normal(one, letter_case) for name, one in value.items()}
+        return {letter_case(str(key)): _normal(inner, letter_case) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_normal(one, letter_case) for one in value]
+        return [_normal(inner, letter_case) for inner in value]
     if isinstance(value, str) and EXPONENT.fullmatch(value):
         value = float(re.sub("[dD]", "e", value))
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -167,6 +171,15 @@ def _normal(value: Any, letter_case: Callable[[str], str]) -> Any:
 
 def numbers(rows: Sequence[Any], shape: tuple[int, ...], quantity: str, output: Path) -> np.ndarray:
     """A table of an output file.
+
+    Parameters
+    ----------
+    rows
+        Its numbers, as text or numbers.
+    shape
+        Which it must have.
+    quantity, output
+        What it is and where it stood, for the message.
 
     Raises
     ------

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ase import Atoms
 from ase.io.espresso import write_espresso_in
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
-from .base import Evaluation, merged
+from ...io.fields import REQUIRED, Json
+from .base import ReferenceResult, merged
 from .dft import PseudopotentialEngine, numbers
 
 INPUT = "espresso.pwi"
@@ -58,6 +59,9 @@ class EspressoEngine(PseudopotentialEngine):
     version_pattern: ClassVar[str] = r"Program (PWSCF v\.\S+)"
     complaint: ClassVar[re.Pattern[str] | None] = re.compile(r"Error in routine ([^%]*)")
 
+    parameters: Annotated[Mapping[str, Mapping[str, Json]], REQUIRED] = field(default_factory=dict)
+    fallbacks: tuple[Mapping[str, Mapping[str, Json]], ...] = ()
+
     def write(
         self,
         atoms: Atoms,
@@ -65,7 +69,7 @@ class EspressoEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        own = self.checked(atoms)
+        atoms = self.checked(atoms)
         control = {
             "calculation": "scf",
             "outdir": "./scratch",
@@ -74,20 +78,20 @@ class EspressoEngine(PseudopotentialEngine):
             "tprnfor": "forces" in properties,
             "tstress": "stress" in properties,
         }
-        grid = self.grid(own)
+        grid = self.grid(atoms)
         # real wave functions at Gamma, which spinors do not allow
         real = grid == (1, 1, 1) and not parameters["system"].get("noncolin", False)
         with open(directory / INPUT, "w") as handle:
             write_espresso_in(
                 handle,
-                own,
+                atoms,
                 input_data=merged(parameters, {"control": control}),
                 pseudopotentials=self.pseudopotentials,
                 kpts=None if real else grid,
             )
         return ["-in", INPUT]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         output = directory / self.output
         text = self._log_text(directory)
         # a hybrid functional has a cycle around the cycle, and an energy for each
@@ -101,4 +105,4 @@ class EspressoEngine(PseudopotentialEngine):
             rows = STRESS.findall(text)[-1:]
             tensor = numbers(rows, (3, 3), "the stress", output) * (RY / BOHR**3)
             stress = -full_3x3_to_voigt_6_stress(tensor)
-        return Evaluation(float(energy) * RY, forces, stress, self._named_version(directory))
+        return ReferenceResult(float(energy) * RY, forces, stress, self._named_version(directory))

@@ -14,7 +14,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, folder_hash
+from ...io.fields import InputPath
+from ...io.hashing import folder_hash
+from .base import ReferenceResult, bare
 from .calculators import CalculatorEngine, evaluated, package_version
 
 
@@ -40,7 +42,7 @@ class GPAWEngine(CalculatorEngine):
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("mode",), ("xc",), ("kpts",))
     reserved: ClassVar[tuple[str, ...]] = ("txt", "atoms", "restart", "communicator")
 
-    setup_path: Path | None = None
+    setup_path: InputPath | None = None
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
@@ -71,13 +73,13 @@ class GPAWEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from gpaw import KohnShamConvergenceError
 
-        own = bare(atoms, self.magnetic_moments)
-        own.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
+        atoms = bare(atoms, self.magnetic_moments)
+        atoms.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
         try:
-            return evaluated(own, properties, package_version(self.package))
+            return evaluated(atoms, properties, package_version(self.package))
         except KohnShamConvergenceError as error:
             raise NotConvergedError(f"gpaw: {error or 'did not converge'}") from error
 

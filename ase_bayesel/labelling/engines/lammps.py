@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +16,9 @@ from ase.io.lammpsdata import write_lammps_data
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ...errors import EngineError
-from .base import Evaluation, content_hash, missing_files
+from ...io.fields import REQUIRED, InputPath, Several
+from ...io.hashing import content_hash
+from .base import ReferenceResult, missing_files
 from .program import ProgramEngine
 
 MARGIN = 20.0
@@ -50,8 +52,8 @@ class LammpsEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"units": "metal", "atom_style": "atomic"}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("commands",),)
 
-    species: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    species: Annotated[tuple[str, ...], REQUIRED, Several] = ()
+    files: tuple[InputPath, ...] = ()
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {
@@ -76,22 +78,22 @@ class LammpsEngine(ProgramEngine):
     ) -> Sequence[str]:
         for path in self.files:
             (directory / path.name).symlink_to(path.absolute())
-        own = _boxed(atoms)
+        box = _boxed(atoms)
         units, style = parameters["units"], parameters["atom_style"]
         write_lammps_data(
             directory / "label.data",
-            own,
+            box,
             specorder=list(self.species),
-            prismobj=_prism(own),
+            prismobj=_prism(box),
             masses=True,
             units=units,
             atom_style=style,
         )
-        found = ", ".join(f"$({name}:%.16g)" for name in PRESSURES)
+        pressure = ", ".join(f"$({name}:%.16g)" for name in PRESSURES)
         lines = [
             f"units {units}",
             f"atom_style {style}",
-            "boundary " + " ".join("p" if periodic else "f" for periodic in own.pbc),
+            "boundary " + " ".join("p" if periodic else "f" for periodic in box.pbc),
             "box tilt large",
             "atom_modify sort 0 0.0",
             "read_data label.data",
@@ -101,29 +103,30 @@ class LammpsEngine(ProgramEngine):
             "dump forces all custom 1 forces.dump id fx fy fz",
             "dump_modify forces sort id format float %.16g",
             "run 0",
-            f'print \'{{"units": "{units}", "energy": $(pe:%.16g), "pressure": [{found}]}}\' '
+            f'print \'{{"units": "{units}", "energy": $(pe:%.16g), "pressure": [{pressure}]}}\' '
             "file label.json screen no",
         ]
         (directory / "lammps.in").write_text("\n".join(lines) + "\n")
         return ["-in", "lammps.in", "-log", "none", "-nocite"]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         text = (directory / "label.json").read_text()
         try:
-            found = json.loads(text)
+            printed = json.loads(text)
         except ValueError as error:
             raise EngineError(f"lammps: not finite: {text.strip()}") from error
-        units, prism = found["units"], _prism(_boxed(atoms))
+        units, prism = printed["units"], _prism(_boxed(atoms))
         forces = stress = None
         if "forces" in properties:
             raw = np.loadtxt(directory / "forces.dump", skiprows=9, ndmin=2)[:, 1:]
             forces = prism.vector_to_ase(convert(raw, "force", units, "ASE"))
         if "stress" in properties:
-            xx, yy, zz, yz, xz, xy = convert(np.array(found["pressure"]), "pressure", units, "ASE")
+            pressure = np.array(printed["pressure"])
+            xx, yy, zz, yz, xz, xy = convert(pressure, "pressure", units, "ASE")
             tensor = -np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             stress = full_3x3_to_voigt_6_stress(prism.tensor2_to_ase(tensor))
-        energy = convert(found["energy"], "energy", units, "ASE")
-        return Evaluation(energy, forces, stress, self._named_version(directory))
+        energy = convert(printed["energy"], "energy", units, "ASE")
+        return ReferenceResult(energy, forces, stress, self._named_version(directory))
 
 
 def _boxed(atoms: Atoms) -> Atoms:

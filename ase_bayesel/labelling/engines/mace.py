@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
-from .base import Evaluation, content_hash
+from ...io.fields import HIDDEN, REQUIRED, ModelFile
+from ...io.hashing import content_hash
+from .base import ReferenceResult
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:
@@ -34,9 +36,12 @@ class MACEEngine(CalculatorEngine):
 
     kind: ClassVar[str] = "mace"
     package: ClassVar[str] = "mace-torch"
-    model: str = ""
+
+    parameters: Annotated[Mapping[str, Any], HIDDEN] = field(default_factory=dict)
+    fallbacks: Annotated[tuple[Mapping[str, Any], ...], HIDDEN] = ()
+    model: Annotated[ModelFile, REQUIRED] = ""
     head: str | None = None
-    dtype: str = "float64"
+    dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
     trust: bool = False
 
@@ -55,8 +60,10 @@ class MACEEngine(CalculatorEngine):
         }
 
     def missing(self, elements: Sequence[str]) -> list[str]:
+        from ...descriptors.mace.internals import known_numbers
+
         try:
-            known = [int(z) for z in self._module().atomic_numbers]
+            known = known_numbers(self._module())
         except DescriptorError as error:
             return [f"{error} (labelling.model)"]
         unknown = [s for s in elements if atomic_numbers[s] not in known]
@@ -64,7 +71,7 @@ class MACEEngine(CalculatorEngine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         from ...descriptors.mace.runtime import default_dtype
 
         with default_dtype(self.dtype):

@@ -11,7 +11,8 @@ from ase import Atoms
 from ase.io.orca import read_orca_engrad, read_orca_output, write_orca
 
 from ...errors import EngineError
-from .base import Evaluation, bare
+from ...io.fields import PositiveInt
+from .base import ReferenceResult, bare
 from .program import ProgramEngine
 
 
@@ -42,7 +43,7 @@ class OrcaEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"charge": 0, "mult": 1, "blocks": []}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("simple",),)
 
-    processes: int = 1
+    processes: PositiveInt = 1
 
     def write(
         self,
@@ -57,17 +58,17 @@ class OrcaEngine(ProgramEngine):
         if "forces" in properties and "engrad" not in simple.lower().split():
             simple = f"{simple} EnGrad"
         blocks = [f"%pal nprocs {self.processes} end"] if self.processes > 1 else []
-        given = {
+        keywords = {
             "orcasimpleinput": simple,
             "orcablocks": "\n".join([*blocks, *parameters["blocks"]]),
             "charge": parameters["charge"],
             "mult": parameters["mult"],
         }
-        write_orca(directory / "orca.inp", bare(atoms), given)
+        write_orca(directory / "orca.inp", bare(atoms), keywords)
         return ["orca.inp"]
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
-        return Evaluation(
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
+        return ReferenceResult(
             read_orca_output(directory / self.output, index=-1).get_potential_energy(),
             read_orca_engrad(directory / "orca.engrad") if "forces" in properties else None,
             version=self._named_version(directory),

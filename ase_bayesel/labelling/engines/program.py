@@ -20,8 +20,9 @@ from ...errors import (
     TerminatedError,
     TimeLimitError,
 )
+from ...io.fields import PositiveFloat
 from ...resources.commands import run_program
-from .base import Engine, Evaluation
+from .base import Engine, ReferenceResult
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class ProgramEngine(Engine):
         input files are added.
     environment
         Added to this process's environment.
-    time_limit_s
-        Seconds of wall time for one calculation, None for no limit.
+    time_limit_h
+        Hours of wall time for one calculation, None for no limit.
     """
 
     default_command: ClassVar[tuple[str, ...]]
@@ -56,7 +57,7 @@ class ProgramEngine(Engine):
 
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    time_limit_s: float | None = None
+    time_limit_h: PositiveFloat | None = None
 
     @abstractmethod
     def write(
@@ -66,10 +67,22 @@ class ProgramEngine(Engine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
-        """Write the input files; returns the arguments that are added to the command."""
+        """Write the input files; returns the arguments that are added to the command.
+
+        Parameters
+        ----------
+        atoms
+            The structure, which may be changed.
+        directory
+            Where they go.
+        parameters
+            Of the attempt.
+        properties
+            What is to be computed, some of `REFERENCE_PROPERTIES`.
+        """
 
     @abstractmethod
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         """What the program left in the directory, in the order of ``atoms``.
 
         Raises
@@ -91,12 +104,13 @@ class ProgramEngine(Engine):
 
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
-    ) -> Evaluation:
+    ) -> ReferenceResult:
         wanted = [name for name in properties if name != "stress" or atoms.pbc.all()]
         arguments = self.write(atoms.copy(), directory, self.parameters_of(attempt), wanted)
         command = [*(self.command or self.default_command), *arguments]
+        limit = None if self.time_limit_h is None else 3600.0 * self.time_limit_h
         try:
-            run_program(command, directory, self.output, self.time_limit_s, self.environment)
+            run_program(command, directory, self.output, limit, self.environment)
         except (MissingProgramError, TerminatedError, TimeLimitError):
             raise
         except CommandError as error:
@@ -108,7 +122,9 @@ class ProgramEngine(Engine):
             raise CommandError(f"{' '.join(said.split())} ({error})") from error
         return self.collected(atoms, directory, wanted)
 
-    def collected(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def collected(
+        self, atoms: Atoms, directory: Path, properties: Sequence[str]
+    ) -> ReferenceResult:
         """`read`, once the log says that the calculation converged and came to its end.
 
         Raises
@@ -128,8 +144,8 @@ class ProgramEngine(Engine):
                 raise NotConvergedError(f"{self.kind}: {self.log} says {phrase!r}")
 
     def _named_version(self, directory: Path) -> str:
-        found = re.search(self.version_pattern, self._log_text(directory))
-        return f"{self.kind} {found[1]}" if found else self.kind
+        match = re.search(self.version_pattern, self._log_text(directory))
+        return f"{self.kind} {match[1]}" if match else self.kind
 
     def _log_text(self, directory: Path) -> str:
         return _text(directory / self.log)

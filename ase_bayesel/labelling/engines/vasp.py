@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.io import read
 
 from ...errors import NotConvergedError
-from .base import Evaluation, bare, content_hash, missing_files
+from ...io.fields import REQUIRED, FileName, InputPath, Several
+from ...io.hashing import content_hash
+from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
 
@@ -57,8 +59,8 @@ class VaspEngine(ProgramEngine):
         *("atoms", "restart", "directory", "label", "command", "txt"),
     )
 
-    pp_path: Path = Path()
-    potentials: Mapping[str, str] = field(default_factory=dict)
+    pp_path: Annotated[InputPath, REQUIRED] = Path()
+    potentials: Annotated[Mapping[str, FileName], REQUIRED, Several] = field(default_factory=dict)
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
@@ -105,12 +107,14 @@ class VaspEngine(ProgramEngine):
             calculator.write_input(bare(atoms, self.magnetic_moments))
         return []
 
-    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> Evaluation:
+    def read(self, atoms: Atoms, directory: Path, properties: Sequence[str]) -> ReferenceResult:
         if "aborting loop because EDIFF is reached" not in self._log_text(directory):
             raise NotConvergedError("vasp: OUTCAR does not say that EDIFF is reached")
-        results = read(directory / "vasprun.xml", format="vasp-xml").calc.results
+        computed = read(directory / "vasprun.xml", format="vasp-xml")
+        assert isinstance(computed, Atoms)
+        results = computed.calc.results
         original = np.loadtxt(directory / "ase-sort.dat", dtype=int, ndmin=2)[:, 1]
-        return Evaluation(
+        return ReferenceResult(
             results["free_energy"],
             results["forces"][original] if "forces" in properties else None,
             results["stress"] if "stress" in properties else None,

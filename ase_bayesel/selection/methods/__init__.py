@@ -1,4 +1,4 @@
-"""Pool selection: arrays in, indices out; one function a method.
+"""Methods of selection: arrays in, indices out; one function for each.
 
 None of these modules knows of structures or descriptors; `ase_bayesel.select` does. numpy and
 scipy alone, but for k-medoids (kmedoids), DIRECT (scikit-learn) and CUR (scikit-matter).

@@ -47,8 +47,8 @@ def k_medoids(features: np.ndarray, n: int) -> Selection:
     distances += lengths[:, None]
     np.sqrt(np.maximum(distances, 0.0, out=distances), out=distances)
     np.fill_diagonal(distances, 0.0)
-    found = package.fastpam1(distances, n, init="build")
-    return selection(_by_size(np.asarray(found.medoids, int), np.asarray(found.labels, int)))
+    clusters = package.fastpam1(distances, n, init="build")
+    return selection(_by_size(np.asarray(clusters.medoids, int), np.asarray(clusters.labels, int)))
 
 
 def _by_size(members: np.ndarray, labels: np.ndarray) -> list[int]:

@@ -58,16 +58,16 @@ def greedy(
     bounds = np.full(n_pool, -np.inf)
     everyone = np.flatnonzero(funds.open)
     bounds[everyone] = score(posterior, everyone) / funds.costs[everyone]
-    seen = np.zeros(n_pool, int)
+    scored_after = np.zeros(n_pool, int)  # picks before the last look at each candidate
     picks: list[int] = []
     scores: list[float] = []
     while len(picks) < n and (candidates := np.flatnonzero(funds.open)).size:
         if not shrinking and picks:
             bounds[candidates] = score(posterior, candidates) / funds.costs[candidates]
-            seen[candidates] = len(picks)
-        while seen[best := int(candidates[np.argmax(bounds[candidates])])] < len(picks):
+            scored_after[candidates] = len(picks)
+        while scored_after[best := int(candidates[np.argmax(bounds[candidates])])] < len(picks):
             bounds[best] = score(posterior, np.array([best]))[0] / funds.costs[best]
-            seen[best] = len(picks)
+            scored_after[best] = len(picks)
         picks.append(best)
         scores.append(float(bounds[best]))
         funds.spend(best)

@@ -40,10 +40,10 @@ def force_variance(force_rows: Rows) -> Score:
     the orientation of the axes.
     """
 
-    def one(posterior: Posterior, index: int) -> float:
+    def largest(posterior: Posterior, index: int) -> float:
         return float(posterior.variance(force_rows(index)).reshape(-1, 3).sum(axis=1).max())
 
-    return _each(one)
+    return _each(largest)
 
 
 def information_gain(rows: Rows) -> Score:
@@ -80,6 +80,22 @@ def weighted_sum(
     """sum_k weights_k score_k / m_k, m_k the largest score_k in the pool under ``posterior``.
 
     The m_k are those before the first pick and stay, so that a sum of shrinking scores shrinks.
+
+    Parameters
+    ----------
+    scores
+        The scores to add up.
+    weights
+        A positive number for each.
+    posterior
+        The one before the first pick.
+    n_pool
+        Number M of candidates.
+
+    Raises
+    ------
+    SelectionError
+        If a score has no positive weight.
     """
     if not weights or len(scores) != len(weights) or not min(weights) > 0:
         raise SelectionError("weights: expected a positive number for each score")
@@ -94,8 +110,10 @@ def weighted_sum(
     return score
 
 
-def _each(one: Callable[[Posterior, int], float]) -> Score:
+def _each(of_candidate: Callable[[Posterior, int], float]) -> Score:
+    """A score from that of a single candidate."""
+
     def score(posterior: Posterior, indices: np.ndarray) -> np.ndarray:
-        return np.array([one(posterior, int(index)) for index in indices])
+        return np.array([of_candidate(posterior, int(index)) for index in indices])
 
     return score

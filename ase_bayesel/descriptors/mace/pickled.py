@@ -1,4 +1,4 @@
-"""A pickled model read as inert records: no class of the file is made, no code of it runs."""
+"""A pickled model read as inert objects: no class of the file is made, no code of it runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import serialization
 
+from .internals import pickled_values
+
 NAMES = re.compile(
     r"(mace\.modules|e3nn|torch\.nn)\.[\w.]+|torch\.(tanh|abs)"
     r"|torch\.fx\.(graph_module\.reduce_graph_module|_symbolic_trace\.Tracer)"
 )
-"""What a pickled MACE model refers to. Each becomes a kind of `Record`, or a value."""
+"""What a pickled MACE model refers to. Each becomes a kind of `PickledObject`, or a value."""
 _ONE_AT_A_TIME = threading.Lock()  # torch keeps one list of names per process
 
 
@@ -24,13 +26,14 @@ class RefusedError(Exception):
     """A pickle refers to something that no MACE model needs."""
 
 
-class Record:
+class PickledObject:
     """What a pickle says of one object: the name of its class, its arguments, its attributes."""
 
     __slots__ = ("__dict__", "args")
+    args: tuple[Any, ...]
     path = ""
 
-    def __new__(cls, *args: Any) -> Record:
+    def __new__(cls, *args: Any) -> PickledObject:
         self = super().__new__(cls)
         self.args = args
         return self
@@ -43,8 +46,8 @@ class Record:
     def __getattr__(self, name: str) -> Any:
         """Parameters, buffers and submodules, as a module has them."""
         for kind in ("_parameters", "_buffers", "_modules"):
-            if name in (found := self.__dict__.get(kind, ())):
-                return found[name]
+            if name in (entries := self.__dict__.get(kind, ())):
+                return entries[name]
         raise AttributeError(name)
 
     def __iter__(self) -> Iterator[Any]:
@@ -58,11 +61,11 @@ class Record:
         return list(self)[index]
 
 
-def read_records(content: bytes) -> Any:
-    """The object that `torch.save` wrote, with `Record`s for all but tensors and plain values.
+def read_pickled(content: bytes) -> Any:
+    """What `torch.save` wrote, with a `PickledObject` for all but tensors and plain values.
 
     torch's own unpickler for weights does the work. It calls nothing but what is on its list,
-    which here are its tensors, `_values` and kinds of `Record`.
+    which here are its tensors, `pickled_values` and kinds of `PickledObject`.
 
     Raises
     ------
@@ -72,26 +75,17 @@ def read_records(content: bytes) -> Any:
         Whatever torch raises on a file that is damaged or of another format.
     """
     with _allowed({}):
-        found = sorted(serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
-        for name in found:
+        names = sorted(serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
+        for name in names:
             if not NAMES.fullmatch(name):
                 raise RefusedError(f"it refers to {name}, which no MACE model needs")
-    with _allowed({name: _values().get(name) or _kind(name) for name in found}):
+    values = pickled_values()
+    with _allowed({name: values.get(name) or _kind(name) for name in names}):
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _values() -> dict[str, type]:
-    """Tuples of integers, and tensors."""
-    from e3nn.o3 import _irreps
-
-    kinds = {
-        f"e3nn.o3._irreps.{name}": vars(_irreps)[name] for name in ("Irrep", "_MulIr", "Irreps")
-    }
-    return kinds | {"mace.modules.symmetric_contraction.EmptyParam": torch.nn.Parameter}
-
-
-def _kind(path: str) -> type[Record]:
-    return type(path.rpartition(".")[2], (Record,), {"path": path, "__slots__": ()})
+def _kind(path: str) -> type[PickledObject]:
+    return type(path.rpartition(".")[2], (PickledObject,), {"path": path, "__slots__": ()})
 
 
 @contextmanager

@@ -1,0 +1,215 @@
+"""A pick: a structure that goes to a label, and how the steps of a walker lead to one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+
+from ...dynamics.triggers import PickRule, PickState, TriggerReport
+from ...dynamics.walkers import WalkerStep
+from ...structures.identity import canonical, structure_id
+
+
+@dataclass(frozen=True, eq=False)
+class AtomDeviations:
+    """What is known of each atom's uncertainty where a trigger fired; all are ``(n_atoms,)``.
+
+    Attributes
+    ----------
+    local_energy_std
+        Deviations of the atomic energies, eV.
+    force_std
+        Exact force deviations, eV/A. None where only the leading atom was searched for: its
+        deviation is part of the trigger's value then.
+    force_std_bound
+        Lower bounds of the force deviations, eV/A, where there are no exact ones.
+    """
+
+    local_energy_std: np.ndarray
+    force_std: np.ndarray | None = None
+    force_std_bound: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class TriggerEvent:
+    """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
+
+    Attributes
+    ----------
+    atoms, step
+        The frame and its absolute number.
+    temperature_K, tau
+        Of the walker at this step.
+    energy_std
+        sigma_E, eV.
+    reports
+        Of the triggers that were evaluated.
+    deviations
+        Of the atoms; None where nothing fired.
+    """
+
+    atoms: Atoms
+    step: int
+    temperature_K: float
+    energy_std: float
+    tau: float
+    reports: tuple[TriggerReport, ...]
+    deviations: AtomDeviations | None = None
+
+    @classmethod
+    def of(cls, step: WalkerStep) -> TriggerEvent:
+        """The event at a step whose triggers were evaluated."""
+        prediction = step.prediction
+        assert prediction is not None
+        deviations = None
+        if step.fired is not None:
+            local = prediction.local_energy_std.copy()
+            if prediction.searched:
+                deviations = AtomDeviations(local, None, prediction.force_std_bound.copy())
+            else:
+                deviations = AtomDeviations(local, prediction.force_std.copy())
+        return cls(
+            step.atoms,
+            step.step,
+            step.temperature_K,
+            prediction.energy_std,
+            prediction.tau,
+            step.reports,
+            deviations,
+        )
+
+    @property
+    def fired(self) -> TriggerReport | None:
+        """The first trigger that fired, if any."""
+        return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport:
+        """`fired`, else the first report."""
+        return self.fired or self.reports[0]
+
+    def row(self, walker: int) -> list[float]:
+        """The row of the trace (`TRACE_COLUMNS`); nothing is picked yet."""
+        per_atom = self.energy_std / len(self.atoms)
+        value = self.leading.value
+        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """A structure that a walker has picked.
+
+    What depends on a posterior (``report``, ``energy_std``, ``deviations``) is that under the
+    posterior just before the pick entered it. Where another walker has picked at the same
+    barrier, the pick was looked at again, and these are the values of the second look.
+
+    Attributes
+    ----------
+    structure
+        As of `canonical`: without momenta, ``info`` and calculator.
+    structure_id
+        Its content hash.
+    walker, step
+        Which walker, at which absolute step.
+    report
+        The trigger that fired; without the members of a combination, which ``reason`` names.
+    reason
+        The report in words.
+    energy_std
+        sigma_E of the structure, eV.
+    deviations
+        Of its atoms.
+    temperature_K, tau
+        Of the walker at this step.
+    number
+        Place in the batch, from 0; None before it is taken.
+    """
+
+    structure: Atoms
+    structure_id: str
+    walker: int
+    step: int
+    report: TriggerReport
+    reason: str
+    energy_std: float
+    deviations: AtomDeviations
+    temperature_K: float
+    tau: float
+    number: int | None = None
+
+    @classmethod
+    def of(cls, event: TriggerEvent, walker: int) -> Pick:
+        """The pick of a frame where a trigger fired."""
+        report, deviations = event.fired, event.deviations
+        assert report is not None
+        assert deviations is not None
+        structure = canonical(event.atoms)
+        return cls(
+            structure,
+            structure_id(structure),
+            walker,
+            event.step,
+            replace(report, members=()),
+            str(report),
+            event.energy_std,
+            deviations,
+            event.temperature_K,
+            event.tau,
+        )
+
+    def seen_again(self, event: TriggerEvent) -> Pick | None:
+        """The pick as the triggers see its structure under a later posterior.
+
+        None where none of them fires any more.
+        """
+        if event.fired is None:
+            return None
+        again = Pick.of(event, self.walker)
+        return replace(again, temperature_K=self.temperature_K, tau=self.tau)
+
+
+def pick_after_frame(
+    rule: PickRule,
+    waiting: PickState[Pick],
+    step: int,
+    walker: int,
+    event: TriggerEvent | None,
+    known: Collection[str],
+) -> tuple[PickState[Pick], Pick | None]:
+    """What the rule remembers after a sane frame, and the pick, if any: this frame or an earlier.
+
+    Parameters
+    ----------
+    rule
+        Decides.
+    waiting
+        What it remembers of the walker.
+    step, walker
+        Absolute number of the frame, and whose it is.
+    event
+        What the triggers saw; None where none was evaluated.
+    known
+        Ids of structures that are picked already: they are not picked again.
+    """
+    candidate = Pick.of(event, walker) if event is not None and event.fired is not None else None
+    report = None if event is None else event.leading
+    after, pick = rule.after_frame(waiting, candidate, step, report)
+    if pick is not None and pick.structure_id in known:
+        return PickState(waiting.last), None
+    return after, pick
+
+
+def pick_at_end(
+    rule: PickRule, waiting: PickState[Pick], known: Collection[str]
+) -> tuple[PickState[Pick], Pick | None]:
+    """What the rule remembers at the end of a trajectory, and the pick that waited, if any.
+
+    A structure whose id is ``known`` is not picked again.
+    """
+    pick = rule.at_end(waiting)
+    if pick is None or pick.structure_id in known:
+        return PickState(waiting.last), None
+    return PickState(pick.step), pick

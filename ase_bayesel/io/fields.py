@@ -1,0 +1,170 @@
+"""What the fields of a config's classes may hold: annotations for stdlib dataclasses.
+
+A class that a config describes annotates its fields with these, and `kinds` validates it by
+them. To whoever makes the class in Python they say nothing but the type: they add no check there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+__all__ = [
+    "FACTORY",
+    "FLAT",
+    "HIDDEN",
+    "MODEL_NAME",
+    "REQUIRED",
+    "Factory",
+    "FileName",
+    "InputPath",
+    "Json",
+    "ModelFile",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Scalar",
+    "Several",
+    "Threads",
+    "ValueOrMapping",
+    "absolute",
+    "refusal",
+]
+
+MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
+FACTORY = r"^[\w.]+:\w+$"
+REQUIRED = "required"
+"""Marks a field that a config has to give, though the class has a default for it."""
+HIDDEN = "hidden"
+"""Marks a field that is no key of a config: something else decides it."""
+FLAT = "flat"
+"""Marks a field that holds a dataclass whose keys are written beside the other ones."""
+
+
+def refusal(message: str, kind: str = "value_error") -> PydanticCustomError:
+    """An error to raise within a validator: the message stands as it is."""
+    return PydanticCustomError(kind, "{message}", {"message": message})
+
+
+def absolute(given: Path, info: ValidationInfo) -> Path:
+    """Environment variables expanded; relative to the config file where that is known.
+
+    A path that is not absolute must not lead out of that folder, symbolic links resolved.
+
+    Raises
+    ------
+    ValueError
+        If it does, if a variable is not set, or if no file can have this name.
+    """
+    expanded = Path(os.path.expandvars(given))
+    if "$" in str(expanded):
+        raise ValueError(f"{given}: set the environment variable that it names")
+    folder = Path() if info.context is None else info.context["folder"]
+    _nameable(folder / expanded, given)
+    if info.context is None or expanded.is_absolute():
+        return expanded
+    if not Path(os.path.realpath(folder / expanded)).is_relative_to(os.path.realpath(folder)):
+        raise ValueError(f"{given}: leads out of the config's folder; give an absolute path")
+    return Path(folder / expanded)
+
+
+def _nameable(path: Path, given: Path) -> None:
+    """Refuse a path that no file can have, since looking for it would fail in many ways."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{given}: {error.strerror}") from error
+
+
+def _within(given: str) -> str:
+    if ".." in Path(given).parts:
+        raise ValueError(f"{given}: leads out of the folder in which it is looked for")
+    return given
+
+
+def _located(given: str, info: ValidationInfo) -> str:
+    """The same for a model, unless it is given by name."""
+    return given if MODEL_NAME.fullmatch(given) else str(absolute(Path(given), info))
+
+
+_JSON: TypeAdapter[Any] = TypeAdapter(JsonValue, config=ConfigDict(allow_inf_nan=False))
+
+
+def _json(given: Any) -> Any:
+    try:
+        return _JSON.validate_python(given)
+    except ValueError:
+        raise refusal(f"{given!r} is no number, text, truth value, list or mapping") from None
+
+
+def _scalar(given: Any) -> Any:
+    if not isinstance(given, str | bool | int | float):
+        raise refusal("expected text, a number or a truth value")
+    return given
+
+
+InputPath = Annotated[Path, AfterValidator(absolute)]
+"""A path that is made absolute, see `absolute`."""
+FileName = Annotated[str, AfterValidator(_within)]
+"""Of a file in a folder that another field names."""
+ModelFile = Annotated[str, AfterValidator(_located)]
+"""A model: a file, or a name such as ``mace_mp:medium``."""
+Factory = Annotated[str, Field(pattern=FACTORY)]
+"""``package.module:callable``."""
+Threads = Annotated[int, Field(gt=0, le=1024)]
+Json = Annotated[Any, PlainValidator(_json)]
+"""What JSON can hold, as it is."""
+Scalar = Annotated[str | float | bool, PlainValidator(_scalar)]
+"""Text, a number or a truth value, as it is."""
+Several = Field(min_length=1)
+"""At least one."""
+
+
+class ValueOrMapping:
+    """Annotation of a union of a mapping and something else, so that errors name no union's part.
+
+    Parameters
+    ----------
+    value, mapping
+        Types for what is no mapping, and for what is one.
+    """
+
+    def __init__(self, value: Any, mapping: Any) -> None:
+        self._value: TypeAdapter[Any] = TypeAdapter(value)
+        self._mapping: TypeAdapter[Any] = TypeAdapter(mapping, config=_finite(mapping))
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self._validated)
+
+    def _validated(self, given: Any, info: ValidationInfo) -> Any:
+        adapter = self._mapping if isinstance(given, Mapping) else self._value
+        return adapter.validate_python(given, context=info.context)
+
+
+def _finite(given: Any) -> ConfigDict | None:
+    """Classes bring their own settings."""
+    return None if isinstance(given, type) else ConfigDict(allow_inf_nan=False)
