@@ -138,7 +138,17 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    """The task: `design.assembling` for one chunk, with a descriptor of its own.
+
+    Parameters
+    ----------
+    make_descriptor
+        Makes the descriptor where the task runs.
+    threads
+        For torch and BLAS.
+    frames, keys, e0s, force_projections, first
+        As for `design.assembling`.
+    """
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()

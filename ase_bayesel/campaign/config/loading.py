@@ -47,9 +47,23 @@ def validate_config(
     folder: Path | None = None,
     schema: type[T] = CampaignConfig,  # type: ignore[assignment]
 ) -> T:
-    """The config in a mapping; a `ConfigError` lists every field that is wrong.
+    """The config in a mapping.
 
-    Relative paths are taken from ``folder``.
+    Parameters
+    ----------
+    raw
+        As it is read from a file.
+    where
+        What an error begins with.
+    folder
+        Where relative paths begin; None leaves them as they are.
+    schema
+        Class of the config.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong field.
     """
     context = None if folder is None else {"folder": folder}
     try:
