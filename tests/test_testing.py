@@ -116,6 +116,7 @@ BROKEN = {
         d, lambda f, atoms: replace(f, values=f.values[:, 1:])
     ),
     "prior_std": lambda d: Twisted(d, prior_std=lambda: np.zeros(d.n_features)),
+    "lack some": lambda d: Twisted(d, elements=["Si"]),
     "JSON-serialisable": lambda d: Twisted(d, spec=lambda: {"kind": "x", "r": np.ones(2)}),
     "through JSON": lambda d: Twisted(d, spec=lambda: {"kind": "x", "r": (1, 2)}),
     "nobody asked": lambda d: Twisted(

@@ -138,7 +138,17 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own."""
+    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
+
+    Parameters
+    ----------
+    make_descriptor
+        Makes the descriptor in the process of the task.
+    threads
+        Threads of that process.
+    frames, keys, e0s, force_projections, first
+        As in `surrogate.design.assembling`.
+    """
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()

@@ -105,7 +105,7 @@ def test_every_change_is_kept_in_the_log(copied):
     assert [json.loads(line)["after"] for line in lines] == [2, 3]
 
 
-def test_labels_found_on_the_old_ladder_stay_in_the_training_set(copied):
+def test_labels_found_by_the_old_fallbacks_stay_in_the_training_set(copied):
     before = campaign(copied).store.read_report(1)
     more = change(
         copied, {"stop.max_rounds": 2, "labelling.fallbacks": [{"asap_cutoff": True}], "threads": 2}

@@ -47,9 +47,23 @@ def validate_config(
     folder: Path | None = None,
     schema: type[T] = CampaignConfig,  # type: ignore[assignment]
 ) -> T:
-    """The config in a mapping; a `ConfigError` lists every field that is wrong.
+    """The config in a mapping.
 
-    Relative paths are taken from ``folder``.
+    Parameters
+    ----------
+    raw
+        The sections, as YAML gives them.
+    where
+        What the error calls the config, such as its file.
+    folder
+        Where relative paths start; None to leave them as they are.
+    schema
+        Which config it is; a campaign's by default.
+
+    Raises
+    ------
+    ConfigError
+        Naming every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:
