@@ -92,12 +92,12 @@ class Evaluator(Protocol):
 
     @property
     def tau_interval(self) -> int:
-        """Every how many evaluations the parts are worth their price for tau alone (`TauRule`)."""
+        """How often the parts are worth their price for the running averages of tau alone."""
         ...
 
     @property
     def batchable(self) -> bool:
-        """Whether passes of several walkers can become one (`batching`)."""
+        """Whether passes of several walkers can become one (see `batching`)."""
         ...
 
     def evaluate(

@@ -138,16 +138,16 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
+    """The task: `design.assembling` for one chunk, with a descriptor of its own.
 
     Parameters
     ----------
     make_descriptor
-        Makes the descriptor in the process of the task.
+        Gives the descriptor, in the process of the task.
     threads
-        Threads of that process.
+        So many for torch and BLAS.
     frames, keys, e0s, force_projections, first
-        As in `surrogate.design.assembling`.
+        As `design.assembling` takes them.
     """
     with cpu_threads(threads):
         descriptor = make_descriptor()

@@ -103,13 +103,11 @@ class JobKeeper:
     Parameters
     ----------
     resource
-        What a job is, and how many there may be.
-    cluster
-        Submits and cancels them.
-    client
-        Knows which of their workers have arrived.
+        What a job asks for, and how many there may be.
+    cluster, client
+        dask-jobqueue's cluster, which writes and submits scripts, and a client of it.
     n_tasks
-        Says how many tasks there are, so that no more jobs run than those need; None for all.
+        How many tasks wait or run; None to keep all jobs.
     """
 
     def __init__(

@@ -52,18 +52,18 @@ def validate_config(
     Parameters
     ----------
     raw
-        The sections, as YAML gives them.
+        The mapping, as YAML gives it.
     where
-        What the error calls the config, such as its file.
+        What errors begin with: a file, or a structure and its key.
     folder
-        Where relative paths start; None to leave them as they are.
+        From which relative paths are taken.
     schema
-        Which config it is; a campaign's by default.
+        What kind of config it is.
 
     Raises
     ------
     ConfigError
-        Naming every field that is wrong.
+        Listing every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:
