@@ -92,12 +92,12 @@ class Evaluator(Protocol):
 
     @property
     def tau_interval(self) -> int:
-        """How often the parts are worth their price for the running averages of tau alone."""
+        """Every how many evaluations the parts are worth their price for tau alone (`TauRule`)."""
         ...
 
     @property
     def batchable(self) -> bool:
-        """Whether passes of several walkers can become one (see `batching`)."""
+        """Whether passes of several walkers can become one (`batching`)."""
         ...
 
     def evaluate(

@@ -138,16 +138,16 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own.
+    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
 
     Parameters
     ----------
     make_descriptor
-        Gives the descriptor, in the process of the task.
+        Makes the descriptor in the process of the task.
     threads
-        So many for torch and BLAS.
+        Threads of that process.
     frames, keys, e0s, force_projections, first
-        As `design.assembling` takes them.
+        As in `surrogate.design.assembling`.
     """
     with cpu_threads(threads):
         descriptor = make_descriptor()

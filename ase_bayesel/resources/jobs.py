@@ -103,11 +103,13 @@ class JobKeeper:
     Parameters
     ----------
     resource
-        What a job asks for, and how many there may be.
-    cluster, client
-        dask-jobqueue's cluster, which writes and submits scripts, and a client of it.
+        What a job is, and how many there may be.
+    cluster
+        Submits and cancels them.
+    client
+        Knows which of their workers have arrived.
     n_tasks
-        How many tasks wait or run; None to keep all jobs.
+        Says how many tasks there are, so that no more jobs run than those need; None for all.
     """
 
     def __init__(

@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("mace")
 
+import torch
 from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 from helpers.structures import copper
 
@@ -20,6 +20,7 @@ from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 from ase_bayesel.errors import DescriptorError
 
 pytestmark = needs_mace
+
 VERSION = f"mace-torch {version('mace-torch')}"
 
 

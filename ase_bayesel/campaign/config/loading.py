@@ -52,18 +52,18 @@ def validate_config(
     Parameters
     ----------
     raw
-        The mapping, as YAML gives it.
+        The sections, as YAML gives them.
     where
-        What errors begin with: a file, or a structure and its key.
+        What the error calls the config, such as its file.
     folder
-        From which relative paths are taken.
+        Where relative paths start; None to leave them as they are.
     schema
-        What kind of config it is.
+        Which config it is; a campaign's by default.
 
     Raises
     ------
     ConfigError
-        Listing every field that is wrong.
+        Naming every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:
