@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from ..dynamics.triggers import StressTrigger, Uncalibrated, single_triggers
+from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
@@ -59,9 +59,7 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
     """Whether triggers, guards and what drives a walker make sense for every start."""
-    singles = list(single_triggers(explore.trigger))
-    probes = [one.probe if isinstance(one, Uncalibrated) else one for one in singles]
-    stress = any(isinstance(probe, StressTrigger) for probe in probes)
+    stress = any(isinstance(probe, StressTrigger) for probe in probes(explore.trigger))
     for k, atoms in enumerate(frames):
         where = f"{explore.starts}, frame {k}"
         if stress and not atoms.pbc.all():
@@ -84,18 +82,18 @@ def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]
 
 
 def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
-    found = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
     for prop in PROPERTIES:
         key = getattr(keys, prop)
-        if key is not None and all(getattr(labels, prop) is None for labels in found):
+        if key is not None and all(getattr(labels, prop) is None for labels in labelled):
             raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key)")
 
 
 def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
     for k, atoms in enumerate(frames):
         where = f"{path}, frame {k}"
-        found = targets(atoms, keys, where)
+        labels = targets(atoms, keys, where)
         for prop in ("energy", "forces"):
             key = getattr(keys, prop)
-            if key is not None and getattr(found, prop) is None:
+            if key is not None and getattr(labels, prop) is None:
                 raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")

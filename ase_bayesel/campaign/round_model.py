@@ -136,11 +136,11 @@ def _assembling(
             if not running:
                 break
             part, future = running.popleft()
-            found = future.result()
+            factors = future.result()
             if whole is None:
-                whole = found
+                whole = factors
             else:
-                whole.absorb(found)
+                whole.absorb(factors)
             yield part.stop
     assert whole is not None
     return whole

@@ -58,7 +58,7 @@ def calibrating(
     together: dict[int | None, list[int]] = {}
     for k, trigger in enumerate(wanted):
         together.setdefault(trigger.how.steps, []).append(k)
-    found = np.zeros(len(wanted))
+    thresholds = np.zeros(len(wanted))
     for n_steps, places in together.items():
         chosen = [wanted[k].probe for k in places]
         if n_steps is None:
@@ -67,9 +67,9 @@ def calibrating(
             values = yield from _in_md(config, number, model, starts, chosen, n_steps)
         for k, column in zip(places, values.T, strict=True):
             how = wanted[k].how
-            found[k] = quantile_threshold(column, how.quantile, how.factor, wanted[k].kind)
-    store.save_thresholds(found.tolist())
-    return tuple(found.tolist())
+            thresholds[k] = quantile_threshold(column, how.quantile, how.factor, wanted[k].kind)
+    store.save_thresholds(thresholds.tolist())
+    return tuple(thresholds.tolist())
 
 
 def _on_training(
@@ -110,11 +110,11 @@ def _in_md(
     search = force_search(config.explore.trigger)
     calculator = BiasedCalculator(potential, surrogate, tau=0.0, force_search=search)
     seeds = np.random.SeedSequence((config.seed, 0)).spawn(len(starts))
-    found = [np.zeros((0, len(probes)))]
+    values = [np.zeros((0, len(probes)))]
     for k, (start, seed) in enumerate(zip(starts, seeds, strict=True), start=1):
         options = walker_options(config.explore, start)
         options.update(n_steps=n_steps, triggers=probes, tau_rel=None)
         steps = run_walker(start, calculator, rng=np.random.default_rng(seed), **options)
-        found.append(reported_criteria(steps).reshape(-1, len(probes)))
+        values.append(reported_criteria(steps).reshape(-1, len(probes)))
         yield Progress(number, "calibrate", k, len(starts), "unbiased MD")
-    return np.concatenate(found)
+    return np.concatenate(values)

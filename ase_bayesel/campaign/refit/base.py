@@ -96,14 +96,14 @@ def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKey
     """Extended XYZ of structures with their labels under `REF_ENERGY` and so on."""
     written = []
     for number, atoms in enumerate(frames):
-        found = targets(atoms, keys, f"training frame {number}")
+        labels = targets(atoms, keys, f"training frame {number}")
         frame = canonical(atoms)
-        if found.energy is not None:
-            frame.info[REF_ENERGY] = found.energy
-        if found.forces is not None:
-            frame.arrays[REF_FORCES] = found.forces
-        if found.virial is not None:
-            virial = voigt_6_to_full_3x3_stress(found.virial)
+        if labels.energy is not None:
+            frame.info[REF_ENERGY] = labels.energy
+        if labels.forces is not None:
+            frame.arrays[REF_FORCES] = labels.forces
+        if labels.virial is not None:
+            virial = voigt_6_to_full_3x3_stress(labels.virial)
             frame.info[REF_VIRIAL] = virial
             frame.info[REF_STRESS] = np.ravel(-virial / atoms.get_volume())
         written.append(frame)

@@ -183,9 +183,9 @@ class MACERefitter:
         command += _arguments({**settings, **self.options})
         environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(task.threads)}
         for line in run_command(command, task.directory / "refit.log", limit, environment):
-            found = EPOCH.search(line)
-            if found:
-                yield RefitProgress(int(found[1]) + 1, self.max_epochs, found[2])
+            epoch = EPOCH.search(line)
+            if epoch:
+                yield RefitProgress(int(epoch[1]) + 1, self.max_epochs, epoch[2])
         if not (running / f"{NAME}.model").is_file():
             raise CommandError(f"mace_run_train left no model; see {task.directory / 'refit.log'}")
         os.replace(running, task.directory / f"segment_{number:04d}")

@@ -18,7 +18,7 @@ from .criteria import (
 )
 from .lazy import MARGIN, MEMORY, LazyCheck
 from .picks import PickRule, PickState
-from .singles import force_search, single_triggers, uncalibrated, with_thresholds
+from .singles import force_search, probes, single_triggers, uncalibrated, with_thresholds
 from .uncalibrated import Calibration, Uncalibrated
 
 TRIGGERS: tuple[type, ...] = (
@@ -53,6 +53,7 @@ __all__ = [
     "Uncalibrated",
     "force_search",
     "leave_one_out",
+    "probes",
     "quantile_threshold",
     "reported_criteria",
     "single_triggers",

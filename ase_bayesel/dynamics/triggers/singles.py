@@ -21,6 +21,14 @@ def single_triggers(trigger: Trigger) -> Iterator[Trigger]:
         yield trigger
 
 
+def probes(trigger: Trigger) -> list[Trigger]:
+    """The single triggers from left to right; those to be calibrated with the threshold 0."""
+    return [
+        single.probe if isinstance(single, Uncalibrated) else single
+        for single in single_triggers(trigger)
+    ]
+
+
 def uncalibrated(trigger: Trigger) -> list[Uncalibrated]:
     """Those of a trigger's single ones whose thresholds are not given as numbers."""
     return [single for single in single_triggers(trigger) if isinstance(single, Uncalibrated)]
@@ -50,8 +58,5 @@ def _with_next(trigger: Trigger, thresholds: Iterator[float]) -> Trigger:
 
 def force_search(trigger: Trigger) -> ForceSearch | None:
     """How force triggers search; None where one of them wants all deviations exactly."""
-    exact = any(
-        getattr(single.probe if isinstance(single, Uncalibrated) else single, "exact", False)
-        for single in single_triggers(trigger)
-    )
+    exact = any(getattr(probe, "exact", False) for probe in probes(trigger))
     return None if exact else ForceSearch()
