@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from ase import Atoms
 
-from ..descriptors.base import JointDescriptor
+from ..descriptors.base import Features, JointDescriptor
 from ..errors import GenerationError
 from ..surrogate.force_uncertainty import ForceSearch, LeadingForce, leading_force
 from ..surrogate.surrogate import Surrogate, Uncertainty
@@ -128,6 +128,8 @@ class Prediction:
         self._surrogate = surrogate
         self._bias = bias
         self._force_search = force_search
+        self._known_unbiased: Response | None = None
+        self._known_features: Features | None = None
         self._known_uncertainty: Uncertainty | None = None
 
     def __repr__(self) -> str:
@@ -136,6 +138,34 @@ class Prediction:
     def release(self) -> None:
         """Let go of the forward pass, which may hold much memory; all that is known stays."""
         self._evaluation = None
+        self._known_features = None
+
+    def under(self, surrogate: Surrogate) -> Prediction:
+        """The same evaluation without its bias, with the uncertainties of another surrogate.
+
+        What the potential gave is shared, and so are the features where they are at hand.
+
+        Parameters
+        ----------
+        surrogate
+            With the same descriptor; that of the last fit, say, where this one knows the picks
+            since then.
+        """
+        unbiased = self._unbiased
+        evaluation = self._evaluation if self._bias.region is None else None
+        row = None if evaluation is None else evaluation.phi
+        other = Prediction(
+            self.atoms,
+            self.energy,
+            unbiased,
+            energy_std=surrogate.energy_std(self.atoms, row),
+            evaluation=evaluation,
+            evaluator=self._evaluator,
+            surrogate=surrogate,
+            force_search=self._force_search,
+        )
+        other._known_unbiased, other._known_features = unbiased, self._known_features
+        return other
 
     # energies, forces and stress
 
@@ -157,7 +187,7 @@ class Prediction:
     @property
     def forces(self) -> np.ndarray:
         """Unbiased forces of the MLIP, ``(n_atoms, 3)`` eV/A; a pass unless `separated`."""
-        return self._parts.unbiased.forces
+        return self._unbiased.forces
 
     @property
     def stress(self) -> np.ndarray | None:
@@ -165,7 +195,7 @@ class Prediction:
 
         None without three periodic directions or where the MLIP has none.
         """
-        return self._parts.unbiased.stress
+        return self._unbiased.stress
 
     @property
     def bias_forces(self) -> np.ndarray:
@@ -176,6 +206,10 @@ class Prediction:
     def bias_stress(self) -> np.ndarray | None:
         """What the bias adds to the stress, ``(6,)`` eV/A^3 or None; a pass unless `separated`."""
         return self._of_bias.stress
+
+    @property
+    def _unbiased(self) -> Response:
+        return self._parts.unbiased if self._known_unbiased is None else self._known_unbiased
 
     @once
     def _of_bias(self) -> Response:
@@ -224,7 +258,10 @@ class Prediction:
     def uncertainty(self) -> Uncertainty:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
         if self._known_uncertainty is None:
-            self._known_uncertainty = self.surrogate.uncertainty(self.atoms)
+            if self._known_features is None:
+                descriptor = self.surrogate.descriptor
+                self._known_features = descriptor.compute([self.atoms], derivatives=True)[0]
+            self._known_uncertainty = self.surrogate.uncertainty(self.atoms, self._known_features)
         return self._known_uncertainty
 
     @property

@@ -41,6 +41,8 @@ class RoundReport:
         Errors on the test set, eV/atom and eV/A; None without a test set.
     rollbacks
         How often walkers were rolled back, all together.
+    returns
+        How often walkers met their bound of trust and went back to their start, all together.
     """
 
     round_number: int
@@ -54,6 +56,7 @@ class RoundReport:
     energy_rmse: float | None = None
     forces_rmse: float | None = None
     rollbacks: int = 0
+    returns: int = 0
 
 
 @dataclass(frozen=True)

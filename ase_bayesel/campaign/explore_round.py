@@ -23,6 +23,7 @@ from ..dynamics.triggers import (
     uncalibrated,
     with_thresholds,
 )
+from ..dynamics.trust import Trust
 from ..dynamics.walkers import WalkerStep, run_walker
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
@@ -138,6 +139,7 @@ def load_setup(
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
     triggers = [with_thresholds(explore.trigger, store.read_thresholds() or ())]
+    bound = explore.trust_bound
     return WalkerSetup(
         surrogate,
         partial(
@@ -148,16 +150,22 @@ def load_setup(
             force_search=force_search(explore.trigger),
             bias=build_bias(explore.bias),
         ),
-        tuple(_plan(walker_options(explore, start, triggers=triggers)) for start in starts),
+        tuple(
+            _plan(
+                walker_options(explore, start, triggers=triggers),
+                None if bound is None else bound.against(surrogate, start),
+            )
+            for start in starts
+        ),
         explore.check_interval,
         Recording(explore.trajectory_interval, explore.log),
     )
 
 
-def _plan(options: dict[str, Any]) -> WalkerPlan:
-    """A walker's plan from the keyword arguments of `run_walker`."""
+def _plan(options: dict[str, Any], trust: Trust | None) -> WalkerPlan:
+    """A walker's plan from the keyword arguments of `run_walker`, and its bound of trust."""
     checks = tuple(map(LazyCheck, options.pop("triggers")))
-    return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"])
+    return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"], trust)
 
 
 @dataclass(frozen=True)
@@ -299,7 +307,13 @@ def _in_turn(
 ) -> Iterator[WalkerStep]:
     """A walker's steps in its turn; see `exploration.turns.StartWalker`."""
     steps = plan.run(
-        atoms, calculator, rng=rng, triggers=plan.checks, first_step=first_step, state=driver
+        atoms,
+        calculator,
+        rng=rng,
+        triggers=plan.checks,
+        trust=plan.trust,
+        first_step=first_step,
+        state=driver,
     )
     return recorder.watch(number, first_step, steps)
 

@@ -59,6 +59,8 @@ class DriverState:
         One state per Monte Carlo move.
     rollbacks
         How often the walker was rolled back.
+    returns
+        Absolute steps at which it met its bound of trust and went back to its start.
     frames
         Sane frames to roll back to, the oldest first; none where this is not asked for.
     tau
@@ -71,6 +73,7 @@ class DriverState:
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     moves: tuple[MoveState, ...] = ()
     rollbacks: int = 0
+    returns: tuple[int, ...] = ()
     frames: tuple[Frame, ...] = ()
     tau: TauHistory = TauHistory()
     thermostat: ThermostatCheck = ThermostatCheck()
@@ -82,6 +85,7 @@ class DriverState:
             "variables": {name: list(values) for name, values in self.variables.items()},
             "moves": [asdict(move) for move in self.moves],
             "rollbacks": self.rollbacks,
+            "returns": list(self.returns),
             "frames": frames,
             "tau": asdict(self.tau),
             "thermostat": asdict(self.thermostat),
@@ -94,6 +98,7 @@ class DriverState:
             {name: tuple(values) for name, values in raw["variables"].items()},
             tuple(MoveState(**move) for move in raw["moves"]),
             raw["rollbacks"],
+            tuple(raw["returns"]),
             tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
             TauHistory(**raw["tau"]),
             ThermostatCheck(**raw["thermostat"]),
@@ -266,6 +271,20 @@ class Driver:
         """Go back to the oldest frame, with new momenta and without thermostat variables."""
         frame = self.state.frames[0]
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
+        frame.put(self.atoms)
+        self.atoms.calc.restore(known=self.state.tau)
+        self._draw_momenta(step)
+        self._begin(step, None)
+
+    def return_to(self, start: Atoms, step: int) -> None:
+        """Go back to a start, with new momenta and without thermostat variables or averages."""
+        frame = Frame.of(start)
+        self.state = replace(
+            self.state,
+            frames=(frame,) if self._rolls_back else (),
+            returns=(*self.state.returns, step),
+            tau=self.state.tau.emptied(),
+        )
         frame.put(self.atoms)
         self.atoms.calc.restore(known=self.state.tau)
         self._draw_momenta(step)

@@ -20,6 +20,7 @@ from .integrators import CellExplosionError
 from .moves import Move
 from .schedules import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
+from .trust import RETURN, BoundFrame, Trust
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class WalkerStep:
         The reason, where this step is a rollback; ``driver.rollbacks`` counts them.
     checks
         The triggers with what they have learnt so far.
+    beyond
+        The frame at which the walker met its bound of trust in this step; ``atoms`` are back at
+        the start then.
+    trust
+        The bound with what it has learnt so far.
     """
 
     step: int
@@ -60,6 +66,8 @@ class WalkerStep:
     driver: DriverState = DriverState()
     rolled_back: str | None = None
     checks: tuple[LazyCheck, ...] = ()
+    beyond: BoundFrame | None = None
+    trust: Trust | None = None
 
     @property
     def warning(self) -> str:
@@ -95,6 +103,7 @@ def run_walker(
     triggers: Sequence[Trigger | LazyCheck] = (),
     guards: Guards = Guards(),
     max_rollbacks: int = 0,
+    trust: Trust | None = None,
     check_interval: int = 1,
     lazy: bool = True,
     first_step: int = 0,
@@ -108,7 +117,9 @@ def run_walker(
     guard, a criterion that is not finite or a failing calculator rolls the walker back:
     the step shows a sane frame from some steps before with new momenta, and time goes on.
     After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
-    names the reason, as a start does that breaks a guard. Only a start that the
+    names the reason, as a start does that breaks a guard. Where a walker meets its bound of
+    ``trust`` the step shows its start with new momenta, and ``beyond`` the frame at the bound.
+    Only a start that the
     calculator refuses as such (an unknown element, say) raises. The iteration can be left
     at any step and taken up again with a copy of that step's ``atoms``, its ``driver`` as
     ``state``, the same ``rng`` and ``first_step``.
@@ -142,6 +153,9 @@ def run_walker(
         ``guards.against(start)``.
     max_rollbacks
         How often the walker may be rolled back.
+    trust
+        Where the walker goes back to its start (`TrustBound.against`), looked at with the
+        triggers; None for nowhere. It does not count as a rollback.
     lazy
         Evaluate force triggers only where they may fire, see `LazyCheck`. It concerns
         predictions without exact force deviations; what it has learnt lasts until the
@@ -177,7 +191,8 @@ def run_walker(
     last: WalkerStep | None = None
     for step in range(first_step, max(n_steps, first_step) + 1):
         reports: tuple[TriggerReport, ...] = ()
-        rolled_back = None
+        rolled_back: str | None = None
+        beyond: BoundFrame | None = None
         while True:
             broken = _advanced(driver, step, guards, last is None)
             due = step > first_step and step % check_interval == 0 and rolled_back is None
@@ -188,12 +203,19 @@ def run_walker(
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
                 if broken is None and any(report.fired for report in reports):
                     broken = guards.unbiased_violated(calculator.prediction)
+                if broken is None and trust is not None:
+                    trust, bound, broken = trust.looked_at(calculator.prediction, atoms)
+                    if broken is None and bound is not None and bound.fired:
+                        beyond = _at_the_bound(driver, calculator.prediction, reports, bound)
+                        rolled_back, reports = RETURN, ()
+                        driver.return_to(trust.start, step)
+                        continue
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
                 break
             rolled_back, reports = broken, ()
             driver.rewind(step)
         if broken is not None and last is not None:
-            yield replace(last, step=step, reports=(), status=broken, rolled_back=None)
+            yield replace(last, step=step, reports=(), status=broken, rolled_back=None, beyond=None)
             return
         if broken is not None:
             prediction = None if broken == "calculator_error" else calculator.prediction
@@ -208,6 +230,7 @@ def run_walker(
             rolled_back=rolled_back,
             checks=tuple(checks),
         )
+        last = replace(last, beyond=beyond, trust=trust)
         yield last
 
 
@@ -221,6 +244,18 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
             raise
         return "volume" if isinstance(error, CellExplosionError) else "calculator_error"
     return guards.violated(driver.atoms, driver.atoms.calc.prediction)
+
+
+def _at_the_bound(
+    driver: Driver,
+    prediction: Prediction,
+    reports: tuple[TriggerReport, ...],
+    bound: TriggerReport,
+) -> BoundFrame:
+    snapshot = driver.atoms.copy()
+    snapshot.calc = None
+    prediction.release()  # the start is evaluated next
+    return BoundFrame(snapshot, prediction, driver.temperature_K, reports, bound)
 
 
 def _present_step(

@@ -153,9 +153,10 @@ class Surrogate:
         phi = self.descriptor.compute([atoms])[0].total
         return self.baseline(atoms) + float(self.posterior.mean @ phi)
 
-    def energy_std(self, atoms: Atoms) -> float:
-        """sigma_E = sqrt(phi^T Sigma phi), eV."""
-        phi = self.descriptor.compute([atoms])[0].total
+    def energy_std(self, atoms: Atoms, phi: np.ndarray | None = None) -> float:
+        """sigma_E = sqrt(phi^T Sigma phi), eV; ``phi (D,)`` where the row is at hand."""
+        if phi is None:
+            phi = self.descriptor.compute([atoms])[0].total
         return float(np.sqrt(self.posterior.variance(phi)))
 
     def local_energy_std(self, atoms: Atoms) -> np.ndarray:
@@ -175,9 +176,13 @@ class Surrogate:
         """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows."""
         return self.posterior.information_gain(self.rows(atoms))
 
-    def uncertainty(self, atoms: Atoms) -> Uncertainty:
-        """Exact standard deviations of energy, forces and stress, from the full Jacobian."""
-        features = self.descriptor.compute([atoms], derivatives=True)[0]
+    def uncertainty(self, atoms: Atoms, features: Features | None = None) -> Uncertainty:
+        """Exact standard deviations of energy, forces and stress, from the full Jacobian.
+
+        ``features`` are those of the structure with derivatives, where they are at hand.
+        """
+        if features is None:
+            features = self.descriptor.compute([atoms], derivatives=True)[0]
         energy = np.sqrt(self.posterior.variance(features.total))
         forces = self.posterior.variance(property_rows(features, "forces"))
         stress = self._stress_std(features, atoms) if atoms.pbc.all() else None

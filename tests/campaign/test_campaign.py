@@ -684,6 +684,9 @@ def assert_survived(config, undisturbed, kills):
     assert without_settings(files) == without_settings(expected)
 
 
+BOUNDED = {"explore.trust_bound": {"relative": 0.03}, "weights": {"high_energy": 0.1}}
+
+
 @pytest.mark.slow
 def test_killed_after_a_pick(tmp_path, finished):
     """Against a campaign that was run in this process."""
@@ -701,8 +704,10 @@ def test_killed_after_a_pick(tmp_path, finished):
         {"explore.walkers": 1, "explore.steps": 80},
         {"explore.walkers": 4},
         {"explore.walkers": 4, "explore.pick": {"at": "peak", "patience": 4}},
+        {"explore.walkers": 4, **BOUNDED},
+        {"explore.mode": "turns", **BOUNDED},
     ],
-    ids=["turns", "one walker", "four walkers", "peak"],
+    ids=["turns", "one walker", "four walkers", "peak", "trust", "trust in turns"],
 )
 def test_killed_after_a_pick_in_every_mode(tmp_path, changes):
     """SIGKILL of the command, against a campaign that was run in this process."""

@@ -54,7 +54,7 @@ def store(tmp_path):
 def picked(atoms, walker=0):
     structure, report = canonical(atoms), TriggerReport("force", 0.1 + 0.2, 0.1, True, 2)
     deviations = AtomDeviations(*np.linspace([0.1, 0.2], [0.4, 0.3], len(atoms)).T)
-    of_posterior = report, str(report), 1 / 3, deviations
+    of_posterior = report, str(report), -2.5, 1 / 3, deviations
     return Pick(structure, structure_id(structure), walker, 12, *of_posterior, 1e3 / 3, 0.7)
 
 
@@ -258,15 +258,15 @@ def test_picks_keep_their_order_and_origin(store):
 
 
 def test_a_pick_file_is_extended_xyz_with_known_keys():
-    """Byte by byte: campaigns that were begun before have such files."""
+    """Byte by byte: whoever reads them elsewhere knows these keys."""
     pick = replace(picked(Atoms("Cu", [[0.25, 0.0, 1 / 3]])), number=4)
     expected = (
         b"1\n"
         b"Properties=species:S:1:pos:R:3:tags:I:1:bayesel_local_energy_std:R:1:"
         b"bayesel_force_std:R:1 bayesel_id=%s bayesel_walker=0 bayesel_step=12 "
         b"bayesel_trigger=force bayesel_value=0.30000000000000004 bayesel_threshold=0.1 "
-        b'bayesel_reason="force 0.3 > 0.1 (atom 2)" bayesel_energy_std=0.3333333333333333 '
-        b'bayesel_atom=2 bayesel_pick=4 pbc="F F F"\n'
+        b'bayesel_reason="force 0.3 > 0.1 (atom 2)" bayesel_energy=-2.5 '
+        b'bayesel_energy_std=0.3333333333333333 bayesel_atom=2 bayesel_pick=4 pbc="F F F"\n'
         b"Cu       0.25000000       0.00000000       0.33333333        0       0.10000000"
         b"       0.20000000\n"
     )

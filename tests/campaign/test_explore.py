@@ -290,6 +290,7 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
         "bayesel_value": report.value,
         "bayesel_threshold": 0.1,
         "bayesel_reason": f"force {report.value:.6g} > 0.1 (atom {report.atom_index})",
+        "bayesel_energy": step.prediction.energy,
         "bayesel_energy_std": step.prediction.energy_std,
         "bayesel_atom": report.atom_index,
     }

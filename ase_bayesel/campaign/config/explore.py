@@ -16,6 +16,7 @@ from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
 from ...dynamics.schedules import PressureSchedule, TauRelSchedule, TemperatureSchedule
 from ...dynamics.triggers import AnyTrigger, Guards, PickRule
+from ...dynamics.trust import TrustBound
 from ...io.fields import InputPath
 from ...io.kinds import VALUE, OneOf
 from .base import Section
@@ -35,7 +36,8 @@ class ExploreConfig(Section):
     their next step. In ``turns`` each runs until it picks and then hands over.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
-    null for none; ``log`` keeps numbers of every step, see `recording`.
+    null for none; ``trust_bound`` takes a walker back to its start where the potential of the last
+    fit cannot be trusted, see `TrustBound`; ``log`` keeps numbers of every step, see `recording`.
     """
 
     starts: InputPath
@@ -58,6 +60,7 @@ class ExploreConfig(Section):
     guards: Annotated[Guards, VALUE] = Guards()
     moves: tuple[Annotated[Move, OneOf(MOVES)], ...] = ()
     max_rollbacks: NonNegativeInt = 0
+    trust_bound: Annotated[TrustBound, VALUE] | None = None
     trajectory_interval: PositiveInt | None = None
     log: bool = False
 

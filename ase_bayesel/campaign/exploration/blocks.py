@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from ...bias.calculator import BiasedCalculator
 from ...dynamics.recording import Recording, StepRecord
 from ...dynamics.triggers import LazyCheck
+from ...dynamics.trust import Trust
 from ...dynamics.walkers import WalkerStep
 from ...surrogate.surrogate import Surrogate
-from .picks import Pick, TriggerEvent
+from .picks import Pick, TriggerEvent, event_of
 from .state import WalkerState
 
 
@@ -22,16 +23,19 @@ class WalkerPlan:
     ----------
     run
         `run_walker` with everything filled in but ``atoms``, ``calculator``, ``rng``,
-        ``triggers``, ``first_step`` and ``state``.
+        ``triggers``, ``trust``, ``first_step`` and ``state``.
     checks
         Its triggers, having learnt nothing.
     n_steps
         Its last step.
+    trust
+        Its bound of trust, having learnt nothing; None for none.
     """
 
     run: Callable[..., Iterator[WalkerStep]]
     checks: tuple[LazyCheck, ...]
     n_steps: int
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def advance_walker(
         calculator,
         rng=rng,
         triggers=_checks(plan, walker),
+        trust=plan.trust and plan.trust.with_ratios(walker.trust_ratios),
         first_step=walker.step,
         state=walker.driver,
     )
@@ -121,10 +126,12 @@ def advance_walker(
         driver=last.driver,
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),
+        trust_ratios=() if last.trust is None or not running else last.trust.check.ratios,
     )
+    event = event_of(last)
     if calculator.last_prediction is not None:
         calculator.last_prediction.release()
-    return BlockResult(arrived, TriggerEvent.of(last) if last.reports else None, buffer.take())
+    return BlockResult(arrived, event, buffer.take())
 
 
 def look_again(setup: WalkerSetup, pick: Pick, surrogate: Surrogate) -> TriggerEvent:

@@ -136,7 +136,7 @@ def pass_barrier(
         if pick is not None:
             picks.append(replace(pick, number=len(picks)))
             known.add(pick.structure_id)
-            surrogate = surrogate.condition(pick.structure)
+            surrogate = surrogate.condition(pick.structure, energies=[pick.energy])
             trace[_row_of(trace, k, pick.step), PICKED] = 1
     if len(picks) > before:
         walkers = [_with_new_surrogate(walker) for walker in walkers]

@@ -43,8 +43,8 @@ class TriggerEvent:
         The frame and its absolute number.
     temperature_K, tau
         Of the walker at this step.
-    energy_std
-        sigma_E, eV.
+    energy, energy_std
+        Unbiased energy of the potential and sigma_E, eV.
     reports
         Of the triggers that were evaluated.
     deviations
@@ -54,6 +54,7 @@ class TriggerEvent:
     atoms: Atoms
     step: int
     temperature_K: float
+    energy: float
     energy_std: float
     tau: float
     reports: tuple[TriggerReport, ...]
@@ -61,23 +62,25 @@ class TriggerEvent:
 
     @classmethod
     def of(cls, step: WalkerStep) -> TriggerEvent:
-        """The event at a step whose triggers were evaluated."""
-        prediction = step.prediction
+        """The event at a step whose triggers were evaluated, at the bound if it met one."""
+        frame = step if step.beyond is None else step.beyond
+        prediction = frame.prediction
         assert prediction is not None
         deviations = None
-        if step.fired is not None:
+        if any(report.fired for report in frame.reports):
             local = prediction.local_energy_std.copy()
             if prediction.searched:
                 deviations = AtomDeviations(local, None, prediction.force_std_bound.copy())
             else:
                 deviations = AtomDeviations(local, prediction.force_std.copy())
         return cls(
-            step.atoms,
+            frame.atoms,
             step.step,
-            step.temperature_K,
+            frame.temperature_K,
+            prediction.energy,
             prediction.energy_std,
             prediction.tau,
-            step.reports,
+            frame.reports,
             deviations,
         )
 
@@ -96,6 +99,12 @@ class TriggerEvent:
         per_atom = self.energy_std / len(self.atoms)
         value = self.leading.value
         return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
+
+
+def event_of(step: WalkerStep) -> TriggerEvent | None:
+    """What the triggers saw in a step of a walker; None where none was evaluated."""
+    frame = step if step.beyond is None else step.beyond
+    return TriggerEvent.of(step) if frame.reports else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +127,8 @@ class Pick:
         The trigger that fired; without the members of a combination, which ``reason`` names.
     reason
         The report in words.
-    energy_std
-        sigma_E of the structure, eV.
+    energy, energy_std
+        Unbiased energy as the potential predicts it, and sigma_E of the structure, eV.
     deviations
         Of its atoms.
     temperature_K, tau
@@ -134,6 +143,7 @@ class Pick:
     step: int
     report: TriggerReport
     reason: str
+    energy: float
     energy_std: float
     deviations: AtomDeviations
     temperature_K: float
@@ -154,6 +164,7 @@ class Pick:
             event.step,
             replace(report, members=()),
             str(report),
+            event.energy,
             event.energy_std,
             deviations,
             event.temperature_K,

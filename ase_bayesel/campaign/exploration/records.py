@@ -31,6 +31,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "status": walker.status,
         "rng_state": walker.rng_state,
         "ratios": walker.ratios,
+        "trust_ratios": walker.trust_ratios,
         "driver": None if walker.driver is None else walker.driver.to_json(),
         "evaluated": None,
         "waiting": [waiting.last, waiting.peak_step, waiting.ratio],
@@ -79,6 +80,7 @@ def walker_from(
         evaluated,
         _tuples(meta["ratios"]),
         PickState(last, peak, peak_step, ratio),
+        _tuples(meta["trust_ratios"]),
     )
     if type(state.step) is not int or state.step < 0 or not isinstance(state.status, str):
         raise ValueError("a walker has no proper step or status")

@@ -39,6 +39,8 @@ class WalkerState:
     waiting
         What the pick rule remembers: the walker's last pick, and the pick that waits to be
         the peak, if any.
+    trust_ratios
+        What the lazy check of the bound of trust has learnt; empty between turns.
     """
 
     atoms: Atoms
@@ -49,6 +51,7 @@ class WalkerState:
     evaluated: Evaluated | None = None
     ratios: tuple[tuple[Any, ...], ...] = ()
     waiting: PickState[Pick] = PickState()
+    trust_ratios: tuple[Any, ...] = ()
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""

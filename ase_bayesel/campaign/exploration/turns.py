@@ -12,7 +12,7 @@ from ...bias.calculator import BiasedCalculator
 from ...dynamics.driver import DriverState
 from ...dynamics.triggers import PickRule
 from ...dynamics.walkers import WalkerStep
-from .picks import TriggerEvent, pick_after_frame, pick_at_end
+from .picks import event_of, pick_after_frame, pick_at_end
 from .state import PICKED, ExploreState, WalkerState, extended
 
 StartWalker = Callable[[Atoms, np.random.Generator, int, DriverState | None], Iterator[WalkerStep]]
@@ -56,7 +56,7 @@ def take_turn(
         final, status = step, "finished" if step.status == "running" else step.status
         if step.status != "running":
             continue
-        event = TriggerEvent.of(step) if step.reports else None
+        event = event_of(step)
         if event is not None:
             trace[step.step] = event.row(turn)
         waiting, pick = pick_after_frame(rule, waiting, step.step, turn, event, known)
@@ -68,7 +68,8 @@ def take_turn(
     picks = list(state.picks)
     if pick is not None:
         picks.append(replace(pick, number=len(picks)))
-        calculator.surrogate = calculator.surrogate.condition(pick.structure)
+        surrogate = calculator.surrogate
+        calculator.surrogate = surrogate.condition(pick.structure, energies=[pick.energy])
         trace[pick.step][PICKED] = True
     walkers = list(state.walkers)
     if final is not None:
