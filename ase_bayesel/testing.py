@@ -39,7 +39,7 @@ def check_descriptor(
 ) -> None:
     """Check that a descriptor keeps the promises of `descriptors.base.Descriptor`.
 
-    Shapes and types; batches of unequal sizes against single structures; the
+    Shapes, types and elements; batches of unequal sizes against single structures; the
     Jacobian, the strain derivative and every pullback against central
     differences; invariance under translation, permutation of atoms and rotation;
     extensivity; an error for an unknown element and for positions that are not
@@ -69,7 +69,7 @@ def check_descriptor(
     if not frames:
         raise ValueError("frames: give at least one structure")
     rng = np.random.default_rng(0)
-    _check_static(descriptor)
+    _check_static(descriptor, frames)
     with _untouched(frames):
         together = descriptor.compute(frames, derivatives=True)
     if not isinstance(together, list) or len(together) != len(frames):
@@ -182,7 +182,9 @@ class _Checker:
         _Checker(self.where, 1e-3 * self.tolerance, self.rng).close(actual, expected, what)
 
 
-def _check_static(descriptor: Descriptor) -> None:
+def _check_static(descriptor: Descriptor, frames: Sequence[Atoms]) -> None:
+    if not set(descriptor.elements) >= {symbol for atoms in frames for symbol in atoms.symbols}:
+        raise ConformanceError(f"elements: {descriptor.elements} lack some that the frames hold")
     n = descriptor.n_features
     std = np.asarray(descriptor.prior_std())
     if std.shape != (n,) or not np.isfinite(std).all() or (std <= 0).any():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
+from helpers.campaigns import write_campaign, write_config
 from helpers.many_labels import grown
-from helpers.systems import write_campaign, write_config
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config

@@ -66,7 +66,7 @@ def prepare(arguments) -> Setting:
     """Train the model, then fit the surrogate to the same structures."""
     import numpy as np
     from helpers.mace_models import mace_calculator, trained_mace
-    from helpers.systems import emt_labelled
+    from helpers.structures import emt_labelled
 
     from ase_bayesel import MACEDescriptor, fit_surrogate
 

@@ -1,10 +1,11 @@
 """Fixtures of the whole suite."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from helpers.systems import copper_training
+from helpers.structures import copper_training
 from hypothesis import settings
 
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
@@ -12,6 +13,14 @@ from ase_bayesel.resources.threads import cpu_threads
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of an optional package where that is not installed."""
+    for marker in item.iter_markers("optional"):
+        if missing := [package for package in marker.args if find_spec(package) is None]:
+            pytest.skip(f"needs {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -262,3 +262,23 @@ def test_no_global_random_state():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np.random":
                 assert node.attr in allowed, f"{path.name}:{node.lineno}"
+
+
+def test_no_test_module_imports_another():
+    """What is shared lies in tests/helpers; file names are unique, as pytest wants them."""
+    tests = sorted(Path(__file__).parent.rglob("test_*.py"))
+    names = {path.stem for path in tests}
+    assert len(names) == len(tests)
+    for path in Path(__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        named = re.findall(r"\b(?:from|import) (\w+)|\b(\w+):[A-Za-z]", text)
+        assert not names & {name for pair in named for name in pair}, path
+
+
+def test_what_imports_an_optional_package_is_marked():
+    """CI chooses tests by the marker; without the packages the others fail if they need them."""
+    skipping = [p for p in Path(__file__).parent.rglob("test_*.py") if p != Path(__file__)]
+    skipping = [path for path in skipping if "importorskip" in path.read_text()]
+    assert skipping
+    for path in skipping:
+        assert re.search(r"^pytestmark = .*(needs_|optional)", path.read_text(), re.M), path

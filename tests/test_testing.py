@@ -5,7 +5,8 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from helpers.systems import Opaque, cluster, copper, with_pbc
+from helpers.calculators import Opaque
+from helpers.structures import cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator
 from ase_bayesel.descriptors.base import Gradient
@@ -115,6 +116,7 @@ BROKEN = {
         d, lambda f, atoms: replace(f, values=f.values[:, 1:])
     ),
     "prior_std": lambda d: Twisted(d, prior_std=lambda: np.zeros(d.n_features)),
+    "lack some": lambda d: Twisted(d, elements=["Si"]),
     "JSON-serialisable": lambda d: Twisted(d, spec=lambda: {"kind": "x", "r": np.ones(2)}),
     "through JSON": lambda d: Twisted(d, spec=lambda: {"kind": "x", "r": (1, 2)}),
     "nobody asked": lambda d: Twisted(

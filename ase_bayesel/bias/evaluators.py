@@ -83,22 +83,22 @@ def bias_inputs(evaluation: Evaluation, bias: Bias, posterior: Posterior) -> Bia
 
 
 class Evaluator(Protocol):
-    """A way to evaluate structures.
-
-    ``joined`` tells that `Evaluation.combined` is cheaper than its two parts;
-    ``tau_interval`` is how often the parts are worth their price where only the
-    running averages of tau need them (see `TauRule`); ``batchable`` whether passes
-    of several walkers can become one (see `batching`).
-    """
+    """A way to evaluate structures."""
 
     @property
-    def joined(self) -> bool: ...
+    def joined(self) -> bool:
+        """Whether `Evaluation.combined` is cheaper than its two parts."""
+        ...
 
     @property
-    def tau_interval(self) -> int: ...
+    def tau_interval(self) -> int:
+        """Every how many evaluations the parts are worth their price for tau alone (`TauRule`)."""
+        ...
 
     @property
-    def batchable(self) -> bool: ...
+    def batchable(self) -> bool:
+        """Whether passes of several walkers can become one (`batching`)."""
+        ...
 
     def evaluate(
         self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None

@@ -138,16 +138,16 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
 ) -> DesignFactors:
-    """The task: `design.assembling` for one chunk, with a descriptor of its own.
+    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
 
     Parameters
     ----------
     make_descriptor
-        Makes the descriptor where the task runs.
+        Makes the descriptor in the process of the task.
     threads
-        For torch and BLAS.
+        Threads of that process.
     frames, keys, e0s, force_projections, first
-        As for `design.assembling`.
+        As in `surrogate.design.assembling`.
     """
     with cpu_threads(threads):
         descriptor = make_descriptor()

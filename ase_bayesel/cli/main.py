@@ -259,7 +259,13 @@ def select(
     """Pick structures of a pool that deserve a label, and report on them."""
     from ..descriptors.text import descriptor_from_text
     from ..structures.labels import PropertyKeys
-    from .select import SelectionRequest, named_numbers, numbers, select_from_file, words
+    from .select import (
+        SelectionRequest,
+        parse_named_numbers,
+        parse_numbers,
+        parse_words,
+        select_from_file,
+    )
 
     request = SelectionRequest(
         pool,
@@ -270,11 +276,11 @@ def select(
         core,
         PropertyKeys(energy_key, forces_key, virial_key),
         e0s,
-        words(properties),
-        words(scored),
-        named_numbers("weights", weights),
+        parse_words(properties),
+        parse_words(scored),
+        parse_named_numbers("weights", weights),
         targets,
-        numbers("coefficients", coefficients),
+        parse_numbers("coefficients", coefficients),
         budget,
         seed,
         store,

@@ -138,12 +138,12 @@ def _described(
     return picked, list(chosen.values())
 
 
-def words(text: str | None) -> tuple[str, ...] | None:
+def parse_words(text: str | None) -> tuple[str, ...] | None:
     """The words of a list with commas; None for None."""
     return None if text is None else tuple(word.strip() for word in text.split(","))
 
 
-def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     """The numbers of a list with commas, or a `SelectionError` that begins with ``name``."""
     try:
         return None if text is None else tuple(float(word) for word in text.split(","))
@@ -151,8 +151,8 @@ def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
         raise SelectionError(f"{name}: {error} in {text!r}") from None
 
 
-def named_numbers(name: str, text: str | None) -> dict[str, float] | None:
+def parse_named_numbers(name: str, text: str | None) -> dict[str, float] | None:
     """The same for a list of key=number."""
     pairs = [] if text is None else [word.partition("=") for word in text.split(",")]
-    by_name = {key.strip(): numbers(name, value) for key, _, value in pairs}
+    by_name = {key.strip(): parse_numbers(name, value) for key, _, value in pairs}
     return None if text is None else {key: value[0] for key, value in by_name.items() if value}

@@ -98,7 +98,19 @@ def _job_of(worker: Any) -> str:
 
 
 class JobKeeper:
-    """Sees to it, in a thread of its own, that there are as many jobs as are needed."""
+    """Sees to it, in a thread of its own, that there are as many jobs as are needed.
+
+    Parameters
+    ----------
+    resource
+        What a job is, and how many there may be.
+    cluster
+        Submits and cancels them.
+    client
+        Knows which of their workers have arrived.
+    n_tasks
+        Says how many tasks there are, so that no more jobs run than those need; None for all.
+    """
 
     def __init__(
         self,

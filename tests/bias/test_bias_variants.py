@@ -7,8 +7,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import Opaque, alloy, assert_close, cluster, copper, strain_differences
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, strain_differences
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import alloy, cluster, copper
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,14 +57,16 @@ def ace_surrogate():
 
 @pytest.fixture(scope="module")
 def mace_pair():
-    pytest.importorskip("mace")
     model = tiny_mace(ELEMENTS)
     descriptor = MACEDescriptor(mace_calculator(model))
     prior = Posterior.isotropic(descriptor.n_features, 0.5)
     return model, Surrogate(descriptor, prior, {}, Noise()).condition(alloy("CuCuAlCu", 0.05, 1))
 
 
-@pytest.fixture(params=["own mean", "separate", "mace", "mace, separate"])
+BY_MACE = [pytest.param(name, marks=needs_mace) for name in ("mace", "mace, separate")]
+
+
+@pytest.fixture(params=["own mean", "separate", *BY_MACE])
 def make(request, ace_surrogate):
     """A maker of calculators: two ways with linear ACE, two with MACE."""
     if request.param.startswith("mace"):
@@ -144,6 +148,7 @@ def test_triggers_see_the_whole_structure(make, bias):
     assert (ours.force_std_bound <= ours.force_std * (1 + 1e-9)).all()
 
 
+@needs_mace
 def test_one_pass_and_two_give_the_same(mace_pair):
     model, surrogate = mace_pair
     for bias in BIASES.values():
@@ -197,7 +202,7 @@ def test_a_cluster_and_an_mlip_without_stress(ace_surrogate):
 # descriptors
 
 
-@pytest.mark.parametrize("kind", ["ace", "mace"])
+@pytest.mark.parametrize("kind", ["ace", pytest.param("mace", marks=needs_mace)])
 @pytest.mark.parametrize("atoms", [ALLOY, CLUSTER], ids=["bulk", "cluster"])
 def test_weighted_rows_and_their_pullback(kind, atoms, ace_surrogate, request):
     surrogate = ace_surrogate if kind == "ace" else request.getfixturevalue("mace_pair")[1]

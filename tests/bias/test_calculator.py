@@ -5,7 +5,9 @@ from ase.calculators.calculator import PropertyNotImplementedError, all_properti
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
-from helpers.systems import Opaque, assert_close, cluster, copper, with_pbc
+from helpers.calculators import Opaque
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, with_pbc
 
 from ase_bayesel import BiasedCalculator, TauRule
 from ase_bayesel.bias.kinds import SIGMA_FLOOR

@@ -5,7 +5,8 @@ import weakref
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import assert_close, copper
+from helpers.differences import assert_close
+from helpers.structures import copper
 
 from ase_bayesel import BiasedCalculator, TauRule, Variance
 from ase_bayesel.bias.evaluators import LinearEvaluator

@@ -7,7 +7,8 @@ import pytest
 from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
-from helpers.systems import assert_close, cluster, copper, copper_training, silicon
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, copper_training, silicon
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -22,7 +23,7 @@ from ase_bayesel.errors import DescriptorError
 from ase_bayesel.surrogate.design import Noise
 
 pytest.importorskip("mace")
-pytest.importorskip("ase_bayesel.bias.torchsim")
+pytest.importorskip("torch_sim")
 
 import torch
 import torch_sim
@@ -32,6 +33,8 @@ from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import validate_model_outputs
 
 from ase_bayesel.bias.torchsim import BiasedModel
+
+pytestmark = pytest.mark.optional("mace", "torch_sim")
 
 PERIODIC = [copper(21, 0.1), copper(22, 0.1, a=3.7, repeat=(1, 1, 2)), Atoms("Cu", cell=[2.5] * 3)]
 PERIODIC[2].pbc = True

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ase.build import molecule
 from ase.calculators.emt import EMT
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
 from ase_bayesel import (
     Deviation,
@@ -109,7 +109,6 @@ def test_engine_that_cannot_be_imported():
 
 
 def test_tblite_engine():
-    pytest.importorskip("tblite")
     labelling = {"kind": "tblite", "method": "GFN2-xTB", "parameters": {"accuracy": 0.5}}
     engine = config({"labelling": labelling}).engine
     calculator = engine.make(engine.parameters_of(0))
@@ -142,7 +141,6 @@ def test_every_engine_is_documented():
 
 def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
     """Initial charges are the total charge to tblite."""
-    pytest.importorskip("tblite")
     engine = config({"labelling": {"kind": "tblite"}}).engine
     plain = molecule("H2O")
     charged = plain.copy()

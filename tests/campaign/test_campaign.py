@@ -13,28 +13,23 @@ from helpers.campaigns import (
     assert_same_campaign,
     by_positions,
     calls,
+    campaign,
+    copy_campaign,
     counted,
+    ended,
     final_model,
+    label_of,
     pick_ids,
     picks,
     reports,
-    settled,
-)
-from helpers.systems import (
-    alloy_cells,
-    bayesel,
-    copper,
-    copy_campaign,
-    finish,
-    hashes,
-    kill_when,
-    label_of,
-    reference,
     set_aside,
-    start,
+    settled,
     write_campaign,
     write_config,
 )
+from helpers.command_line import bayesel, finish, kill_when, start
+from helpers.files import hashes
+from helpers.structures import alloy_cells, copper, reference
 
 from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walker, run_walkers
 from ase_bayesel.campaign.build.walkers import walker_options
@@ -46,18 +41,6 @@ from ase_bayesel.errors import BayeselError, ConfigError, LabellingError
 from ase_bayesel.structures.identity import canonical, structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}
-
-
-def campaign(config):
-    return Campaign(load_config(config), config.with_name("campaign"))
-
-
-def ended(config):
-    """Run a campaign to its end; returns its store and the last event."""
-    running = campaign(config)
-    *_, last = running.run()
-    assert isinstance(last, Ended)
-    return running.store, last
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +218,7 @@ def test_stops_at_the_label_budget(tmp_path, budget, expected):
 def test_failed_calculations_count_towards_the_budget(tmp_path):
     changes = {
         "stop.max_labels": 3,
-        "labelling.factory": "helpers.systems:no_such_engine_works",
+        "labelling.factory": "helpers.calculators:no_such_engine_works",
         "explore.steps": 60,
     }
     store, last = ended(write_campaign(tmp_path, changes))
@@ -337,7 +320,7 @@ def test_a_start_that_fails_does_not_bind_the_directory(tmp_path, finished, mist
 
 
 def test_failed_labels_are_set_aside(tmp_path):
-    config = write_campaign(tmp_path, {"labelling.factory": "helpers.systems:FragileEMT"})
+    config = write_campaign(tmp_path, {"labelling.factory": "helpers.calculators:FragileEMT"})
     events = list(campaign(config).run())
     store = campaign(config).store
     asked = picks(store)
@@ -357,7 +340,10 @@ def test_failed_labels_are_set_aside(tmp_path):
 
 
 def test_a_round_of_failures_only(tmp_path):
-    changes = {"labelling.factory": "helpers.systems:no_such_engine_works", "stop.max_rounds": 1}
+    changes = {
+        "labelling.factory": "helpers.calculators:no_such_engine_works",
+        "stop.max_rounds": 1,
+    }
     store, last = ended(write_campaign(tmp_path, changes))
     zero, one = reports(store)
     assert (one.picks, one.failed, one.n_train) == (3, 3, 6)
@@ -369,7 +355,7 @@ def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
     """Nothing is lost, and once the engine works the failed calculations can be made again."""
     works = tmp_path / "works"
     changes = {
-        "labelling.factory": "helpers.systems:emt_once_there_is",
+        "labelling.factory": "helpers.calculators:emt_once_there_is",
         "labelling.parameters": {"file": str(works)},
         "stop.max_failures": 2,
     }
@@ -388,7 +374,10 @@ def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
 
 
 def test_failures_are_counted_over_rounds(tmp_path):
-    changes = {"labelling.factory": "helpers.systems:no_such_engine_works", "stop.max_failures": 4}
+    changes = {
+        "labelling.factory": "helpers.calculators:no_such_engine_works",
+        "stop.max_failures": 4,
+    }
     config = write_campaign(tmp_path, changes)
     with pytest.raises(LabellingError, match=r"round 2: the last [456] structures"):
         list(campaign(config).run())

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import copper, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import copper
 
 from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_walker
 from ase_bayesel.campaign.config.loading import load_config

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from helpers.systems import write_campaign
+from helpers.campaigns import write_campaign
 
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.campaign.events import Ended

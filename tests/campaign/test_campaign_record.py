@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 import pytest
 from ase.io import read
-from helpers.systems import ENVIRONMENT, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.command_line import ENVIRONMENT
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config

@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
-from helpers.systems import (
-    alloy_cells,
-    copper,
-    hashes,
-    reference,
-    write_campaign,
-    write_config,
-)
+from helpers.campaigns import write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells, copper, reference
 
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.bias.tau import TauHistory

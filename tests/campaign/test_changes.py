@@ -6,7 +6,9 @@ from itertools import takewhile
 
 import pytest
 from ase.io import read, write
-from helpers.systems import alloy_cells, copy_campaign, hashes, write_campaign, write_config
+from helpers.campaigns import copy_campaign, write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign import campaign as campaign_module
@@ -103,7 +105,7 @@ def test_every_change_is_kept_in_the_log(copied):
     assert [json.loads(line)["after"] for line in lines] == [2, 3]
 
 
-def test_labels_found_on_the_old_ladder_stay_in_the_training_set(copied):
+def test_labels_found_by_the_old_fallbacks_stay_in_the_training_set(copied):
     before = campaign(copied).store.read_report(1)
     more = change(
         copied, {"stop.max_rounds": 2, "labelling.fallbacks": [{"asap_cutoff": True}], "threads": 2}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.systems import campaign_settings, write_config
+from helpers.campaigns import campaign_settings, write_config
 from pydantic import ValidationError
 
 from ase_bayesel import Ramp

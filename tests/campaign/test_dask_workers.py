@@ -7,34 +7,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
+import dask
+import distributed
 import numpy as np
+import psutil
 import pytest
-from helpers.systems import (
-    bayesel,
-    cluster,
-    copper,
-    copper_training,
-    kill_when,
-    start,
-    write_campaign,
-)
-from test_campaign import assert_same_campaign, ended
-from test_lockstep import assert_same_states, explored, setup_for, started
+from helpers.campaigns import assert_same_campaign, ended, write_campaign
+from helpers.command_line import bayesel, kill_when, start
+from helpers.lockstep import assert_same_states, explored, setup_for, started
+from helpers.structures import cluster, copper, copper_training
 
 from ase_bayesel import ACEDescriptor, Campaign, ForceTrigger, Surrogate, TauRule, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.exploration import explore_in_lockstep
+from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import WorkerError
 from ase_bayesel.resources import LocalCluster, RunningCluster, open_client
 from ase_bayesel.surrogate.design import Noise
-
-psutil = pytest.importorskip("psutil")
-dask = pytest.importorskip("dask")
-distributed = pytest.importorskip("distributed")
-
-from ase_bayesel.campaign.exploration.dask_workers import dask_executor  # noqa: E402
 
 STARTS = [copper(1, 0.02, repeat=(1, 1, 2)), copper(2, 0.05), cluster("Cu4", 1)]
 LIMIT = 12

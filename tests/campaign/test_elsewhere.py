@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.systems import copper_training, write_campaign
-from test_campaign import ended
-from test_campaign_potential import TRAIN
-from test_refit import E0S, KEYS, finished
-from test_resources import children, wait_for
+from helpers.campaigns import ended, write_campaign
+from helpers.mace_models import needs_mace, save_model, tiny_mace
+from helpers.processes import children, wait_for
+from helpers.refits import E0S, KEYS, TRAIN, finished, weights
+from helpers.structures import copper_training
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign import round_model as models
@@ -138,7 +138,7 @@ def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
         (folder / "scale.txt").write_text("0.9")
         potential = {
             "kind": "import",
-            "factory": "test_campaign_potential:ScaledEMT",
+            "factory": "helpers.calculators:ScaledEMT",
             "model": "scale.txt",
         }
         train = [sys.executable, "-c", TRAIN, "{train}", "{model}", "{output}"]
@@ -161,13 +161,10 @@ def test_a_campaign_with_refits_and_features_elsewhere(tmp_path, monkeypatch):
                 np.testing.assert_allclose(theirs[key], ours[key], rtol=1e-6, atol=1e-9)
 
 
+@needs_mace
 @pytest.mark.slow
 def test_mace_goes_on_where_its_worker_was_lost(task, tmp_path):
     """In the second segment; the weights are those of a training that was left alone."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import save_model, tiny_mace
-    from test_refit import weights
-
     save_model(tiny_mace(["Cu"]), tmp_path / "start.model")
     task = replace(task, model=tmp_path / "start.model")
     refitter = MACERefitter(max_epochs=4, checkpoint_epochs=2, energy_weight=1.0)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import (
     ACEDescriptor,

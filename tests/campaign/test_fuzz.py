@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from helpers.systems import alloy_cells, hashes, reference, write_campaign, write_config
+from helpers.campaigns import write_campaign, write_config
+from helpers.files import hashes
+from helpers.structures import alloy_cells, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -41,7 +43,10 @@ from ase_bayesel.structures.labels import PropertyKeys, targets
 
 KEYS = PropertyKeys("REF_energy", "REF_forces", "REF_virial")
 ACE = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=6, cutoff=4.5)
-FEW_OR_MANY = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
+FEW_OR_ALL = pytest.mark.parametrize("share", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
+"""Of the cases that can be counted."""
+FEW_OR_MANY = pytest.mark.parametrize("share", [0.1, pytest.param(0.4, marks=pytest.mark.slow)])
+"""Of random damage, of which there is no end, and of many thousand cases."""
 
 WORDS = (
     *("nan", "inf", "-inf", "1e400", "1e12", "-1e300", "1e-300", "0", "-1", "999999999999"),
@@ -233,7 +238,7 @@ HOSTILE = (
 )
 
 
-@FEW_OR_MANY
+@FEW_OR_ALL
 def test_fields(tmp_path, share):
     """Each field of a config in turn holds what it should not."""
     config = load_config(write_campaign(tmp_path, FULL)).model_dump(mode="json")
@@ -435,7 +440,7 @@ def test_failures(tmp_path, share):
     assert set(found) <= {"valid", "StoreError"}
 
 
-@FEW_OR_MANY
+@FEW_OR_ALL
 @pytest.mark.parametrize(
     "name", ["thresholds.json", "round_0001/report.json", "round_0001/labelled.json"]
 )

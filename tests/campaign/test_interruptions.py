@@ -8,10 +8,17 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from helpers.campaigns import assert_same_campaign, calls, counted, reports
-from helpers.systems import bayesel, finish, start, write_campaign, write_config
+from helpers.campaigns import (
+    assert_same_campaign,
+    calls,
+    counted,
+    reports,
+    write_campaign,
+    write_config,
+)
+from helpers.command_line import bayesel, finish, start
+from helpers.processes import children
 from rich.console import Console
-from test_resources import children
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
@@ -138,7 +145,7 @@ def test_a_signal_that_ends_the_training_first_says_run_again(tmp_path):
     """A scheduler signals the programs together with the campaign that waits for them."""
     (tmp_path / "scale.txt").write_text("0.9")
     code = "import sys, time, pathlib; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
-    potential = {"kind": "import", "factory": "test_campaign_potential:ScaledEMT"}
+    potential = {"kind": "import", "factory": "helpers.calculators:ScaledEMT"}
     training = [sys.executable, "-c", code, str(tmp_path / "training"), "{output}"]
     changes = {
         "potential": potential | {"model": "scale.txt"},

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import get_args
 
 import pytest
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 from pydantic import TypeAdapter, create_model
 
 from ase_bayesel.campaign.config import (

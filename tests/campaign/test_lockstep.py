@@ -3,12 +3,14 @@
 from dataclasses import replace
 from functools import partial
 from itertools import islice, pairwise
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
-from helpers.systems import Opaque, cluster, copper, copper_training
+from helpers.calculators import Opaque
+from helpers.lockstep import assert_same_atoms, assert_same_states, explored, setup_for, started
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import cluster, copper, copper_training
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,12 +20,12 @@ from ase_bayesel import (
     EnergyTrigger,
     ForceTrigger,
     Guards,
+    MACEDescriptor,
     NoseHooverChain,
     Ramp,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
-    run_walker,
     run_walkers,
 )
 from ase_bayesel.campaign.exploration import (
@@ -31,19 +33,15 @@ from ase_bayesel.campaign.exploration import (
     ExploreState,
     explore_in_lockstep,
     pass_barrier,
-    start_exploration,
 )
 from ase_bayesel.campaign.exploration.blocks import (
-    WalkerPlan,
-    WalkerSetup,
     advance_walker,
     look_again,
 )
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.lockstep import next_barrier
-from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
+from ase_bayesel.dynamics.triggers import AnyOf, PickRule
 from ase_bayesel.surrogate.design import Noise
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
@@ -57,64 +55,6 @@ def little_data():
     """A surrogate of five small structures, whose uncertainty has far to fall."""
     fitted = fit_surrogate(copper_training()[:5], ACEDescriptor("Cu", totaldegree=8))
     return replace(fitted, noise=Noise(0.1, 0.1, 0.1))
-
-
-def setup_for(
-    surrogate,
-    trigger,
-    n_steps=60,
-    check_interval=4,
-    wrap=lambda mlip: mlip,
-    driven=MappingProxyType({}),
-    **bias,
-):
-    """How walkers run in these tests; the potential stays the first surrogate's mean."""
-    mlip = surrogate.calculator()
-    run = partial(
-        run_walker,
-        n_steps=n_steps,
-        **{"temperature_K": 1500.0, "timestep_fs": 2.0, "check_interval": check_interval, **driven},
-    )
-    return WalkerSetup(
-        surrogate,
-        lambda newer: BiasedCalculator(wrap(mlip), newer, **(bias or {"tau": 0.5})),
-        (WalkerPlan(run, (LazyCheck(trigger),), n_steps),) * 4,
-        check_interval,
-    )
-
-
-def started(starts, seed=0):
-    return start_exploration(starts, [np.random.default_rng([seed, k]) for k in range(len(starts))])
-
-
-def explored(setup, state, limit=5, surrogate=None, executor=None, rule=CROSSING):
-    """All states after a barrier, the last one last, and the last surrogate."""
-    first = state, surrogate or setup.surrogate
-    found = explore_in_lockstep(*first, setup, executor or LocalExecutor(setup), limit, rule)
-    states, surrogates = zip(first, *found, strict=True)
-    return states, surrogates[-1]
-
-
-def assert_same_atoms(one, other):
-    np.testing.assert_array_equal(one.positions, other.positions)
-    np.testing.assert_array_equal(one.get_momenta(), other.get_momenta())
-    np.testing.assert_array_equal(one.cell.array, other.cell.array)
-
-
-def assert_same_states(one, other):
-    np.testing.assert_array_equal(one.trace, other.trace)
-    assert [facts_of(p) for p in one.picks] == [facts_of(p) for p in other.picks]
-    for ours, theirs in zip(one.walkers, other.walkers, strict=True):
-        assert_same_atoms(ours.atoms, theirs.atoms)
-        assert (ours.step, ours.status, ours.rng_state, ours.ratios) == (
-            theirs.step,
-            theirs.status,
-            theirs.rng_state,
-            theirs.ratios,
-        )
-        assert (ours.driver is None) == (theirs.driver is None)
-        if ours.driver is not None:
-            assert ours.driver.to_json() == theirs.driver.to_json()
 
 
 # a chain of blocks is the walker in one go
@@ -491,14 +431,10 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
 # batches
 
 
+@needs_mace
 @pytest.mark.slow
 def test_batches_make_the_same_picks_within_rounding():
     """Four walkers of different sizes that share passes through a MACE model."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
-    from ase_bayesel import MACEDescriptor
-
     mlip = mace_calculator(tiny_mace())
     surrogate = fit_surrogate(copper_training(), MACEDescriptor(mlip), e0s="average")
     setup = replace(

@@ -8,8 +8,8 @@ import tracemalloc
 from itertools import islice
 
 import pytest
+from helpers.campaigns import write_campaign, write_config
 from helpers.many_labels import grown
-from helpers.systems import write_campaign, write_config
 from typer.testing import CliRunner
 
 from ase_bayesel import Campaign

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms, FixCom
 from ase.io import read, write
-from helpers.systems import alloy_cells, copper, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import alloy_cells, copper
 
 from ase_bayesel import (
     NPT,

@@ -2,28 +2,20 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from helpers.systems import copper_training
+from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace
+from helpers.refits import E0S, KEYS, finished, weights
+from helpers.structures import copper_training
 
-from ase_bayesel.campaign.refit import CommandRefitter, RefitTask
+from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
+from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys
-from ase_bayesel.surrogate.steps import Steps
-
-KEYS = PropertyKeys("energy", "forces", "virial")
-E0S = {"Cu": -0.5}
-
-
-def finished(steps):
-    """All progress of a refit and the path of its model."""
-    steps = Steps(steps)
-    return list(steps), steps.value
 
 
 @pytest.fixture
@@ -108,14 +100,6 @@ class TestCommand:
             CommandRefitter(parts)
 
 
-mace = pytest.importorskip("mace", reason="needs mace-torch")
-
-from helpers.mace_models import mace_calculator, save_model, tiny_mace  # noqa: E402
-
-from ase_bayesel.campaign.refit import MACERefitter  # noqa: E402
-from ase_bayesel.descriptors.mace.loading import load_module, weights_sha256  # noqa: E402
-
-
 @pytest.fixture
 def mace_task(task, tmp_path):
     save_model(tiny_mace(["Cu"]), tmp_path / "start.model")
@@ -129,10 +113,7 @@ def loss_of(path, frames):
     return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
 
 
-def weights(path: Path) -> str:
-    return weights_sha256(load_module(path))
-
-
+@needs_mace
 class TestMACE:
     def test_options_are_checked_by_mace(self):
         MACERefitter(options={"clip_grad": 5.0, "amsgrad": True}).check()

@@ -18,8 +18,9 @@ from ase.build import bulk
 from ase.io import read, write
 from helpers import slurm
 from helpers.campaigns import picks, reports
+from helpers.command_line import finish, start
 from helpers.dft_engines import ESPRESSO, needs_espresso
-from helpers.systems import finish, jittered, start
+from helpers.structures import jittered
 
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.labelling.task import labelled

@@ -10,7 +10,8 @@ import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
-from test_cli import assert_refused, call
+from helpers.command_line import assert_refused, call
+from helpers.mace_models import needs_mace, save_model, tiny_mace
 
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.cli.check import CheckConfig, model_to_check, run_check
@@ -87,10 +88,8 @@ def test_crystal_from_a_file(tmp_path):
     assert run_check(EMT(), settings).quantities[0].value == pytest.approx(3.59, abs=0.01)
 
 
+@needs_mace
 def test_a_mace_file(tmp_path):
-    pytest.importorskip("mace")
-    from helpers.mace_models import save_model, tiny_mace
-
     save_model(tiny_mace(), tmp_path / "cu.model")
     settings = load_config(written(tmp_path), CheckConfig)
     calculator = model_to_check(str(tmp_path / "cu.model"), settings)
@@ -128,13 +127,11 @@ def test_wrong_configs_are_named(tmp_path, changes, named):
     ("model", "named"),
     [
         ("missing.npz", "missing.npz"),
-        ("missing.model", "missing.model: no such MACE model file"),
+        pytest.param("missing.model", "missing.model: no such MACE model file", marks=needs_mace),
         ("no.module:maker", "model: cannot import 'no.module:maker'"),
     ],
 )
 def test_wrong_models_are_named(tmp_path, model, named):
-    if model.endswith(".model"):
-        pytest.importorskip("mace")
     assert_refused(call("check", model, "--config", written(tmp_path)), named)
 
 

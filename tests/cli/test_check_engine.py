@@ -10,37 +10,17 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from ase.units import GPa
 from helpers import program_doubles
-from helpers.systems import alloy_cells, write_campaign
-from test_cli import assert_refused, call
+from helpers.campaigns import write_campaign
+from helpers.command_line import assert_refused, call
+from helpers.structures import alloy_cells
 
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.cli.check_engine import run_engine_check
 from ase_bayesel.labelling.engines import settings_hash
 
-
-def failing_emt(fails):
-    """EMT, or a calculator that cannot do anything."""
-    if fails:
-        raise RuntimeError("the [engine] is broken")
-    return EMT()
-
-
-def nan_emt():
-    """A calculator whose energy is not finite."""
-    calculator = EMT()
-    compute = calculator.calculate
-
-    def calculate(*arguments):
-        compute(*arguments)
-        calculator.results["energy"] = calculator.results["free_energy"] = np.nan
-
-    calculator.calculate = calculate
-    return calculator
-
-
 FALLBACKS = {
     "kind": "import",
-    "factory": "test_check_engine:failing_emt",
+    "factory": "helpers.calculators:failing_emt",
     "parameters": {"fails": False},
     "fallbacks": [{"fails": True}],
 }
@@ -90,7 +70,7 @@ def test_numbers_of_the_smallest_start(campaign, directories, monkeypatch):
     shown = rows(result.output)
     small.calc = EMT()
     forces = small.get_forces()
-    assert shown["engine"] == "test_check_engine:failing_emt"
+    assert shown["engine"] == "helpers.calculators:failing_emt"
     assert shown["program"] == "in this process"
     assert shown["structure"].startswith("Cu2, s")
     assert shown["wall time"] == "2.5 s"
@@ -123,7 +103,7 @@ def test_failure_keeps_its_directory(campaign, directories):
 
 
 def test_values_that_are_not_finite(campaign):
-    labelling = {"kind": "import", "factory": "test_check_engine:nan_emt"}
+    labelling = {"kind": "import", "factory": "helpers.calculators:nan_emt"}
     result = call("check-engine", campaign(labelling))
     assert result.exit_code == 1
     assert "not finite" in result.output

@@ -10,31 +10,17 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.io import read, write
-from helpers.systems import (
-    BAYESEL,
-    ENVIRONMENT,
-    alloy_cells,
-    bayesel,
-    copy_campaign,
-    hashes,
-    reference,
-    write_campaign,
-    write_config,
-)
-from test_report import TITLES, Page, assert_drawn
-from typer.testing import CliRunner
+from helpers.campaigns import copy_campaign, write_campaign, write_config
+from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
+from helpers.files import hashes
+from helpers.pages import TITLES, Page, assert_drawn
+from helpers.structures import alloy_cells, reference
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.cli import main as cli
 
 ONE_ROUND = {"stop.max_rounds": 1}
-
-
-def call(*arguments):
-    """The command in this process."""
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 def directory(config):
@@ -43,17 +29,6 @@ def directory(config):
 
 def store_of(config):
     return Store(directory(config))
-
-
-def assert_refused(result, *named):
-    """Exit code 2 and one message that names the place; nothing of Python's."""
-    assert result.exit_code == 2, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert result.stderr.count("error: ") == 1
-    assert result.stderr.startswith("error: ")
-    assert "Traceback" not in result.output
-    for name in named:
-        assert str(name) in result.stderr
 
 
 @pytest.fixture
@@ -342,7 +317,7 @@ def test_run_says_why_it_ended_and_where_the_report_is(config):
 
 def test_failed_calculations_are_made_again_on_request(tmp_path):
     changes = {
-        "labelling.factory": "helpers.systems:emt_once_there_is",
+        "labelling.factory": "helpers.calculators:emt_once_there_is",
         "labelling.parameters": {"file": str(tmp_path / "works")},
         "stop.max_failures": 1,
         "stop.max_rounds": 1,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from ase.io import read, write
-from helpers.systems import copper, copper_training
-from test_cli import assert_refused, call
+from helpers.command_line import assert_refused, call
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import fit_surrogate
 from ase_bayesel.campaign.config import PoolConfig

@@ -1,24 +1,16 @@
-import base64
-import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers.systems import hashes, write_campaign
-from matplotlib.image import imread
+from helpers.campaigns import write_campaign
+from helpers.files import hashes
+from helpers.pages import TITLES, Page, assert_drawn
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
-
-TITLES = [
-    "Uncertainty along the walkers",
-    "Error against number of labels",
-    "Parity on the test set after the last round",
-]
 
 
 def store_of(folder, changes=None):
@@ -34,33 +26,6 @@ def store(tmp_path_factory):
     return store_of(tmp_path_factory.mktemp("reported"))
 
 
-class Page(HTMLParser):
-    """Cells of the table's rows, titles, and images of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.rows, self.titles, self.images, self.tag = [], [], [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tag = tag
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag == "img":
-            self.images.append(dict(attributes)["src"])
-
-    def handle_endtag(self, tag):
-        self.tag = ""
-
-    def handle_data(self, data):
-        if self.tag in ("td", "th"):
-            self.rows[-1][-1] += data
-        if self.tag == "h2":
-            self.titles.append(data)
-
-
 def page_of(store):
     path = write_report(store)
     assert path == store.directory / "report.html"
@@ -70,19 +35,6 @@ def page_of(store):
 @pytest.fixture(scope="module")
 def page(store):
     return page_of(store)
-
-
-def assert_drawn(source):
-    """A PNG of some size with something on it."""
-    head, _, data = source.partition(",")
-    assert head == "data:image/png;base64"
-    png = base64.b64decode(data, validate=True)
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    pixels = imread(io.BytesIO(png))[..., :3]
-    assert min(pixels.shape[:2]) > 200
-    ink = (pixels < 0.9).any(axis=-1).mean()
-    assert 0.005 < ink < 0.9
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
 
 
 def test_table_of_rounds(store, page):

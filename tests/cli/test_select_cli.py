@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 from ase.io import read, write
-from helpers.systems import copper, copper_training
-from test_cli import assert_refused, call
-from test_report import Page, assert_drawn
+from helpers.command_line import assert_refused, call
+from helpers.mace_models import needs_mace
+from helpers.pages import Page, assert_drawn
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import ACEDescriptor, fit_surrogate, select
 from ase_bayesel.cli.select_report import principal_components
@@ -112,7 +113,7 @@ def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
     [
         ({"descriptor": "soap:Cu"}, ["soap:Cu"]),
         ({"descriptor": "ace:Cu,three"}, ["order", "three"]),
-        ({"descriptor": "mace:absent.model"}, ["absent.model"]),
+        pytest.param({"descriptor": "mace:absent.model"}, ["absent.model"], marks=needs_mace),
         ({"method": "guess"}, ["method", "guess"]),
         ({"n": 11}, ["n = 11"]),
         ({"core": "absent.xyz"}, ["absent.xyz"]),
@@ -125,8 +126,6 @@ def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
     ],
 )
 def test_bad_input(changes, named, folder, tmp_path):
-    if "mace" in changes.get("descriptor", ""):
-        pytest.importorskip("mace")
     changes = {"output": tmp_path / "o.xyz"} | changes
     assert_refused(call("select", *options(folder, **changes)), *named)
     assert not list(tmp_path.iterdir())

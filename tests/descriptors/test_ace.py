@@ -5,17 +5,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from helpers.systems import (
-    alloy,
-    assert_close,
-    cluster,
-    jittered,
-    position_differences,
-    sheared,
-    silicon,
-    strain_differences,
-    with_pbc,
-)
+from helpers.differences import assert_close, position_differences, strain_differences
+from helpers.structures import alloy, cluster, jittered, sheared, silicon, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers.systems import assert_close
+from helpers.differences import assert_close
 from scipy.spatial.transform import Rotation
 
 from ase_bayesel.descriptors.ace.angular import real_wigner_3j, spherical_harmonics, wigner_3j

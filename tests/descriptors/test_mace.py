@@ -2,19 +2,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.systems import (
-    Opaque,
-    assert_close,
-    cluster,
-    copper,
-    copper_training,
-    position_differences,
-    strain_differences,
-    with_pbc,
-)
+from helpers.calculators import Opaque
+from helpers.differences import assert_close, position_differences, strain_differences
+from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace, trained_mace
+from helpers.structures import cluster, copper, copper_training, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -34,10 +29,7 @@ from ase_bayesel.errors import DescriptorError
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator, check_descriptor
 
-pytest.importorskip("mace")
-
-import torch
-from helpers.mace_models import mace_calculator, save_model, tiny_mace, trained_mace
+pytestmark = needs_mace
 
 BULK, CLUSTER, DIMER = (
     copper(21, 0.2),

@@ -5,14 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.systems import assert_close, cluster, copper, with_pbc
+from helpers.differences import assert_close
+from helpers.structures import cluster, copper, with_pbc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("mace")
 
 import torch
-from helpers.mace_models import mace_calculator, tiny_mace
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace import lean, network, rows
@@ -34,6 +35,8 @@ with quiet():
     from mace.modules.irreps_tools import tp_out_irreps_with_instructions
     from mace.modules.symmetric_contraction import SymmetricContraction
     from mace.tools.scatter import scatter_sum
+
+pytestmark = needs_mace
 
 HIDDEN = ["4x0e", "4x0e+4x1o", "3x0e+2x1o+1x2e", "2x0e+2x0o+2x1e"]
 BLOCKS = [

@@ -8,11 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from helpers.systems import alloy, copper, copper_training, write_campaign
-
-pytest.importorskip("mace", reason="needs mace-torch")
-
-from helpers.mace_models import mace_calculator, save_model, tiny_mace, trained_mace
+from helpers.campaigns import write_campaign
+from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace, trained_mace
+from helpers.structures import alloy, copper, copper_training
 
 from ase_bayesel import MACEDescriptor, Surrogate, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config
@@ -22,6 +20,8 @@ from ase_bayesel.descriptors.mace.loading import load_module, module_bytes, weig
 from ase_bayesel.descriptors.mace.runtime import quiet
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError, PosteriorError, RefitError
+
+pytestmark = needs_mace
 
 BLOCKS = (
     "RealAgnosticInteractionBlock",

@@ -12,12 +12,14 @@ import pytest
 pytest.importorskip("mace")
 
 import torch
-from helpers.mace_models import mace_calculator, tiny_mace
-from helpers.systems import copper
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import copper
 
 from ase_bayesel.descriptors.mace import internals
 from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 from ase_bayesel.errors import DescriptorError
+
+pytestmark = needs_mace
 
 VERSION = f"mace-torch {version('mace-torch')}"
 

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
-from helpers.systems import (
-    assert_close,
-    campaign_settings,
-    cluster,
-    copper,
-    copper_training,
-    emt_labelled,
-    hashes,
-    write_campaign,
-)
+from helpers.campaigns import campaign_settings, write_campaign
+from helpers.differences import assert_close
+from helpers.files import hashes
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import cluster, copper, copper_training, emt_labelled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,13 +117,10 @@ def refitted_without(k, frames, surrogate, prior_std, keys=KEYS):
     return replace(surrogate, posterior=posterior)
 
 
-@pytest.mark.parametrize("kind", ["ace", "mace"])
+@pytest.mark.parametrize("kind", ["ace", pytest.param("mace", marks=needs_mace)])
 def test_criteria_are_those_of_a_refit_without_the_structure(frames, kind):
     """At the same hyperparameters: all rows but one structure's, added to the prior anew."""
     if kind == "mace":
-        pytest.importorskip("mace")
-        from helpers.mace_models import mace_calculator, tiny_mace
-
         potential = mace_calculator(tiny_mace())
         descriptor, frames = MACEDescriptor(potential), frames[-4:]
     else:
@@ -179,12 +171,10 @@ def test_left_out_structures_are_more_uncertain(cu_surrogate):
     assert np.median(left_out) > 1.5 * np.median(within)
 
 
+@needs_mace
 @pytest.mark.slow
 def test_sketched_rows_are_left_out_as_they_were_fitted():
     """A fit from projections of the force rows: nothing but the prior and the others remains."""
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
     potential = mace_calculator(tiny_mace())
     frames = [emt_labelled(copper(k, 0.1, repeat=(1, 1, 2))) for k in range(3)]
     options = {"e0s": "average", "force_projections": 5}

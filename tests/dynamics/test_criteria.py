@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase import units
-from helpers.systems import assert_close, copper, copper_training, strain_differences, with_pbc
+from helpers.differences import assert_close, strain_differences
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import copper, copper_training, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +39,6 @@ ATOMS = copper(5, 0.15)
 
 @pytest.fixture(scope="module")
 def mace_model():
-    pytest.importorskip("mace")
-    from helpers.mace_models import mace_calculator, tiny_mace
-
     return mace_calculator(tiny_mace(irreps="12x0e+12x1o"))
 
 
@@ -51,7 +50,7 @@ def mace_surrogate(mace_model):
     return replace(one, posterior=Posterior.isotropic(24, 1.0)).condition(copper_training()[1:3])
 
 
-@pytest.fixture(params=["ace", "mace"])
+@pytest.fixture(params=["ace", pytest.param("mace", marks=needs_mace)])
 def model(request):
     """Surrogate and potential on features of ACE or MACE."""
     if request.param == "mace":
@@ -97,6 +96,7 @@ def test_stress_does_not_depend_on_the_axes(model):
     assert voigt6(np.eye(3)).tolist() == [1, 1, 1, 0, 0, 0]
 
 
+@needs_mace
 def test_stress_of_a_network_needs_no_jacobian(mace_model, mace_surrogate):
     prediction = predicted((mace_surrogate, mace_model))
     expected = mace_surrogate.uncertainty(ATOMS).stress
@@ -159,13 +159,6 @@ def test_they_fire_above_their_threshold(model, kind):
     assert value > 0
     assert kind(0.99 * value)(prediction, ATOMS).fired
     assert not kind(1.01 * value)(prediction, ATOMS).fired
-
-
-def test_a_prediction_by_hand_knows_no_surrogate():
-    from test_triggers import prediction
-
-    with pytest.raises(RuntimeError, match="without its surrogate"):
-        LocalEnergyTrigger(1.0)(prediction(), ATOMS)
 
 
 # combinations
@@ -263,6 +256,7 @@ def test_all_stops_at_the_first_that_does_not_fire():
     assert (report.fired, len(report.members), dear.calls) == (False, 2, 1)
 
 
+@needs_mace
 @pytest.mark.slow
 def test_members_that_need_a_search_are_checked_lazily(mace_model, mace_surrogate):
     """Over real MD: any and all fire where the eager ones do, with fewer evaluations."""
@@ -292,6 +286,7 @@ def test_members_that_need_a_search_are_checked_lazily(mace_model, mace_surrogat
     assert counts[True][0] == 2
 
 
+@needs_mace
 def test_what_a_combination_has_learnt(mace_model, mace_surrogate):
     prediction = predicted((mace_surrogate, mace_model))
     trigger = AnyOf((ForceTrigger(1e6), AllOf((ForceTrigger(1e6), EnergyTrigger(1e6)))))

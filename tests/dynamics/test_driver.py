@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.constraints import FixAtoms, FixCom, FixedLine
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import (
     NPT,

@@ -16,7 +16,7 @@ from ase.constraints import (
     Hookean,
 )
 from helpers.lennard_jones import argon, block_average, moving
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import NPT, NVE, BiasedCalculator, Bussi, Langevin, NoseHooverChain
 from ase_bayesel.dynamics.ensembles import (

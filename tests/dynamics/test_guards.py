@@ -9,7 +9,8 @@ from ase.calculators.lj import LennardJones
 from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
-from helpers.systems import copper, sheared, with_pbc, write_campaign
+from helpers.campaigns import write_campaign
+from helpers.structures import copper, sheared, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.constraints import FixAtoms, FixCom, FixSymmetry
 from ase.md.velocitydistribution import thermalize_momenta
-from helpers.systems import alloy, alloy_cells, emt_labelled, sheared
+from helpers.structures import alloy, alloy_cells, emt_labelled, sheared
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -481,7 +481,6 @@ def test_atoms_that_do_not_serve(move, change, message):
 def test_a_constraint_that_names_no_atoms_forbids_swaps():
     atoms = bulk("Cu", cubic=True)
     atoms.symbols = "CuAuCuAu"
-    pytest.importorskip("spglib")
     atoms.set_constraint(FixSymmetry(atoms))
     with pytest.raises(StructureError, match="FixSymmetry"):
         SwapMove().check(atoms)

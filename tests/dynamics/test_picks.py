@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.io import read, write
-from helpers.systems import copper
+from helpers.structures import copper
 from hypothesis import given
 from hypothesis import strategies as st
 

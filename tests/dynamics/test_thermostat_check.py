@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import copper
+from helpers.structures import copper
 
 from ase_bayesel import (
     NVE,

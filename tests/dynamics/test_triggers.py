@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
-from helpers.systems import copper, with_pbc
+from helpers.structures import copper, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -14,6 +14,8 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.kinds import BiasTerms
 from ase_bayesel.bias.response import Parts, Response
+from ase_bayesel.dynamics.triggers import LocalEnergyTrigger
+from ase_bayesel.errors import GenerationError
 from ase_bayesel.surrogate.surrogate import Uncertainty
 
 ATOMS = copper(3)
@@ -30,7 +32,12 @@ class Known:
         return Uncertainty(0.4, FORCE_STD, None)
 
 
-def prediction(energy=-1.0, forces=FORCES, bias_forces=100 * FORCES, energy_std=0.4):
+KNOWN = Known()
+
+
+def prediction(
+    energy=-1.0, forces=FORCES, bias_forces=100 * FORCES, energy_std=0.4, surrogate=KNOWN
+):
     return Prediction(
         ATOMS,
         energy,
@@ -39,7 +46,7 @@ def prediction(energy=-1.0, forces=FORCES, bias_forces=100 * FORCES, energy_std=
         tau=0.5,
         terms=BiasTerms(-0.2, 0.0, 0.5),
         parts=Parts(Response(forces, None), Response(-2 * bias_forces, None)),
-        surrogate=Known(),
+        surrogate=surrogate,
     )
 
 
@@ -146,3 +153,8 @@ def test_temperature_guard():
     assert Guards(max_temperature_K=0.9 * temperature).violated(atoms) == "temperature"
     assert Guards(max_temperature_K=1.1 * temperature).violated(atoms) is None
     assert Guards(max_temperature_K=None).violated(atoms) is None
+
+
+def test_without_a_surrogate_nothing_fires():
+    with pytest.raises(GenerationError, match="without a surrogate"):
+        LocalEnergyTrigger(1.0)(prediction(surrogate=None), ATOMS)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.systems import alloy_cells, campaign_settings, emt_labelled, write_campaign
+from helpers.campaigns import campaign_settings, write_campaign
+from helpers.structures import alloy_cells, emt_labelled
 from numpy.testing import assert_array_equal
 
 from ase_bayesel import (

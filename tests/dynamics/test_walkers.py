@@ -5,7 +5,8 @@ import pytest
 from ase.calculators.calculator import CalculatorSetupError
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from helpers.systems import Opaque, cluster, copper
+from helpers.calculators import Opaque
+from helpers.structures import cluster, copper
 
 from ase_bayesel import BiasedCalculator, EnergyTrigger, ForceTrigger, Guards, Langevin, run_walker
 

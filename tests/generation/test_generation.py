@@ -7,17 +7,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import read
-from helpers.systems import copper
+from helpers.command_line import ENVIRONMENT
+from helpers.slow_pools import ALLOY, CRYSTAL, slow_pool
+from helpers.structures import copper
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,15 +43,12 @@ from ase_bayesel.generation import (
     Vacancies,
     VolumeScan,
 )
-from ase_bayesel.generation.recipe import derived, origin
+from ase_bayesel.generation.recipe import origin
 from ase_bayesel.generation.screening import SPREAD_FLOOR
 from ase_bayesel.selection.candidates import NEAR_CORE
 from ase_bayesel.selection.methods.distances import standardised
 from ase_bayesel.structures.identity import structure_id
 
-CRYSTAL = bulk("Cu", cubic=True) * (2, 1, 1)
-ALLOY = CRYSTAL.copy()
-ALLOY.symbols[:3] = "Au"
 RECIPES = [
     Rattle((0.05, 0.1), copies=3),
     Strain(0.03, copies=2),
@@ -532,34 +529,17 @@ def test_from_a_pool_to_picks(pool, cu_surrogate):
     assert len(set(found.indices.tolist())) == 4
 
 
-@dataclass(frozen=True)
-class Slow(Recipe):
-    """Rattles, one candidate in three an exact copy; with a pause where ``SLOW`` is set."""
-
-    name = "slow"
-    size = 30
-
-    def frames(self, start, context, rng):
-        for number in range(self.size):
-            time.sleep(float(os.environ.get("SLOW", "0")))
-            moved = start.copy()
-            moved.rattle(0.1, rng=rng)
-            yield derived(moved if number % 3 else start, start, self.name)
-
-
-def slow_pool(path):
-    """What the process that is killed runs."""
-    return generate_pool(path, [Slow(), Slow()], [CRYSTAL, ALLOY], seed=1)
-
-
 @pytest.mark.slow
 def test_killed_and_run_again(tmp_path):
     """SIGKILL at several moments, each time taken up where it was; against an undisturbed run."""
     whole, path = tmp_path / "whole.xyz", tmp_path / "p.xyz"
     expected = slow_pool(whole)
-    command = [sys.executable, "-c", f"import test_generation as t; t.slow_pool({str(path)!r})"]
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": places, "SLOW": "0.005"}
+    command = [
+        sys.executable,
+        "-c",
+        f"from helpers.slow_pools import slow_pool; slow_pool({str(path)!r})",
+    ]
+    environment = ENVIRONMENT | {"SLOW": "0.005"}
     kills = 0
     for fraction in (0.1, 0.4, 0.8):
         process = subprocess.Popen(command, env=environment)

@@ -1,11 +1,102 @@
-"""What the tests of whole campaigns share: their results compared, their calculations counted."""
+"""Small campaigns: written, run to their end, compared, and their calculations counted."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
-from ase.io import read
+import yaml
+from ase import Atoms
+from ase.io import read, write
 
-from ase_bayesel import Surrogate
+from ase_bayesel import Campaign, Surrogate
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.events import Ended
 from ase_bayesel.structures.identity import structure_id
-from helpers.systems import label_of, write_campaign
+from helpers.structures import alloy_cells, reference
+
+# 98 features, two rounds in about a second
+CAMPAIGN = {
+    "seed": 0,
+    "descriptor": {"elements": ["Cu", "Al"], "order": 2, "totaldegree": 6, "cutoff": 4.5},
+    "data": {"train": "train.extxyz", "test": "test.extxyz", "e0s": "average"},
+    "explore": {
+        "starts": "starts.extxyz",
+        "walkers": 2,
+        "steps": 40,
+        "picks": 3,
+        "temperature_K": 1200.0,
+        "timestep_fs": 4.0,
+        "ensemble": {"kind": "langevin", "friction_per_fs": 0.02},
+        "tau_rel": 0.3,
+        "tau_delay": 2,
+        "check_interval": 2,
+        "trigger": {"kind": "relative_force", "threshold": 0.01},
+    },
+    "labelling": {"kind": "import", "factory": "ase.calculators.emt:EMT"},
+    "workers": {"labelling": {"kind": "here"}},
+    "stop": {"max_rounds": 2},
+}
+
+
+def campaign_settings(changes=None) -> dict:
+    """`CAMPAIGN` with changes by dotted name, as ``{"explore.picks": 2}``."""
+    settings = deepcopy(CAMPAIGN)
+    for name, value in (changes or {}).items():
+        *sections, key = name.split(".")
+        section = settings
+        for part in sections:
+            section = section[part]
+        section[key] = value
+    return settings
+
+
+def write_campaign(folder: Path, changes=None) -> Path:
+    """Write the structures and the config of a campaign; returns the config's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "train.extxyz", [reference(a) for a in alloy_cells(6, 0.05, 0)])
+    write(folder / "test.extxyz", [reference(a) for a in alloy_cells(6, 0.15, 100)])
+    write(folder / "starts.extxyz", alloy_cells(2, 0.02, 200))
+    return write_config(folder, changes)
+
+
+def write_config(folder: Path, changes=None) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(campaign_settings(changes)))
+    return path
+
+
+def copy_campaign(config: Path, folder: Path) -> Path:
+    """Copy a config, its files and its campaign directories; returns the copy's path."""
+    shutil.copytree(config.parent, folder, dirs_exist_ok=True)
+    for stored in folder.glob("*/config.yaml"):
+        stored.write_text(stored.read_text().replace(str(config.parent), str(folder)))
+    return folder / config.name
+
+
+def label_of(directory: Path, pick: Atoms) -> Atoms | None:
+    """The label of a pick as it lies in a campaign directory; None if it has none."""
+    paths = list(directory.glob(f"labels/*/{structure_id(pick)}.extxyz"))
+    assert len(paths) <= 1
+    return read(paths[0]) if paths else None
+
+
+def set_aside(directory: Path, pick: Atoms) -> bool:
+    """Whether the record of a failed calculation lies in a campaign directory, and no label."""
+    failed = list(directory.glob(f"labels/*/{structure_id(pick)}.failed.json"))
+    return bool(failed) and label_of(directory, pick) is None
+
+
+def campaign(config):
+    return Campaign(load_config(config), config.with_name("campaign"))
+
+
+def ended(config):
+    """Run a campaign to its end; returns its store and the last event."""
+    running = campaign(config)
+    *_, last = running.run()
+    assert isinstance(last, Ended)
+    return running.store, last
 
 
 def reports(store):
@@ -50,7 +141,7 @@ def counted(folder, changes=None):
     parameters = {"log": str(folder / "calls.log"), "delay_s": 0.05}
     labelling = {
         "kind": "import",
-        "factory": "helpers.systems:CountingEMT",
+        "factory": "helpers.calculators:CountingEMT",
         "parameters": parameters,
     }
     return write_campaign(folder, {"labelling": labelling, **(changes or {})})

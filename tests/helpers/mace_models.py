@@ -1,6 +1,7 @@
 """Small MACE models for the tests: random weights, and one trained on EMT copper."""
 
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
@@ -10,6 +11,7 @@ from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 
 E0 = -1.5
+needs_mace = pytest.mark.optional("mace")
 
 
 def tiny_mace(

@@ -11,12 +11,16 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ase_bayesel.resources import BatchJobs
 from ase_bayesel.resources.commands import SUPERVISOR
 
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 PATIENCE_S = 60.0
 SBIN = "/usr/sbin:/sbin"
 CPUS = 4
+TESTS = Path(__file__).parents[1]
+ONE = BatchJobs(memory_GB=0.2, walltime_h=0.2, prologue=(f"export PYTHONPATH={TESTS}:$PYTHONPATH",))
+"""One job at a time, whose tasks find the helpers."""
 
 SETTINGS = """\
 ClusterName=tests

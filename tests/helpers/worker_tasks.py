@@ -26,6 +26,18 @@ def nap(seconds: float, folder: Path | None = None) -> int:
     return os.getpid()
 
 
+def meet(folder: Path, n: int) -> int:
+    """This process's id, once ``n`` tasks have come here and are under way at the same time."""
+    with open(folder / f"here{time.monotonic_ns()}_{os.getpid()}", "x"):
+        pass
+    end = time.monotonic() + 120.0
+    while len(list(folder.glob("here*"))) < n:
+        if time.monotonic() > end:
+            raise TimeoutError(f"fewer than {n} tasks at a time")
+        time.sleep(0.02)
+    return os.getpid()
+
+
 def logged(number: int, seconds: float, folder: Path) -> int:
     """Appends a line to the file of this number when it starts, and one when it is done."""
     with open(folder / str(number), "a") as log:

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 from ase.build import bulk
-from helpers.systems import copper, hashes
+from helpers.files import hashes
+from helpers.structures import copper
 
 from ase_bayesel.dynamics.recording import LOG_DTYPE, StepLog, read_log
 from ase_bayesel.errors import BayeselError, GenerationError, PosteriorError, StoreError

@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io import write
-from helpers.systems import cluster, copper, emt_labelled
+from helpers.structures import cluster, copper, emt_labelled
 
 from ase_bayesel.errors import LabellingError, StructureError
 from ase_bayesel.labelling.by_hand import FAILED_KEY, read_labels_by_hand

@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from ase.io import read
 from ase.units import Bohr, Hartree
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import ABINIT, evaluated, needs_abinit, silicon_pair
-from helpers.systems import campaign_settings
 
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.labelling.engines import AbinitEngine

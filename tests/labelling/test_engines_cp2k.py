@@ -8,22 +8,21 @@ import pytest
 from ase import Atoms
 from ase.calculators.cp2k import parse_input
 from ase.units import Bohr, GPa, Hartree
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import (
     CP2K,
     PERIODIC_CP2K,
-    PROPERTIES,
     check_forces,
     check_stress,
     evaluated,
     needs_cp2k,
     silicon_pair,
 )
-from helpers.systems import campaign_settings
 
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
 from ase_bayesel.labelling.engines import CP2KEngine
-from ase_bayesel.labelling.engines.base import merged
+from ase_bayesel.labelling.engines.base import REFERENCE_PROPERTIES, merged
 
 BASIS = """# a comment
 Si SZV-MOLOPT-SR-GTH SZV-MOLOPT-SR-GTH-q4
@@ -44,7 +43,7 @@ def engine(tmp_path):
     return replace(CP2K, basis_set_file=basis, potential_file=potential, command=("true",))
 
 
-def written(engine, atoms, directory, properties=PROPERTIES):
+def written(engine, atoms, directory, properties=REFERENCE_PROPERTIES):
     assert engine.write(atoms, directory, engine.parameters_of(0), properties) == ["-i", "cp2k.inp"]
     return parse_input((directory / "cp2k.inp").read_text())
 
@@ -196,7 +195,7 @@ NEW = (
 @pytest.mark.parametrize("printed", [OLD, NEW], ids=["until 2024", "since 2025"])
 def test_both_layouts(engine, tmp_path, printed):
     (tmp_path / "cp2k.out").write_text(output(*printed))
-    found = engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+    found = engine.collected(Atoms("SiH", pbc=True), tmp_path, REFERENCE_PROPERTIES)
     assert found.version == "cp2k 2025.2"
     assert found.energy == -7.872524007103807 * Hartree
     first = np.array([-0.03045529, 0.01172856, 0.02633607]) * Hartree / Bohr
@@ -206,10 +205,10 @@ def test_both_layouts(engine, tmp_path, printed):
         parts = ["" if k == lost else part for k, part in enumerate(printed)]
         (tmp_path / "cp2k.out").write_text(output(*parts))
         with pytest.raises(EngineError, match="cannot be read"):
-            engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+            engine.collected(Atoms("SiH", pbc=True), tmp_path, REFERENCE_PROPERTIES)
     (tmp_path / "cp2k.out").write_text(output(*printed).replace("converged in", "NOT converged"))
     with pytest.raises(NotConvergedError):
-        engine.collected(Atoms("SiH", pbc=True), tmp_path, PROPERTIES)
+        engine.collected(Atoms("SiH", pbc=True), tmp_path, REFERENCE_PROPERTIES)
 
 
 @needs_cp2k

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
 from ase_bayesel.campaign.config.loading import validate_config
 

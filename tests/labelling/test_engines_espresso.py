@@ -7,8 +7,8 @@ import pytest
 from ase import Atoms
 from ase.io import read
 from ase.units import Ry
+from helpers.campaigns import campaign_settings
 from helpers.dft_engines import ESPRESSO, evaluated, needs_espresso, silicon_pair
-from helpers.systems import campaign_settings
 
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import ConfigError

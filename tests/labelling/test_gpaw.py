@@ -12,6 +12,8 @@ from ase.build import bulk
 from ase_bayesel.errors import NotConvergedError
 from ase_bayesel.labelling.engines import GPAWEngine, settings_hash
 
+needs_gpaw = pytest.mark.optional("gpaw")
+
 ALL = ("energy", "forces", "stress")
 ENGINE = GPAWEngine(
     {
@@ -25,19 +27,15 @@ ENGINE = GPAWEngine(
 )
 
 
-@pytest.fixture
-def gpaw():
-    return pytest.importorskip("gpaw")
-
-
 def silicon():
     atoms = bulk("Si")
     atoms.rattle(0.05, seed=1)
     return atoms
 
 
+@needs_gpaw
 @pytest.mark.slow
-def test_forces_derive_from_the_energy(gpaw, tmp_path):
+def test_forces_derive_from_the_energy(tmp_path):
     """Wide smearing, so that the free energy and the one at 0 K have different slopes."""
     atoms, h = silicon(), 0.01
     parameters = dict(ENGINE.parameters)
@@ -59,9 +57,12 @@ def test_forces_derive_from_the_energy(gpaw, tmp_path):
         ENGINE.evaluate(atoms, tmp_path, 1, ["energy"])
 
 
+@needs_gpaw
 @pytest.mark.slow
-def test_setups_from_a_folder(gpaw, tmp_path):
+def test_setups_from_a_folder(tmp_path):
     """Without Si.LDA in the folder the default search path is not taken."""
+    import gpaw
+
     shutil.copy(Path(gpaw.standard_setup_paths()[-1]) / "Si.PBE.gz", tmp_path)
     engine = replace(ENGINE, setup_path=tmp_path)
     assert engine.missing(["Si"]) == []
@@ -73,7 +74,8 @@ def test_setups_from_a_folder(gpaw, tmp_path):
         lda.evaluate(bulk("Si"), tmp_path, 0, ["energy"])
 
 
-def test_missing(gpaw, tmp_path):
+@needs_gpaw
+def test_missing(tmp_path):
     assert ENGINE.missing(["Si"]) == []
     (problem,) = ENGINE.missing(["Og", "Si"])
     assert "Og" in problem

@@ -8,7 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from ase.io import read
-from helpers.systems import alloy_cells, cluster, copper, emt_labelled, hashes, with_pbc
+from helpers.files import hashes
+from helpers.structures import alloy_cells, cluster, copper, emt_labelled, with_pbc
 
 from ase_bayesel.errors import LockedError, StoreError
 from ase_bayesel.io.atomic import write_atomically

@@ -1,15 +1,12 @@
 """Many labels on real executors: nothing twice, nothing lost, failures set aside."""
 
-import os
-import signal
-import time
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import pytest
-from helpers.campaigns import calls
-from helpers.systems import CountingEMT, copper, write_campaign
+from helpers.campaigns import calls, write_campaign
+from helpers.structures import copper
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
@@ -35,20 +32,7 @@ POOL = partial(open_executor, ProcessPool(2))
 HERE = partial(open_executor, Here())
 
 
-class Deadly(CountingEMT):
-    """Kills its process, unless it is told to be harmless."""
-
-    def __init__(self, log, harmless=False):
-        super().__init__(log)
-        self.harmless = harmless
-
-    def calculate(self, *args, **kwargs):
-        if not self.harmless:
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().calculate(*args, **kwargs)
-
-
-def reference(tmp_path, fallbacks=(), factory="helpers.systems:CountingEMT", **parameters):
+def reference(tmp_path, fallbacks=(), factory="helpers.calculators:CountingEMT", **parameters):
     parameters = {"log": str(tmp_path / "calls.log"), **parameters}
     engine = ImportedEngine(parameters, tuple(fallbacks), factory)
     return Reference(engine, ("energy", "forces"), tmp_path / "labels")
@@ -79,12 +63,13 @@ def test_everything_is_labelled_once(tmp_path, executor):
 
 
 def test_labelling_does_not_wait(tmp_path):
-    with Labeller(reference(tmp_path, delay_s=0.5), POOL) as labeller:
-        begin = time.monotonic()
+    """Neither when it is asked for labels nor when it is asked what has ended."""
+    waiting = reference(tmp_path, (), "helpers.calculators:WaitingEMT", file=str(tmp_path / "go"))
+    with Labeller(waiting, POOL) as labeller:
         labeller.submit(STRUCTURES[:2])
         assert labeller.ended() == []
-        assert time.monotonic() - begin < 0.4
         assert labeller.n_running == 2
+        (tmp_path / "go").touch()
         assert len(all_ended(labeller)) == 2
 
 
@@ -100,7 +85,7 @@ def test_two_campaigns_compute_a_label_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
-    given = reference(tmp_path, factory="test_labeller:Deadly")
+    given = reference(tmp_path, factory="helpers.calculators:DeadlyEMT")
     with Labeller(given, POOL) as labeller:
         labeller.submit(STRUCTURES[:1])
         (outcome,) = all_ended(labeller)
@@ -111,7 +96,7 @@ def test_a_calculation_that_kills_its_workers_has_failed(tmp_path):
 
 @pytest.mark.slow
 def test_after_the_death_of_its_workers_the_next_attempt_is_made(tmp_path):
-    given = reference(tmp_path, [{"harmless": True}], "test_labeller:Deadly")
+    given = reference(tmp_path, [{"harmless": True}], "helpers.calculators:DeadlyEMT")
     with Labeller(given, POOL) as labeller:
         labeller.submit(STRUCTURES[:1])
         (outcome,) = all_ended(labeller)

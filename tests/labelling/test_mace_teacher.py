@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from helpers.systems import alloy_cells
-
-pytest.importorskip("mace")
-
-from helpers.mace_models import mace_calculator, save_model, tiny_mace
+from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace
+from helpers.structures import alloy_cells
 
 from ase_bayesel.descriptors.mace import loading, runtime
 from ase_bayesel.labelling.engines import MACEEngine, settings_hash
+
+pytestmark = needs_mace
 
 ALL = ("energy", "forces", "stress")
 

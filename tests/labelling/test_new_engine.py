@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.calculators.lj import LennardJones
-from helpers.systems import campaign_settings
+from helpers.campaigns import campaign_settings
 
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import validate_config

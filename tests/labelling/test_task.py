@@ -14,15 +14,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
-from helpers.systems import (
-    assert_close,
-    cluster,
-    copper,
-    hashes,
-    jittered,
-    strain_differences,
-    with_pbc,
-)
+from helpers.differences import assert_close, strain_differences
+from helpers.files import hashes
+from helpers.structures import cluster, copper, jittered, with_pbc
 
 from ase_bayesel.errors import (
     CommandError,
@@ -158,16 +152,8 @@ def test_values_that_are_not_finite_are_a_failure(tmp_path, energy):
     assert "energy that is not finite" in found.reason
 
 
-class FreeEnergy(EMT):
-    """EMT with a free energy that differs from the energy, as with smearing."""
-
-    def calculate(self, *args, **kwargs):
-        super().calculate(*args, **kwargs)
-        self.results["free_energy"] = -3.0
-
-
 def test_energy_is_consistent_with_the_forces():
-    engine = ImportedEngine(factory="test_task:FreeEnergy")
+    engine = ImportedEngine(factory="helpers.calculators:FreeEnergyEMT")
     assert compute(copper(), engine, ["energy"]).values.energy == -3.0
 
 
@@ -190,7 +176,6 @@ def test_factory_that_cannot_be_imported(target):
 
 
 def test_tblite_virial_sign():
-    pytest.importorskip("tblite")
     engine = TBLiteEngine({"accuracy": 0.01})
     atoms = jittered(bulk("Si", a=5.6), 0.1)
     (found,) = labelled([atoms], engine, KEYS)
@@ -199,7 +184,6 @@ def test_tblite_virial_sign():
 
 
 def test_tblite_failure_is_a_record():
-    pytest.importorskip("tblite")
     overlapping = Atoms("Si2", np.zeros((2, 3)))
     assert compute(overlapping, TBLiteEngine(), ["energy"]).reason
     assert not compute(cluster("H2"), TBLiteEngine(method="no such method"), ["energy"]).ok

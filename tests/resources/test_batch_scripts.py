@@ -4,13 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from ase_bayesel.resources import BatchJobs
-
-pytest.importorskip("dask_jobqueue")
-
 from distributed.security import Security
 
+from ase_bayesel.resources import BatchJobs
 from ase_bayesel.resources.batch import new_job
 
 FULL = BatchJobs(

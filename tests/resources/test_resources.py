@@ -8,13 +8,13 @@ import sys
 import time
 from concurrent.futures import CancelledError, as_completed, wait
 from dataclasses import replace
-from pathlib import Path
 
 import dask
 import distributed
 import pytest
 from helpers import worker_tasks as tasks
-from helpers.systems import ENVIRONMENT
+from helpers.command_line import ENVIRONMENT
+from helpers.processes import alive, children, pids_in, wait_for
 
 from ase_bayesel.errors import MissingProgramError, WorkerError
 from ase_bayesel.resources import (
@@ -33,28 +33,6 @@ ELSEWHERE = [pytest.param(ProcessPool(2), id="ProcessPool"), WITH_DASK]
 EVERYWHERE = [pytest.param(Here(), id="Here"), *ELSEWHERE]
 
 
-def wait_for(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def pids_in(folder, n):
-    """Process ids that tasks have left in the file ``pids``."""
-    file = folder / "pids"
-    wait_for(lambda: file.exists() and len(file.read_text().split()) == n)
-    return [int(pid) for pid in file.read_text().split()]
-
-
 @pytest.mark.parametrize("resource", EVERYWHERE)
 def test_tasks_give_what_they_give_here(resource):
     with open_executor(resource) as executor:
@@ -70,9 +48,9 @@ def test_tasks_give_what_they_give_here(resource):
 
 
 @pytest.mark.parametrize("resource", ELSEWHERE)
-def test_tasks_run_side_by_side(resource):
+def test_tasks_run_side_by_side(resource, tmp_path):
     with open_executor(resource) as executor:
-        futures = [executor.submit(tasks.nap, 0.5) for _ in range(4)]
+        futures = [executor.submit(tasks.meet, tmp_path, 2) for _ in range(2)]
         assert len({future.result() for future in futures}) == 2
 
 
@@ -257,21 +235,6 @@ def test_workers_die_with_this_process(resource, task, tmp_path):
     wait_for(lambda: not any(map(alive, [*programs, *below])))
 
 
-def children(pid):
-    """All processes below another."""
-    found, newest = [], {pid}
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    while newest:
-        newest = {child for child, parent in parents.items() if parent in newest}
-        found += newest
-    return found
-
-
 def test_a_plain_script_needs_no_guard(tmp_path):
     """The pool does not import the main module."""
     code = "from ase_bayesel.resources import *\n"
@@ -326,7 +289,6 @@ def test_what_has_ended_takes_nothing(resource):
 
 
 def test_a_batch_system_that_is_not_there(monkeypatch):
-    pytest.importorskip("dask_jobqueue")
     monkeypatch.setenv("PATH", "")
     with (
         pytest.raises(MissingProgramError, match="bsub: no such program"),

@@ -7,29 +7,23 @@ import sys
 import time
 from concurrent.futures import as_completed, wait
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from helpers import slurm
 from helpers import worker_tasks as tasks
-from helpers.systems import ENVIRONMENT, write_campaign
-from test_campaign import assert_same_campaign, ended
-from test_resources import alive, pids_in, wait_for
+from helpers.campaigns import assert_same_campaign, ended, write_campaign
+from helpers.command_line import ENVIRONMENT
+from helpers.processes import alive, pids_in, wait_for
+from helpers.slurm import ONE
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Progress
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.resources import BatchJobs, open_executor
-
-pytest.importorskip("dask_jobqueue")
-
-from ase_bayesel.resources import jobs
+from ase_bayesel.resources import jobs, open_executor
 
 pytestmark = pytest.mark.slow
 
-HERE = str(Path(__file__).parents[1])
-ONE = BatchJobs(memory_GB=0.2, walltime_h=0.2, prologue=(f"export PYTHONPATH={HERE}:$PYTHONPATH",))
 TWO = replace(ONE, jobs=2)
 
 
@@ -61,8 +55,8 @@ def test_tasks_run_in_jobs(queue):
         assert list(slurm.jobs()) == [number]
         (key,) = (queue / "logs").glob(".dask_key_*")
         assert key.stat().st_mode & 0o077 == 0
-        naps = [executor.submit(tasks.nap, 1.0) for _ in range(20)]
-        assert len({future.result(90) for future in as_completed(naps, 90)}) == 2
+        pair = [executor.submit(tasks.meet, queue, 2) for _ in range(2)]
+        assert len({future.result(120) for future in as_completed(pair, 120)}) == 2
         assert len(slurm.jobs()) == 2
     told = next((queue / "logs").glob("*.err")).read_text()
     assert "tls://" in told
@@ -74,8 +68,8 @@ def test_processes_of_a_job(queue):
     """And directives that override what dask-jobqueue writes: two tasks for MPI."""
     resource = replace(ONE, processes=2, directives=("--ntasks=2", "--cpus-per-task=1"))
     with open_executor(resource) as executor:
-        naps = [executor.submit(tasks.nap, 1.0) for _ in range(6)]
-        assert len({future.result(60) for future in naps}) == 2
+        pair = [executor.submit(tasks.meet, queue, 2) for _ in range(2)]
+        assert len({future.result(120) for future in pair}) == 2
         assert executor.submit(os.getenv, "SLURM_NTASKS").result(60) == "2"
         assert len(slurm.jobs()) == 1
 
@@ -178,7 +172,7 @@ DRIVER = """
 from pathlib import Path
 from helpers import worker_tasks as tasks
 from ase_bayesel.resources import open_executor
-from test_slurm import ONE
+from helpers.slurm import ONE
 
 with open_executor(ONE) as executor:
     executor.submit(tasks.program, Path({folder!r})).result()

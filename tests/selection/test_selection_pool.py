@@ -6,14 +6,15 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.io import write
-from helpers.systems import alloy, assert_close, copper, copper_training, jittered
+from helpers.command_line import ENVIRONMENT
+from helpers.differences import assert_close
+from helpers.structures import alloy, copper, copper_training, jittered
 
 from ase_bayesel import ACEDescriptor, FeatureStore, fit_surrogate, select
 from ase_bayesel.errors import SelectionError, StructureError
@@ -320,7 +321,7 @@ def test_a_torn_record_is_dropped(tmp_path, torn, lost, pool, cu_ace):
 
 KILLED = """
 import sys
-from helpers.systems import copper
+from helpers.structures import copper
 from ase_bayesel import ACEDescriptor, FeatureStore
 from ase_bayesel.selection.feature_store import pool_features
 descriptor = ACEDescriptor(["Cu"], totaldegree=8)
@@ -331,8 +332,7 @@ pool_features(frames, descriptor, FeatureStore(sys.argv[1], descriptor))
 
 @pytest.mark.slow
 def test_a_kill_loses_no_whole_record(tmp_path, cu_ace):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, map(Path, sys.path)))}
-    worker = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=environment)
+    worker = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=ENVIRONMENT)
     try:
         deadline = time.monotonic() + 60.0
         while sum(path.stat().st_size for path in tmp_path.glob("*.rows")) < 10_000:

@@ -20,7 +20,7 @@ from ase.constraints import (
 )
 from ase.io import write
 from ase.neighborlist import neighbor_list
-from helpers.systems import alloy, copper, emt_labelled, silicon, with_pbc
+from helpers.structures import alloy, copper, emt_labelled, silicon, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,8 @@ import pickle
 import numpy as np
 import pytest
 from ase import Atoms
-from helpers.systems import assert_close, copper, copper_training, emt_labelled
+from helpers.differences import assert_close
+from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.descriptors.base import Features
 from ase_bayesel.errors import StructureError

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from helpers.systems import assert_close, copper, copper_training
+from helpers.differences import assert_close
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,9 +33,7 @@ from ase_bayesel.surrogate.force_uncertainty import (
 )
 from ase_bayesel.surrogate.steps import Steps
 
-pytest.importorskip("mace")
-
-from helpers.mace_models import mace_calculator, tiny_mace
+pytestmark = needs_mace
 
 LARGE = copper(1, 0.15, repeat=(1, 2, 2))
 START = copper(1, 0.05, repeat=(1, 1, 2))

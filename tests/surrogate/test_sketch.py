@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers.systems import copper, copper_training
+from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import MACEDescriptor, fit_surrogate
 from ase_bayesel.descriptors.base import Features, Sketch
@@ -10,8 +11,7 @@ from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate import design
 from ase_bayesel.surrogate.design import assembling, chunks, finished, iterate_sketches
 
-pytest.importorskip("mace")
-from helpers.mace_models import mace_calculator, tiny_mace
+pytestmark = needs_mace
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 

@@ -6,7 +6,8 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-from helpers.systems import alloy, assert_close, cluster, copper, copper_training, emt_labelled
+from helpers.differences import assert_close
+from helpers.structures import alloy, cluster, copper, copper_training, emt_labelled
 
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate, Weights, fit_surrogate
 from ase_bayesel.errors import PosteriorError, StructureError

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.systems import copper, copper_training
+from helpers.structures import copper, copper_training
 
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.validation.parity import compare

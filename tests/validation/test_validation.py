@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from ase.dft.kpoints import monkhorst_pack
 from ase.phonons import Phonons
 from ase.units import GPa, _amu, _e
-from helpers.systems import copper as copper_cell
-from helpers.systems import strained
+from helpers.structures import copper as copper_cell
+from helpers.structures import strained
 from hypothesis import given
 from hypothesis import strategies as st
 

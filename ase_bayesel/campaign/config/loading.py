@@ -52,18 +52,18 @@ def validate_config(
     Parameters
     ----------
     raw
-        As it is read from a file.
+        The sections, as YAML gives them.
     where
-        What an error begins with.
+        What the error calls the config, such as its file.
     folder
-        Where relative paths begin; None leaves them as they are.
+        Where relative paths start; None to leave them as they are.
     schema
-        Class of the config.
+        Which config it is; a campaign's by default.
 
     Raises
     ------
     ConfigError
-        Naming every wrong field.
+        Naming every field that is wrong.
     """
     context = None if folder is None else {"folder": folder}
     try:

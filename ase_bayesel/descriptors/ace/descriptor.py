@@ -154,16 +154,13 @@ class ACEDescriptor:
             if jacobian is not None and strain is not None:
                 self._add_derivatives(edges, a, ours, rows, jacobian, strain)
         ends = np.cumsum([len(atoms) for atoms in frames])
-        features = []
-        for k, (atoms, end) in enumerate(zip(frames, ends, strict=True)):
-            part = slice(end - len(atoms), end)
-            if jacobian is None or strain is None:
-                features.append(Features(values[part]))
-            else:
-                features.append(
-                    Features(values[part], jacobian[part].transpose(2, 0, 1), strain[k].T)
-                )
-        return features
+        parts = [slice(end - len(atoms), end) for atoms, end in zip(frames, ends, strict=True)]
+        if jacobian is None or strain is None:
+            return [Features(values[part]) for part in parts]
+        return [
+            Features(values[part], jacobian[part].transpose(2, 0, 1), strain[k].T)
+            for k, part in enumerate(parts)
+        ]
 
     def linearize(
         self, atoms: Atoms, weights: np.ndarray | None = None
