@@ -356,7 +356,10 @@ def test_calibrated_numbers_find_their_places():
         ({"explore.trigger.threshold": {**TRAINING, "steps": 3}}, "md needs steps"),
         ({"explore.trigger.threshold": {**TRAINING, "quantile": 1.5}}, "threshold.quantile"),
         ({"explore.trigger": {"kind": "any", "members": []}}, "explore.trigger.members"),
-        (trigger_of({"kind": "entropy", "threshold": 1}), "explore.trigger.members.0: kind must"),
+        (
+            trigger_of({"kind": "entropy", "threshold": 1}),
+            "explore.trigger.members.0.kind: 'entropy' is none of",
+        ),
         (trigger_of({"kind": "force", "threshold": -1}), "explore.trigger.members.0.threshold"),
         ({"explore.pick": {"at": "top"}}, "explore.pick.at"),
         ({"explore.pick": {"patience": 3}}, "patience belongs to at: peak"),

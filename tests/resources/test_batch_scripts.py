@@ -53,7 +53,7 @@ def script(**changes):
     ],
 )
 def test_scripts(system, lines):
-    written = script(system=system)
+    written = script(kind=system)
     assert [line for line in lines if line not in written.splitlines()] == []
     (command,) = [line for line in written.splitlines() if "dask_worker" in line]
     assert command.startswith("'/opt/my python/bin/python' -m distributed.cli.dask_worker")
@@ -64,7 +64,7 @@ def test_scripts(system, lines):
 
 
 def test_the_script_of_htcondor():
-    written = script(system="htcondor", directives=("+Group = lab", "RequestGPUs=1"))
+    written = script(kind="htcondor", directives=("+Group = lab", "RequestGPUs=1"))
     assert "\n+Group = lab\n" in written
     assert "\nRequestGPUs = 1\n" in written
     assert "module load qe; '/opt/my python" in written.replace("''", "'")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixCom
+from pydantic import Field
 
 from ...errors import StructureError
 from ...io.fields import PositiveFloat, PositiveInt
@@ -51,7 +52,7 @@ class SwapMove:
     kind: ClassVar[str] = "swap"
 
     interval: PositiveInt = 10
-    elements: tuple[str, ...] | None = None
+    elements: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     cutoff: PositiveFloat | None = None
 
     def __post_init__(self) -> None:
