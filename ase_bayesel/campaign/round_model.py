@@ -196,8 +196,10 @@ def _train(
         return
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
+    keys = config.data.keys
     task = RefitTask(
-        frames, n_new, config.data.keys, e0s, last.resolve(), directory, seed, config.threads
+        *(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads),
+        energy_weights_of(frames, keys, e0s, config.weights),
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):

@@ -9,13 +9,14 @@ from ase import Atoms
 from ase.io import read
 from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace
 from helpers.refits import E0S, KEYS, finished, weights
-from helpers.structures import copper_training
+from helpers.structures import copper, copper_training
 
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.energy_weights import EnergyWeights
 
 
 @pytest.fixture
@@ -25,6 +26,10 @@ def task(tmp_path):
     return RefitTask(copper_training(), 2, KEYS, E0S, model, tmp_path / "refit", seed=5)
 
 
+def task_of(frames, keys, folder, **options):
+    return RefitTask(frames, len(frames), keys, E0S, folder / "m", folder / "refit", 5, **options)
+
+
 def command(code, *arguments):
     return CommandRefitter([sys.executable, "-c", code, *arguments])
 
@@ -32,7 +37,7 @@ def command(code, *arguments):
 class TestTrainingFile:
     def test_labels_under_the_stated_keys(self, tmp_path):
         frames = copper_training()
-        write_training_frames(tmp_path / "t.extxyz", frames, KEYS)
+        write_training_frames(tmp_path / "t.extxyz", frames, task_of(frames, KEYS, tmp_path))
         for frame, written in zip(frames, read(tmp_path / "t.extxyz", ":"), strict=True):
             assert written.info["REF_energy"] == pytest.approx(frame.info["energy"], abs=1e-7)
             np.testing.assert_allclose(
@@ -49,8 +54,25 @@ class TestTrainingFile:
 
     def test_nothing_else_is_written(self, tmp_path):
         atoms = Atoms("Cu", info={"energy": 1.0, "secret": 3})
-        write_training_frames(tmp_path / "t.extxyz", [atoms], PropertyKeys("energy"))
+        keys = PropertyKeys("energy")
+        write_training_frames(tmp_path / "t.extxyz", [atoms], task_of([atoms], keys, tmp_path))
         assert set(read(tmp_path / "t.extxyz").info) == {"REF_energy"}
+
+    def test_weights_of_files_and_of_high_energies(self, tmp_path):
+        frames = [copper(k, 0.05) for k in range(3)]
+        for k, atoms in enumerate(frames):
+            atoms.info["energy"] = len(atoms) * (E0S["Cu"] + 0.1 * k)
+        frames[0].info["config_weight"] = frames[1].info["config_weight"] = 2.0
+        frames[2].info["config_stress_weight"] = 0.5
+        energies = [a.info["energy"] - len(a) * E0S["Cu"] for a in frames]
+        weights = EnergyWeights.from_energies(0.1, frames, energies)
+        task = task_of(frames, PropertyKeys("energy"), tmp_path, energy_weights=weights)
+        write_training_frames(tmp_path / "t.extxyz", frames, task)
+        written = [atoms.info for atoms in read(tmp_path / "t.extxyz", ":")]
+        assert written[0]["config_weight"] == 2.0
+        assert written[1]["config_weight"] == pytest.approx(2.0 / 2.0**4)
+        assert written[2]["config_weight"] == pytest.approx(1.0 / 3.0**4)
+        assert [info.get("config_stress_weight") for info in written] == [None, None, 0.5]
 
 
 class TestCommand:

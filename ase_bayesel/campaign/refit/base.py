@@ -22,6 +22,8 @@ from ...structures.labels import (
     PropertyKeys,
     targets,
 )
+from ...structures.reference_energies import composition_energy
+from ...surrogate.energy_weights import WEIGHT_KEYS, EnergyWeights
 
 
 class RefitProgress(NamedTuple):
@@ -55,6 +57,8 @@ class RefitTask:
         Source of all randomness.
     threads
         Threads to use on a CPU.
+    energy_weights
+        Make structures far up in energy count less; None for no such weights.
     """
 
     frames: Sequence[Atoms]
@@ -65,6 +69,7 @@ class RefitTask:
     directory: Path
     seed: int
     threads: int = 1
+    energy_weights: EnergyWeights | None = None
 
 
 class Refitter(Protocol):
@@ -92,12 +97,17 @@ def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress,
         return (yield from refitter.refit(task))
 
 
-def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKeys) -> None:
-    """Extended XYZ of structures with their labels under `REF_ENERGY` and so on."""
+def write_training_frames(path: Path, frames: Sequence[Atoms], task: RefitTask) -> None:
+    """Extended XYZ of structures with their labels under `REF_ENERGY` and so on.
+
+    Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
+    the properties (`WEIGHT_KEYS`), with the task's `EnergyWeights` in the first.
+    """
     written = []
     for number, atoms in enumerate(frames):
-        labels = targets(atoms, keys, f"training frame {number}")
+        labels = targets(atoms, task.keys, f"training frame {number}")
         frame = canonical(atoms)
+        frame.info.update(_weights(atoms, labels.energy, task))
         if labels.energy is not None:
             frame.info[REF_ENERGY] = labels.energy
         if labels.forces is not None:
@@ -108,3 +118,13 @@ def write_training_frames(path: Path, frames: Sequence[Atoms], keys: PropertyKey
             frame.info[REF_STRESS] = np.ravel(-virial / atoms.get_volume())
         written.append(frame)
     write_frames(path, written)
+
+
+def _weights(atoms: Atoms, energy: float | None, task: RefitTask) -> dict[str, float]:
+    """The weights of a structure by their keys; only those that are not one."""
+    names = ("config_weight", *WEIGHT_KEYS.values())
+    weights = {name: float(atoms.info.get(name, 1.0)) for name in names}
+    if task.energy_weights is not None and energy is not None:
+        above = energy - composition_energy(atoms, task.e0s)
+        weights["config_weight"] /= task.energy_weights.factor(atoms, above) ** 2
+    return {name: weight for name, weight in weights.items() if weight != 1.0}

@@ -63,7 +63,7 @@ class CommandRefitter:
         """Run the command; its lines are the progress, and are kept in ``refit.log``."""
         task.directory.mkdir(parents=True, exist_ok=True)
         train = task.directory / "train.extxyz"
-        write_training_frames(train, task.frames, task.keys)
+        write_training_frames(train, task.frames, task)
         output = task.directory / f"model{task.model.suffix}"
         output.unlink(missing_ok=True)
         values = {

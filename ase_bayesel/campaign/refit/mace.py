@@ -245,8 +245,8 @@ class MACERefitter:
         valid = [atoms for k, atoms in numbered if k % every == every - 1]
         train = [atoms for k, atoms in numbered if k % every != every - 1 and k >= first_new]
         train = train or [atoms for k, atoms in numbered if k >= first_new]
-        write_training_frames(task.directory / "train.extxyz", train, task.keys)
-        write_training_frames(task.directory / "valid.extxyz", valid or train, task.keys)
+        write_training_frames(task.directory / "train.extxyz", train, task)
+        write_training_frames(task.directory / "valid.extxyz", valid or train, task)
         return len(train), any(_has_virial(atoms, task) for atoms in train)
 
 
