@@ -718,6 +718,7 @@ def test_killed_after_a_pick_in_every_mode(tmp_path, changes):
     assert kill_when(start(config), directory, "round_0001/picks/[0-9]*", 1, 0.0)
     finish(start(config))
     assert_same_campaign(Store(directory), whole)
+    assert (whole.read_report(1).returns > 0) == ("explore.trust_bound" in changes)
 
 
 def test_other_workers_are_accepted(copied):
