@@ -84,7 +84,9 @@ def driver(rng, atoms):
     """A state of a driver with numbers that are not short."""
     frames = (Frame.of(atoms), Frame.of(STARTS[1]))
     averages = TauHistory(5, rng.normal(), rng.normal())
-    return DriverState({"eta": tuple(rng.normal(size=3).tolist())}, (), 2, (7, 12), frames, averages)
+    return DriverState(
+        {"eta": tuple(rng.normal(size=3).tolist())}, (), 2, (7, 12), frames, averages
+    )
 
 
 def damages(path, content):

@@ -1,0 +1,185 @@
+"""The hot path of this checkout beside that of another, in one interleaved run on one core.
+
+    git worktree add /somewhere/else 40e0e20
+    OMP_NUM_THREADS=1 python benchmarks/two_checkouts.py /somewhere/else --repeats 16
+
+A process of each checkout makes the same steps in turn (ABBA), and CPU time is measured: a
+biased step with linear ACE and with a small MACE model (64 atoms of silicon), at a fixed tau and
+with running averages, and a walker with a force trigger, averaged over its steps. Both must
+give the same numbers bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parents[1]
+WAYS = ("tau", "tau_rel", "walker")
+
+
+def jobs(model: str) -> dict[str, Callable[[], tuple[float, str]]]:
+    """Each way, as a function that gives CPU ms per step and a hash of the results."""
+    from ase.build import bulk
+
+    from ase_bayesel import (
+        ACEDescriptor,
+        BiasedCalculator,
+        ForceTrigger,
+        MACEDescriptor,
+        TauRule,
+        fit_surrogate,
+        run_walker,
+    )
+
+    rng = np.random.default_rng(0)
+    start = bulk("Si", cubic=True) * (2, 2, 2)
+    start.positions += rng.normal(0, 0.05, start.positions.shape)
+    frames = []
+    for _ in range(3):
+        frame = bulk("Si", cubic=True)
+        frame.positions += rng.normal(0, 0.1, frame.positions.shape)
+        frame.info["energy"], frame.arrays["forces"] = -40.0, rng.normal(0, 0.5, (8, 3))
+        frames.append(frame)
+    if model == "ace":
+        surrogate = fit_surrogate(frames, ACEDescriptor(["Si"], 3, 12, 5.0), e0s={"Si": -4.5})
+        mlip, n_steps = surrogate.calculator, 40
+    else:
+        mace_calculator, network = _tiny_mace()
+        surrogate = fit_surrogate(
+            frames, MACEDescriptor(mace_calculator(network)), e0s={"Si": -4.5}
+        )
+        mlip, n_steps = (lambda: mace_calculator(network)), 20
+
+    def steps(**bias: Any) -> tuple[float, str]:
+        atoms, moves = start.copy(), np.random.default_rng(1)
+        atoms.calc = BiasedCalculator(mlip(), surrogate, **bias)
+        digest, times = hashlib.sha256(), []
+        for _ in range(12):
+            atoms.positions += moves.normal(0, 1e-3, atoms.positions.shape)
+            began = time.process_time()
+            forces = atoms.get_forces()
+            times.append(time.process_time() - began)
+            digest.update(forces.tobytes())
+        return 1e3 * float(np.median(times[2:])), digest.hexdigest()
+
+    def walker() -> tuple[float, str]:
+        calculator = BiasedCalculator(mlip(), surrogate, tau_rel=TauRule(0.3, delay=2))
+        digest, began = hashlib.sha256(), time.process_time()
+        for step in run_walker(
+            start,
+            calculator,
+            n_steps=n_steps,
+            temperature_K=500.0,
+            rng=np.random.default_rng(3),
+            triggers=[ForceTrigger(1e9)],
+            check_interval=10,
+        ):
+            digest.update(step.atoms.positions.tobytes())
+        return 1e3 * (time.process_time() - began) / n_steps, digest.hexdigest()
+
+    return {
+        "tau": lambda: steps(tau=0.5),
+        "tau_rel": lambda: steps(tau_rel=TauRule(0.3, delay=2)),
+        "walker": walker,
+    }
+
+
+def _tiny_mace() -> tuple[Callable[..., Any], Any]:
+    try:
+        from helpers.mace_models import mace_calculator, tiny_mace
+    except ImportError:  # before the tests had helpers
+        from mace_models import mace_calculator, tiny_mace
+    return mace_calculator, tiny_mace(["Si"])
+
+
+def serve(model: str) -> None:
+    """Do each job that is asked for."""
+    import torch
+
+    torch.set_num_threads(1)
+    known = jobs(model)
+    for line in sys.stdin:
+        print("RESULT " + json.dumps(known[line.strip()]()), flush=True)
+
+
+class Side:
+    """A process that runs the code of one checkout."""
+
+    def __init__(self, checkout: Path, model: str) -> None:
+        searched = os.pathsep.join([str(checkout), str(checkout / "tests")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, "--serve", model],
+            env=os.environ | {"PYTHONPATH": searched},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, way: str) -> tuple[float, str]:
+        """CPU ms per step, and the hash of the results."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{way}\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith("RESULT "):
+                ms, digest = json.loads(line.removeprefix("RESULT "))
+                return ms, digest
+        raise SystemExit("a side has died, see above")
+
+    def close(self) -> None:
+        self._process.kill()
+
+
+def compare(other: Path, model: str, repeats: int) -> None:
+    """Print a row of the table for each way."""
+    sides = [Side(other, model), Side(HERE, model)]
+    for side in sides:
+        for way in WAYS:
+            side.ask(way)  # imports, compilation, first allocations
+    for way in WAYS:
+        times, digests = [], set()
+        for k in range(repeats):
+            pair = {i: sides[i].ask(way) for i in ((0, 1) if k % 2 == 0 else (1, 0))}
+            times.append([pair[0][0], pair[1][0]])
+            digests |= {pair[0][1], pair[1][1]}
+        theirs, ours = np.median(times, axis=0)
+        ratios = np.divide(*np.transpose(times)[::-1])
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        same = "yes" if len(digests) == 1 else "no"
+        print(
+            f"| {model}, {way} | {theirs:.2f} | {ours:.2f} | {middle:.3f} | {low:.3f} to {high:.3f} | {same} |"
+        )
+    for side in sides:
+        side.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("other", type=Path, nargs="?", help="the other checkout")
+    parser.add_argument("--repeats", type=int, default=16)
+    parser.add_argument("--models", nargs="+", default=["ace", "mace"])
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.serve)
+        return
+    print("| way | other, ms a step | this, ms a step | ratio | quartiles | same bits |")
+    print("|---|---|---|---|---|---|")
+    for model in arguments.models:
+        compare(arguments.other.resolve(), model, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
