@@ -158,9 +158,8 @@ def compare(other: Path, model: str, repeats: int) -> None:
         ratios = np.divide(*np.transpose(times)[::-1])
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
         same = "yes" if len(digests) == 1 else "no"
-        print(
-            f"| {model}, {way} | {theirs:.2f} | {ours:.2f} | {middle:.3f} | {low:.3f} to {high:.3f} | {same} |"
-        )
+        spread = f"{middle:.3f} | {low:.3f} to {high:.3f}"
+        print(f"| {model}, {way} | {theirs:.2f} | {ours:.2f} | {spread} | {same} |", flush=True)
     for side in sides:
         side.close()
 
