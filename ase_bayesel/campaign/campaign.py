@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from itertools import cycle, islice, takewhile
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 
+from ..dynamics.triggers import with_thresholds
 from ..errors import LabellingError
 from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.labeller import HEARTBEAT_S, Labeller
@@ -30,6 +32,7 @@ from .config.campaign import CampaignConfig
 from .config.loading import validate_config
 from .events import Ended, Event, Progress, RoundReport
 from .exploration import ExploreState, Pick, count_moves
+from .exploration.state import STEP, VALUE, WALKER
 from .explore_round import OnPicks, calibrate, explore_round
 from .inputs import check_inputs
 from .round_model import load_model, make_model
@@ -229,10 +232,24 @@ class Campaign:
             return f"all {stop.max_rounds} rounds are done"
         last = self.store.read_report(number - 1)
         if number > 1 and last.picks == 0:
-            return f"nothing triggered in round {number - 1}"
+            return f"nothing triggered in round {number - 1}{self._closest_to_firing(number - 1)}"
         if self._pick_limit(number) == 0:
             return f"the budget of {stop.max_labels} labels is spent"
         return None
+
+    def _closest_to_firing(self, number: int) -> str:
+        """The largest value that the trigger had in a round, and where; nothing if it had none."""
+        trace = self.store.exploration(number).read_trace()
+        values = trace[:, VALUE]
+        if not np.isfinite(values).any():
+            return ""
+        walker, step, value = trace[np.nanargmax(values), [WALKER, STEP, VALUE]]
+        trigger = with_thresholds(self.config.explore.trigger, self.store.read_thresholds() or ())
+        return (
+            f": its largest value was {value:.4g} (walker {walker:.0f}, step {step:.0f}), the "
+            f"threshold {trigger.threshold:.4g}. A lower threshold, more steps, a higher "
+            "temperature or a stronger bias find more"
+        )
 
     def _pick_limit(self, number: int) -> int:
         limit = self.config.explore.picks

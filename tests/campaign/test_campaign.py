@@ -195,7 +195,12 @@ def test_inputs_are_copied_into_the_directory(tmp_path, finished):
 def test_stops_when_nothing_triggers(tmp_path):
     changes = {"explore.trigger.threshold": 1e9, "explore.steps": 6, "stop.max_rounds": 5}
     store, last = ended(write_campaign(tmp_path, changes))
-    assert last == Ended("nothing triggered in round 1")
+    trace = store.exploration(1).read_trace()
+    value, step = trace[np.argmax(trace[:, 4]), [4, 1]]
+    assert last.awaiting is None
+    assert last.reason.startswith("nothing triggered in round 1: its largest value was ")
+    assert f" {value:.4g} (walker " in last.reason
+    assert f", step {step:.0f}), the threshold 1e+09. " in last.reason
     zero, one = reports(store)
     assert (one.picks, one.n_labels, one.walkers) == (0, 0, ("finished", "finished"))
     assert one.forces_rmse == zero.forces_rmse
