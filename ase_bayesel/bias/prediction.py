@@ -259,8 +259,7 @@ class Prediction:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
         if self._known_uncertainty is None:
             if self._known_features is None:
-                descriptor = self.surrogate.descriptor
-                self._known_features = descriptor.compute([self.atoms], derivatives=True)[0]
+                self._known_features = self.surrogate.features(self.atoms)
             self._known_uncertainty = self.surrogate.uncertainty(self.atoms, self._known_features)
         return self._known_uncertainty
 

@@ -34,6 +34,7 @@ from .build.models import (
 from .build.resources import build_resource
 from .config.campaign import CampaignConfig
 from .events import Progress
+from .exploration.pick_files import read_pick
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
 
@@ -59,7 +60,8 @@ def make_model(
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
-    the whole training set. What is done already is not done again.
+    the whole training set. Picks without a label enter its covariance alone. What is done
+    already is not done again.
 
     Parameters
     ----------
@@ -88,6 +90,7 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
+    surrogate = _knowing_failures(surrogate, store, number)
     store.save_model(number, surrogate)
     return surrogate
 
@@ -132,7 +135,7 @@ def _assembling(
                     part.start,
                     energy_weights,
                 )
-                running.append((part, executor.submit(assemble_chunk, *task, energy_weights)))
+                running.append((part, executor.submit(assemble_chunk, *task)))
             if not running:
                 break
             part, future = running.popleft()
@@ -174,6 +177,20 @@ def assemble_chunk(
             frames, descriptor, keys, e0s, scale, force_projections, first, energy_weights
         )
         return finished(steps)
+
+
+def _knowing_failures(surrogate: Surrogate, store: Store, number: int) -> Surrogate:
+    """The surrogate whose covariance also knows the picks that have no label, with their weight.
+
+    Else the walkers of the next round would go back to where labels cannot be had.
+    """
+    for k in range(1, number + 1):
+        for place, (identity, settings) in enumerate(store.read_labelled(k)):
+            if settings is None:
+                pick = read_pick(store.exploration(k).pick_path(place, identity))
+                energies = [pick.energy] if np.isfinite(pick.energy) else None
+                surrogate = surrogate.condition(pick.structure, energies=energies)
+    return surrogate
 
 
 def _take_given_potential(config: CampaignConfig, store: Store) -> None:

@@ -130,7 +130,7 @@ class Surrogate:
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Weighted rows ``(k, D)`` of everything that a label of this structure will hold."""
         if features is None:
-            features = self.descriptor.compute([atoms], derivatives=True)[0]
+            features = self.features(atoms)
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
 
     def _condition_on_few(
@@ -176,13 +176,17 @@ class Surrogate:
         """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows."""
         return self.posterior.information_gain(self.rows(atoms))
 
+    def features(self, atoms: Atoms) -> Features:
+        """Features of a structure with the Jacobian and the strain derivative of their sum."""
+        return self.descriptor.compute([atoms], derivatives=True)[0]
+
     def uncertainty(self, atoms: Atoms, features: Features | None = None) -> Uncertainty:
         """Exact standard deviations of energy, forces and stress, from the full Jacobian.
 
         ``features`` are those of the structure with derivatives, where they are at hand.
         """
         if features is None:
-            features = self.descriptor.compute([atoms], derivatives=True)[0]
+            features = self.features(atoms)
         energy = np.sqrt(self.posterior.variance(features.total))
         forces = self.posterior.variance(property_rows(features, "forces"))
         stress = self._stress_std(features, atoms) if atoms.pbc.all() else None

@@ -344,6 +344,22 @@ def test_failed_labels_are_set_aside(tmp_path):
     assert structure_id(fragile[0]) in told[0]
 
 
+def test_walkers_do_not_go_back_to_what_cannot_be_labelled(tmp_path):
+    """The covariance of the next round knows it, though no label tells of it."""
+    changes = {"labelling.factory": "helpers.calculators:FragileEMT", "stop.max_rounds": 1}
+    store, _ = ended(write_campaign(tmp_path, changes))
+    failed = [p for p in picks(store) if set_aside(store.directory, p)]
+    assert failed
+    before, after = (Surrogate.load(store.model_path(k)) for k in (0, 1))
+    trigger = load_config(tmp_path / "config.yaml").explore.trigger
+    for pick in failed:
+        forces = after.calculator().get_forces(pick)
+        scale = np.linalg.norm(forces, axis=1) + trigger.eps
+        value = (after.uncertainty(pick).forces / scale).max()
+        assert value < 0.3 * pick.info["bayesel_value"]
+        assert after.energy_std(pick) < 0.3 * before.energy_std(pick)
+
+
 def test_a_round_of_failures_only(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:no_such_engine_works",

@@ -146,7 +146,7 @@ def test_the_state_of_another_ensemble_is_refused(cu_surrogate):
 
 def test_json_of_a_full_state():
     frame = Frame.of(START)
-    state = DriverState({"eta": (1 / 3, 1e-300)}, (), 2, (frame,), TauHistory(3, 0.1, 0.7))
+    state = DriverState({"eta": (1 / 3, 1e-300)}, (), 2, (5, 9), (frame,), TauHistory(3, 0.1, 0.7))
     again = through_json(state)
     assert again.to_json() == state.to_json()
     assert again.tau == state.tau
