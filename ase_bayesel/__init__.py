@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .dynamics.moves import CellMove, SwapMove
     from .dynamics.schedules import Ramp
     from .dynamics.triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
+    from .dynamics.trust import TrustBound
     from .dynamics.walkers import WalkerStep, run_walker, run_walkers
     from .generation import generate_pool
     from .selection.feature_store import FeatureStore
@@ -58,6 +59,7 @@ _MODULES = {
     "Surrogate": "surrogate.surrogate",
     "SwapMove": "dynamics.moves",
     "TauRule": "bias.tau",
+    "TrustBound": "dynamics.trust",
     "Variance": "bias.kinds",
     "WalkerStep": "dynamics.walkers",
     "Weights": "surrogate.fitting",
@@ -95,6 +97,7 @@ __all__ = [
     "Surrogate",
     "SwapMove",
     "TauRule",
+    "TrustBound",
     "Variance",
     "WalkerStep",
     "Weights",

@@ -158,7 +158,7 @@ class Prediction:
             self.atoms,
             self.energy,
             unbiased,
-            energy_std=surrogate.energy_std(self.atoms, row),
+            energy_std=float(np.hypot(surrogate.energy_std(self.atoms, row), SIGMA_FLOOR)),
             evaluation=evaluation,
             evaluator=self._evaluator,
             surrogate=surrogate,
@@ -341,4 +341,4 @@ class Prediction:
 
         Costs the full Jacobian.
         """
-        return self.surrogate.information_gain(self.atoms)
+        return self.surrogate.information_gain(self.atoms, self.energy)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ..dynamics.triggers import with_thresholds
 from ..errors import LabellingError
 from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.labeller import HEARTBEAT_S, Labeller
@@ -240,15 +239,14 @@ class Campaign:
     def _closest_to_firing(self, number: int) -> str:
         """The largest value that the trigger had in a round, and where; nothing if it had none."""
         trace = self.store.exploration(number).read_trace()
-        values = trace[:, VALUE]
-        if not np.isfinite(values).any():
+        trace = trace[np.isfinite(trace[:, VALUE])]
+        if not len(trace):
             return ""
-        walker, step, value = trace[np.nanargmax(values), [WALKER, STEP, VALUE]]
-        trigger = with_thresholds(self.config.explore.trigger, self.store.read_thresholds() or ())
+        walker, step, value = trace[np.argmax(trace[:, VALUE]), [WALKER, STEP, VALUE]]
         return (
-            f": its largest value was {value:.4g} (walker {walker:.0f}, step {step:.0f}), the "
-            f"threshold {trigger.threshold:.4g}. A lower threshold, more steps, a higher "
-            "temperature or a stronger bias find more"
+            f": the largest value of a trigger was {value:.4g} (walker {walker:.0f}, step "
+            f"{step:.0f}). In a new campaign, a threshold below that, more steps, a higher "
+            "temperature or a stronger bias find more; labels.store takes the labels along"
         )
 
     def _pick_limit(self, number: int) -> int:

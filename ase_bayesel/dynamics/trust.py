@@ -32,7 +32,7 @@ class TrustBound:
     ----------
     relative
         Limit of max_i sigma_F,i / (|F_i| + eps), no unit: two to four times the threshold of a
-        relative force trigger. None for no such limit.
+        relative force trigger with the same ``eps``. None for no such limit.
     absolute
         Limit of the largest sigma_F,i, eV/A: the relative one falls where a wrong force
         explodes. None for no such limit.
@@ -46,7 +46,7 @@ class TrustBound:
 
     def __post_init__(self) -> None:
         if self.relative is None and self.absolute is None:
-            raise ValueError("trust_bound: give a relative or an absolute limit, or both")
+            raise ValueError("give a relative or an absolute limit, or both")
 
     @property
     def criterion(self) -> Trigger:
@@ -105,8 +105,9 @@ def _same(one: Surrogate, other: Surrogate) -> bool:
     """Whether nothing has been picked since the last fit, also after a restart."""
     if one.posterior is other.posterior:
         return True
-    factors = one.posterior.precision_factor, other.posterior.precision_factor
-    return np.array_equal(*factors)
+    ours, theirs = one.posterior.precision_factor, other.posterior.precision_factor
+    # more rows change the last diagonal element, and the whole costs too much at every check
+    return np.array_equal(np.diagonal(ours), np.diagonal(theirs)) and np.array_equal(ours, theirs)
 
 
 @dataclass(frozen=True)

@@ -213,18 +213,28 @@ def values_of(value: Any) -> dict[str, Any]:
 
 
 def explained(error: ValidationError, keys: Sequence[str]) -> ValidationError:
-    """The same error, in which a key that is not known comes with those that are."""
+    """The same error, in which a key that is not known comes with those that are.
+
+    A list is not said to be too short where that is because its items are wrong.
+    """
     entries = error.errors(include_url=False)
-    if not any(_is_unknown(entry) for entry in entries):
+    told_below = [entry for entry in entries if not _is_too_short_for_its_items(entry, entries)]
+    if told_below == entries and not any(_is_unknown(entry) for entry in entries):
         return error
     lines = []
-    for entry in entries:
+    for entry in told_below:
         message = entry["msg"]
         if _is_unknown(entry):
             message = f"Extra inputs are not permitted; the keys are {', '.join(keys)}"
         told = refusal(message, entry["type"])
         lines.append(InitErrorDetails(type=told, loc=entry["loc"], input=entry["input"]))
     return ValidationError.from_exception_data(error.title, lines)
+
+
+def _is_too_short_for_its_items(entry: Any, entries: Sequence[Any]) -> bool:
+    place = entry["loc"]
+    below = [other for other in entries if other["loc"][: len(place)] == place]
+    return entry["type"] == "too_short" and len(below) > 1
 
 
 def _is_unknown(entry: Any) -> bool:

@@ -87,6 +87,41 @@ def contributed_properties(
     return tuple(p for p in usable_properties(atoms, properties) if p in (labelled or properties))
 
 
+def row_scales(
+    atoms: Atoms,
+    labels: FitTargets,
+    properties: Sequence[str],
+    baseline: float,
+    energy_weights: EnergyWeights | None,
+    where: str = "structure",
+) -> dict[str, float]:
+    """By what the rows of a training structure are multiplied, beside their noise.
+
+    The properties are those that it contributes, without those of weight 0.
+
+    Parameters
+    ----------
+    atoms, labels
+        The structure, whose file may give weights (`frame_weight`), and its labels.
+    properties
+        Of the fit.
+    baseline
+        Sum of its reference energies, eV.
+    energy_weights
+        Those of the fit, if any.
+    where
+        What an error begins with.
+    """
+    growth = 1.0
+    if energy_weights is not None and labels.energy is not None:
+        growth = energy_weights.factor(atoms, labels.energy - baseline)
+    scales = {
+        prop: frame_weight(atoms, prop, where) / growth
+        for prop in contributed_properties(atoms, labels, properties)
+    }
+    return {prop: scale for prop, scale in scales.items() if scale > 0}
+
+
 def property_targets(labels: FitTargets, prop: str, baseline: float) -> np.ndarray | None:
     """Observed values that belong to `property_rows`; ``baseline`` (eV) is taken off the energy."""
     if prop == "energy":
@@ -293,14 +328,10 @@ def assembling(
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {first + number}")
         baseline = composition_energy(atoms, e0s)
-        growth = 1.0
-        if energy_weights is not None and labels.energy is not None:
-            growth = energy_weights.factor(atoms, labels.energy - baseline)
-        for prop in contributed_properties(atoms, labels, properties):
-            own = frame_weight(atoms, prop, f"training frame {first + number}")
-            if own == 0.0:
-                continue
-            weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms)) * growth / own
+        where = f"training frame {first + number}"
+        scales = row_scales(atoms, labels, properties, baseline, energy_weights, where)
+        for prop, scale in scales.items():
+            weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms)) / scale
             values = property_targets(labels, prop, baseline)
             rows = property_rows(features, prop) / weight
             if values is None:

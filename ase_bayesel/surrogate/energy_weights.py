@@ -7,7 +7,7 @@ everywhere else. The standard deviation of all rows of a structure therefore gro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,7 @@ class EnergyWeights:
 
     @classmethod
     def from_energies(
-        cls, scale: float, frames: Sequence[Atoms], energies: Sequence[float | None]
+        cls, scale: float, frames: Sequence[Atoms], energies: Sequence[float]
     ) -> EnergyWeights:
         """With the lowest energies of a training set.
 
@@ -55,16 +55,15 @@ class EnergyWeights:
         scale
             s, eV/atom.
         frames, energies
-            Structures and their energies, eV, less the reference energies of their atoms; None
-            where one has no label.
+            Structures and their energies, eV, less the reference energies of their atoms.
         """
-        return cls(scale).extended(frames, energies)
+        return cls(scale).extended(zip(frames, energies, strict=True))
 
-    def extended(self, frames: Sequence[Atoms], energies: Sequence[float | None]) -> EnergyWeights:
-        """The same with further structures, as `from_energies` takes them."""
+    def extended(self, known: Iterable[tuple[Atoms, float]]) -> EnergyWeights:
+        """The same with further structures and their energies, as in `from_energies`."""
         lowest = dict(self.lowest)
-        for atoms, energy in zip(frames, energies, strict=True):
-            if energy is None or _stands_apart(atoms):
+        for atoms, energy in known:
+            if _stands_apart(atoms):
                 continue
             name, per_atom = composition_of(atoms), energy / len(atoms)
             lowest[name] = min(per_atom, lowest.get(name, per_atom))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,12 +148,14 @@ def energy_weights_of(
     """
     if weights is None or weights.high_energy is None:
         return None
-    known = EnergyWeights(weights.high_energy)
-    for number, atoms in enumerate(frames):
-        energy = targets(atoms, keys, f"training frame {number}").energy
-        if energy is not None:
-            known = known.extended([atoms], [energy - composition_energy(atoms, e0s)])
-    return known
+
+    def above_references() -> Iterator[tuple[Atoms, float]]:
+        for number, atoms in enumerate(frames):
+            energy = targets(atoms, keys, f"training frame {number}").energy
+            if energy is not None:
+                yield atoms, energy - composition_energy(atoms, e0s)
+
+    return EnergyWeights(weights.high_energy).extended(above_references())
 
 
 def baseline_energies(

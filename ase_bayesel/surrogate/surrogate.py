@@ -128,7 +128,7 @@ class Surrogate:
         ]
 
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
-        """Weighted rows ``(k, D)`` of everything that a label of this structure will hold."""
+        """Rows ``(k, D)`` of all that a label will hold, over their noise, no `energy_weights`."""
         if features is None:
             features = self.features(atoms)
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
@@ -172,9 +172,13 @@ class Surrogate:
             return self._stress_std(sketch, atoms)
         return self._stress_std(self.descriptor.compute([atoms], derivatives=True)[0], atoms)
 
-    def information_gain(self, atoms: Atoms) -> float:
-        """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows."""
-        return self.posterior.information_gain(self.rows(atoms))
+    def information_gain(self, atoms: Atoms, energy: float | None = None) -> float:
+        """What a label would add to log det Sigma^-1: log det(I + A Sigma A^T), A its rows.
+
+        They are weighted by ``energy`` (eV) as in `condition`.
+        """
+        (factor,) = self._growth([atoms], None if energy is None else [energy])
+        return self.posterior.information_gain(self.rows(atoms) / factor)
 
     def features(self, atoms: Atoms) -> Features:
         """Features of a structure with the Jacobian and the strain derivative of their sum."""

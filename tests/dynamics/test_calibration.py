@@ -24,6 +24,7 @@ from ase_bayesel import (
     Posterior,
     RelativeForceTrigger,
     Surrogate,
+    Weights,
     fit_surrogate,
     run_walker,
 )
@@ -41,7 +42,7 @@ from ase_bayesel.dynamics.triggers import (
     with_thresholds,
 )
 from ase_bayesel.errors import BayeselError, ConfigError, SingularPrecisionError, StoreError
-from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.structures.labels import PropertyKeys, targets
 from ase_bayesel.surrogate.design import usable_properties, weighted_rows
 
 KEYS = PropertyKeys("energy", "forces", "virial")
@@ -160,6 +161,47 @@ def test_rows_that_are_left_out_are_those_of_the_fit(frames):
     assert 0 < np.diagonal(prior).mean() < 1e-3 * size
     expected = prior.mean() * len(prior) * np.eye(len(prior))
     np.testing.assert_allclose(prior, expected, atol=1e-9 * size)
+
+
+def test_weighted_rows_are_left_out_as_they_were_fitted(frames):
+    """Weights of energies, of files, and of zero: leaving out finds what a fit put in."""
+    weighted = [atoms.copy() for atoms in frames]
+    for k, atoms in enumerate(weighted):
+        atoms.info["config_weight"] = 0.5 + k
+    weighted[1].info["config_forces_weight"] = 0.0
+    weighted[2].info["config_weight"] = 0.0
+    fitted = fit_surrogate(
+        weighted,
+        ACEDescriptor("Cu", totaldegree=6),
+        virial_key="virial",
+        e0s={"Cu": 3.5},
+        weights=Weights(high_energy=0.05),
+    )
+    criteria = training_criteria(
+        [ForceTrigger(1.0)], weighted, fitted.calculator(), fitted, KEYS, force_search=None
+    )
+    factor = fitted.posterior.precision_factor
+    for k, atoms in enumerate(weighted):
+        if len(atoms) == 1:
+            continue
+        features = fitted.features(atoms)
+        labels = targets(atoms, KEYS)
+        growth = 1.0
+        if labels.energy is not None:
+            above = labels.energy - fitted.baseline(atoms)
+            growth = fitted.energy_weights.factor(atoms, above)
+        names = [p for p in fitted.properties if getattr(labels, p) is not None]
+        of_file = np.sqrt(atoms.info["config_weight"])
+        rows = [
+            weighted_rows(features, fitted.noise, [p]) * of_file / growth
+            for p in usable_properties(atoms, names or fitted.properties)
+            if not (k == 1 and p == "forces")
+        ]
+        stacked = np.concatenate([np.zeros((1, fitted.descriptor.n_features)), *rows])
+        rest = np.linalg.inv(factor.T @ factor - stacked.T @ stacked)
+        forces = -features.jacobian.transpose(1, 2, 0).reshape(-1, fitted.descriptor.n_features)
+        variances = np.einsum("kd,de,ke->k", forces, rest, forces).reshape(-1, 3).sum(axis=1)
+        assert criteria[k, 0] == pytest.approx(np.sqrt(variances.max()), rel=1e-4)
 
 
 def test_left_out_structures_are_more_uncertain(cu_surrogate):

@@ -82,7 +82,7 @@ def test_a_pick_enters_the_covariance_as_it_will_enter_the_fit(weighted):
     )
     known = replace(
         weighted,
-        energy_weights=weighted.energy_weights.extended([atoms], [low - weighted.baseline(atoms)]),
+        energy_weights=weighted.energy_weights.extended([(atoms, low - weighted.baseline(atoms))]),
     )
     at_bottom = known.condition(atoms, energies=[low])
     high = known.condition(atoms, energies=[low + SCALE * len(atoms)])
@@ -92,6 +92,19 @@ def test_a_pick_enters_the_covariance_as_it_will_enter_the_fit(weighted):
     rows = known.rows(atoms) / 4.0
     assert high.posterior.logdet == pytest.approx(known.posterior.condition(rows).logdet)
     assert known.posterior.logdet < high.posterior.logdet < at_bottom.posterior.logdet
+
+
+def test_a_label_is_said_to_add_what_it_will_add(weighted):
+    atoms = copper(5, 0.3)
+    energy = weighted.energy(atoms) + 3.0
+    known = replace(
+        weighted,
+        energy_weights=weighted.energy_weights.extended([(atoms, energy - 3.0)]),
+    )
+    gain = known.information_gain(atoms, energy)
+    after = known.condition(atoms, energies=[energy])
+    assert gain == pytest.approx(after.posterior.logdet - known.posterior.logdet)
+    assert gain < known.information_gain(atoms, energy - 3.0)
 
 
 def test_without_an_energy_the_mean_predicts_it(weighted):

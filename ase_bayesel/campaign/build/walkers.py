@@ -61,9 +61,19 @@ def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
         "n_steps": settings.steps,
         "tau_rel": settings.tau_rel,
         "ensemble": settings.ensemble,
-        "triggers": None if trigger is None else [with_thresholds(trigger, ())],
+        "triggers": None if trigger is None else [_with_numbers(trigger, where)],
     }
     return {key: value for key, value in plain.items() if value is not None}
+
+
+def _with_numbers(trigger: Trigger, where: str) -> Trigger:
+    try:
+        return with_thresholds(trigger, ())
+    except ConfigError as error:
+        raise ConfigError(
+            f"{where}, info[{OVERRIDES_KEY!r}]: {error}; give a number, since only the trigger of "
+            "the campaign is calibrated"
+        ) from None
 
 
 def _overrides(atoms: Atoms, where: str) -> Overrides:

@@ -30,7 +30,8 @@ LOG_DTYPE = np.dtype(
 ``energy`` is the unbiased one and ``energy_std`` sigma_E. The pressure is that of the unbiased
 potential with its kinetic part. ``trigger_value`` is that of the trigger that fired, or else
 of the first one. ``status`` is the walker's, or ``rollback_`` and the reason for one; ``picked``
-tells whether this step's frame was picked.
+tells whether this step's frame was picked; where a walker met its bound of trust, that is the frame
+at the bound, and the row is otherwise that of the start to which it went back.
 """
 
 

@@ -14,7 +14,7 @@ from ...bias.calculator import BiasedCalculator
 from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
 from ...structures.labels import PropertyKeys, targets
-from ...surrogate.design import contributed_properties, finished, training_features, weighted_rows
+from ...surrogate.design import finished, row_scales, training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
 from ...surrogate.surrogate import Surrogate
 from .base import Trigger, TriggerReport
@@ -98,11 +98,17 @@ def _left_out(
     stream = training_features(frames, surrogate.descriptor, projections)
     for k, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = targets(atoms, keys, f"training frame {k}")
-        properties = contributed_properties(atoms, labels, surrogate.properties)
-        if not properties:
+        known = surrogate.properties, surrogate.baseline(atoms), surrogate.energy_weights
+        scales = row_scales(atoms, labels, *known, f"training frame {k}")
+        if not scales:
             yield surrogate
             continue
-        rows = weighted_rows(features, surrogate.noise, properties)
+        rows = np.concatenate(
+            [
+                scale * weighted_rows(features, surrogate.noise, [prop])
+                for prop, scale in scales.items()
+            ]
+        )
         try:
             yield replace(surrogate, posterior=surrogate.posterior.without(rows))
         except SingularPrecisionError as error:
