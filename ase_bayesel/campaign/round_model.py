@@ -19,10 +19,10 @@ from ..resources import Here, open_executor
 from ..resources.threads import cpu_threads
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import reference_energies
-from ..surrogate.design import DesignFactors, assembling, chunks, finished
+from ..surrogate.design import DesignFactors, assembling, chunks
 from ..surrogate.energy_weights import EnergyWeights
 from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
-from ..surrogate.steps import Steps
+from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
     build_descriptor,

@@ -7,9 +7,8 @@ deviation of their noise they enter a posterior.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -18,15 +17,11 @@ from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy
 from .energy_weights import EnergyWeights, frame_weight
-from .steps import Steps
 from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
 BATCH_ROWS = 512
 CHUNK_ATOMS = 2000
-OnProgress = Callable[[int, int], None]
-"""Called with (structures done, structures in all)."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -343,14 +338,3 @@ def assembling(
             labelled[prop].add(rows, values / weight, n_rows)
         yield number + 1
     return DesignFactors(labelled, unlabelled)
-
-
-def finished(
-    steps: Generator[int, None, T], total: int = 0, on_progress: OnProgress | None = None
-) -> T:
-    """Run a generator that yields counts to its end; returns its value."""
-    counts = Steps(steps)
-    for done in counts:
-        if on_progress is not None:
-            on_progress(done, total)
-    return counts.value

@@ -14,10 +14,11 @@ from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy, reference_energies
-from .design import DesignFactors, Noise, OnProgress, assembling, finished
+from .design import DesignFactors, Noise, assembling
 from .energy_weights import EnergyWeights
 from .evidence import maximise_evidence, stacked_triangle
 from .posterior import Posterior
+from .steps import OnProgress, finished
 from .surrogate import Surrogate
 from .triangular import merge
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
+OnProgress = Callable[[int, int], None]
+"""Called with (structures done, structures in all)."""
 S = TypeVar("S")
 R = TypeVar("R")
 
@@ -34,3 +36,14 @@ class Steps(Iterator[S], Generic[S, R]):
     def close(self) -> None:
         """End the generator; what it raises then is raised here."""
         self._generator.close()
+
+
+def finished(
+    steps: Generator[int, None, R], total: int = 0, on_progress: OnProgress | None = None
+) -> R:
+    """Run a generator that yields counts to its end; returns its value."""
+    counts = Steps(steps)
+    for done in counts:
+        if on_progress is not None:
+            on_progress(done, total)
+    return counts.value

@@ -16,13 +16,13 @@ from ase_bayesel.surrogate.design import (
     RowFactor,
     assembling,
     chunks,
-    finished,
     iterate_features,
     property_rows,
     property_targets,
     usable_properties,
     weighted_rows,
 )
+from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.triangular import append_rows
 
 KEYS = PropertyKeys("energy", "forces", "virial")

@@ -14,8 +14,9 @@ from ...bias.calculator import BiasedCalculator
 from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
 from ...structures.labels import PropertyKeys, targets
-from ...surrogate.design import finished, row_scales, training_features, weighted_rows
+from ...surrogate.design import row_scales, training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
+from ...surrogate.steps import finished
 from ...surrogate.surrogate import Surrogate
 from .base import Trigger, TriggerReport
 from .criteria import StressTrigger
