@@ -113,7 +113,8 @@ def select(
         What is labelled already: structures, or for Bayesian methods a surrogate fitted to
         them. Structures are fitted by `fit_surrogate` under ``keys`` and ``e0s``, features of a
         network with ``FORCE_PROJECTIONS``; for an unlabelled core give a surrogate made of a
-        prior and a noise, conditioned on it.
+        prior and a noise, conditioned on it. Its weights by energy (`EnergyWeights`) are left aside
+        in the rows of candidates, whose energies are not known.
     rng
         For random.
     keys, e0s

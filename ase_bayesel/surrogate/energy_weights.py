@@ -7,7 +7,7 @@ everywhere else. The standard deviation of all rows of a structure therefore gro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,23 +44,11 @@ class EnergyWeights:
         if not 0 < self.scale < np.inf:
             raise ValueError(f"high_energy: must be positive (eV/atom), got {self.scale}")
 
-    @classmethod
-    def from_energies(
-        cls, scale: float, frames: Sequence[Atoms], energies: Sequence[float]
-    ) -> EnergyWeights:
-        """With the lowest energies of a training set.
-
-        Parameters
-        ----------
-        scale
-            s, eV/atom.
-        frames, energies
-            Structures and their energies, eV, less the reference energies of their atoms.
-        """
-        return cls(scale).extended(zip(frames, energies, strict=True))
-
     def extended(self, known: Iterable[tuple[Atoms, float]]) -> EnergyWeights:
-        """The same with further structures and their energies, as in `from_energies`."""
+        """The same with the lowest energies of further structures.
+
+        ``known`` are structures and their energies, eV, less the reference energies of their atoms.
+        """
         lowest = dict(self.lowest)
         for atoms, energy in known:
             if _stands_apart(atoms):

@@ -65,7 +65,7 @@ class TestTrainingFile:
         frames[0].info["config_weight"] = frames[1].info["config_weight"] = 2.0
         frames[2].info["config_stress_weight"] = 0.5
         energies = [a.info["energy"] - len(a) * E0S["Cu"] for a in frames]
-        weights = EnergyWeights.from_energies(0.1, frames, energies)
+        weights = EnergyWeights(0.1).extended(zip(frames, energies, strict=True))
         task = task_of(frames, PropertyKeys("energy"), tmp_path, energy_weights=weights)
         write_training_frames(tmp_path / "t.extxyz", frames, task)
         written = [atoms.info for atoms in read(tmp_path / "t.extxyz", ":")]

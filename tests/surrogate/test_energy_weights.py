@@ -115,8 +115,7 @@ def test_without_an_energy_the_mean_predicts_it(weighted):
 
 @given(rises=st.lists(st.floats(0.0, 5.0), min_size=2, max_size=6))
 def test_factors_grow_from_one_with_the_energy(rises):
-    cells = [bulk("Si") for _ in rises]
-    weights = EnergyWeights.from_energies(SCALE, cells, [2 * rise for rise in rises])
+    weights = EnergyWeights(SCALE).extended((bulk("Si"), 2 * rise) for rise in rises)
     factors = [weights.factor(bulk("Si"), 2 * rise) for rise in sorted(rises)]
     assert factors[0] == 1.0
     assert factors == sorted(factors)
@@ -127,7 +126,7 @@ def test_factors_grow_from_one_with_the_energy(rises):
 def test_compositions_are_compared_with_themselves():
     crystal, slab = bulk("Si"), bulk("Si")
     slab.pbc = (True, True, False)
-    weights = EnergyWeights.from_energies(SCALE, [crystal, slab, bulk("Ge")], [-10.0, -8.0, -7.0])
+    weights = EnergyWeights(SCALE).extended([(crystal, -10.0), (slab, -8.0), (bulk("Ge"), -7.0)])
     assert weights.factor(slab, -8.0) == 1.0
     assert weights.factor(bulk("Ge"), -7.0) == 1.0
     assert weights.factor(crystal, -9.8) == pytest.approx(4.0)
@@ -136,7 +135,7 @@ def test_compositions_are_compared_with_themselves():
 
 def test_isolated_atoms_and_dimers_stand_apart():
     atom, dimer = Atoms("Si"), Atoms("Si2", [[0, 0, 0], [0, 0, 1.0]])
-    weights = EnergyWeights.from_energies(SCALE, [atom, dimer, dimer], [0.0, 10.0, -3.0])
+    weights = EnergyWeights(SCALE).extended([(atom, 0.0), (dimer, 10.0), (dimer, -3.0)])
     assert weights.lowest == {}
     assert weights.factor(dimer, 10.0) == 1.0
 

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ...dynamics.triggers import PickRule, PickState, TriggerReport
+from ...dynamics.trust import BoundFrame
 from ...dynamics.walkers import WalkerStep
 from ...structures.identity import canonical, structure_id
 
@@ -63,7 +64,7 @@ class TriggerEvent:
     @classmethod
     def of(cls, step: WalkerStep) -> TriggerEvent:
         """The event at a step whose triggers were evaluated, at the bound if it met one."""
-        frame = step if step.beyond is None else step.beyond
+        frame = _looked_at(step)
         prediction = frame.prediction
         assert prediction is not None
         deviations = None
@@ -103,8 +104,12 @@ class TriggerEvent:
 
 def event_of(step: WalkerStep) -> TriggerEvent | None:
     """What the triggers saw in a step of a walker; None where none was evaluated."""
-    frame = step if step.beyond is None else step.beyond
-    return TriggerEvent.of(step) if frame.reports else None
+    return TriggerEvent.of(step) if _looked_at(step).reports else None
+
+
+def _looked_at(step: WalkerStep) -> WalkerStep | BoundFrame:
+    """Where the triggers looked: the frame at the bound of trust, if the walker met it."""
+    return step if step.beyond is None else step.beyond
 
 
 @dataclass(frozen=True, eq=False)
