@@ -197,7 +197,7 @@ class Campaign:
             failed=len(state.picks) - n_new,
             walkers=tuple(walker.status for walker in state.walkers),
             rollbacks=sum(w.driver.rollbacks for w in state.walkers if w.driver is not None),
-            returns=sum(len(w.driver.returns) for w in state.walkers if w.driver is not None),
+            returns=state.returns,
             moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,

@@ -14,30 +14,30 @@ import numpy as np
 from ase import Atoms
 
 from ..bias.calculator import BiasedCalculator
-from ..dynamics.driver import DriverState
 from ..dynamics.recording import Recording, RoundRecorder
-from ..dynamics.triggers import (
-    LazyCheck,
-    PickRule,
-    force_search,
-    uncalibrated,
-    with_thresholds,
-)
-from ..dynamics.trust import Trust
-from ..dynamics.walkers import WalkerStep, run_walker
+from ..dynamics.triggers import LazyCheck, force_search, uncalibrated, with_thresholds
+from ..dynamics.trust import TrustBound
+from ..dynamics.walkers import run_walker
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
-from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
 from .build.walkers import build_bias, build_tau_rule, walker_options
+from .config import ExploreConfig
 from .config.campaign import CampaignConfig
 from .events import Progress
-from .exploration import ExploreState, explore_in_lockstep, start_exploration, take_turn
+from .exploration import (
+    Candidate,
+    ExploreState,
+    Pick,
+    RoundRules,
+    choose_batch,
+    explore_to_barriers,
+    start_exploration,
+)
+from .exploration.barriers import Executor
 from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
-from .exploration.lockstep import Executor
-from .exploration.picks import Pick
 from .exploration.state import WalkerState
 from .round_model import load_model
 from .store import Store
@@ -93,12 +93,14 @@ def explore_round(
     number
         Of the round.
     starts
-        One per walker.
+        One per biased walker.
     limit
         Largest number of picks.
     on_picks
         Is told of picks once they are on disk.
     """
+    if config.explore.unbiased_walkers:
+        starts = [*starts, *starts]
     setup = load_setup(config, store, number, starts)
     saved = store.exploration(number).load(starts)
     if saved is None:
@@ -108,18 +110,21 @@ def explore_round(
     else:
         state, posterior = saved
         surrogate = replace(setup.surrogate, posterior=posterior)
-    if len(state.picks) >= limit or not state.alive:
+    if setup.rules.has_ended(state, limit):
         return state
-    rule = config.explore.pick
     on_picks(state.picks)
     steps = [walker.step for walker in state.walkers]
     saving = Saving(store, number, store.recorder(number, setup.recording, steps), on_picks)
-    if config.explore.mode == "turns":
-        return (yield from _in_turns(saving, setup, state, surrogate, limit, rule))
     with _executor(config, store, number, setup, starts) as executor:
         recorded = RecordedExecutor(executor, saving.recorder)
-        barriers = explore_in_lockstep(state, surrogate, setup, recorded, limit, rule)
-        return (yield from _saved(saving, setup, state, barriers, limit))
+        barriers = explore_to_barriers(state, surrogate, setup, recorded, limit)
+        state = yield from _saved(saving, setup, state, barriers, limit)
+    if setup.rules.batch != "joint":
+        return state
+    yield _progress(number, setup, state, limit)
+    chosen = choose_batch(state, setup, limit, _targets(config))
+    saving.save(chosen, setup.surrogate, len(state.picks))
+    return chosen
 
 
 def load_setup(
@@ -134,12 +139,17 @@ def load_setup(
     number
         Of the round.
     starts
-        One per walker.
+        One per walker; those beyond ``explore.walkers`` are of unbiased ones.
     """
     explore = config.explore
     surrogate, potential = load_model(config, store, number - 1)
     triggers = [with_thresholds(explore.trigger, store.read_thresholds() or ())]
-    bound = explore.trust_bound
+    plans = []
+    for k, start in enumerate(starts):
+        options = walker_options(explore, start, triggers=triggers)
+        if k >= explore.walkers:
+            options["tau_rel"] = 0.0
+        plans.append(_plan(options, start, explore.trust_bound, surrogate))
     return WalkerSetup(
         surrogate,
         partial(
@@ -150,22 +160,41 @@ def load_setup(
             force_search=force_search(explore.trigger),
             bias=build_bias(explore.bias),
         ),
-        tuple(
-            _plan(
-                walker_options(explore, start, triggers=triggers),
-                None if bound is None else bound.against(surrogate, start),
-            )
-            for start in starts
-        ),
+        tuple(plans),
         explore.check_interval,
+        _rules(explore),
         Recording(explore.trajectory_interval, explore.log),
     )
 
 
-def _plan(options: dict[str, Any], trust: Trust | None) -> WalkerPlan:
+def _plan(
+    options: dict[str, Any], start: Atoms, bound: TrustBound | None, surrogate: Surrogate
+) -> WalkerPlan:
     """A walker's plan from the keyword arguments of `run_walker`, and its bound of trust."""
-    checks = tuple(map(LazyCheck, options.pop("triggers")))
-    return WalkerPlan(partial(run_walker, **options), checks, options["n_steps"], trust)
+    triggers = options.pop("triggers")
+    trust = None if bound is None else bound.against(surrogate, start, triggers)
+    checks = tuple(map(LazyCheck, triggers))
+    return WalkerPlan(partial(run_walker, **options), start, checks, options["n_steps"], trust)
+
+
+def _rules(explore: ExploreConfig) -> RoundRules:
+    interval = explore.check_interval
+    return RoundRules(
+        explore.pick,
+        explore.batch,
+        explore.mode == "turns",
+        explore.after_pick,
+        explore.timestep_fs,
+        explore.early_refit,
+        -(-explore.candidate_interval // interval) * interval,
+    )
+
+
+def _targets(config: CampaignConfig) -> Callable[[Candidate], bool]:
+    """Which candidates the batch aims at."""
+    if config.explore.targets != "unbiased":
+        return lambda candidate: True
+    return lambda candidate: candidate.walker >= config.explore.walkers
 
 
 @dataclass(frozen=True)
@@ -251,7 +280,6 @@ def _saved(
     limit: int,
 ) -> Generator[Progress, None, ExploreState]:
     """Save at every pick, at the end, now and then, and when it is left; returns the last state."""
-    total = sum(plan.n_steps for plan in setup.plans)
     last_save, unsaved = time.monotonic(), None
     try:
         for after, surrogate in barriers:
@@ -261,7 +289,7 @@ def _saved(
             if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
                 unsaved()
                 last_save, unsaved = time.monotonic(), None
-            yield _progress(saving.number, state, total, limit)
+            yield _progress(saving.number, setup, state, limit)
     except (GeneratorExit, KeyboardInterrupt):
         if unsaved is not None:
             unsaved()
@@ -269,68 +297,15 @@ def _saved(
     return state
 
 
-def _progress(number: int, state: ExploreState, total: int, limit: int) -> Progress:
-    alive = f"{len(state.living)} of {len(state.walkers)} walkers"
+def _progress(number: int, setup: WalkerSetup, state: ExploreState, limit: int) -> Progress:
+    total = sum(plan.n_steps for plan in setup.plans)
+    walkers = f"{len(state.living)} of {len(state.walkers)} walkers"
+    if setup.rules.turns:
+        walkers = f"walker {state.turn}"
+    found = f"{len(state.picks)}/{limit} picks"
+    if setup.rules.batch == "joint":
+        found = f"{len(state.candidates)} candidates"
     warnings = [w.driver.thermostat.warning for w in state.walkers if w.driver is not None]
     told = next((f", {warning}" for warning in warnings if warning), "")
-    detail = f"{alive}, {len(state.picks)}/{limit} picks{told}"
-    return Progress(number, "explore", sum(w.step for w in state.walkers), total, detail)
-
-
-def _in_turns(
-    saving: Saving,
-    setup: WalkerSetup,
-    state: ExploreState,
-    surrogate: Surrogate,
-    limit: int,
-    rule: PickRule,
-) -> Generator[Progress, None, ExploreState]:
-    """One walker after the other, each until it picks; returns the last state."""
-    calculator = setup.make_calculator(surrogate)
-    while len(state.picks) < limit and state.alive:
-        start = partial(_in_turn, setup.plans[state.turn], saving.recorder, state.turn, calculator)
-        turn, known = take_turn(state, calculator, start, rule), len(state.picks)
-        state = yield from _watched(setup, saving.number, turn, state, limit)
-        saving.save(state, calculator.surrogate, known)
-    return state
-
-
-def _in_turn(
-    plan: WalkerPlan,
-    recorder: RoundRecorder,
-    number: int,
-    calculator: BiasedCalculator,
-    atoms: Atoms,
-    rng: np.random.Generator,
-    first_step: int,
-    driver: DriverState | None,
-) -> Iterator[WalkerStep]:
-    """A walker's steps in its turn; see `exploration.turns.StartWalker`."""
-    steps = plan.run(
-        atoms,
-        calculator,
-        rng=rng,
-        triggers=plan.checks,
-        trust=plan.trust,
-        first_step=first_step,
-        state=driver,
-    )
-    return recorder.watch(number, first_step, steps)
-
-
-def _watched(
-    setup: WalkerSetup,
-    number: int,
-    turn: Generator[WalkerStep, None, ExploreState],
-    state: ExploreState,
-    limit: int,
-) -> Generator[Progress, None, ExploreState]:
-    """A turn's steps as progress; returns the state after it."""
-    total = sum(plan.n_steps for plan in setup.plans)
-    others = sum(w.step for w in state.walkers) - state.walkers[state.turn].step
-    detail = f"walker {state.turn}, {len(state.picks)}/{limit} picks"
-    steps = Steps(turn)
-    for step in steps:
-        told = f"{detail}, {step.warning}" if step.warning else detail
-        yield Progress(number, "explore", others + step.step, total, told)
-    return steps.value
+    done = sum(walker.step for walker in state.walkers)
+    return Progress(number, "explore", done, total, f"{walkers}, {found}{told}")

@@ -85,7 +85,7 @@ def make_model(
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
-    weights = config.weights
+    weights = config.fit_weights
     growth = energy_weights_of(frames, keys, e0s, weights)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
@@ -216,7 +216,7 @@ def _train(
     keys = config.data.keys
     task = RefitTask(
         *(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads),
-        energy_weights_of(frames, keys, e0s, config.weights),
+        energy_weights_of(frames, keys, e0s, config.fit_weights),
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):

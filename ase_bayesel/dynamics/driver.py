@@ -152,6 +152,23 @@ def check_moves(
         raise StructureError(f"{where}: a cell move strains what NPT with cell: axes holds")
 
 
+def restarted(
+    atoms: Atoms, start: Atoms, state: DriverState | None
+) -> tuple[Atoms, DriverState | None]:
+    """Atoms back at a start and without momenta, which `Driver` draws, and the state to go on with.
+
+    Counts of what has happened are kept; thermostat variables and averages of tau are not.
+    """
+    atoms = atoms.copy()
+    frame = Frame.of(start)
+    frame.put(atoms)
+    atoms.set_momenta(np.zeros((len(atoms), 3)))
+    if state is not None:
+        frames = (frame,) if state.frames else ()
+        state = replace(state, variables={}, frames=frames, tau=state.tau.emptied())
+    return atoms, state
+
+
 class Driver:
     """One walker's atoms under an ensemble, step by step.
 

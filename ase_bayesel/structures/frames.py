@@ -28,6 +28,19 @@ def extxyz_bytes(frames: Sequence[Atoms]) -> bytes:
     return text.getvalue().encode()
 
 
+def frames_from(content: bytes, where: str) -> list[Atoms]:
+    """The structures of `extxyz_bytes`; an error begins with ``where``.
+
+    Raises
+    ------
+    StructureError
+        If they cannot be read.
+    """
+    if not content:
+        return []
+    return _read(io.StringIO(content.decode(errors="replace")), where, format="extxyz")
+
+
 CONSTRAINTS_KEY = "bayesel_constraints"
 """Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
 and FixCartesian, as ASE's dictionaries."""
@@ -41,15 +54,18 @@ def read_frames(path: str | PathLike) -> list[Atoms]:
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    path = _existing(path)
+    return _read(path := _existing(path), str(path))
+
+
+def _read(source: Path | TextIO, where: str, **options: Any) -> list[Atoms]:
     try:
-        frames = read(path, index=":")
+        frames = read(source, index=":", **options)
     except Exception as error:  # ASE's readers raise anything from KeyError to their own
-        raise StructureError(f"{path}: cannot be read as structures ({error})") from error
+        raise StructureError(f"{where}: cannot be read as structures ({error})") from error
     if not frames:
-        raise StructureError(f"{path}: holds no structure")
+        raise StructureError(f"{where}: holds no structure")
     for number, atoms in enumerate(frames):
-        _check_read(atoms, f"{path}, frame {number}")
+        _check_read(atoms, f"{where}, frame {number}")
     return list(frames)
 
 

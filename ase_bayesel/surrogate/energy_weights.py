@@ -67,11 +67,17 @@ class EnergyWeights:
         energy
             eV, less the reference energies of the atoms; predicted where there is no label.
         """
+        return float((1.0 + self.rise(atoms, energy) / self.scale) ** 2)
+
+    def rise(self, atoms: Atoms, energy: float) -> float:
+        """dE, eV/atom: not negative, and zero where there is nothing to compare with.
+
+        ``energy`` as in `factor`.
+        """
         lowest = self.lowest.get(composition_of(atoms))
         if lowest is None or _stands_apart(atoms):
-            return 1.0
-        rise = max(0.0, energy / len(atoms) - lowest)
-        return float((1.0 + rise / self.scale) ** 2)
+            return 0.0
+        return float(max(0.0, energy / len(atoms) - lowest))
 
     def to_json(self) -> dict[str, Any]:
         """Only what JSON knows."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 
 from ..descriptors.base import Descriptor, as_frames
 from ..errors import StructureError
@@ -34,13 +35,23 @@ class Weights:
     divided by its weight; the scale comes from the evidence.
 
     ``high_energy`` (eV/atom) makes the noise of whole structures grow with their energy, see
-    `EnergyWeights`; None for no growth.
+    `EnergyWeights`; None for no growth. In a campaign's config it may be ``"auto"``, which is
+    the default there: see `at`.
     """
 
     energy: PositiveFloat = 30.0
     forces: PositiveFloat = 1.0
     virial: PositiveFloat = 30.0
-    high_energy: PositiveFloat | None = None
+    high_energy: PositiveFloat | Literal["auto"] | None = None
+
+    def at(self, temperature_K: float) -> Weights:
+        """The weights for a highest temperature (K): ``"auto"`` is 1.5 k_B T per atom.
+
+        That is how much higher than its minimum the potential energy of a harmonic solid lies.
+        """
+        if self.high_energy != "auto":
+            return self
+        return replace(self, high_energy=1.5 * units.kB * temperature_K)
 
 
 def fit_surrogate(
@@ -149,6 +160,8 @@ def energy_weights_of(
     """
     if weights is None or weights.high_energy is None:
         return None
+    if weights.high_energy == "auto":
+        raise ValueError("weights.high_energy: auto needs a temperature; see Weights.at")
 
     def above_references() -> Iterator[tuple[Atoms, float]]:
         for number, atoms in enumerate(frames):

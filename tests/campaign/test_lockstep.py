@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 from helpers.calculators import Opaque
-from helpers.lockstep import assert_same_atoms, assert_same_states, explored, setup_for, started
+from helpers.lockstep import (
+    CROSSING,
+    assert_same_atoms,
+    assert_same_states,
+    explored,
+    setup_for,
+    started,
+)
 from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 from helpers.structures import cluster, copper, copper_training
 from hypothesis import given, settings
@@ -31,7 +38,7 @@ from ase_bayesel import (
 from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
     ExploreState,
-    explore_in_lockstep,
+    explore_to_barriers,
     pass_barrier,
 )
 from ase_bayesel.campaign.exploration.blocks import (
@@ -39,7 +46,7 @@ from ase_bayesel.campaign.exploration.blocks import (
     look_again,
 )
 from ase_bayesel.campaign.exploration.local import LocalExecutor
-from ase_bayesel.campaign.exploration.lockstep import next_barrier
+from ase_bayesel.campaign.exploration.barriers import next_barrier
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.dynamics.triggers import AnyOf, PickRule
 from ase_bayesel.surrogate.design import Noise
@@ -47,7 +54,7 @@ from ase_bayesel.surrogate.design import Noise
 START = copper(1, 0.02, repeat=(1, 1, 2))
 NEVER = ForceTrigger(1e9)
 RULE = TauRule(0.3, delay=3, memory=7)
-CROSSING, PEAK = PickRule(), PickRule("peak", patience=8, spacing=12)
+PEAK = PickRule("peak", patience=8, spacing=12, settling_fs=0)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +189,11 @@ def at_barrier(little_data, starts, limit=5, trigger=None):
     state = started(starts)
     results = LocalExecutor(setup).advance(state.living, 8, little_data)
     again = partial(look_again, setup)
-    return results, setup, pass_barrier(state, little_data, results, again, limit)
+    return (
+        results,
+        setup,
+        pass_barrier(state, little_data, results, again, limit, setup.rules, starts),
+    )
 
 
 def test_a_later_walker_is_looked_at_again(little_data):
@@ -196,7 +207,9 @@ def test_a_later_walker_is_looked_at_again(little_data):
     assert twin.event.fired is not None
     again = partial(look_again, setup)
     both = {0: results[0], 1: twin}
-    state, surrogate = pass_barrier(started([START, START]), little_data, both, again, 5)
+    state, surrogate = pass_barrier(
+        started([START, START]), little_data, both, again, 5, setup.rules, [START] * 2
+    )
     assert [p.walker for p in state.picks] == [0]
     assert state.trace[:, -1].tolist() == [1, 0]
     assert state.trace[1, 4] < 0.1 < state.trace[0, 4]
@@ -227,9 +240,10 @@ def test_same_structure_is_not_picked_twice(little_data):
     results, setup, _ = at_barrier(little_data, [START], trigger=EnergyTrigger(-1.0))
     twins = {0: results[0], 1: results[0]}
     again = partial(look_again, setup)
-    state, _ = pass_barrier(started([START, START]), little_data, twins, again, 5)
+    rest = twins, again, 5, setup.rules, [START] * 2
+    state, _ = pass_barrier(started([START, START]), little_data, *rest)
     assert len(state.picks) == 1
-    state, _ = pass_barrier(state, little_data, twins, again, 5)
+    state, _ = pass_barrier(state, little_data, *rest)
     assert len(state.picks) == 1
 
 
@@ -247,9 +261,9 @@ def test_a_pick_reaches_all_at_their_next_step(little_data):
 
 def test_barriers_are_multiples_of_the_interval(little_data):
     state = started([START, START])
-    assert next_barrier(state, 5) == 5
+    assert next_barrier(state.living, 5) == 5
     moved = tuple(replace(w, step=s) for w, s in zip(state.walkers, (15, 15), strict=True))
-    assert next_barrier(ExploreState(moved), 5) == 20
+    assert next_barrier(ExploreState(moved).living, 5) == 20
 
 
 def test_a_walker_that_dies_leaves_the_others_alone(little_data):
@@ -318,12 +332,13 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
     """All that goes on is what was read back, with new calculators, after every barrier."""
     starts = [FIXED, START, cluster("Cu4", 1), copper(2, 0.05)][:n_walkers]
     setup = setup_for(little_data, **{"trigger": ForceTrigger(0.1)} | WAYS[way])
-    whole, _ = explored(setup, started(starts), 4, rule=rule)
+    setup = replace(setup, rules=replace(setup.rules, pick=rule))
+    whole, _ = explored(setup, started(starts), 4)
     store, state, surrogate = Store(tmp_path), started(starts), little_data
     assert len(whole[-1].picks) > 0
     barriers, waited = 0, False
     while len(state.picks) < 4 and state.alive:
-        found = explore_in_lockstep(state, surrogate, setup, LocalExecutor(setup), 4, rule)
+        found = explore_to_barriers(state, surrogate, setup, LocalExecutor(setup), 4)
         state, surrogate = next(found)
         waited = waited or any(walker.waiting.peak is not None for walker in state.walkers)
         store.exploration(1).save(state, surrogate.posterior)
@@ -352,7 +367,7 @@ def test_left_at_any_barrier(little_data, seed, n_walkers, left):
     starts = [START, copper(2, 0.05), cluster("Cu4", 1)][:n_walkers]
     setup = setup_for(little_data, ForceTrigger(0.1), n_steps=24, tau_rel=RULE)
     whole, surrogate = explored(setup, started(starts, seed), limit=3)
-    barriers = explore_in_lockstep(
+    barriers = explore_to_barriers(
         started(starts, seed), little_data, setup, LocalExecutor(setup), 3
     )
     *_, (state, known) = islice(barriers, left)
@@ -398,7 +413,9 @@ def test_a_peak_is_picked_when_the_criterion_has_fallen(little_data):
 
 def test_a_peak_that_waits_at_the_end_is_picked(little_data):
     setup = setup_for(little_data, EnergyTrigger(-1.0), n_steps=10)
-    (*_, state), _ = explored(setup, started([START]), 5, rule=PickRule("peak", patience=99))
+    (*_, state), _ = explored(
+        setup, started([START]), 5, rule=PickRule("peak", patience=99, settling_fs=0)
+    )
     assert [p.step for p in state.picks] == [max((4, 8), key=energy_std_at(state))]
     assert not state.alive
 
@@ -409,7 +426,7 @@ def energy_std_at(state):
 
 def test_a_pick_of_another_voids_a_peak_that_waits(little_data):
     """What the criterion was under the old surrogate says nothing under the new one."""
-    rule = PickRule("peak", patience=8)
+    rule = PickRule("peak", patience=8, settling_fs=0)
     setup = setup_for(little_data, ForceTrigger(0.1), n_steps=40)
     states, _ = explored(setup, started([START, copper(2, 0.05), FIXED]), 9, rule=rule)
     assert len(states[-1].picks) > 1
@@ -420,7 +437,7 @@ def test_a_pick_of_another_voids_a_peak_that_waits(little_data):
 
 def test_picks_of_one_walker_keep_their_distance(little_data):
     setup = setup_for(little_data, ForceTrigger(0.02), n_steps=60)
-    rule = PickRule(spacing=16)
+    rule = PickRule(spacing=16, settling_fs=0)
     (*_, state), _ = explored(setup, started([START, FIXED]), 9, rule=rule)
     for walker in range(2):
         steps = [p.step for p in state.picks if p.walker == walker]

@@ -11,6 +11,7 @@ from helpers.structures import copper, emt_labelled
 from ase_bayesel import (
     ACEDescriptor,
     BiasedCalculator,
+    EnergyTrigger,
     ForceTrigger,
     RelativeForceTrigger,
     TauRule,
@@ -19,9 +20,10 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.kinds import Deviation, Variance
 from ase_bayesel.dynamics.recording import log_row
-from ase_bayesel.dynamics.triggers import LazyCheck
+from ase_bayesel.dynamics.triggers import AllOf, AnyOf, LazyCheck
 from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.energy_weights import EnergyWeights
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 BOUND = TrustBound(relative=None, absolute=0.1)
@@ -111,10 +113,37 @@ def test_a_walker_is_taken_up_again_bit_for_bit(surrogate, left_at):
 
 def test_a_relative_and_an_absolute_limit(surrogate):
     both = TrustBound(relative=0.4, absolute=0.7, eps=0.3)
-    assert both.criterion.members == (RelativeForceTrigger(0.4, 0.3), ForceTrigger(0.7))
-    assert TrustBound(0.4).criterion.members == (RelativeForceTrigger(0.4, 0.2),)
-    with pytest.raises(ValueError, match="give a relative"):
-        TrustBound(None, None)
+    assert both.criterion().members == (RelativeForceTrigger(0.4, 0.3), ForceTrigger(0.7))
+    assert TrustBound(0.4).criterion().members == (RelativeForceTrigger(0.4, 0.2),)
+    with pytest.raises(ValueError, match="give at least one limit"):
+        TrustBound(factor=None, energy=None)
+
+
+def test_the_limit_follows_the_trigger():
+    trigger = AnyOf(
+        (ForceTrigger(0.1), AllOf((EnergyTrigger(0.2), RelativeForceTrigger(0.3, 0.5))))
+    )
+    ours = TrustBound(factor=2.0).criterion([trigger])
+    assert ours == AnyOf(
+        (AnyOf((ForceTrigger(0.2), AllOf((EnergyTrigger(0.4), RelativeForceTrigger(0.6, 0.5))))),)
+    )
+    assert TrustBound().criterion() is None
+
+
+def test_a_predicted_energy_far_up_takes_a_walker_back(surrogate):
+    lowest = surrogate.energy(START) - surrogate.baseline(START)
+    weights = EnergyWeights(0.02).extended([(START, lowest)])
+    weighted = replace(surrogate, energy_weights=weights)
+    bound = TrustBound(factor=None, energy=1.5)
+    walked = list(steps(weighted, bound, n_steps=60))
+    beyond = [step.beyond for step in walked if step.beyond is not None]
+    assert beyond
+    for frame in beyond:
+        rise = (surrogate.energy(frame.atoms) - surrogate.energy(START)) / len(START)
+        assert frame.bound.value == pytest.approx(rise / 0.02)
+        assert rise > 1.5 * 0.02
+    # without weights there is no such limit
+    assert all(step.beyond is None for step in steps(surrogate, bound, n_steps=60))
 
 
 @pytest.mark.parametrize("bias", [Deviation(), Variance(), Deviation([0, 1])])
@@ -147,4 +176,6 @@ def test_an_evaluation_under_another_surrogate(surrogate, bias, wrap, released):
 
 def test_a_bound_remembers_what_it_has_learnt(surrogate):
     trust = BOUND.against(surrogate, START)
-    assert trust.with_ratios(((1.0, 2.0),)).check == LazyCheck(BOUND.criterion, True, ((1.0, 2.0),))
+    assert trust.with_ratios(((1.0, 2.0),)).check == LazyCheck(
+        BOUND.criterion(), True, ((1.0, 2.0),)
+    )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from ...dynamics.schedules import values_of
 from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
 from ...labelling.engines import ENGINES, Engine, ProgramEngine
-from ...resources import BatchJobs, Here
+from ...resources import BatchJobs
 from ...surrogate.fitting import Weights
 from ..refit import REFITTERS, MACERefitter, Refitter
 from .base import Section
@@ -28,6 +30,11 @@ AnyEngine = Annotated[Engine | Literal["none"], OneOf(ENGINES, words=("none",), 
 AnyRefitter = Annotated[Refitter, OneOf(REFITTERS)]
 
 
+def _with_automatic_scale(given: Any) -> Any:
+    """Weights whose ``high_energy`` is not given have the automatic one."""
+    return {"high_energy": "auto", **given} if isinstance(given, Mapping) else given
+
+
 class CampaignConfig(Section):
     """Everything a campaign needs to know.
 
@@ -43,12 +50,20 @@ class CampaignConfig(Section):
     descriptor: AnyDescriptor
     refit: AnyRefitter | None = None
     data: DataConfig
-    weights: Annotated[Weights, VALUE] | None = Weights()
+    weights: Annotated[Annotated[Weights, VALUE] | None, BeforeValidator(_with_automatic_scale)] = (
+        Weights(high_energy="auto")
+    )
     explore: ExploreConfig
     labelling: AnyEngine
     labels: LabelsConfig = LabelsConfig()
     workers: WorkersConfig = WorkersConfig()
     stop: StopConfig = StopConfig()
+
+    @property
+    def fit_weights(self) -> Weights | None:
+        """``weights`` at the highest temperature of the walkers."""
+        hottest = max(values_of(self.explore.temperature_K))
+        return None if self.weights is None else self.weights.at(hottest)
 
     @property
     def engine(self) -> Engine | None:
@@ -73,7 +88,4 @@ class CampaignConfig(Section):
                 )
         if self.refit is not None and model_file(self.potential) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
-        walkers = self.workers.walkers
-        if self.explore.mode == "turns" and not isinstance(walkers, Here):
-            raise ValueError(f"workers.walkers: kind {walkers.kind} needs explore.mode: lockstep")
         return self

@@ -19,6 +19,7 @@ from ...dynamics.triggers import AnyTrigger, Guards, PickRule
 from ...dynamics.trust import TrustBound
 from ...io.fields import InputPath
 from ...io.kinds import VALUE, OneOf
+from ..exploration.rules import AfterPick, Batch, EarlyRefit
 from .base import Section
 from .bias import BiasConfig
 
@@ -35,9 +36,15 @@ class ExploreConfig(Section):
     In ``lockstep`` all walkers advance together and a pick by one reaches all the others at
     their next step. In ``turns`` each runs until it picks and then hands over.
 
+    ``batch`` says how frames become the batch of a round and ``after_pick`` where a walker goes
+    on, see `RoundRules`. ``targets`` are, for ``batch: joint``, the frames whose mean variance the
+    batch is to lower: the candidates themselves, frames of unbiased MD by as many further walkers,
+    or both. ``early_refit`` closes a batch before it has all of its picks, see `EarlyRefit`;
+    ``trust_bound`` takes a walker back to its start where the potential of the last fit cannot be
+    trusted, see `TrustBound`.
+
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
-    null for none; ``trust_bound`` takes a walker back to its start where the potential of the last
-    fit cannot be trusted, see `TrustBound`; ``log`` keeps numbers of every step, see `recording`.
+    null for none; ``log`` keeps numbers of every step, see `recording`.
     """
 
     starts: InputPath
@@ -56,11 +63,16 @@ class ExploreConfig(Section):
     bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
     trigger: AnyTrigger
+    batch: Batch = "first"
+    targets: Literal["candidates", "unbiased", "both"] | None = None
+    candidate_interval: PositiveInt = 20
+    after_pick: AfterPick = "go_on"
+    early_refit: Annotated[EarlyRefit, VALUE] | None = None
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()
     moves: tuple[Annotated[Move, OneOf(MOVES)], ...] = ()
     max_rollbacks: NonNegativeInt = 0
-    trust_bound: Annotated[TrustBound, VALUE] | None = None
+    trust_bound: Annotated[TrustBound, VALUE] | None = TrustBound()
     trajectory_interval: PositiveInt | None = None
     log: bool = False
 
@@ -69,6 +81,19 @@ class ExploreConfig(Section):
         if (self.tau is None) == (self.tau_rel is None):
             raise ValueError("give exactly one of tau and tau_rel")
         return self
+
+    @model_validator(mode="after")
+    def _joint_choice(self) -> ExploreConfig:
+        if self.targets is not None and self.batch != "joint":
+            raise ValueError(f"targets belongs to batch: joint, not to batch: {self.batch}")
+        if self.unbiased_walkers and self.tau_rel is None:
+            raise ValueError(f"targets: {self.targets} needs tau_rel, which unbiased MD sets to 0")
+        return self
+
+    @property
+    def unbiased_walkers(self) -> bool:
+        """Whether as many walkers again run without a bias."""
+        return self.targets in ("unbiased", "both")
 
     @model_validator(mode="after")
     def _pressure_where_needed(self) -> ExploreConfig:

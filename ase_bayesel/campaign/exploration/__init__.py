@@ -1,7 +1,9 @@
 """One round of exploration: several walkers on one posterior, in turn or in lock-step."""
 
-from .lockstep import explore_in_lockstep, pass_barrier
-from .picks import AtomDeviations, Pick, TriggerEvent
+from .barriers import explore_to_barriers, pass_barrier
+from .choice import choose_batch
+from .picks import AtomDeviations, Candidate, Pick, TriggerEvent
+from .rules import EarlyRefit, RoundRules
 from .state import (
     TRACE_COLUMNS,
     ExploreState,
@@ -9,18 +11,20 @@ from .state import (
     count_moves,
     start_exploration,
 )
-from .turns import take_turn
 
 __all__ = [
     "TRACE_COLUMNS",
     "AtomDeviations",
+    "Candidate",
+    "EarlyRefit",
     "ExploreState",
     "Pick",
+    "RoundRules",
     "TriggerEvent",
     "WalkerState",
+    "choose_batch",
     "count_moves",
-    "explore_in_lockstep",
+    "explore_to_barriers",
     "pass_barrier",
     "start_exploration",
-    "take_turn",
 ]

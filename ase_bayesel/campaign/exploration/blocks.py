@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from ase import Atoms
+
 from ...bias.calculator import BiasedCalculator
 from ...dynamics.recording import Recording, StepRecord
 from ...dynamics.triggers import LazyCheck
 from ...dynamics.trust import Trust
 from ...dynamics.walkers import WalkerStep
 from ...surrogate.surrogate import Surrogate
-from .picks import Pick, TriggerEvent, event_of
+from .picks import Candidate, Pick, TriggerEvent, event_of
+from .rules import RoundRules
 from .state import WalkerState
 
 
@@ -26,6 +29,8 @@ class WalkerPlan:
         ``triggers``, ``trust``, ``first_step`` and ``state``.
     checks
         Its triggers, having learnt nothing.
+    start
+        Where it begins, and goes back to.
     n_steps
         Its last step.
     trust
@@ -33,6 +38,7 @@ class WalkerPlan:
     """
 
     run: Callable[..., Iterator[WalkerStep]]
+    start: Atoms
     checks: tuple[LazyCheck, ...]
     n_steps: int
     trust: Trust | None = None
@@ -52,6 +58,8 @@ class WalkerSetup:
         One per walker.
     check_interval
         Steps between two barriers, where the triggers are evaluated.
+    rules
+        How frames become picks.
     recording
         What of the steps is to be written.
     """
@@ -60,6 +68,7 @@ class WalkerSetup:
     make_calculator: Callable[[Surrogate], BiasedCalculator]
     plans: tuple[WalkerPlan, ...]
     check_interval: int
+    rules: RoundRules
     recording: Recording = Recording()
 
 
@@ -126,16 +135,23 @@ def advance_walker(
         driver=last.driver,
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),
-        trust_ratios=() if last.trust is None or not running else last.trust.check.ratios,
+        trust_ratios=() if last.trust is None or not running else last.trust.ratios,
     )
-    event = event_of(last)
+    event = event_of(last, _worth_offering(setup.rules, walker))
     if calculator.last_prediction is not None:
         calculator.last_prediction.release()
     return BlockResult(arrived, event, buffer.take())
 
 
-def look_again(setup: WalkerSetup, pick: Pick, surrogate: Surrogate) -> TriggerEvent:
-    """What the triggers see at a pick with another surrogate.
+def _worth_offering(rules: RoundRules, walker: WalkerState) -> float:
+    """Above which ratio of value and threshold a frame may be one that the walker offers."""
+    if rules.batch == "joint" or walker.waiting.last is not None:
+        return float("inf")
+    return 0.0 if walker.offer is None else walker.offer.report.ratio
+
+
+def look_again(setup: WalkerSetup, pick: Pick | Candidate, surrogate: Surrogate) -> TriggerEvent:
+    """What the triggers see at a structure with another surrogate, and its atoms' deviations.
 
     Its temperature and tau are not known any more.
     """
@@ -145,7 +161,7 @@ def look_again(setup: WalkerSetup, pick: Pick, surrogate: Surrogate) -> TriggerE
     checks = setup.plans[pick.walker].checks
     reports = tuple(check.trigger(prediction, pick.structure) for check in checks)
     step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports)
-    return TriggerEvent.of(step)
+    return TriggerEvent.of(step, beyond=-1.0)
 
 
 def _checks(plan: WalkerPlan, walker: WalkerState) -> tuple[LazyCheck, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from ase import Atoms
 
 from ...dynamics.triggers import TriggerReport
 from ...errors import StoreError
-from ...structures.frames import extxyz_bytes, read_frames
+from ...structures.frames import extxyz_bytes, frames_from, read_frames
 from ...structures.identity import canonical, structure_id
-from .picks import AtomDeviations, Pick
+from .picks import AtomDeviations, Candidate, Pick
 
 LOCAL_ENERGY_STD = "bayesel_local_energy_std"
 FORCE_STD = "bayesel_force_std"
@@ -58,6 +58,41 @@ def read_pick(path: Path) -> Pick:
     if structure_id(structure) != pick.structure_id:
         raise StoreError(f"{path}: is damaged (its structure is not {pick.structure_id})")
     return pick
+
+
+def candidate_bytes(candidates: Sequence[Candidate]) -> bytes:
+    """Candidates as the content of an extended XYZ file."""
+    frames = []
+    for candidate in candidates:
+        frame = candidate.structure.copy()
+        frame.info = {
+            "bayesel_id": candidate.structure_id,
+            "bayesel_walker": candidate.walker,
+            "bayesel_step": candidate.step,
+        }
+        frames.append(frame)
+    return extxyz_bytes(frames)
+
+
+def candidates_from(content: bytes, where: Path) -> tuple[Candidate, ...]:
+    """The candidates of `candidate_bytes`.
+
+    Raises
+    ------
+    StoreError
+        Naming ``where``, if the content is damaged.
+    """
+    candidates = []
+    try:
+        for frame in frames_from(content, f"{where}, candidates"):
+            walker, step = int(frame.info["bayesel_walker"]), int(frame.info["bayesel_step"])
+            candidate = Candidate.of(frame, walker, step)
+            if candidate.structure_id != frame.info["bayesel_id"]:
+                raise ValueError("a candidate has another id than its structure")
+            candidates.append(candidate)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{where}: is damaged ({error!r})") from error
+    return tuple(candidates)
 
 
 def facts_of(pick: Pick) -> dict[str, Any]:
@@ -119,6 +154,7 @@ def pick_from(
     def of_atoms(name: str) -> np.ndarray | None:
         return np.reshape(arrays[name], len(structure)) if name in arrays else None
 
+    value, threshold = float(facts["bayesel_value"]), float(facts["bayesel_threshold"])
     atom, number = facts.get("bayesel_atom"), facts.get("bayesel_pick")
     local = of_atoms(LOCAL_ENERGY_STD)
     if local is None:
@@ -130,9 +166,9 @@ def pick_from(
         int(facts["bayesel_step"]),
         TriggerReport(
             str(facts["bayesel_trigger"]),
-            float(facts["bayesel_value"]),
-            float(facts["bayesel_threshold"]),
-            True,
+            value,
+            threshold,
+            not value <= threshold,
             None if atom is None else int(atom),
         ),
         str(facts["bayesel_reason"]),

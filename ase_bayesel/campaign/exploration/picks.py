@@ -48,8 +48,10 @@ class TriggerEvent:
         Unbiased energy of the potential and sigma_E, eV.
     reports
         Of the triggers that were evaluated.
+    at_bound
+        Whether the walker met its bound of trust here.
     deviations
-        Of the atoms; None where nothing fired.
+        Of the atoms; None where it was not asked for.
     """
 
     atoms: Atoms
@@ -59,16 +61,21 @@ class TriggerEvent:
     energy_std: float
     tau: float
     reports: tuple[TriggerReport, ...]
+    at_bound: bool = False
     deviations: AtomDeviations | None = None
 
     @classmethod
-    def of(cls, step: WalkerStep) -> TriggerEvent:
-        """The event at a step whose triggers were evaluated, at the bound if it met one."""
+    def of(cls, step: WalkerStep, beyond: float = np.inf) -> TriggerEvent:
+        """The event at a step whose triggers were evaluated, at the bound if it met one.
+
+        The atoms' deviations are taken along where a trigger fired, or its ratio of value and
+        threshold is above ``beyond``.
+        """
         frame = _looked_at(step)
         prediction = frame.prediction
         assert prediction is not None
         deviations = None
-        if any(report.fired for report in frame.reports):
+        if any(report.fired or report.ratio > beyond for report in frame.reports):
             local = prediction.local_energy_std.copy()
             if prediction.searched:
                 deviations = AtomDeviations(local, None, prediction.force_std_bound.copy())
@@ -82,6 +89,7 @@ class TriggerEvent:
             prediction.energy_std,
             prediction.tau,
             frame.reports,
+            step.beyond is not None,
             deviations,
         )
 
@@ -102,14 +110,30 @@ class TriggerEvent:
         return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
 
 
-def event_of(step: WalkerStep) -> TriggerEvent | None:
-    """What the triggers saw in a step of a walker; None where none was evaluated."""
-    return TriggerEvent.of(step) if _looked_at(step).reports else None
+def event_of(step: WalkerStep, beyond: float = np.inf) -> TriggerEvent | None:
+    """`TriggerEvent.of` a step of a walker; None where no trigger was evaluated."""
+    return TriggerEvent.of(step, beyond) if _looked_at(step).reports else None
 
 
 def _looked_at(step: WalkerStep) -> WalkerStep | BoundFrame:
     """Where the triggers looked: the frame at the bound of trust, if the walker met it."""
     return step if step.beyond is None else step.beyond
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A frame of a walker that a batch may be chosen from, as of `canonical`, with its id."""
+
+    structure: Atoms
+    structure_id: str
+    walker: int
+    step: int
+
+    @classmethod
+    def of(cls, atoms: Atoms, walker: int, step: int) -> Candidate:
+        """The candidate of a frame."""
+        structure = canonical(atoms)
+        return cls(structure, structure_id(structure), walker, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +153,10 @@ class Pick:
     walker, step
         Which walker, at which absolute step.
     report
-        The trigger that fired; without the members of a combination, which ``reason`` names.
+        The trigger that fired, else the leading one; without the members of a combination, which
+        ``reason`` names.
     reason
-        The report in words.
+        Why it was picked, in words.
     energy, energy_std
         Unbiased energy as the potential predicts it, and sigma_E of the structure, eV.
     deviations
@@ -156,10 +181,9 @@ class Pick:
     number: int | None = None
 
     @classmethod
-    def of(cls, event: TriggerEvent, walker: int) -> Pick:
-        """The pick of a frame where a trigger fired."""
-        report, deviations = event.fired, event.deviations
-        assert report is not None
+    def of(cls, event: TriggerEvent, walker: int, why: str = "") -> Pick:
+        """The pick of a frame, for the reason ``why`` beside what the trigger saw."""
+        report, deviations = event.leading, event.deviations
         assert deviations is not None
         structure = canonical(event.atoms)
         return cls(
@@ -168,7 +192,7 @@ class Pick:
             walker,
             event.step,
             replace(report, members=()),
-            str(report),
+            f"{why}: {report}" if why else str(report),
             event.energy,
             event.energy_std,
             deviations,

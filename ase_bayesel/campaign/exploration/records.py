@@ -20,8 +20,6 @@ from .pick_files import arrays_of, facts_of, pick_from
 from .picks import Pick
 from .state import WalkerState
 
-PEAK = "peak_"
-
 
 def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What JSON can hold of a walker, and its arrays by name."""
@@ -32,10 +30,12 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "rng_state": walker.rng_state,
         "ratios": walker.ratios,
         "trust_ratios": walker.trust_ratios,
+        "since": walker.since,
+        "bound_after": walker.bound_after,
+        "fired": walker.fired,
         "driver": None if walker.driver is None else walker.driver.to_json(),
         "evaluated": None,
         "waiting": [waiting.last, waiting.peak_step, waiting.ratio],
-        "peak": None,
     }
     arrays = dict(vars(Frame.of(walker.atoms)))
     kept = walker.evaluated
@@ -45,10 +45,11 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         arrays["forces"] = kept.forces
         if kept.stress is not None:
             arrays["stress"] = kept.stress
-    if waiting.peak is not None:
-        peak = waiting.peak
-        meta["peak"] = facts_of(peak) | {"temperature_K": peak.temperature_K, "tau": peak.tau}
-        arrays |= {f"{PEAK}{name}": array for name, array in _varying(peak).items()}
+    for name, pick in (("peak", waiting.peak), ("offer", walker.offer)):
+        meta[name] = None
+        if pick is not None:
+            meta[name] = facts_of(pick) | {"temperature_K": pick.temperature_K, "tau": pick.tau}
+            arrays |= {f"{name}_{key}": array for key, array in _varying(pick).items()}
     return meta, arrays
 
 
@@ -70,7 +71,7 @@ def walker_from(
         forces, bias = arrays["forces"], BiasTerms(*terms)
         evaluated = Evaluated(energy, energy_std, tau, bias, forces, stress, tau_state)
     last, peak_step, ratio = meta["waiting"]
-    peak = None if meta["peak"] is None else _peak_from(start, meta["peak"], arrays)
+    peak, offer = (_pick_from(name, start, meta[name], arrays) for name in ("peak", "offer"))
     state = WalkerState(
         atoms,
         meta["rng_state"],
@@ -81,9 +82,16 @@ def walker_from(
         _tuples(meta["ratios"]),
         PickState(last, peak, peak_step, ratio),
         _tuples(meta["trust_ratios"]),
+        meta["since"],
+        meta["bound_after"],
+        bool(meta["fired"]),
+        offer,
     )
-    if type(state.step) is not int or state.step < 0 or not isinstance(state.status, str):
-        raise ValueError("a walker has no proper step or status")
+    lives = (state.since, 0 if state.bound_after is None else state.bound_after)
+    if any(type(steps) is not int or steps < 0 for steps in (state.step, *lives)):
+        raise ValueError("a walker has steps that are no numbers")
+    if not isinstance(state.status, str):
+        raise ValueError("a walker has no proper status")
     state.generator()
     return state
 
@@ -99,14 +107,18 @@ def _varying(pick: Pick) -> dict[str, np.ndarray]:
     }
 
 
-def _peak_from(start: Atoms, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Pick:
-    """The pick that waits."""
-    of_peak = {k.removeprefix(PEAK): array for k, array in arrays.items() if k.startswith(PEAK)}
+def _pick_from(
+    name: str, start: Atoms, facts: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
+) -> Pick | None:
+    """The pick that waits under a name, if any."""
+    if facts is None:
+        return None
+    own = {k.removeprefix(f"{name}_"): array for k, array in arrays.items() if k.startswith(name)}
     structure = canonical(start)
-    structure.set_cell(of_peak["cell"])
-    for name in ("numbers", "positions"):
-        structure.arrays[name] = of_peak[name]
-    return pick_from(structure, facts, of_peak, facts["temperature_K"], facts["tau"])
+    structure.set_cell(own["cell"])
+    for key in ("numbers", "positions"):
+        structure.arrays[key] = own[key]
+    return pick_from(structure, facts, own, facts["temperature_K"], facts["tau"])
 
 
 def _tuples(nested: Any) -> Any:

@@ -15,7 +15,7 @@ from ase import Atoms
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.bounded_npz import real
 from ...surrogate.posterior import Posterior
-from .pick_files import pick_bytes, read_pick
+from .pick_files import candidate_bytes, candidates_from, pick_bytes, read_pick
 from .picks import Pick
 from .records import record_of, walker_from
 from .state import PICKED, STEP, TAU, TEMPERATURE, TRACE_COLUMNS, WALKER, ExploreState
@@ -29,7 +29,7 @@ class SavedExploration:
         self.path = directory / "explore.npz"
 
     def save(self, state: ExploreState, posterior: Posterior) -> None:
-        """Write the state between two turns or barriers; the last pick's own file first."""
+        """Write the state between two barriers; the last pick's own file first."""
         for k, pick in enumerate(state.picks):
             path = self.pick_path(k, pick.structure_id)
             if not path.exists():
@@ -46,6 +46,7 @@ class SavedExploration:
                 }
             ),
             "trace": state.trace,
+            "candidates": np.frombuffer(candidate_bytes(state.candidates), np.uint8),
             "posterior": np.frombuffer(buffer.getvalue(), np.uint8),
         }
         for k, (_, of_walker) in enumerate(records):
@@ -67,8 +68,9 @@ class SavedExploration:
             trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
             identities = [str(identity) for identity in meta["picks"]]
             turn = int(meta["turn"])
+            candidates = candidates_from(data["candidates"].tobytes(), self.path)
         picks = [self._pick(k, identity, trace) for k, identity in enumerate(identities)]
-        return ExploreState(tuple(walkers), turn, tuple(picks), trace), posterior
+        return ExploreState(tuple(walkers), turn, tuple(picks), trace, candidates), posterior
 
     def _pick(self, number: int, identity: str, trace: np.ndarray) -> Pick:
         """A pick from its file; the trace has the temperature and tau of its walker."""

@@ -1,4 +1,4 @@
-"""What an exploration is between two turns, or between two barriers: plain values."""
+"""What an exploration is between two barriers: plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ase import Atoms
 from ...bias.prediction import Evaluated
 from ...dynamics.driver import DriverState
 from ...dynamics.triggers import PickState
-from .picks import Pick
+from .picks import Candidate, Pick
 
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
 WALKER, STEP, TEMPERATURE, ENERGY_STD, VALUE, TAU, PICKED = range(len(TRACE_COLUMNS))
@@ -20,7 +20,7 @@ WALKER, STEP, TEMPERATURE, ENERGY_STD, VALUE, TAU, PICKED = range(len(TRACE_COLU
 
 @dataclass(frozen=True)
 class WalkerState:
-    """A walker between two turns or barriers.
+    """A walker between two barriers.
 
     Attributes
     ----------
@@ -35,12 +35,21 @@ class WalkerState:
     evaluated
         The evaluation of the frame; None where the next step has to make it.
     ratios
-        What the lazy check of each trigger has learnt; empty between turns.
+        What the lazy check of each trigger has learnt.
     waiting
         What the pick rule remembers: the walker's last pick, and the pick that waits to be
         the peak, if any.
     trust_ratios
-        What the lazy check of the bound of trust has learnt; empty between turns.
+        What the lazy check of the bound of trust has learnt.
+    since
+        Absolute step of the walker's last start or restart.
+    bound_after
+        After how many steps of its life it last met its bound of trust; None for never.
+    fired
+        Whether a trigger of its or its bound has fired in the round.
+    offer
+        Its most uncertain frame within the bound since the posterior last changed, as a pick;
+        only where it has picked nothing.
     """
 
     atoms: Atoms
@@ -52,6 +61,10 @@ class WalkerState:
     ratios: tuple[tuple[Any, ...], ...] = ()
     waiting: PickState[Pick] = PickState()
     trust_ratios: tuple[Any, ...] = ()
+    since: int = 0
+    bound_after: int | None = None
+    fired: bool = False
+    offer: Pick | None = None
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""
@@ -62,30 +75,38 @@ class WalkerState:
 
 @dataclass(frozen=True)
 class ExploreState:
-    """Everything about a round's exploration between two turns or barriers.
+    """Everything about a round's exploration between two barriers.
 
     Attributes
     ----------
     walkers
         One state per walker.
     turn
-        Index of the walker whose turn is next; 0 in lock-step.
+        Index of the walker whose turn it is; 0 in lock-step.
     picks
         In the order in which they entered the posterior.
     trace
         ``(n, 7)`` one row per trigger evaluation, in the order of the decisions;
         columns `TRACE_COLUMNS`. ``energy_std`` is eV per atom.
+    candidates
+        Of which the batch is to be chosen, in the order of the barriers.
     """
 
     walkers: tuple[WalkerState, ...]
     turn: int = 0
     picks: tuple[Pick, ...] = ()
     trace: np.ndarray = field(default_factory=lambda: np.zeros((0, len(TRACE_COLUMNS))))
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def living(self) -> dict[int, WalkerState]:
         """The walkers that can still run, by number."""
         return {k: w for k, w in enumerate(self.walkers) if w.status == "running"}
+
+    @property
+    def returns(self) -> int:
+        """How often walkers met their bound of trust, all together."""
+        return sum(len(w.driver.returns) for w in self.walkers if w.driver is not None)
 
     @property
     def alive(self) -> bool:
@@ -106,6 +127,11 @@ def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generato
 def extended(trace: np.ndarray, rows: Sequence[Sequence[float]]) -> np.ndarray:
     """A trace with further rows."""
     return np.concatenate([trace, np.reshape(rows, (-1, len(TRACE_COLUMNS)))])
+
+
+def rows_of(trace: np.ndarray, walker: int, step: int) -> np.ndarray:
+    """Numbers of the rows of a walker's step, in the order of the decisions."""
+    return np.flatnonzero((trace[:, WALKER] == walker) & (trace[:, STEP] == step))
 
 
 def count_moves(state: ExploreState, kinds: Sequence[str]) -> dict[str, list[int]]:

@@ -179,16 +179,6 @@ class RoundRecorder:
             if recording.interval is not None
         ]
 
-    def watch(
-        self, walker: int, first_step: int, steps: Iterable[WalkerStep]
-    ) -> Iterator[WalkerStep]:
-        """The same steps, each recorded before it is handed on."""
-        buffer = self._recording.buffer(walker, first_step)
-        for step in steps:
-            buffer.add(step)
-            self.write(walker, buffer.take())
-            yield step
-
     def write(self, walker: int, record: StepRecord) -> None:
         """Add what was taken up of a walker."""
         if self._log is not None:

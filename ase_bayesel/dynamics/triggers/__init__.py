@@ -5,7 +5,7 @@ the atoms. Neither changes anything.
 """
 
 from ..guards import Guards
-from .base import Trigger, TriggerReport
+from .base import Trigger, TriggerReport, compared
 from .calibration import leave_one_out, quantile_threshold, reported_criteria, training_criteria
 from .combined import AllOf, AnyOf, AnyTrigger
 from .criteria import (
@@ -18,7 +18,7 @@ from .criteria import (
 )
 from .lazy import MARGIN, MEMORY, LazyCheck
 from .picks import PickRule, PickState
-from .singles import force_search, probes, single_triggers, uncalibrated, with_thresholds
+from .singles import force_search, probes, scaled, single_triggers, uncalibrated, with_thresholds
 from .uncalibrated import Calibration, Uncalibrated
 
 TRIGGERS: tuple[type, ...] = (
@@ -51,11 +51,13 @@ __all__ = [
     "Trigger",
     "TriggerReport",
     "Uncalibrated",
+    "compared",
     "force_search",
     "leave_one_out",
     "probes",
     "quantile_threshold",
     "reported_criteria",
+    "scaled",
     "single_triggers",
     "training_criteria",
     "uncalibrated",

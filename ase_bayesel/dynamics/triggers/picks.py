@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from ...io.fields import NonNegativeInt, PositiveInt
+from ...io.fields import NonNegativeFloat, NonNegativeInt, PositiveInt
 from .base import TriggerReport
 
 MODES = ("crossing", "peak")
@@ -42,17 +42,24 @@ class PickRule:
         checks it means one check.
     spacing
         Smallest distance in MD steps between two picks of a walker.
+    settling_fs
+        No pick (fs) before a walker has moved for so long from its start or restart, unless it
+        meets its bound of trust: a pick near the start says little that is new. For campaigns,
+        see `exploration.RoundRules`.
     """
 
     at: Literal["crossing", "peak"] = "crossing"
     patience: PositiveInt = 25
     spacing: NonNegativeInt = 0
+    settling_fs: NonNegativeFloat = 50.0
 
     def __post_init__(self) -> None:
         if self.at not in MODES:
             raise ValueError(f"at: must be one of {MODES}, got {self.at!r}")
-        if self.patience < 1 or self.spacing < 0:
-            raise ValueError("patience must be at least 1 and spacing not negative")
+        if self.patience < 1 or self.spacing < 0 or self.settling_fs < 0:
+            raise ValueError(
+                "patience must be at least 1, spacing and settling_fs must not be negative"
+            )
 
     def after_frame(
         self, state: PickState[T], frame: T | None, step: int, report: TriggerReport | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 
 from ...errors import ConfigError
 from ...surrogate.force_uncertainty import ForceSearch
@@ -54,6 +54,21 @@ def _with_next(trigger: Trigger, thresholds: Iterator[float]) -> Trigger:
     if threshold is None:
         raise ConfigError(f"trigger {trigger.kind}: its threshold has not been calibrated")
     return trigger.calibrated(threshold)
+
+
+def scaled(trigger: Trigger, factor: float) -> Trigger:
+    """The trigger with all thresholds multiplied by ``factor``.
+
+    Raises
+    ------
+    TypeError
+        If it is no dataclass with a threshold.
+    """
+    if isinstance(trigger, AnyOf | AllOf):
+        return replace(trigger, members=tuple(scaled(m, factor) for m in trigger.members))
+    if not is_dataclass(trigger) or isinstance(trigger, type):
+        raise TypeError(f"cannot scale the threshold of {trigger!r}: it is no dataclass")
+    return replace(trigger, threshold=factor * trigger.threshold)
 
 
 def force_search(trigger: Trigger) -> ForceSearch | None:

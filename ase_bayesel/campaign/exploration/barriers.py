@@ -1,0 +1,284 @@
+"""Walkers from barrier to barrier: all together, or one after the other in turns.
+
+All walkers that advance do so to the same barrier, a multiple of the check interval. There
+the picks are taken in the order of the walkers, each under a posterior that knows the
+picks before it. Everything is a function of the state at the barrier before, so that a
+run that was killed goes on with the same picks, whoever advances the walkers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from ase import Atoms
+
+from ...dynamics.driver import restarted
+from ...dynamics.triggers import PickState
+from ...surrogate.surrogate import Surrogate
+from .blocks import BlockResult, WalkerSetup, look_again
+from .picks import Candidate, Pick, TriggerEvent, pick_after_frame, pick_at_end
+from .rules import RoundRules
+from .state import (
+    ENERGY_STD,
+    PICKED,
+    VALUE,
+    ExploreState,
+    WalkerState,
+    extended,
+    rows_of,
+)
+
+LookAgain = Callable[[Pick | Candidate, Surrogate], TriggerEvent]
+"""(structure, surrogate) -> what the triggers see there."""
+OFFERED = "offered by a walker that fired nothing"
+"""The reason of such a pick."""
+
+
+class Executor(Protocol):
+    """Advances walkers, somewhere."""
+
+    def advance(
+        self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
+    ) -> dict[int, BlockResult]:
+        """All walkers, by number, at the absolute step ``barrier``; see `advance_walker`.
+
+        Raises
+        ------
+        Exception
+            What a walker raises (see `run_walker`), with its number as a note.
+        """
+        ...
+
+
+def explore_to_barriers(
+    state: ExploreState, surrogate: Surrogate, setup: WalkerSetup, executor: Executor, limit: int
+) -> Iterator[tuple[ExploreState, Surrogate]]:
+    """State and surrogate after every barrier, until the batch is full or all walkers have ended.
+
+    The iteration can be left at any barrier and taken up again with what it gave there.
+
+    Parameters
+    ----------
+    state, surrogate
+        Where the exploration is, and the surrogate conditioned on the picks so far.
+    setup
+        How the walkers run, and by which rules they pick.
+    executor
+        Advances them.
+    limit
+        Largest number of picks.
+    """
+    again, rules = partial(look_again, setup), setup.rules
+    starts = [plan.start for plan in setup.plans]
+    while len(state.picks) < limit and state.alive and not rules.is_full(state):
+        walkers = {state.turn: state.walkers[state.turn]} if rules.turns else state.living
+        barrier = next_barrier(walkers, setup.check_interval)
+        results = executor.advance(walkers, barrier, surrogate)
+        state, surrogate = pass_barrier(state, surrogate, results, again, limit, rules, starts)
+        yield state, surrogate
+
+
+def next_barrier(walkers: Mapping[int, WalkerState], check_interval: int) -> int:
+    """The multiple of the check interval that lies next before these walkers."""
+    step = min(walker.step for walker in walkers.values())
+    return (step // check_interval + 1) * check_interval
+
+
+def pass_barrier(
+    state: ExploreState,
+    surrogate: Surrogate,
+    results: Mapping[int, BlockResult],
+    again: LookAgain,
+    limit: int,
+    rules: RoundRules,
+    starts: Sequence[Atoms],
+) -> tuple[ExploreState, Surrogate]:
+    """Take the picks of one barrier in the order of the walkers; returns what comes after it.
+
+    With ``batch: first`` the first walker that has a pick conditions the surrogate. One after it
+    is looked at again under the new surrogate and picks only if it still fires. A structure
+    that was picked before is not picked again. After a pick all walkers go on with the new
+    surrogate from their next step, and none waits for a peak any more; their running
+    averages of tau are kept. Where all walkers have ended and something has fired, those without
+    a pick offer their most uncertain frame.
+
+    Parameters
+    ----------
+    state, surrogate
+        As they were at the barrier before.
+    results
+        Of the walkers that advanced, by number.
+    again
+        Looks at a structure under another surrogate, as `look_again`.
+    limit
+        Largest number of picks.
+    rules
+        How frames become picks.
+    starts
+        Of the walkers.
+    """
+    trace = _with_results(state.trace, results)
+    barrier = _Barrier(
+        rules, again, limit, list(state.walkers), list(state.picks), surrogate, trace
+    )
+    candidates = list(state.candidates)
+    for k, result in sorted(results.items()):
+        barrier.walkers[k] = walker = _lived(state.walkers[k], result)
+        if rules.batch == "joint":
+            candidates += _candidates(rules, k, walker, result.event)
+        else:
+            barrier.settle(k, replace(result, walker=walker))
+    if rules.batch != "joint" and all(w.status != "running" for w in barrier.walkers):
+        barrier.take_offers()
+    new = barrier.picks[len(state.picks) :]
+    if new and rules.batch == "first":
+        barrier.walkers = [_with_new_surrogate(walker) for walker in barrier.walkers]
+    if rules.after_pick == "restart":
+        for k in {pick.walker for pick in new}:
+            barrier.walkers[k] = _at_start(barrier.walkers[k], starts[k])
+    turn = _next_turn(barrier.walkers, state.turn, bool(new)) if rules.turns else state.turn
+    after = ExploreState(
+        tuple(barrier.walkers), turn, tuple(barrier.picks), barrier.trace, tuple(candidates)
+    )
+    return after, barrier.surrogate
+
+
+@dataclass
+class _Barrier:
+    """What the walkers at one barrier have led to so far."""
+
+    rules: RoundRules
+    again: LookAgain
+    limit: int
+    walkers: list[WalkerState]
+    picks: list[Pick]
+    surrogate: Surrogate
+    trace: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._known = {pick.structure_id for pick in self.picks}
+        self._before = len(self.picks)
+
+    def settle(self, k: int, result: BlockResult) -> None:
+        """Let walker ``k`` pick, or note what it may offer later."""
+        waiting, proposed = _proposed(self.rules, k, result, self._known)
+        pick = proposed if len(self.picks) < self.limit else None
+        if pick is not None and self.rules.batch == "first" and len(self.picks) > self._before:
+            event = self.again(pick, self.surrogate)
+            _note(self.trace, k, event)
+            pick = pick.seen_again(event)
+        walker = self.walkers[k]
+        if proposed is None or pick is not None:  # else the rule remembers what it did before
+            walker = replace(walker, waiting=waiting)
+        if pick is None:
+            walker = replace(walker, offer=_offer(self.rules, k, walker, result.event))
+        self.walkers[k] = walker
+        if pick is not None:
+            self._take(pick)
+
+    def take_offers(self) -> None:
+        """Let walkers without a pick offer a frame, where any trigger or bound has fired."""
+        if not any(walker.fired for walker in self.walkers):
+            return
+        for k, walker in enumerate(self.walkers):
+            if len(self.picks) >= self.limit:
+                return
+            offer = walker.offer
+            if walker.waiting.last is None and offer and offer.structure_id not in self._known:
+                pick = Pick.of(self.again(offer, self.surrogate), k, OFFERED)
+                self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
+
+    def _take(self, pick: Pick) -> None:
+        self.picks.append(replace(pick, number=len(self.picks)))
+        self._known.add(pick.structure_id)
+        if self.rules.batch == "first":
+            self.surrogate = self.surrogate.condition(pick.structure, energies=[pick.energy])
+        self.trace[rows_of(self.trace, pick.walker, pick.step)[-1], PICKED] = 1
+
+
+def _lived(before: WalkerState, result: BlockResult) -> WalkerState:
+    """The walker with what is known of its lives: it may have met its bound of trust."""
+    after, event = result.walker, result.event
+    if event is not None and (event.at_bound or event.fired is not None):
+        after = replace(after, fired=True)
+    known = 0 if before.driver is None else len(before.driver.returns)
+    for step in () if after.driver is None else after.driver.returns[known:]:
+        after = replace(after, bound_after=step - after.since, since=step)
+    return after
+
+
+def _candidates(
+    rules: RoundRules, number: int, walker: WalkerState, event: TriggerEvent | None
+) -> list[Candidate]:
+    """What a walker adds to the candidates: a frame that is due, and any at its bound."""
+    if event is not None and event.at_bound:
+        return [Candidate.of(event.atoms, number, event.step)]
+    due = walker.step % rules.candidate_interval == 0 and rules.settled(walker)
+    if walker.status != "running" or not due:
+        return []
+    return [Candidate.of(walker.atoms, number, walker.step)]
+
+
+def _offer(
+    rules: RoundRules, number: int, walker: WalkerState, event: TriggerEvent | None
+) -> Pick | None:
+    """The most uncertain frame within the bound that a walker has without a pick."""
+    last = walker.offer
+    if event is None or event.deviations is None or event.at_bound or not rules.settled(walker):
+        return last
+    if last is not None and event.leading.ratio <= last.report.ratio:
+        return last
+    return Pick.of(event, number)
+
+
+def _at_start(walker: WalkerState, start: Atoms) -> WalkerState:
+    """The walker back at its start; momenta are drawn with its next step."""
+    atoms, driver = restarted(walker.atoms, start, walker.driver)
+    return replace(walker, atoms=atoms, driver=driver, evaluated=None, ratios=(), since=walker.step)
+
+
+def _next_turn(walkers: Sequence[WalkerState], turn: int, picked: bool) -> int:
+    if walkers[turn].status == "running" and not picked:
+        return turn
+    order = [(turn + k) % len(walkers) for k in range(1, len(walkers) + 1)]
+    return next((k for k in order if walkers[k].status == "running"), turn)
+
+
+def _proposed(
+    rules: RoundRules, number: int, result: BlockResult, known: Collection[str]
+) -> tuple[PickState[Pick], Pick | None]:
+    """What the rule makes of a block under the surrogate with which the walker ran."""
+    walker, event = result.walker, result.event
+    if walker.status != "running":
+        return pick_at_end(rules.pick, walker.waiting, known)
+    if event is not None and not (event.at_bound or rules.settled(walker)):
+        event = None
+    return pick_after_frame(rules.pick, walker.waiting, walker.step, number, event, known)
+
+
+def _with_results(trace: np.ndarray, results: Mapping[int, BlockResult]) -> np.ndarray:
+    events = {k: results[k].event for k in sorted(results)}
+    return extended(trace, [event.row(k) for k, event in events.items() if event is not None])
+
+
+def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
+    """Let a row of the trace show what was decided upon."""
+    row = rows_of(trace, walker, event.step)[-1]
+    trace[row, VALUE] = event.leading.value
+    trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
+
+
+def _with_new_surrogate(walker: WalkerState) -> WalkerState:
+    """What was evaluated, learnt or waited for with the last surrogate is void.
+
+    The evaluation stays in the running averages of tau, see `BiasedCalculator.set_surrogate`.
+    """
+    driver, evaluated = walker.driver, walker.evaluated
+    if driver is not None and evaluated is not None:
+        driver = replace(driver, tau=evaluated.tau_state.after)
+    waiting = PickState[Pick](walker.waiting.last)
+    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting, offer=None)

@@ -1,0 +1,86 @@
+"""How the frames of a round's walkers become its batch: plain values and pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ...dynamics.triggers import PickRule
+from ...io.fields import PositiveFloat, PositiveInt
+from .state import ExploreState, WalkerState
+
+Batch = Literal["first", "stale", "joint"]
+AfterPick = Literal["go_on", "restart"]
+
+
+@dataclass(frozen=True)
+class EarlyRefit:
+    """When a batch is full before it has all of its picks.
+
+    A poor potential gains more from an early refit than from further picks, and shows it:
+    walkers keep meeting their bound of trust soon after their start. With ``min_picks`` or more,
+    the batch closes as soon as every walker that still runs met its bound within ``soon_fs`` (fs)
+    of its last start or restart, and has not lived longer than that since.
+    """
+
+    min_picks: PositiveInt = 5
+    soon_fs: PositiveFloat = 200.0
+
+
+@dataclass(frozen=True)
+class RoundRules:
+    """How frames become picks in one round.
+
+    Attributes
+    ----------
+    pick
+        Which of the frames that fire is picked.
+    batch
+        ``"first"``: a frame that fires is a pick, and the posterior takes it up at once.
+        ``"stale"``: the same without that update. ``"joint"``: walkers fill a list of candidates,
+        of which the batch is chosen when they have ended.
+    turns
+        One walker after the other, each until it picks; otherwise all advance together.
+    after_pick
+        Where a walker goes on: from the pick, or from its start with new momenta.
+    timestep_fs
+        fs.
+    early_refit
+        When a batch is full before it has all of its picks; None for never.
+    candidate_interval
+        MD steps between two candidates of a walker, for ``"joint"``.
+    """
+
+    pick: PickRule = PickRule()
+    batch: Batch = "first"
+    turns: bool = False
+    after_pick: AfterPick = "go_on"
+    timestep_fs: float = 1.0
+    early_refit: EarlyRefit | None = None
+    candidate_interval: int = 20
+
+    def has_ended(self, state: ExploreState, limit: int) -> bool:
+        """Whether a round explores no further: all picks, no walker that runs, or a full batch."""
+        ended = len(state.picks) >= limit or not state.alive or self.is_full(state)
+        # the choice among the candidates is made when all walkers have ended
+        return ended and not (self.batch == "joint" and state.candidates and not state.picks)
+
+    def settled(self, walker: WalkerState) -> bool:
+        """Whether the walker is far enough from its last start or restart for a pick."""
+        return walker.step - walker.since >= self._steps(self.pick.settling_fs)
+
+    def is_full(self, state: ExploreState) -> bool:
+        """Whether the batch closes with the picks that it has (`EarlyRefit`)."""
+        rule, running = self.early_refit, state.living.values()
+        if rule is None or not running or len(state.picks) < rule.min_picks:
+            return False
+        soon = self._steps(rule.soon_fs)
+        return all(
+            walker.bound_after is not None
+            and max(walker.bound_after, walker.step - walker.since) <= soon
+            for walker in running
+        )
+
+    def _steps(self, time_fs: float) -> int:
+        return math.ceil(time_fs / self.timestep_fs - 1e-9)
