@@ -166,7 +166,7 @@ def _row_of(trace: np.ndarray, walker: int, step: int) -> int:
 def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
     """Let a row of the trace show what was decided upon."""
     row = _row_of(trace, walker, event.step)
-    trace[row, VALUE] = event.leading.value
+    trace[row, VALUE] = event.value
     trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
 
 

@@ -36,7 +36,7 @@ class AtomDeviations:
 
 @dataclass(frozen=True)
 class TriggerEvent:
-    """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
+    """What was seen at one frame where triggers were looked at: enough to pick it, and plain data.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class TriggerEvent:
     energy, energy_std
         Unbiased energy of the potential and sigma_E, eV.
     reports
-        Of the triggers that were evaluated.
+        Of the triggers that were evaluated; empty where lazy checks said that none can fire.
     deviations
         Of the atoms; None where nothing fired.
     """
@@ -63,7 +63,7 @@ class TriggerEvent:
 
     @classmethod
     def of(cls, step: WalkerStep) -> TriggerEvent:
-        """The event at a step whose triggers were evaluated, at the bound if it met one."""
+        """The event at a step whose triggers were looked at, at the bound if it met one."""
         frame = _looked_at(step)
         prediction = frame.prediction
         assert prediction is not None
@@ -91,20 +91,24 @@ class TriggerEvent:
         return next((report for report in self.reports if report.fired), None)
 
     @property
-    def leading(self) -> TriggerReport:
-        """`fired`, else the first report."""
-        return self.fired or self.reports[0]
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
+
+    @property
+    def value(self) -> float:
+        """The criterion of the leading trigger, NaN where none was evaluated."""
+        return float("nan") if self.leading is None else self.leading.value
 
     def row(self, walker: int) -> list[float]:
         """The row of the trace (`TRACE_COLUMNS`); nothing is picked yet."""
         per_atom = self.energy_std / len(self.atoms)
-        value = self.leading.value
-        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
+        return [walker, self.step, self.temperature_K, per_atom, self.value, self.tau, False]
 
 
 def event_of(step: WalkerStep) -> TriggerEvent | None:
-    """What the triggers saw in a step of a walker; None where none was evaluated."""
-    return TriggerEvent.of(step) if _looked_at(step).reports else None
+    """What was seen in a step of a walker; None where triggers were not looked at."""
+    return TriggerEvent.of(step) if step.checked or step.beyond is not None else None
 
 
 def _looked_at(step: WalkerStep) -> WalkerStep | BoundFrame:
@@ -206,7 +210,7 @@ def pick_after_frame(
     step, walker
         Absolute number of the frame, and whose it is.
     event
-        What the triggers saw; None where none was evaluated.
+        What was seen; None where triggers were not looked at.
     known
         Ids of structures that are picked already: they are not picked again.
     """
