@@ -52,11 +52,13 @@ def closest_to_firing(
     trigger, would = triggers[int(walker)], f"{BELOW * value:.3g}"
     if isinstance(trigger, AnyOf | AllOf):  # their values are over the members' thresholds
         seen = f"{value:.4g} of its thresholds"
-        lower = f"thresholds {would} times as high"
+        lower = f"thresholds {would} times as high would have fired"
     else:
         seen = f"{value:.4g}, below its threshold of {trigger.threshold:.4g}"
-        lower = f"a threshold of {would}"
+        lower = f"a threshold of {would} would have fired"
+    if isinstance(trigger, AllOf):  # members after one that did not fire were not evaluated
+        lower = f"it fires with thresholds {would} times as high at most"
     return (
         f": the largest value of a trigger was {seen} (walker {walker:.0f}, step {step:.0f}); "
-        f"{lower} would have fired. {GO_ON}"
+        f"{lower}. {GO_ON}"
     )

@@ -231,6 +231,9 @@ def test_what_came_closest_is_told_in_terms_of_its_own_threshold():
     trace[2, 4] = 0.8
     told = closest_to_firing(explore, (), starts, trace)
     assert "was 0.8 of its thresholds (walker 1, step 5); thresholds 0.76 times as high" in told
+    own.info["bayesel"]["trigger"]["kind"] = "all"
+    told = closest_to_firing(explore, (), starts, trace)
+    assert "step 5); it fires with thresholds 0.76 times as high at most. " in told
     assert closest_to_firing(explore, (), starts, trace[3:]) == ""
 
 
