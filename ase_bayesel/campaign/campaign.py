@@ -12,8 +12,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import cycle, islice, takewhile
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from ase import Atoms
 
 from ..errors import LabellingError
@@ -22,18 +22,21 @@ from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
 from ..labelling.task import LabellingResult, is_settled, label_of
 from ..resources import TaskExecutor, open_executor
+from ..structures.labels import targets
+from ..surrogate.energy_weights import largest_force
 from ..surrogate.steps import Steps
 from ..validation.parity import compare
 from .build.engines import build_reference
 from .build.resources import build_resource
-from .changes import Change, accepted_changes, check_settings
+from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
-from .events import Ended, Event, Progress, RoundReport
+from .ending import closest_to_firing
+from .events import Ended, Event, ExtremeLabel, Progress, RoundReport
 from .exploration import ExploreState, Pick, count_moves
-from .exploration.state import STEP, VALUE, WALKER
 from .explore_round import OnPicks, calibrate, explore_round
 from .inputs import check_inputs
+from .pick_labels import PickLabel, extreme_labels
 from .round_model import load_model, make_model
 from .store import Store
 from .training_set import TrainingSet
@@ -54,6 +57,8 @@ class Campaign:
     ----------
     changes
         Changes of the config since the last run.
+    reopened
+        The round, without picks, that is explored again under these changes; None for none.
 
     Raises
     ------
@@ -69,6 +74,7 @@ class Campaign:
         self.config = config
         self.store = Store(directory)
         self.changes: list[Change] = []
+        self.reopened: int | None = None
         if not self.store.exists:
             inputs = check_inputs(config)
             with self.store.lock():
@@ -142,9 +148,7 @@ class Campaign:
     # -- stages --------------------------------------------------------------
 
     def _explore(self, number: int, on_picks: OnPicks) -> Generator[Progress, None, ExploreState]:
-        explore = self.config.explore
-        first = (number - 1) * explore.walkers
-        starts = list(islice(cycle(self._starts), first, first + explore.walkers))
+        starts = self._starts_of(number)
         # once the batch is written the exploration is over, even if the budget has grown since
         limit = 0 if self.store.batch_path(number).exists() else self._pick_limit(number)
         known = self._training_set(number - 1)
@@ -181,7 +185,8 @@ class Campaign:
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
         frames = self._training_set(number)
-        n_new = sum(settings is not None for _, settings in self.store.read_labelled(number))
+        labels = self.store.read_labelled(number)
+        n_new = sum(label.fitted(self.config.labels.set_aside_force) for label in labels)
         surrogate = yield from make_model(
             self.config, self.store, number, frames, len(self._train), n_new
         )
@@ -192,9 +197,13 @@ class Campaign:
         report = RoundReport(
             round_number=number,
             n_train=len(frames),
-            n_labels=len(frames) - len(self._train),
+            n_labels=sum(
+                label.settings is not None
+                for k in range(1, number + 1)
+                for label in self.store.read_labelled(k)
+            ),
             picks=len(state.picks),
-            failed=len(state.picks) - n_new,
+            failed=sum(label.settings is None for label in labels),
             walkers=tuple(walker.status for walker in state.walkers),
             rollbacks=sum(w.driver.rollbacks for w in state.walkers if w.driver is not None),
             returns=state.returns,
@@ -202,6 +211,7 @@ class Campaign:
             noise=dict(vars(surrogate.noise)),
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,
+            extreme=self._extreme(number, labels),
         )
         self.store.finish_round(report, parity)
         yield report
@@ -218,11 +228,14 @@ class Campaign:
         if not self.changes:
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        number = self.store.completed_rounds()
         with self.store.lock():
-            self.store.log_changes(
-                [{"time": now, "round": number, **asdict(change)} for change in self.changes]
-            )
+            self.reopened = reopened_round(self.changes, self.store)
+            noted: dict[str, Any] = {"time": now, "round": self.store.completed_rounds()}
+            if self.reopened is not None:
+                noted |= {"round": self.reopened, "explored_again": True}
+            self.store.log_changes([{**noted, **asdict(change)} for change in self.changes])
+            if self.reopened is not None:
+                self.store.reopen_round(self.reopened, recalibrates(self.changes))
             self.store.write_config(self.config.model_dump(mode="json"))
 
     def _reason_to_end(self, number: int) -> str | None:
@@ -231,23 +244,19 @@ class Campaign:
             return f"all {stop.max_rounds} rounds are done"
         last = self.store.read_report(number - 1)
         if number > 1 and last.picks == 0:
-            return f"nothing triggered in round {number - 1}{self._closest_to_firing(number - 1)}"
+            trace = self.store.exploration(number - 1).read_trace()
+            found, starts = self.store.read_thresholds() or (), self._starts_of(number - 1)
+            closest = closest_to_firing(self.config.explore, found, starts, trace)
+            return f"nothing triggered in round {number - 1}{closest}"
         if self._pick_limit(number) == 0:
             return f"the budget of {stop.max_labels} labels is spent"
         return None
 
-    def _closest_to_firing(self, number: int) -> str:
-        """The largest value that the trigger had in a round, and where; nothing if it had none."""
-        trace = self.store.exploration(number).read_trace()
-        trace = trace[np.isfinite(trace[:, VALUE])]
-        if not len(trace):
-            return ""
-        walker, step, value = trace[np.argmax(trace[:, VALUE]), [WALKER, STEP, VALUE]]
-        return (
-            f": the largest value of a trigger was {value:.4g} (walker {walker:.0f}, step "
-            f"{step:.0f}). In a new campaign, a threshold below that, more steps, a higher "
-            "temperature or a stronger bias find more; labels.store takes the labels along"
-        )
+    def _starts_of(self, number: int) -> list[Atoms]:
+        """The starts of a round's walkers."""
+        n_walkers = self.config.explore.walkers
+        first = (number - 1) * n_walkers
+        return list(islice(cycle(self._starts), first, first + n_walkers))
 
     def _pick_limit(self, number: int) -> int:
         limit = self.config.explore.picks
@@ -257,7 +266,20 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        return TrainingSet(self.store, number, self._labels, self._train, self.config.data.keys)
+        config = self.config
+        return TrainingSet(
+            *(self.store, number, self._labels, self._train, config.data.keys),
+            config.labels.set_aside_force,
+        )
+
+    def _extreme(self, number: int, labels: Sequence[PickLabel]) -> tuple[ExtremeLabel, ...]:
+        """Those of a round's labels that are extreme; in round 0 of the given training set."""
+        limits, keys = self.config.labels, self.config.data.keys
+        if number > 0:
+            return extreme_labels([(one.identity, one.max_force) for one in labels], limits)
+        forces = (largest_force(targets(atoms, keys).forces) for atoms in self._train)
+        named = ((f"training frame {k}", force) for k, force in enumerate(forces))
+        return extreme_labels(named, limits, given=True)
 
     def _take_labels_by_hand(self, number: int, state: ExploreState) -> int:
         """Keep the labels that the user has put in place; returns how many are missing."""
@@ -276,23 +298,25 @@ class Campaign:
         for pick in state.picks:
             settings = self._settings(pick.structure)
             name = label_of(self._labels, settings, pick.structure_id)
-            labelled.append((pick.structure_id, name))
+            values = None if name is None else self._labels.load(pick.structure_id, name)
+            force = None if values is None else largest_force(values.forces)
+            labelled.append(PickLabel(pick.structure_id, name, force))
         if self._reference is not None:
             self._refuse_failures(number, state, labelled)
         self.store.save_labelled(number, labelled)
 
     def _refuse_failures(
-        self, number: int, state: ExploreState, labelled: Sequence[tuple[str, str | None]]
+        self, number: int, state: ExploreState, labelled: Sequence[PickLabel]
     ) -> None:
         """Stop before a round is closed in which all has failed, if that goes on for long."""
         limit = self.config.stop.max_failures
-        if limit is None or not labelled or any(name is not None for _, name in labelled):
+        if limit is None or not labelled or any(label.settings for label in labelled):
             return
         before = [entry for k in range(1, number) for entry in self.store.read_labelled(k)]
-        names = (name for _, name in reversed([*before, *labelled]))
-        n_failed = len(list(takewhile(lambda name: name is None, names)))
+        latest = reversed([*before, *labelled])
+        n_failed = len(list(takewhile(lambda label: label.settings is None, latest)))
         if n_failed >= limit:
-            identity, last = labelled[-1][0], self._settings(state.picks[-1].structure)[-1]
+            identity, last = labelled[-1].identity, self._settings(state.picks[-1].structure)[-1]
             raise LabellingError(
                 f"round {number}: the last {n_failed} structures have all failed, {identity} with: "
                 f"{self._labels.reason(identity, last)}. Correct the engine (bayesel check-engine) "

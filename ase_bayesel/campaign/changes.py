@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,16 @@ ALWAYS = (
 """How something is done, but not what comes out of it."""
 INPUTS = {"data.train": "train", "data.test": "test", "explore.starts": "starts"}
 """Files that were copied at the start: they may move, but hold the same."""
+RECORDED = ("explore.log", "explore.trajectory_interval")
+"""What is written of an exploration, but not what it does."""
 BETWEEN = {
     "explore.": "the round is being explored with the old ones",
     "refit.": "the round is being refitted with the old ones",
+    "labels.max_force": "the round is being refitted with the old one",
+    "labels.set_aside_force": "the round is being refitted with the old one",
 }
 """What may change from one round to the next."""
+TRIGGER = "explore.trigger"
 REASONS = {
     "seed": "the picks so far are those of the old seed",
     "descriptor": "the models so far are built on the old one",
@@ -81,6 +87,26 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     return changes
 
 
+def reopened_round(changes: Sequence[Change], store: Store) -> int | None:
+    """The round that is to be explored again under accepted changes, if any.
+
+    It is the last one, if nothing triggered in it and what has changed is how walkers explore. It
+    holds nothing that was paid for.
+    """
+    explores = any(
+        change.field.startswith("explore.")
+        and change.field not in INPUTS
+        and change.field not in RECORDED
+        for change in changes
+    )
+    return _empty_round(store) if explores else None
+
+
+def recalibrates(changes: Sequence[Change]) -> bool:
+    """Whether accepted changes make calibrated thresholds void."""
+    return any(change.field.startswith(TRIGGER) for change in changes)
+
+
 def check_settings(settings: str, store: Store) -> None:
     """Refuse an engine whose files have changed since the campaign began; the first run is noted.
 
@@ -109,7 +135,8 @@ def _reason(change: Change, store: Store) -> str | None:
     """Why a change is refused; None where it is not."""
     if change.field.startswith(ALWAYS):
         return None
-    if change.field.startswith("explore.trigger") and store.read_thresholds() is not None:
+    calibrated = change.field.startswith(TRIGGER) and store.read_thresholds() is not None
+    if calibrated and _empty_round(store) is None:
         return "its thresholds were calibrated for the old one"
     if change.field in INPUTS:
         return _unless_same(change, store)
@@ -119,6 +146,12 @@ def _reason(change: Change, store: Store) -> str | None:
         if change.field.startswith(section):
             return reason if _under_way(store, section) else None
     return REASONS.get(change.field.split(".")[0], "it belongs to the campaign's start")
+
+
+def _empty_round(store: Store) -> int | None:
+    """The last round, if nothing triggered in it; the campaign has ended there."""
+    number = store.completed_rounds() - 1
+    return number if number > 0 and store.read_report(number).picks == 0 else None
 
 
 def _unless_same(change: Change, store: Store) -> str | None:
@@ -144,4 +177,4 @@ def _unless_same_model(change: Change, store: Store) -> str | None:
 def _under_way(store: Store, section: str) -> bool:
     """Whether the round that is not complete has results of a section."""
     directory = store.round_directory(store.completed_rounds())
-    return (directory / {"explore.": "explore.npz", "refit.": "refit"}[section]).exists()
+    return (directory / ("explore.npz" if section == "explore." else "refit")).exists()

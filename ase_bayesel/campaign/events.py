@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+EXTREMES_TOLD = 10
+"""So many labels with extreme forces are named one by one in a round."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -15,6 +18,22 @@ class Progress:
     done: int
     total: int
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class ExtremeLabel:
+    """A label whose largest force (eV/A) exceeds a limit: it counts less in fits, or is set aside.
+
+    ``name`` is the id of a pick, or says which frame of the training set it is.
+    """
+
+    name: str
+    max_force: float
+    set_aside: bool
+
+    def __str__(self) -> str:
+        fate = "set aside from the fit" if self.set_aside else "counts less in the fit"
+        return f"{self.name} {fate}: its largest force is {self.max_force:.4g} eV/A"
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,8 @@ class RoundReport:
         How often walkers were rolled back, all together.
     returns
         How often walkers met their bound of trust and went back to their start, all together.
+    extreme
+        Labels with extreme forces: of this round's picks; in round 0 of the given training set.
     """
 
     round_number: int
@@ -57,6 +78,13 @@ class RoundReport:
     forces_rmse: float | None = None
     rollbacks: int = 0
     returns: int = 0
+    extreme: tuple[ExtremeLabel, ...] = ()
+
+    def extremes_told(self) -> list[str]:
+        """The first of ``extreme`` in words, and how many more there are."""
+        more = len(self.extreme) - EXTREMES_TOLD
+        told = [str(label) for label in self.extreme[:EXTREMES_TOLD]]
+        return [*told, f"and {more} more labels with extreme forces"] if more > 0 else told
 
 
 @dataclass(frozen=True)

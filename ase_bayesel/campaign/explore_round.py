@@ -104,7 +104,8 @@ def explore_round(
     setup = load_setup(config, store, number, starts)
     saved = store.exploration(number).load(starts)
     if saved is None:
-        seeds = np.random.SeedSequence((config.seed, number)).spawn(len(starts))
+        source = (config.seed, number, store.explored_before(number))
+        seeds = np.random.SeedSequence(source).spawn(len(starts))
         state = start_exploration(starts, [np.random.default_rng(seed) for seed in seeds])
         surrogate = setup.surrogate
     else:

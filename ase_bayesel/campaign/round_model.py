@@ -60,8 +60,8 @@ def make_model(
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
-    the whole training set. Picks without a label enter its covariance alone. What is done
-    already is not done again.
+    the whole training set. Picks whose label failed or is set aside enter its covariance alone.
+    What is done already is not done again.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
-    surrogate = _knowing_failures(surrogate, store, number)
+    surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
     return surrogate
 
@@ -109,13 +109,15 @@ def _assembling(
 
     Both give the same least-squares problem; its triangular factors differ by rounding.
     """
-    projections = force_projections(config.descriptor)
+    projections, max_force = force_projections(config.descriptor), config.labels.max_force
     resource = build_resource(config.workers.features, config.threads, store.directory)
     if isinstance(resource, Here):
         scale = descriptor.prior_std()
         return (
             yield from assembling(
-                frames, descriptor, keys, e0s, scale, projections, energy_weights=energy_weights
+                *(frames, descriptor, keys, e0s, scale, projections),
+                energy_weights=energy_weights,
+                max_force=max_force,
             )
         )
     potential = store.potential_path(number)
@@ -134,6 +136,7 @@ def _assembling(
                     projections,
                     part.start,
                     energy_weights,
+                    max_force,
                 )
                 running.append((part, executor.submit(assemble_chunk, *task)))
             if not running:
@@ -158,6 +161,7 @@ def assemble_chunk(
     force_projections: int | None,
     first: int,
     energy_weights: EnergyWeights | None,
+    max_force: float | None,
 ) -> DesignFactors:
     """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
 
@@ -167,27 +171,40 @@ def assemble_chunk(
         Makes the descriptor in the process of the task.
     threads
         Threads of that process.
-    frames, keys, e0s, force_projections, first, energy_weights
+    frames, keys, e0s, force_projections, first, energy_weights, max_force
         As in `surrogate.design.assembling`.
     """
     with cpu_threads(threads):
         descriptor = make_descriptor()
         scale = descriptor.prior_std()
         steps = assembling(
-            frames, descriptor, keys, e0s, scale, force_projections, first, energy_weights
+            *(frames, descriptor, keys, e0s, scale, force_projections, first),
+            energy_weights=energy_weights,
+            max_force=max_force,
         )
         return finished(steps)
 
 
-def _knowing_failures(surrogate: Surrogate, store: Store, number: int) -> Surrogate:
-    """The surrogate whose covariance also knows the picks that have no label, with their weight.
+def _knowing_the_rest(
+    surrogate: Surrogate, store: Store, number: int, set_aside_force: float | None
+) -> Surrogate:
+    """The surrogate whose covariance also knows the picks that are not in the fit.
 
-    Else the walkers of the next round would go back to where labels cannot be had.
+    Else the walkers of the next round would go back to where labels cannot be had, or are useless.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted to all the others; each pick enters with the weight that it had as a pick.
+    store, number
+        The campaign and its round.
+    set_aside_force
+        Beyond which labels are not in the fit, eV/A.
     """
     for k in range(1, number + 1):
-        for place, (identity, settings) in enumerate(store.read_labelled(k)):
-            if settings is None:
-                pick = read_pick(store.exploration(k).pick_path(place, identity))
+        for place, label in enumerate(store.read_labelled(k)):
+            if not label.fitted(set_aside_force):
+                pick = read_pick(store.exploration(k).pick_path(place, label.identity))
                 energies = [pick.energy] if np.isfinite(pick.energy) else None
                 surrogate = surrogate.condition(pick.structure, energies=energies)
     return surrogate
@@ -217,6 +234,7 @@ def _train(
     task = RefitTask(
         *(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads),
         energy_weights_of(frames, keys, e0s, config.fit_weights),
+        config.labels.max_force,
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):

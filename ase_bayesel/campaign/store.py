@@ -13,12 +13,13 @@
     round_0001/log/             every step of the walkers, see `recording.read_log`
     round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
-    round_0001/labelled.json    the settings in which each pick was labelled, once all are
+    round_0001/labelled.json    settings and largest force of each pick's label, once all are there
     round_0001/refit/           what the refit of the potential left: logs, training data
     round_0001/potential.*      the potential after the round's refit, if it has a file
     round_0001/model.npz        the surrogate after the round's refit
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
+    round_0002_empty_1/         a round in which nothing triggered, explored again since
 
 Every file but a trajectory is written beside its place, flushed to disk and moved there in
 one step, so that a kill at any moment leaves the old or the new content. Trajectories and
@@ -55,9 +56,10 @@ from .events import RoundReport
 from .exploration.pick_files import pick_bytes
 from .exploration.picks import Pick
 from .exploration.saved import SavedExploration
+from .pick_labels import PickLabel
 
 REPORT = TypeAdapter(RoundReport)
-LABELLED = TypeAdapter(dict[Literal["picks"], list[tuple[str, str | None]]])
+LABELLED = TypeAdapter(dict[Literal["picks"], list[PickLabel]])
 
 
 class Store:
@@ -186,6 +188,18 @@ class Store:
         """Where the files of a round lie."""
         return self.directory / f"round_{number:04d}"
 
+    def explored_before(self, number: int) -> int:
+        """How often a round has been explored in vain under other settings (`reopen_round`)."""
+        return len(list(self.directory.glob(f"{self.round_directory(number).name}_empty_*")))
+
+    def reopen_round(self, number: int, calibrate: bool) -> None:
+        """Move a round without picks aside, and the thresholds too if they are to be found anew."""
+        directory, thresholds = self.round_directory(number), self.directory / "thresholds.json"
+        if calibrate and thresholds.exists():
+            thresholds.replace(directory / thresholds.name)
+        name = f"{directory.name}_empty_{self.explored_before(number) + 1}"
+        directory.rename(directory.with_name(name))
+
     def completed_rounds(self) -> int:
         """How many rounds are done, round 0 included."""
         number = 0
@@ -223,13 +237,13 @@ class Store:
         path = self.batch_path(number)
         return read_frames(path) if path.exists() and path.stat().st_size else []
 
-    def save_labelled(self, number: int, labelled: Sequence[tuple[str, str | None]]) -> None:
+    def save_labelled(self, number: int, labelled: Sequence[PickLabel]) -> None:
         """Note for each pick of a round, in order, in which settings it is labelled."""
         content = json.dumps({"picks": labelled}).encode()
         write_atomically(self.round_directory(number) / "labelled.json", content)
 
-    def read_labelled(self, number: int) -> list[tuple[str, str | None]]:
-        """Identity and settings of each pick's label; None where it was set aside."""
+    def read_labelled(self, number: int) -> list[PickLabel]:
+        """What became of each pick of a round, in order."""
         path = self.round_directory(number) / "labelled.json"
         if not path.exists():
             return []
@@ -240,7 +254,7 @@ class Store:
 
     def set_aside(self, number: int) -> list[str]:
         """Picks of a round for which there is no label."""
-        return [identity for identity, settings in self.read_labelled(number) if settings is None]
+        return [pick.identity for pick in self.read_labelled(number) if pick.settings is None]
 
     @property
     def labels(self) -> LabelStore:

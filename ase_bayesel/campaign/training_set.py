@@ -20,6 +20,8 @@ from .store import Store
 class TrainingSet(Sequence[Atoms]):
     """All structures behind the model of a round: the given ones first, then the picks in order.
 
+    Picks without a label, and those whose label is set aside, are left out.
+
     Picks and labels stay on disk, so that memory does not grow with their number; only their
     names are held, and these once something is asked for.
 
@@ -33,6 +35,8 @@ class TrainingSet(Sequence[Atoms]):
         The structures that a campaign starts with.
     keys
         Of the labels.
+    set_aside_force
+        Labels with larger forces (eV/A) are set aside; None for no limit.
     """
 
     store: Store
@@ -40,15 +44,16 @@ class TrainingSet(Sequence[Atoms]):
     labels: LabelStore
     given: Sequence[Atoms]
     keys: PropertyKeys
+    set_aside_force: float | None = None
 
     @cached_property
     def _labelled(self) -> list[tuple[int, int, str, str]]:
         """Round, place in it, identity and settings of each labelled pick."""
         return [
-            (k, pick, identity, settings)
+            (k, pick, label.identity, label.settings)
             for k in range(1, self.number + 1)
-            for pick, (identity, settings) in enumerate(self.store.read_labelled(k))
-            if settings is not None
+            for pick, label in enumerate(self.store.read_labelled(k))
+            if label.settings is not None and label.fitted(self.set_aside_force)
         ]
 
     def __len__(self) -> int:

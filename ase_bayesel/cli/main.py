@@ -116,6 +116,8 @@ def run(
             campaign = Campaign(settings, _directory(config, directory))
             for change in campaign.changes:
                 _say(f"changed since the last run: {change}")
+            if campaign.reopened is not None:
+                _say(f"round {campaign.reopened}, in which nothing triggered, is explored again")
             reason = show(campaign.run(retry_failed), requests, console)
         except StopRequested:
             reason = None
@@ -165,6 +167,8 @@ def status(
     for number in shown:
         for identity in store.set_aside(number):
             _say(f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}")
+        for told in store.read_report(number).extremes_told():
+            _say(f"round {number}: {told}")
 
 
 @app.command()

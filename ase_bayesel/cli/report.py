@@ -89,6 +89,8 @@ def trigger_threshold(store: Store) -> float | None:
 def uncertainty_figure(store: Store, n_rounds: int) -> Figure | None:
     """The trigger's criterion along every walker, one panel a round, picks marked."""
     traces = [(k, store.exploration(k).read_trace()) for k in range(1, n_rounds + 1)]
+    # rows of checks in which nothing was evaluated have no value
+    traces = [(k, trace[np.isfinite(trace[:, VALUE])]) for k, trace in traces]
     traces = [(k, trace) for k, trace in traces if len(trace)]
     if not traces:
         return None

@@ -55,6 +55,8 @@ class WalkerStep:
         the start then.
     trust
         The bound with what it has learnt so far.
+    checked
+        Whether the triggers were looked at, be it only to find that they cannot fire.
     """
 
     step: int
@@ -68,6 +70,7 @@ class WalkerStep:
     checks: tuple[LazyCheck, ...] = ()
     beyond: BoundFrame | None = None
     trust: Trust | None = None
+    checked: bool = False
 
     @property
     def warning(self) -> str:
@@ -119,10 +122,9 @@ def run_walker(
     After ``max_rollbacks`` of these it ends the trajectory with one step whose ``status``
     names the reason, as a start does that breaks a guard. Where a walker meets its bound of
     ``trust`` the step shows its start with new momenta, and ``beyond`` the frame at the bound.
-    Only a start that the
-    calculator refuses as such (an unknown element, say) raises. The iteration can be left
-    at any step and taken up again with a copy of that step's ``atoms``, its ``driver`` as
-    ``state``, the same ``rng`` and ``first_step``.
+    Only a start that the calculator refuses as such (an unknown element, say) raises. The
+    iteration can be left at any step and taken up again with a copy of that step's ``atoms``,
+    its ``driver`` as ``state``, the same ``rng`` and ``first_step``.
 
     Parameters
     ----------
@@ -215,7 +217,8 @@ def run_walker(
             rolled_back, reports = broken, ()
             driver.rewind(step)
         if broken is not None and last is not None:
-            yield replace(last, step=step, reports=(), status=broken, rolled_back=None, beyond=None)
+            over = replace(last, step=step, reports=(), status=broken, rolled_back=None)
+            yield replace(over, beyond=None, checked=False)
             return
         if broken is not None:
             prediction = None if broken == "calculator_error" else calculator.prediction
@@ -230,7 +233,7 @@ def run_walker(
             rolled_back=rolled_back,
             checks=tuple(checks),
         )
-        last = replace(last, beyond=beyond, trust=trust)
+        last = replace(last, beyond=beyond, trust=trust, checked=due)
         yield last
 
 

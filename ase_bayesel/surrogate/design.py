@@ -16,7 +16,7 @@ from ase import Atoms
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
 from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy
-from .energy_weights import EnergyWeights, frame_weight
+from .energy_weights import EnergyWeights, force_growth, frame_weight
 from .triangular import append_rows, merge
 
 BATCH_ATOMS = 400
@@ -286,6 +286,7 @@ def assembling(
     force_projections: int | None = None,
     first: int = 0,
     energy_weights: EnergyWeights | None = None,
+    max_force: float | None = None,
 ) -> Generator[int, None, DesignFactors]:
     """Stream all structures into triangular factors, a few megabytes whatever their number.
 
@@ -309,6 +310,8 @@ def assembling(
         As in `training_features`.
     energy_weights
         Structures with an energy count less the higher it lies; None for no such weights.
+    max_force
+        eV/A: labels with larger forces count less (`force_growth`), but not in the covariance.
 
     Raises
     ------
@@ -325,6 +328,7 @@ def assembling(
         baseline = composition_energy(atoms, e0s)
         where = f"training frame {first + number}"
         scales = row_scales(atoms, labels, properties, baseline, energy_weights, where)
+        growth = force_growth(labels.forces, max_force)
         for prop, scale in scales.items():
             weight = Noise(1.0, 1.0, 1.0).std(prop, len(atoms)) / scale
             values = property_targets(labels, prop, baseline)
@@ -335,6 +339,8 @@ def assembling(
             n_rows = len(values)
             if prop == "forces" and isinstance(features, Sketch):
                 values = features.project(values.reshape(-1, 3))
-            labelled[prop].add(rows, values / weight, n_rows)
+            labelled[prop].add(rows / growth, values / weight / growth, n_rows)
+            if growth > 1.0:
+                unlabelled[prop].add(rows * np.sqrt(1.0 - growth**-2), np.zeros(len(rows)))
         yield number + 1
     return DesignFactors(labelled, unlabelled)

@@ -1,8 +1,9 @@
-"""Weights of whole structures: those far up in energy count less.
+"""Weights of whole structures: those far up in energy, or with extreme forces, count less.
 
 A model that is too small to fit everything pays for a few extreme labels with accuracy
 everywhere else. The standard deviation of all rows of a structure therefore grows as
-(1 + dE / s)^2 with dE, its energy per atom above the lowest of its composition. numpy only.
+(1 + dE / s)^2 with dE, its energy per atom above the lowest of its composition, and as
+(F / F_max)^2 where its largest force F exceeds a limit F_max. numpy only.
 """
 
 from __future__ import annotations
@@ -105,6 +106,22 @@ def composition_of(atoms: Atoms) -> str:
     """
     periodic = "".join(axis for axis, wraps in zip("xyz", atoms.pbc, strict=True) if wraps)
     return f"{atoms.symbols.formula.format('hill')} {periodic}".strip()
+
+
+def force_growth(forces: np.ndarray | None, max_force: float | None) -> float:
+    """(F / max_force)^2, at least one: the growth of a structure's noise with its largest force F.
+
+    One where there are no ``forces (n_atoms, 3)`` or no limit; both in eV/A.
+    """
+    largest = largest_force(forces)
+    if largest is None or max_force is None:
+        return 1.0
+    return max(1.0, largest / max_force) ** 2
+
+
+def largest_force(forces: np.ndarray | None) -> float | None:
+    """The length of the largest force; None where there are none."""
+    return None if forces is None else float(np.linalg.norm(forces, axis=1).max(initial=0.0))
 
 
 def frame_weight(atoms: Atoms, prop: str, where: str = "structure") -> float:

@@ -34,8 +34,11 @@ from helpers.structures import alloy_cells, copper, reference
 from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walker, run_walkers
 from ase_bayesel.campaign.build.walkers import walker_options
 from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.config import ExploreConfig
 from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.ending import closest_to_firing
 from ase_bayesel.campaign.events import Ended, RoundReport
+from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import BayeselError, ConfigError, LabellingError
 from ase_bayesel.structures.identity import canonical, structure_id
@@ -199,12 +202,39 @@ def test_stops_when_nothing_triggers(tmp_path):
     value, step = trace[np.argmax(trace[:, 4]), [4, 1]]
     assert last.awaiting is None
     assert last.reason.startswith("nothing triggered in round 1: the largest value of a ")
-    assert f" {value:.4g} (walker " in last.reason
-    assert f", step {step:.0f})" in last.reason
+    assert f" {value:.4g}, below its threshold of 1e+09 (walker " in last.reason
+    assert f", step {step:.0f}); a threshold of {0.95 * value:.3g} would have " in last.reason
     zero, one = reports(store)
     assert (one.picks, one.n_labels, one.walkers) == (0, 0, ("finished", "finished"))
     assert one.forces_rmse == zero.forces_rmse
     assert not list(store.directory.glob("labels/e*"))
+
+
+def test_what_came_closest_is_told_in_terms_of_its_own_threshold():
+    """Walker 1 has a trigger of its own, and walker 2 none that was evaluated."""
+    explore = ExploreConfig(
+        starts="starts.extxyz", tau=0.0, trigger={"kind": "force", "threshold": 2.0}
+    )
+    own = copper(0)
+    own.info["bayesel"] = {
+        "trigger": {"kind": "any", "members": [{"kind": "force", "threshold": 9}]}
+    }
+    starts = [copper(0), own, copper(0)]
+    trace = np.zeros((4, len(TRACE_COLUMNS)))
+    trace[:, :2] = [[0, 5], [0, 10], [1, 5], [2, 5]]
+    trace[:, 4] = [1.2, 1.4, 0.6, np.nan]
+    told = closest_to_firing(explore, (), starts, trace)
+    assert told.startswith(
+        ": the largest value of a trigger was 1.4, below its threshold of 2 (walker 0, step 10); "
+        "a threshold of 1.33 would have fired. "
+    )
+    trace[2, 4] = 0.8
+    told = closest_to_firing(explore, (), starts, trace)
+    assert "was 0.8 of its thresholds (walker 1, step 5); thresholds 0.76 times as high" in told
+    own.info["bayesel"]["trigger"]["kind"] = "all"
+    told = closest_to_firing(explore, (), starts, trace)
+    assert "step 5); it fires with thresholds 0.76 times as high at most. " in told
+    assert closest_to_firing(explore, (), starts, trace[3:]) == ""
 
 
 @pytest.mark.parametrize(("budget", "expected"), [(4, [3, 1]), (3, [3]), (2, [2])])

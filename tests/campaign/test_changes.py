@@ -4,9 +4,10 @@ import json
 import shutil
 from itertools import takewhile
 
+import numpy as np
 import pytest
 from ase.io import read, write
-from helpers.campaigns import copy_campaign, write_campaign, write_config
+from helpers.campaigns import assert_same_campaign, copy_campaign, write_campaign, write_config
 from helpers.files import hashes
 from helpers.structures import alloy_cells
 
@@ -15,6 +16,8 @@ from ase_bayesel.campaign import campaign as campaign_module
 from ase_bayesel.campaign.campaign import Progress
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended, RoundReport
+from ase_bayesel.campaign.exploration.saved import SavedExploration
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import ConfigError
 
 
@@ -181,6 +184,118 @@ def test_a_calibrated_trigger_stays(tmp_path):
     list(campaign(config).run())
     other = {"explore.trigger": trigger | {"kind": "energy_per_atom"}}
     assert "thresholds were calibrated" in refusal(config, other)
+
+
+EMPTY = {"explore.trigger.threshold": 1e9, "explore.steps": 6}
+
+
+@pytest.fixture(scope="module")
+def nothing_triggered(tmp_path_factory):
+    """Config of a campaign that has ended since nothing triggered in its first round."""
+    config = write_campaign(tmp_path_factory.mktemp("nothing"), EMPTY)
+    *_, last = campaign(config).run()
+    assert last.reason.startswith("nothing triggered in round 1: ")
+    return config
+
+
+def log_of(config):
+    lines = (config.with_name("campaign") / "changes.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_round_without_picks_is_explored_again_under_another_explore(nothing_triggered, tmp_path):
+    config = copy_campaign(nothing_triggered, tmp_path)
+    before = campaign(config).store.exploration(1).read_trace()
+    write_config(tmp_path, {"stop.max_rounds": 1})
+    running = campaign(config)
+    store = running.store
+    assert running.reopened == 1
+    assert store.completed_rounds() == 1
+    assert [(entry["round"], entry["explored_again"]) for entry in log_of(config)] == [
+        (1, True)
+    ] * len(running.changes)
+    *_, last = running.run()
+    assert last == Ended("all 1 rounds are done")
+    assert store.read_report(1).picks == 3
+    aside = store.round_directory(1).with_name("round_0001_empty_1")
+    np.testing.assert_array_equal(SavedExploration(aside).read_trace(), before)
+    # with the old random numbers the first steps would be the same
+    assert not np.isclose(store.exploration(1).read_trace()[0, 2], before[0, 2])
+    again = campaign(config)
+    assert (again.changes, again.reopened) == ([], None)
+    assert list(again.run()) == [last]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"threads": 2}, {"explore.log": True}, {"explore.trajectory_interval": 2}]
+)
+def test_nothing_else_opens_a_round_again(nothing_triggered, tmp_path, changes):
+    config = copy_campaign(nothing_triggered, tmp_path)
+    write_config(tmp_path, EMPTY | changes)
+    running = campaign(config)
+    assert running.changes
+    assert running.reopened is None
+    (last,) = running.run()
+    assert last.reason.startswith("nothing triggered in round 1: ")
+
+
+@pytest.mark.parametrize("killed", ["logged", "moved", "explored"])
+def test_killed_while_a_round_is_opened_again(nothing_triggered, tmp_path, killed):
+    """What a kill leaves is a copy of the directory at that moment, or made step by step."""
+    whole = copy_campaign(nothing_triggered, tmp_path / "whole")
+    config = copy_campaign(nothing_triggered, tmp_path / "killed")
+    for folder in (whole.parent, config.parent):
+        write_config(folder, {})
+    store = Store(config.with_name("campaign"))
+    if killed == "explored":
+        running = campaign(config)
+        next(e for e in running.run() if isinstance(e, Progress) and "1/3 picks" in e.detail)
+        config = copy_campaign(config, tmp_path / "copy")
+    else:
+        store.log_changes([{"field": "explore.steps", "explored_again": True}])
+    if killed == "moved":
+        store.reopen_round(1, True)
+    running = campaign(config)
+    assert running.reopened == (1 if killed == "logged" else None)
+    *_, last = running.run()
+    assert last == Ended("all 2 rounds are done")
+    expected = campaign(whole)
+    list(expected.run())
+    assert_same_campaign(running.store, expected.store)
+    assert any(entry.get("explored_again") for entry in log_of(config))
+
+
+def test_a_round_is_opened_again_as_often_as_it_takes(nothing_triggered, tmp_path):
+    config = copy_campaign(nothing_triggered, tmp_path)
+    for k, temperature_K in enumerate((1300.0, 1400.0), start=1):
+        write_config(tmp_path, EMPTY | {"explore.temperature_K": temperature_K})
+        running = campaign(config)
+        assert running.reopened == 1
+        *_, last = running.run()
+        assert last.reason.startswith("nothing triggered in round 1: ")
+        assert running.store.explored_before(1) == k
+    write_config(tmp_path, {"stop.max_rounds": 1})
+    *_, last = campaign(config).run()
+    assert last == Ended("all 1 rounds are done")
+
+
+def test_a_calibrated_trigger_may_change_where_it_never_fired(tmp_path):
+    """And is calibrated again."""
+    threshold = {"calibrate": "training", "quantile": 0.8, "factor": 1e9}
+    trigger = {"kind": "relative_force", "threshold": threshold}
+    config = write_campaign(
+        tmp_path, {"explore.steps": 6, "explore.trigger": trigger, "stop.max_rounds": 1}
+    )
+    store = campaign(config).store
+    list(campaign(config).run())
+    (first,) = store.read_thresholds()
+    lower = {"explore.trigger": trigger | {"threshold": threshold | {"factor": 0.1}}}
+    running = change(config, lower)
+    assert running.reopened == 1
+    *_, last = running.run()
+    assert last == Ended("all 1 rounds are done")
+    assert store.read_thresholds() == [pytest.approx(1e-10 * first)]
+    assert store.read_report(1).picks > 0
 
 
 def test_two_processes_that_begin_at_once_make_one_campaign(tmp_path, monkeypatch):

@@ -261,7 +261,7 @@ def test_same_structure_is_not_picked_twice(little_data):
             calculator.get_forces(frame)
             prediction = calculator.prediction
             reports = (EnergyTrigger(-1.0)(prediction, frame),)
-            yield WalkerStep(step, frame.copy(), prediction, 0.0, reports)
+            yield WalkerStep(step, frame.copy(), prediction, 0.0, reports, checked=True)
 
     picked, state = [], started(2)
     for _ in range(3):

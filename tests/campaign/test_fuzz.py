@@ -409,7 +409,7 @@ def read_records(store):
 def test_label_store(campaign, share):
     """A label is what was written, or an error: half a number would be worse than none."""
     store, rng, found = store_of(campaign), np.random.default_rng(0), Counter()
-    (identity, settings), *_ = store.read_labelled(1)
+    (identity, settings, _), *_ = store.read_labelled(1)
     labels, path = store.labels, store.labels.path(identity, settings)
     expected, content = labels.load(identity, settings), path.read_bytes()
     half = len(content) // 2

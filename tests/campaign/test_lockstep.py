@@ -40,6 +40,7 @@ from ase_bayesel.campaign.exploration import (
     ExploreState,
     explore_to_barriers,
     pass_barrier,
+    take_turn,
 )
 from ase_bayesel.campaign.exploration.blocks import (
     advance_walker,
@@ -47,9 +48,12 @@ from ase_bayesel.campaign.exploration.blocks import (
 )
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.barriers import next_barrier
+from ase_bayesel.campaign.exploration.state import ENERGY_STD, STEP, TAU, TEMPERATURE, VALUE
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.dynamics.triggers import AnyOf, PickRule
 from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.force_uncertainty import ForceSearch
+from ase_bayesel.surrogate.steps import finished
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 NEVER = ForceTrigger(1e9)
@@ -443,6 +447,33 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
         steps = [p.step for p in state.picks if p.walker == walker]
         assert len(steps) > 1
         assert min(np.diff(steps)) >= 16
+
+
+@needs_mace
+@pytest.mark.parametrize("way", ["lockstep", "turns"])
+def test_checks_that_are_skipped_have_rows_without_a_value(way):
+    """A lazy check of what never fires is evaluated once; the trace shows every check."""
+    mlip = mace_calculator(tiny_mace())
+    fitted = fit_surrogate(copper_training()[:3], MACEDescriptor(mlip), e0s="average")
+    setup = replace(
+        setup_for(fitted, NEVER, n_steps=12),
+        make_calculator=partial(BiasedCalculator, mlip, tau=0.5, force_search=ForceSearch()),
+    )
+    if way == "lockstep":
+        trace = explored(setup, started([START]))[0][-1].trace
+    else:
+        calculator = setup.make_calculator(fitted)
+
+        def start(atoms, rng, first_step, driver):
+            given = {"rng": rng, "first_step": first_step, "state": driver}
+            return setup.plans[0].run(atoms, calculator, triggers=setup.plans[0].checks, **given)
+
+        trace = finished(take_turn(started([START]), calculator, start)).trace
+    assert trace[:, STEP].tolist() == [4, 8, 12]
+    assert np.isfinite(trace[:, VALUE]).tolist() == [True, False, False]
+    known = np.delete(trace, VALUE, axis=1)
+    assert np.isfinite(known).all()
+    assert (trace[:, [TEMPERATURE, ENERGY_STD, TAU]] > 0).all()
 
 
 # batches

@@ -74,6 +74,17 @@ class TestTrainingFile:
         assert written[2]["config_weight"] == pytest.approx(1.0 / 3.0**4)
         assert [info.get("config_stress_weight") for info in written] == [None, None, 0.5]
 
+    def test_labels_with_extreme_forces(self, tmp_path):
+        frames = [copper(k, 0.05) for k in range(3)]
+        for atoms, force in zip(frames, (10.0, 60.0, 90.0), strict=True):
+            atoms.arrays["forces"] = np.zeros((len(atoms), 3))
+            atoms.arrays["forces"][1, 2] = force
+        frames[2].info["config_weight"] = 2.0
+        task = task_of(frames, PropertyKeys("energy", "forces"), tmp_path, max_force=30.0)
+        write_training_frames(tmp_path / "t.extxyz", frames, task)
+        written = [atoms.info.get("config_weight") for atoms in read(tmp_path / "t.extxyz", ":")]
+        assert written == [None, pytest.approx(1.0 / 2.0**4), pytest.approx(2.0 / 3.0**4)]
+
 
 class TestCommand:
     def test_files_in_and_out(self, task):

@@ -1,4 +1,6 @@
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
+from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE
+from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
 
 
@@ -87,6 +91,23 @@ def test_picks_are_marked_where_they_were_made(store):
         drawn = sum(len(lines[f"walker {k}"].get_xdata()) for k in range(2))
         assert drawn == len(step)
         assert panel.get_title() == f"round {number}"
+
+
+def test_checks_without_an_evaluation_are_not_drawn(store, tmp_path):
+    """Their rows have no value, which would cut the lines."""
+    shutil.copytree(store.directory, tmp_path / "campaign")
+    copied = Store(tmp_path / "campaign")
+    saved, starts = copied.exploration(1), copied.read_input("starts")[:2]
+    state, posterior = saved.load(starts)
+    skipped = state.trace[:1].copy()
+    skipped[:, [STEP, VALUE, PICKED]] = 3, np.nan, 0
+    trace = np.concatenate([state.trace[:1], skipped, state.trace[1:]])
+    saved.save(replace(state, trace=trace), posterior)
+    for ours, expected in zip(
+        uncertainty_figure(copied, 3).axes, uncertainty_figure(store, 3).axes, strict=True
+    ):
+        for line, other in zip(ours.lines, expected.lines, strict=True):
+            np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
 
 
 def test_errors_are_drawn_against_labels(store):

@@ -14,8 +14,15 @@ from ase_bayesel import Surrogate, Weights, fit_surrogate
 from ase_bayesel.errors import StructureError
 from ase_bayesel.structures import targets
 from ase_bayesel.structures.labels import PropertyKeys
-from ase_bayesel.surrogate.design import usable_properties, weighted_rows
-from ase_bayesel.surrogate.energy_weights import EnergyWeights, composition_of, frame_weight
+from ase_bayesel.surrogate.design import assembling, usable_properties, weighted_rows
+from ase_bayesel.surrogate.energy_weights import (
+    EnergyWeights,
+    composition_of,
+    force_growth,
+    frame_weight,
+    largest_force,
+)
+from ase_bayesel.surrogate.steps import finished
 
 SCALE = 0.1
 
@@ -154,6 +161,44 @@ def test_weights_of_a_file_divide_the_noise(cu_ace):
     # all alike: the noise is larger by the root of the weight, and nothing else changes
     assert heavy.noise.forces == pytest.approx(2.0 * plain.noise.forces, rel=1e-3)
     np.testing.assert_allclose(heavy.posterior.mean, plain.posterior.mean, rtol=1e-3, atol=1e-6)
+
+
+def reduced(frames, descriptor, max_force=None):
+    """R^T R of the rows with labels and of those without, by property."""
+    e0s, scale = {"Cu": 0.0}, np.ones(descriptor.n_features)
+    keys = PropertyKeys("energy", "forces", "virial")
+    factors = finished(assembling(frames, descriptor, keys, e0s, scale, max_force=max_force))
+    return [
+        {prop: factor.triangle.T @ factor.triangle for prop, factor in kind.items()}
+        for kind in (factors.labelled, factors.unlabelled)
+    ]
+
+
+def test_extreme_forces_count_less_and_the_covariance_knows_them_in_full(cu_ace):
+    frames = copper_training()
+    limit = 0.5 * max(largest_force(targets(atoms, PropertyKeys()).forces) for atoms in frames)
+    light, rest = reduced(frames, cu_ace, limit)
+    plain, nothing = reduced(frames, cu_ace)
+    weighted = []
+    for atoms in frames:
+        growth = force_growth(targets(atoms, PropertyKeys()).forces, limit)
+        weighted.append(replace_weight(atoms, growth**-2))
+    by_file, _ = reduced(weighted, cu_ace)
+    assert any(atoms.info["config_weight"] < 1.0 for atoms in weighted)
+    for prop in ("energy", "forces", "virial"):
+        size = np.abs(plain[prop]).max()
+        np.testing.assert_allclose(light[prop], by_file[prop], rtol=0, atol=1e-10 * size)
+        both = (light[prop] + rest[prop] - plain[prop] - nothing[prop])[:-1, :-1]
+        np.testing.assert_allclose(both, 0.0, atol=1e-10 * size)
+        assert np.abs(light[prop] - plain[prop]).max() > 1e-3 * size
+
+
+def test_noise_grows_smoothly_from_the_limit_on():
+    forces = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]])
+    assert [force_growth(forces, limit) for limit in (9.0, 5.0, 2.5)] == [1.0, 1.0, 4.0]
+    assert force_growth(forces, 5.0 - 1e-9) == pytest.approx(1.0, abs=1e-8)
+    assert force_growth(forces, None) == force_growth(None, 1.0) == 1.0
+    assert force_growth(np.zeros((0, 3)), 1.0) == 1.0
 
 
 def replace_weight(atoms, weight):

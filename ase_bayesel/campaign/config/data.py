@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ...io.fields import InputPath, ValueOrMapping
 from ...structures.labels import PropertyKeys
@@ -42,12 +42,25 @@ class LabelsConfig(Section):
     computed the others take. Without it labels lie in the campaign directory. The directory
     of a failed calculation is kept; ``keep_output`` keeps that of all. ``scratch`` is where
     calculations run, on the machine that runs them; by default beside the labels.
+
+    A label with a force beyond ``max_force`` (eV/A) counts less in the fit, the noise of all its
+    rows growing as (F / max_force)^2. That of a pick is set aside beyond ``set_aside_force``: it
+    stays in the store, but no fit takes it. The covariance knows both in full. None for no limit.
     """
 
     start: Literal["at_once", "batch"] = "at_once"
     store: InputPath | None = None
     keep_output: bool = False
     scratch: InputPath | None = None
+    max_force: PositiveFloat | None = 30.0
+    set_aside_force: PositiveFloat | None = 100.0
+
+    @model_validator(mode="after")
+    def _less_weight_first(self) -> LabelsConfig:
+        first, second = self.max_force, self.set_aside_force
+        if first is not None and second is not None and second <= first:
+            raise ValueError("set_aside_force must be larger than max_force")
+        return self
 
 
 class StopConfig(Section):

@@ -230,9 +230,8 @@ def _offer(
     last = walker.offer
     if event is None or event.deviations is None or event.at_bound or not rules.settled(walker):
         return last
-    if last is not None and event.leading.ratio <= last.report.ratio:
-        return last
-    return Pick.of(event, number)
+    offered = Pick.of(event, number)
+    return offered if last is None or offered.report.ratio > last.report.ratio else last
 
 
 def _at_start(walker: WalkerState, start: Atoms) -> WalkerState:
@@ -268,7 +267,7 @@ def _with_results(trace: np.ndarray, results: Mapping[int, BlockResult]) -> np.n
 def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
     """Let a row of the trace show what was decided upon."""
     row = rows_of(trace, walker, event.step)[-1]
-    trace[row, VALUE] = event.leading.value
+    trace[row, VALUE] = event.value
     trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
 
 

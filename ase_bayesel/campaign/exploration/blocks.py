@@ -160,7 +160,7 @@ def look_again(setup: WalkerSetup, pick: Pick | Candidate, surrogate: Surrogate)
     prediction = calculator.prediction
     checks = setup.plans[pick.walker].checks
     reports = tuple(check.trigger(prediction, pick.structure) for check in checks)
-    step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports)
+    step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports, checked=True)
     return TriggerEvent.of(step, beyond=-1.0)
 
 

@@ -36,7 +36,7 @@ class AtomDeviations:
 
 @dataclass(frozen=True)
 class TriggerEvent:
-    """What the triggers saw at one frame of a walker: enough to pick it, and plain data.
+    """What was seen at one frame where triggers were looked at: enough to pick it, and plain data.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class TriggerEvent:
     energy, energy_std
         Unbiased energy of the potential and sigma_E, eV.
     reports
-        Of the triggers that were evaluated.
+        Of the triggers that were evaluated; empty where lazy checks said that none can fire.
     at_bound
         Whether the walker met its bound of trust here.
     deviations
@@ -66,7 +66,7 @@ class TriggerEvent:
 
     @classmethod
     def of(cls, step: WalkerStep, beyond: float = np.inf) -> TriggerEvent:
-        """The event at a step whose triggers were evaluated, at the bound if it met one.
+        """The event at a step whose triggers were looked at, at the bound if it met one.
 
         The atoms' deviations are taken along where a trigger fired, or its ratio of value and
         threshold is above ``beyond``.
@@ -99,20 +99,24 @@ class TriggerEvent:
         return next((report for report in self.reports if report.fired), None)
 
     @property
-    def leading(self) -> TriggerReport:
-        """`fired`, else the first report."""
-        return self.fired or self.reports[0]
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
+
+    @property
+    def value(self) -> float:
+        """The criterion of the leading trigger, NaN where none was evaluated."""
+        return float("nan") if self.leading is None else self.leading.value
 
     def row(self, walker: int) -> list[float]:
         """The row of the trace (`TRACE_COLUMNS`); nothing is picked yet."""
         per_atom = self.energy_std / len(self.atoms)
-        value = self.leading.value
-        return [walker, self.step, self.temperature_K, per_atom, value, self.tau, False]
+        return [walker, self.step, self.temperature_K, per_atom, self.value, self.tau, False]
 
 
 def event_of(step: WalkerStep, beyond: float = np.inf) -> TriggerEvent | None:
-    """`TriggerEvent.of` a step of a walker; None where no trigger was evaluated."""
-    return TriggerEvent.of(step, beyond) if _looked_at(step).reports else None
+    """`TriggerEvent.of` a step of a walker; None where triggers were not looked at."""
+    return TriggerEvent.of(step, beyond) if step.checked or step.beyond is not None else None
 
 
 def _looked_at(step: WalkerStep) -> WalkerStep | BoundFrame:
@@ -184,6 +188,7 @@ class Pick:
     def of(cls, event: TriggerEvent, walker: int, why: str = "") -> Pick:
         """The pick of a frame, for the reason ``why`` beside what the trigger saw."""
         report, deviations = event.leading, event.deviations
+        assert report is not None
         assert deviations is not None
         structure = canonical(event.atoms)
         return cls(
@@ -230,7 +235,7 @@ def pick_after_frame(
     step, walker
         Absolute number of the frame, and whose it is.
     event
-        What the triggers saw; None where none was evaluated.
+        What was seen; None where triggers were not looked at.
     known
         Ids of structures that are picked already: they are not picked again.
     """

@@ -86,8 +86,9 @@ class ExploreState:
     picks
         In the order in which they entered the posterior.
     trace
-        ``(n, 7)`` one row per trigger evaluation, in the order of the decisions;
-        columns `TRACE_COLUMNS`. ``energy_std`` is eV per atom.
+        ``(n, 7)`` one row per check of the triggers, in the order of the decisions;
+        columns `TRACE_COLUMNS`. ``energy_std`` is eV per atom. ``value`` is NaN where a lazy
+        check (`LazyCheck`) said that none can fire, and none was evaluated.
     candidates
         Of which the batch is to be chosen, in the order of the barriers.
     """

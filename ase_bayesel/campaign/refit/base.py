@@ -19,11 +19,12 @@ from ...structures.labels import (
     REF_FORCES,
     REF_STRESS,
     REF_VIRIAL,
+    FitTargets,
     PropertyKeys,
     targets,
 )
 from ...structures.reference_energies import composition_energy
-from ...surrogate.energy_weights import WEIGHT_KEYS, EnergyWeights
+from ...surrogate.energy_weights import WEIGHT_KEYS, EnergyWeights, force_growth
 
 
 class RefitProgress(NamedTuple):
@@ -59,6 +60,8 @@ class RefitTask:
         Threads to use on a CPU.
     energy_weights
         Make structures far up in energy count less; None for no such weights.
+    max_force
+        Makes labels with larger forces (eV/A) count less, see `force_growth`; None for no limit.
     """
 
     frames: Sequence[Atoms]
@@ -70,6 +73,7 @@ class RefitTask:
     seed: int
     threads: int = 1
     energy_weights: EnergyWeights | None = None
+    max_force: float | None = None
 
 
 class Refitter(Protocol):
@@ -101,13 +105,13 @@ def write_training_frames(path: Path, frames: Sequence[Atoms], task: RefitTask) 
     """Extended XYZ of structures with their labels under `REF_ENERGY` and so on.
 
     Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
-    the properties (`WEIGHT_KEYS`), with the task's `EnergyWeights` in the first.
+    the properties (`WEIGHT_KEYS`), with the task's weights by energy and force in the first.
     """
     written = []
     for number, atoms in enumerate(frames):
         labels = targets(atoms, task.keys, f"training frame {number}")
         frame = canonical(atoms)
-        frame.info.update(_weights(atoms, labels.energy, task))
+        frame.info.update(_weights(atoms, labels, task))
         if labels.energy is not None:
             frame.info[REF_ENERGY] = labels.energy
         if labels.forces is not None:
@@ -120,11 +124,12 @@ def write_training_frames(path: Path, frames: Sequence[Atoms], task: RefitTask) 
     write_frames(path, written)
 
 
-def _weights(atoms: Atoms, energy: float | None, task: RefitTask) -> dict[str, float]:
+def _weights(atoms: Atoms, labels: FitTargets, task: RefitTask) -> dict[str, float]:
     """The weights of a structure by their keys; only those that are not one."""
     names = ("config_weight", *WEIGHT_KEYS.values())
     weights = {name: float(atoms.info.get(name, 1.0)) for name in names}
-    if task.energy_weights is not None and energy is not None:
-        above = energy - composition_energy(atoms, task.e0s)
+    weights["config_weight"] /= force_growth(labels.forces, task.max_force) ** 2
+    if task.energy_weights is not None and labels.energy is not None:
+        above = labels.energy - composition_energy(atoms, task.e0s)
         weights["config_weight"] /= task.energy_weights.factor(atoms, above) ** 2
     return {name: weight for name, weight in weights.items() if weight != 1.0}
