@@ -189,6 +189,7 @@ def _rules(explore: ExploreConfig) -> RoundRules:
         explore.early_refit,
         -(-explore.candidate_interval // interval) * interval,
         max(explore.steps // -(-explore.picks // explore.walkers), interval),
+        explore.absorb_heat,
     )
 
 

@@ -44,9 +44,10 @@ class ExploreConfig(Section):
     ``batch`` says how frames become the batch of a round and ``after_pick`` where a walker goes
     on, see `RoundRules`. ``targets`` are, for ``batch: joint``, the frames whose mean variance the
     batch is to lower: the candidates themselves, frames of unbiased MD by as many further walkers,
-    or both. ``early_refit`` closes a batch before it has all of its picks, see `EarlyRefit`;
-    ``trust_bound`` takes a walker back to its start where the potential of the last fit cannot be
-    trusted, see `TrustBound`.
+    or both. ``absorb_heat`` takes out of a walker's kinetic energy what a pick lifts the biased
+    surface under it. ``early_refit`` closes a batch before it has all of its picks, see
+    `EarlyRefit`; ``trust_bound`` takes a walker back to its start where the potential of the last
+    fit cannot be trusted, see `TrustBound`.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
     null for none; ``log`` keeps numbers of every step, see `recording`.
@@ -72,6 +73,7 @@ class ExploreConfig(Section):
     targets: Literal["candidates", "unbiased", "both"] | None = None
     candidate_interval: PositiveInt = 20
     after_pick: AfterPick = "go_on"
+    absorb_heat: bool = False
     early_refit: Annotated[EarlyRefit, VALUE] | None = None
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()

@@ -55,6 +55,9 @@ class RoundRules:
         MD steps of a walker's windows: in each it notes its most uncertain frame within the bound,
         with which a batch is filled up at the end of a round in which something has fired. None
         for no such offers.
+    absorb_heat
+        Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
+        energy.
     """
 
     pick: PickRule = PickRule()
@@ -65,6 +68,7 @@ class RoundRules:
     early_refit: EarlyRefit | None = None
     candidate_interval: int = 20
     offer_interval: int | None = None
+    absorb_heat: bool = False
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""
