@@ -35,6 +35,7 @@ from .build.resources import build_resource
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration.pick_files import read_pick
+from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
 
@@ -60,8 +61,8 @@ def make_model(
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
-    the whole training set. Picks without a label enter its covariance alone. What is done
-    already is not done again.
+    the whole training set. Prior data and picks without a label enter its covariance alone.
+    What is done already is not done again.
 
     Parameters
     ----------
@@ -90,6 +91,7 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
+    surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_failures(surrogate, store, number)
     store.save_model(number, surrogate)
     return surrogate

@@ -36,6 +36,9 @@ from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
 
+SURROGATE_SUFFIX = ".npz"
+"""By which a saved surrogate is told from a file of structures, where both can be given."""
+
 
 @dataclass(frozen=True)
 class Uncertainty:
