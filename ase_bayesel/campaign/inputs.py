@@ -12,6 +12,7 @@ from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
+from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
 from .config import ExploreConfig
@@ -24,7 +25,7 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
 
     Returns
     -------
-    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"`` and ``"prior"``.
 
     Raises
     ------
@@ -39,6 +40,10 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
+    if data.prior is not None and data.prior_is_surrogate:
+        Surrogate.load(data.prior, descriptor)
+    elif data.prior is not None:
+        paths["prior"] = data.prior
     frames = {name: read_frames(path) for name, path in paths.items()}
     if engine is not None:
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}

@@ -2,7 +2,8 @@
 
     format                      version of all files here that state none of their own
     config.yaml                 the resolved config
-    inputs/                     copies of the training, test and start structures
+    inputs/                     copies of the training, test, start and prior structures, and of
+                                a surrogate in place of the latter
     settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since
@@ -88,10 +89,20 @@ class Store:
         """Whether the directory holds a campaign."""
         return self.config_path.is_file()
 
-    def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
-        """Set up the directory; the config comes last and marks it as complete."""
-        for stale in (self.directory / "inputs").glob("*.extxyz"):
-            stale.unlink()
+    def create(
+        self,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Sequence[Atoms]],
+        prior: Path | None = None,
+    ) -> None:
+        """Set up the directory; the config comes last and marks it as complete.
+
+        ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any.
+        """
+        for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
+            stale.unlink(missing_ok=True)
+        if prior is not None:
+            write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
             write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
@@ -140,6 +151,11 @@ class Store:
         """The stored copy of an input; empty if the campaign has none of that name."""
         path = self.directory / "inputs" / f"{name}.extxyz"
         return read_frames(path) if path.exists() else []
+
+    @property
+    def prior_path(self) -> Path:
+        """The stored copy of a surrogate that was given as prior data."""
+        return self.directory / "inputs" / "prior.npz"
 
     def save_settings(self, name: str) -> None:
         """Keep the name of the settings in which structures are labelled first."""

@@ -232,7 +232,9 @@ def select(
     n: Annotated[int, typer.Option("-n", help="How many to pick.")],
     descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picks, in pick order.")],
-    core: Annotated[Path | None, typer.Option(help="Structures that are labelled.")] = None,
+    core: Annotated[
+        Path | None, typer.Option(help="Structures that are labelled, or a surrogate (.npz).")
+    ] = None,
     method: Annotated[str, typer.Option(help="See ase_bayesel.select.")] = "energy_variance",
     energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
