@@ -72,9 +72,8 @@ class Surrogate:
     energy_weights
         Make structures far up in energy count less, as they did in the fit; None for no weights.
     force_scale
-        Force errors over force deviations where training structures were left out, see
-        `leave_one_out.fitting_force_scale`; 1 where that is not known. Deviations are given
-        without it.
+        Force errors over force deviations of left-out training structures, 1 where not known
+        (`leave_one_out.fitting_force_scale`). Deviations are given without it.
     """
 
     descriptor: Descriptor
