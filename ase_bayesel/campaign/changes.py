@@ -36,6 +36,7 @@ INPUTS = {
     "data.train": "train",
     "data.test": "test",
     "data.prior": "prior",
+    "data.targets": "targets",
     "explore.starts": "starts",
 }
 """Files that were copied at the start: they may move, but hold the same."""

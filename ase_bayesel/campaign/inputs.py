@@ -17,6 +17,7 @@ from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
 from .config import ExploreConfig
 from .config.campaign import CampaignConfig
+from .exploration import Targets
 from .refit import MACERefitter
 
 
@@ -25,7 +26,8 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
 
     Returns
     -------
-    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"`` and ``"prior"``.
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``, ``"prior"`` and
+    ``"targets"``.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         Surrogate.load(data.prior, descriptor)
     elif data.prior is not None:
         paths["prior"] = data.prior
+    if data.targets is not None:
+        paths["targets"] = data.targets
     frames = {name: read_frames(path) for name, path in paths.items()}
     if engine is not None:
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
@@ -58,6 +62,10 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, data.keys)
+    try:
+        _ = Targets(frames=tuple(frames.get("targets", ()))).coefficients
+    except StructureError as error:
+        raise StructureError(f"{data.targets}: {error}") from None
     _check_starts(frames["starts"], config.explore)
     return frames
 

@@ -1,4 +1,4 @@
-"""The campaign directory, as `campaign` describes it; nothing else writes it but a refit in its own."""
+"""The campaign directory, which the package's docstring describes: nothing else writes it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ COLUMNS = ("round", "train", "labels", "picks", "failed", "returns", "E meV/atom
 
 
 def rounds_table(store: Store, shown: Sequence[int]) -> Table:
-    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound of trust."""
+    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound."""
     table = Table(title=escape(str(store.directory)))
     for column in COLUMNS:
         table.add_column(column, justify="right")

@@ -92,6 +92,8 @@ class CampaignConfig(Section):
                     f"labelling.time_limit_h: a calculation of {limit_h} h does not fit into a job "
                     f"of {walltime_h} h (workers.labelling.walltime_h)"
                 )
+        if (self.explore.targets == "file") != (self.data.targets is not None):
+            raise ValueError("explore.targets: file and data.targets need each other")
         if self.refit is not None and model_file(self.potential) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
         return self

@@ -20,12 +20,14 @@ class DataConfig(Section):
 
     ``prior`` names data behind the potential that are not in ``train`` and have no labels at hand:
     structures, or a saved surrogate (``.npz``) of the same descriptor. The covariance of every
-    round knows them, the mean does not.
+    round knows them, the mean does not. ``targets`` are structures that batches are to make known
+    (``explore.targets: file``).
     """
 
     train: InputPath
     test: InputPath | None = None
     prior: InputPath | None = None
+    targets: InputPath | None = None
     energy_key: str = "REF_energy"
     forces_key: str | None = "REF_forces"
     virial_key: str | None = None

@@ -103,8 +103,8 @@ def pass_barrier(
     is looked at again under the new surrogate and picks only if it still fires. A structure
     that was picked before is not picked again. After a pick all walkers go on with the new
     surrogate from their next step, and none waits for a peak any more; their running
-    averages of tau are kept. Where all walkers have ended and something has fired, the batch is
-    filled up with what they offer.
+    averages of tau are kept. Where all walkers have ended the batch is filled up with what they
+    offer, see `RoundRules`.
 
     Parameters
     ----------
@@ -132,7 +132,8 @@ def pass_barrier(
             candidates += _candidates(rules, k, walker, result.event)
         else:
             barrier.settle(k, replace(result, walker=walker))
-    if rules.batch != "joint" and all(w.status != "running" for w in barrier.walkers):
+    arrived = replace(state, walkers=tuple(barrier.walkers))
+    if rules.batch != "joint" and not arrived.alive and rules.fills_up(arrived):
         barrier.take_offers()
     new = barrier.picks[len(state.picks) :]
     if new and rules.batch == "first":
@@ -181,10 +182,9 @@ class _Barrier:
             self._take(pick)
 
     def take_offers(self) -> None:
-        """Fill the batch with the most uncertain offers, where any trigger or bound has fired."""
+        """Fill the batch with the most uncertain offers."""
         offers = {o.structure_id: o for w in self.walkers for o in w.offers}
-        fired = any(walker.fired for walker in self.walkers)
-        while fired and len(self.picks) < self.limit and (offers.keys() - self._known):
+        while len(self.picks) < self.limit and (offers.keys() - self._known):
             seen = [
                 Pick.of(self.again(offer, self.surrogate), offer.walker, OFFERED)
                 for identity, offer in offers.items()

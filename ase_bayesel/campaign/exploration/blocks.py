@@ -169,7 +169,7 @@ def _cooled(atoms: Atoms, calculator: BiasedCalculator, bias_energy: float) -> A
 
 def _worth_offering(rules: RoundRules, walker: WalkerState) -> float:
     """Above which ratio of value and threshold a frame may be one that the walker offers."""
-    if rules.batch == "joint" or rules.offer_interval is None:
+    if rules.batch == "joint" or rules.offers == "never":
         return float("inf")
     last = rules.last_offer(walker)
     return 0.0 if last is None else last.report.ratio
