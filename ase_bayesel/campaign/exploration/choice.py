@@ -89,9 +89,9 @@ def choose_batch(
     targets
         What the batch aims at.
     """
-    if not setup.rules.fills_up(state):
-        return state
     distinct = list({c.structure_id: c for c in state.candidates}.values())
+    if not distinct or not setup.rules.fills_up(state):
+        return state
     structures, core = [c.structure for c in distinct], setup.surrogate
     coefficients = targets.coefficients
     chosen = select(
