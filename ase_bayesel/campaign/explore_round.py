@@ -188,6 +188,7 @@ def _rules(explore: ExploreConfig) -> RoundRules:
         explore.timestep_fs,
         explore.early_refit,
         -(-explore.candidate_interval // interval) * interval,
+        max(explore.steps // -(-explore.picks // explore.walkers), interval),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,11 +18,12 @@ from ..descriptors import Descriptor
 from ..errors import RefitError
 from ..resources import Here, open_executor
 from ..resources.threads import cpu_threads
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
 from ..surrogate.design import DesignFactors, assembling, chunks
-from ..surrogate.energy_weights import EnergyWeights
+from ..surrogate.energy_weights import EnergyWeights, force_growth
 from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
+from ..surrogate.leave_one_out import fitting_force_scale
 from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
@@ -90,9 +92,23 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
+    surrogate = yield from _with_force_scale(config, number, frames, surrogate)
     surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
     return surrogate
+
+
+def _with_force_scale(
+    config: CampaignConfig, number: int, frames: Sequence[Atoms], surrogate: Surrogate
+) -> Generator[Progress, None, Surrogate]:
+    """The surrogate with `Surrogate.force_scale`, of labels that are not extreme."""
+    keys, limit = config.data.keys, config.labels.max_force
+    usual = [a for a in frames if force_growth(targets(a, keys).forces, limit) == 1.0]
+    projections = force_projections(config.descriptor)
+    steps = Steps(fitting_force_scale(usual, surrogate, keys, projections))
+    for done in steps:
+        yield Progress(number, "fit", done, len(frames), "training set left out in turn")
+    return replace(surrogate, force_scale=steps.value)
 
 
 def _assembling(

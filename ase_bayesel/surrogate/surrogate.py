@@ -68,6 +68,10 @@ class Surrogate:
         `condition` adds exactly these rows.
     energy_weights
         Make structures far up in energy count less, as they did in the fit; None for no weights.
+    force_scale
+        Force errors over force deviations where training structures were left out, see
+        `leave_one_out.fitting_force_scale`; 1 where that is not known. Deviations are given
+        without it.
     """
 
     descriptor: Descriptor
@@ -76,6 +80,7 @@ class Surrogate:
     noise: Noise
     properties: tuple[str, ...] = ("energy", "forces")
     energy_weights: EnergyWeights | None = None
+    force_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.posterior.n_features != self.descriptor.n_features:
@@ -223,6 +228,7 @@ class Surrogate:
             "noise": vars(self.noise),
             "properties": list(self.properties),
             "energy_weights": self.energy_weights and self.energy_weights.to_json(),
+            "force_scale": self.force_scale,
         }
         buffer = io.BytesIO()
         self.posterior.save(buffer)
@@ -275,6 +281,7 @@ class Surrogate:
                 Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),
                 EnergyWeights.from_json(raw) if (raw := meta.get("energy_weights")) else None,
+                _numbers({"force_scale": meta.get("force_scale", 1.0)})["force_scale"],
             )
         except PosteriorError:
             raise

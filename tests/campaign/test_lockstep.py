@@ -42,12 +42,12 @@ from ase_bayesel.campaign.exploration import (
     pass_barrier,
     take_turn,
 )
+from ase_bayesel.campaign.exploration.barriers import next_barrier
 from ase_bayesel.campaign.exploration.blocks import (
     advance_walker,
     look_again,
 )
 from ase_bayesel.campaign.exploration.local import LocalExecutor
-from ase_bayesel.campaign.exploration.barriers import next_barrier
 from ase_bayesel.campaign.exploration.state import ENERGY_STD, STEP, TAU, TEMPERATURE, VALUE
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.dynamics.triggers import AnyOf, PickRule

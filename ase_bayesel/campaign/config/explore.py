@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,7 @@ from pydantic import (
 from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
 from ...dynamics.schedules import PressureSchedule, TauRelSchedule, TemperatureSchedule
-from ...dynamics.triggers import AnyTrigger, Guards, PickRule
+from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrigger
 from ...dynamics.trust import TrustBound
 from ...io.fields import InputPath
 from ...io.kinds import VALUE, OneOf
@@ -28,6 +29,10 @@ def _patience_where_used(rule: PickRule) -> PickRule:
     if rule.at == "crossing" and rule.patience != PickRule.patience:
         raise ValueError("patience belongs to at: peak only")
     return rule
+
+
+TAU_REL = 0.2
+"""Strength of the bias where a config gives none."""
 
 
 class ExploreConfig(Section):
@@ -62,7 +67,7 @@ class ExploreConfig(Section):
     tau_max: PositiveFloat | None = None
     bias: BiasConfig = BiasConfig()
     check_interval: PositiveInt = 5
-    trigger: AnyTrigger
+    trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
     batch: Batch = "first"
     targets: Literal["candidates", "unbiased", "both"] | None = None
     candidate_interval: PositiveInt = 20
@@ -76,10 +81,18 @@ class ExploreConfig(Section):
     trajectory_interval: PositiveInt | None = None
     log: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_strength(cls, raw: Any) -> Any:
+        """A strength of the bias where none is given."""
+        if isinstance(raw, Mapping) and raw.get("tau") is None and raw.get("tau_rel") is None:
+            return {**raw, "tau_rel": TAU_REL}
+        return raw
+
     @model_validator(mode="after")
     def _one_strength(self) -> ExploreConfig:
-        if (self.tau is None) == (self.tau_rel is None):
-            raise ValueError("give exactly one of tau and tau_rel")
+        if self.tau is not None and self.tau_rel is not None:
+            raise ValueError("give one of tau and tau_rel, not both")
         return self
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ from .state import (
 
 LookAgain = Callable[[Pick | Candidate, Surrogate], TriggerEvent]
 """(structure, surrogate) -> what the triggers see there."""
-OFFERED = "offered by a walker that fired nothing"
+OFFERED = "most uncertain in a window"
 """The reason of such a pick."""
 
 
@@ -103,8 +103,8 @@ def pass_barrier(
     is looked at again under the new surrogate and picks only if it still fires. A structure
     that was picked before is not picked again. After a pick all walkers go on with the new
     surrogate from their next step, and none waits for a peak any more; their running
-    averages of tau are kept. Where all walkers have ended and something has fired, those without
-    a pick offer their most uncertain frame.
+    averages of tau are kept. Where all walkers have ended and something has fired, the batch is
+    filled up with what they offer.
 
     Parameters
     ----------
@@ -175,22 +175,24 @@ class _Barrier:
         if proposed is None or pick is not None:  # else the rule remembers what it did before
             walker = replace(walker, waiting=waiting)
         if pick is None:
-            walker = replace(walker, offer=_offer(self.rules, k, walker, result.event))
+            walker = replace(walker, offers=_offers(self.rules, k, walker, result.event))
         self.walkers[k] = walker
         if pick is not None:
             self._take(pick)
 
     def take_offers(self) -> None:
-        """Let walkers without a pick offer a frame, where any trigger or bound has fired."""
-        if not any(walker.fired for walker in self.walkers):
-            return
-        for k, walker in enumerate(self.walkers):
-            if len(self.picks) >= self.limit:
-                return
-            offer = walker.offer
-            if walker.waiting.last is None and offer and offer.structure_id not in self._known:
-                pick = Pick.of(self.again(offer, self.surrogate), k, OFFERED)
-                self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
+        """Fill the batch with the most uncertain offers, where any trigger or bound has fired."""
+        offers = {o.structure_id: o for w in self.walkers for o in w.offers}
+        fired = any(walker.fired for walker in self.walkers)
+        while fired and len(self.picks) < self.limit and (offers.keys() - self._known):
+            seen = [
+                Pick.of(self.again(offer, self.surrogate), offer.walker, OFFERED)
+                for identity, offer in offers.items()
+                if identity not in self._known
+            ]
+            best = max(seen, key=lambda pick: pick.report.ratio)
+            offer = offers[best.structure_id]
+            self._take(replace(best, temperature_K=offer.temperature_K, tau=offer.tau))
 
     def _take(self, pick: Pick) -> None:
         self.picks.append(replace(pick, number=len(self.picks)))
@@ -223,15 +225,18 @@ def _candidates(
     return [Candidate.of(walker.atoms, number, walker.step)]
 
 
-def _offer(
+def _offers(
     rules: RoundRules, number: int, walker: WalkerState, event: TriggerEvent | None
-) -> Pick | None:
-    """The most uncertain frame within the bound that a walker has without a pick."""
-    last = walker.offer
+) -> tuple[Pick, ...]:
+    """The most uncertain frames within the bound, one of each window, after a barrier."""
     if event is None or event.deviations is None or event.at_bound or not rules.settled(walker):
-        return last
-    offered = Pick.of(event, number)
-    return offered if last is None or offered.report.ratio > last.report.ratio else last
+        return walker.offers
+    last, offered = rules.last_offer(walker), Pick.of(event, number)
+    if last is None:
+        return (*walker.offers, offered)
+    if offered.report.ratio > last.report.ratio:
+        return (*walker.offers[:-1], offered)
+    return walker.offers
 
 
 def _at_start(walker: WalkerState, start: Atoms) -> WalkerState:
@@ -280,4 +285,4 @@ def _with_new_surrogate(walker: WalkerState) -> WalkerState:
     if driver is not None and evaluated is not None:
         driver = replace(driver, tau=evaluated.tau_state.after)
     waiting = PickState[Pick](walker.waiting.last)
-    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting, offer=None)
+    return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting)

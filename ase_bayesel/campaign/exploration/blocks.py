@@ -145,9 +145,10 @@ def advance_walker(
 
 def _worth_offering(rules: RoundRules, walker: WalkerState) -> float:
     """Above which ratio of value and threshold a frame may be one that the walker offers."""
-    if rules.batch == "joint" or walker.waiting.last is not None:
+    if rules.batch == "joint" or rules.offer_interval is None:
         return float("inf")
-    return 0.0 if walker.offer is None else walker.offer.report.ratio
+    last = rules.last_offer(walker)
+    return 0.0 if last is None else last.report.ratio
 
 
 def look_again(setup: WalkerSetup, pick: Pick | Candidate, surrogate: Surrogate) -> TriggerEvent:

@@ -36,6 +36,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "driver": None if walker.driver is None else walker.driver.to_json(),
         "evaluated": None,
         "waiting": [waiting.last, waiting.peak_step, waiting.ratio],
+        "picks": {},
     }
     arrays = dict(vars(Frame.of(walker.atoms)))
     kept = walker.evaluated
@@ -45,11 +46,14 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         arrays["forces"] = kept.forces
         if kept.stress is not None:
             arrays["stress"] = kept.stress
-    for name, pick in (("peak", waiting.peak), ("offer", walker.offer)):
-        meta[name] = None
-        if pick is not None:
-            meta[name] = facts_of(pick) | {"temperature_K": pick.temperature_K, "tau": pick.tau}
-            arrays |= {f"{name}_{key}": array for key, array in _varying(pick).items()}
+    waiting_picks = {} if waiting.peak is None else {"peak": waiting.peak}
+    waiting_picks |= {f"offer{k}": offer for k, offer in enumerate(walker.offers)}
+    for name, pick in waiting_picks.items():
+        meta["picks"][name] = facts_of(pick) | {
+            "temperature_K": pick.temperature_K,
+            "tau": pick.tau,
+        }
+        arrays |= {f"{name}_{key}": array for key, array in _varying(pick).items()}
     return meta, arrays
 
 
@@ -71,7 +75,10 @@ def walker_from(
         forces, bias = arrays["forces"], BiasTerms(*terms)
         evaluated = Evaluated(energy, energy_std, tau, bias, forces, stress, tau_state)
     last, peak_step, ratio = meta["waiting"]
-    peak, offer = (_pick_from(name, start, meta[name], arrays) for name in ("peak", "offer"))
+    kept_picks = {
+        name: _pick_from(name, start, facts, arrays) for name, facts in meta["picks"].items()
+    }
+    peak = kept_picks.pop("peak", None)
     state = WalkerState(
         atoms,
         meta["rng_state"],
@@ -85,7 +92,7 @@ def walker_from(
         meta["since"],
         meta["bound_after"],
         bool(meta["fired"]),
-        offer,
+        tuple(kept_picks.values()),
     )
     lives = (state.since, 0 if state.bound_after is None else state.bound_after)
     if any(type(steps) is not int or steps < 0 for steps in (state.step, *lives)):
@@ -108,12 +115,11 @@ def _varying(pick: Pick) -> dict[str, np.ndarray]:
 
 
 def _pick_from(
-    name: str, start: Atoms, facts: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
-) -> Pick | None:
-    """The pick that waits under a name, if any."""
-    if facts is None:
-        return None
-    own = {k.removeprefix(f"{name}_"): array for k, array in arrays.items() if k.startswith(name)}
+    name: str, start: Atoms, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> Pick:
+    """The pick that is kept under a name."""
+    prefix = f"{name}_"
+    own = {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
     structure = canonical(start)
     structure.set_cell(own["cell"])
     for key in ("numbers", "positions"):

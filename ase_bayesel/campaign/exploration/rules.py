@@ -8,6 +8,7 @@ from typing import Literal
 
 from ...dynamics.triggers import PickRule
 from ...io.fields import PositiveFloat, PositiveInt
+from .picks import Pick
 from .state import ExploreState, WalkerState
 
 Batch = Literal["first", "stale", "joint"]
@@ -50,6 +51,10 @@ class RoundRules:
         When a batch is full before it has all of its picks; None for never.
     candidate_interval
         MD steps between two candidates of a walker, for ``"joint"``.
+    offer_interval
+        MD steps of a walker's windows: in each it notes its most uncertain frame within the bound,
+        with which a batch is filled up at the end of a round in which something has fired. None
+        for no such offers.
     """
 
     pick: PickRule = PickRule()
@@ -59,6 +64,7 @@ class RoundRules:
     timestep_fs: float = 1.0
     early_refit: EarlyRefit | None = None
     candidate_interval: int = 20
+    offer_interval: int | None = None
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""
@@ -69,6 +75,13 @@ class RoundRules:
     def settled(self, walker: WalkerState) -> bool:
         """Whether the walker is far enough from its last start or restart for a pick."""
         return walker.step - walker.since >= self._steps(self.pick.settling_fs)
+
+    def last_offer(self, walker: WalkerState) -> Pick | None:
+        """What the walker offers so far in its present window."""
+        interval, last = self.offer_interval, next(reversed(walker.offers), None)
+        if interval is None or last is None or last.step // interval < walker.step // interval:
+            return None
+        return last
 
     def is_full(self, state: ExploreState) -> bool:
         """Whether the batch closes with the picks that it has (`EarlyRefit`)."""

@@ -47,9 +47,8 @@ class WalkerState:
         After how many steps of its life it last met its bound of trust; None for never.
     fired
         Whether a trigger of its or its bound has fired in the round.
-    offer
-        Its most uncertain frame within the bound since the posterior last changed, as a pick;
-        only where it has picked nothing.
+    offers
+        Its most uncertain frame within the bound in each window of its walk (`RoundRules`).
     """
 
     atoms: Atoms
@@ -64,7 +63,7 @@ class WalkerState:
     since: int = 0
     bound_after: int | None = None
     fired: bool = False
-    offer: Pick | None = None
+    offers: tuple[Pick, ...] = ()
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""

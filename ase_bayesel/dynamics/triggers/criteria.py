@@ -26,7 +26,8 @@ class RelativeForceTrigger:
 
     F are the unbiased forces; ``eps`` (eV/A) keeps small forces from dominating. ``exact`` asks
     for the deviations of all atoms also for features of a network, where a `ForceSearch` would
-    do (see `singles.force_search`).
+    do (see `singles.force_search`). ``calibrated`` deviations are those times
+    `Surrogate.force_scale`: in size they are errors, and a threshold fits every material.
     """
 
     kind: ClassVar[str] = "relative_force"
@@ -35,31 +36,38 @@ class RelativeForceTrigger:
     threshold: Threshold
     eps: PositiveFloat = 0.2
     exact: bool = False
+    calibrated: bool = False
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         return _leading(self.kind, self.threshold, prediction, self.scales(prediction))
 
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``."""
-        return np.linalg.norm(prediction.forces, axis=1) + self.eps
+        scales = np.linalg.norm(prediction.forces, axis=1) + self.eps
+        return scales / prediction.surrogate.force_scale if self.calibrated else scales
 
 
 @dataclass(frozen=True)
 class ForceTrigger:
-    """Fires when the largest sigma_F,i exceeds ``threshold`` (eV/A); ``exact`` as above."""
+    """Fires when the largest sigma_F,i exceeds ``threshold`` (eV/A).
+
+    ``exact`` and ``calibrated`` as in `RelativeForceTrigger`.
+    """
 
     kind: ClassVar[str] = "force"
     unit: ClassVar[str] = "eV/A"
 
     threshold: Threshold
     exact: bool = False
+    calibrated: bool = False
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         return _leading(self.kind, self.threshold, prediction, self.scales(prediction))
 
     def scales(self, prediction: Prediction) -> np.ndarray:
-        """Ones, ``(n_atoms,)``."""
-        return np.ones(len(prediction.biased_forces))
+        """What each atom's sigma_F,i is divided by, ``(n_atoms,)``: ones, or the scale."""
+        scale = prediction.surrogate.force_scale if self.calibrated else 1.0
+        return np.full(len(prediction.biased_forces), 1.0 / scale)
 
 
 @dataclass(frozen=True)
