@@ -89,7 +89,6 @@ class Butane(System):
     test_frames: ClassVar[int] = 117
     per_molecule: ClassVar[bool] = True
     n_labels: ClassVar[int] = 40
-    policy_atoms: ClassVar[int] = 2
     angles_deg: ClassVar[tuple[float, ...]] = tuple(range(60, 181, 10))
 
     @cached_property
