@@ -25,7 +25,7 @@ from .tables import (
 
 BEGIN, END = "<!-- written by scripts/prove_nshot.py report -->\n", "<!-- end -->\n"
 DEFAULT = "default"
-UNIT = {"butane": "meV per molecule"}
+UNIT = {"butane": "meV per molecule", "adatom": "meV per cell"}
 INTRODUCTION = "# Does N-shot pay?\n\n"
 COMMANDS = """```bash
 python scripts/prove_nshot.py run --system SYSTEM --start START --arms ARMS --seeds SEEDS

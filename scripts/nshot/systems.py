@@ -70,6 +70,7 @@ class System(ABC):
     test_frames: ClassVar[int] = 60
     floor_frames: ClassVar[int] = 200
     per_molecule: ClassVar[bool] = False
+    """Energy errors are those of whole structures: a barrier does not grow with the cell."""
     version: ClassVar[int] = 1
     n_labels: ClassVar[int] = 30
 
