@@ -131,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
         default=None if data is None else Path(data),
         help=f"folder that scripts/fetch_si2018.py has written (or {SI2018})",
     )
-    parser.add_argument("--quick", action="store_true", help="four minutes, exit status 1 on a loss")
+    parser.add_argument(
+        "--quick", action="store_true", help="four minutes, exit status 1 on a loss"
+    )
     parser.set_defaults(cache=CACHE, processes=2, si2018=None, results=RESULTS)
     commands = parser.add_subparsers(dest="command")
     running = commands.add_parser("run", parents=[common], help="do runs")

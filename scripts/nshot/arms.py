@@ -187,6 +187,14 @@ _ALL = [
             "weights": {"high_energy": 0.12},
         },
     ),
+    *(
+        Arm(
+            f"trigger_{t}",
+            f"the default with the threshold {t}",
+            explore(trigger={**TRIGGER, "threshold": t}),
+        )
+        for t in (0.05, 0.1)
+    ),
     *(Arm(f"N{n}", f"the default with N = {n}", explore(picks=n)) for n in (5, 20, 50)),
     *_joint(),
     *_grid(),

@@ -295,15 +295,15 @@ def _round(system: System, model: Surrogate, labels: int, refits: int, steps: in
 
 
 class _Clock:
-    """Seconds by stage."""
+    """CPU seconds by stage; of one thread, so other processes do not count."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._last = time.process_time()
 
     def lap(self, stage: str) -> None:
         """The time since the last lap was this stage's."""
-        now = time.perf_counter()
+        now = time.process_time()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + now - self._last, 3)
         self._last = now
 

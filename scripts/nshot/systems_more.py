@@ -89,7 +89,6 @@ class Butane(System):
     test_frames: ClassVar[int] = 117
     per_molecule: ClassVar[bool] = True
     n_labels: ClassVar[int] = 40
-    policy_atoms: ClassVar[int] = 2
     angles_deg: ClassVar[tuple[float, ...]] = tuple(range(60, 181, 10))
 
     @cached_property
@@ -167,7 +166,7 @@ class Adatom(System):
     temperature_K: ClassVar[Mapping[str, float]] = {"poor": 600.0, "fair": 600.0}
     timestep_fs: ClassVar[float] = 4.0
     steps: ClassVar[int] = 600
-    test_frames: ClassVar[int] = 60
+    per_molecule: ClassVar[bool] = True
 
     def _slab(self) -> Atoms:
         """Relaxed, with the adatom (the last atom) in a hollow; periodic along the surface."""
@@ -239,7 +238,7 @@ class Adatom(System):
         images = [first.copy(), *(first.copy() for _ in range(7)), last.copy()]
         for image in images:
             image.calc = self.teacher()
-        band = NEB(images, climb=True)
+        band = NEB(images, climb=True, method="improvedtangent")
         band.interpolate("idpp")
         FIRE(band, logfile=None).run(fmax=0.05, steps=200)
         return [bare(image) for image in images]
