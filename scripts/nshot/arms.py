@@ -21,9 +21,7 @@ N = 10
 WALKERS = 4
 TRIGGER = {"kind": "relative_force", "threshold": 0.2, "eps": 0.5}
 ALWAYS = {"kind": "relative_force", "threshold": 1e-9}
-BASE: dict[str, Any] = {
-    "explore": {"walkers": WALKERS, "picks": N, "tau_rel": 0.2, "trigger": TRIGGER}
-}
+BASE: dict[str, Any] = {"explore": {"walkers": WALKERS, "picks": N}}
 
 
 @dataclass(frozen=True)
@@ -191,10 +189,17 @@ _ALL = [
         Arm(
             f"trigger_{t}",
             f"the default with the threshold {t}",
-            explore(trigger={**TRIGGER, "threshold": t}),
+            explore(trigger={**TRIGGER, "threshold": t, "calibrated": True}),
         )
-        for t in (0.05, 0.1)
+        for t in (0.1, 0.4)
     ),
+    *(
+        Arm(f"bound_{f:g}", f"the default with the bound at {f:g} times the trigger", explore(trust_bound={"factor": f}))
+        for f in (2.0, 5.0)
+    ),
+    Arm("bound_energy", "the default, bound by energy alone", explore(trust_bound={"factor": None})),
+    Arm("bound_sigma", "the default, bound by uncertainty alone", explore(trust_bound={"energy": None})),
+    Arm("early", "the default, batches may close early", explore(early_refit={})),
     *(Arm(f"N{n}", f"the default with N = {n}", explore(picks=n)) for n in (5, 20, 50)),
     *_joint(),
     *_grid(),
