@@ -79,7 +79,8 @@ class Campaign:
             inputs = check_inputs(config)
             with self.store.lock():
                 if not self.store.exists:  # another process may have been faster
-                    self.store.create(config.model_dump(mode="json"), inputs)
+                    prior = config.data.prior if config.data.prior_is_surrogate else None
+                    self.store.create(config.model_dump(mode="json"), inputs, prior)
         self._take_up()
         self._reference = build_reference(config, self.store)
         self._labels = self.store.labels if self._reference is None else self._reference.store

@@ -32,7 +32,13 @@ ALWAYS = (
     "descriptor.trust",
 )
 """How something is done, but not what comes out of it."""
-INPUTS = {"data.train": "train", "data.test": "test", "explore.starts": "starts"}
+INPUTS = {
+    "data.train": "train",
+    "data.test": "test",
+    "data.prior": "prior",
+    "data.targets": "targets",
+    "explore.starts": "starts",
+}
 """Files that were copied at the start: they may move, but hold the same."""
 RECORDED = ("explore.log", "explore.trajectory_interval")
 """What is written of an exploration, but not what it does."""
@@ -158,6 +164,11 @@ def _unless_same(change: Change, store: Store) -> str | None:
     kept = store.read_input(INPUTS[change.field])
     if change.after is None or change.before is None:
         return "it was read at the start"
+    if change.field == "data.prior" and store.prior_path.exists():
+        same = Path(change.after).is_file() and content_hash(Path(change.after)) == content_hash(
+            store.prior_path
+        )
+        return None if same else f"{change.after} is not the surrogate of the start"
     try:
         given = read_frames(change.after)
     except BayeselError:

@@ -27,10 +27,10 @@ from .config import ExploreConfig
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration import (
-    Candidate,
     ExploreState,
     Pick,
     RoundRules,
+    Targets,
     choose_batch,
     explore_to_barriers,
     start_exploration,
@@ -123,7 +123,7 @@ def explore_round(
     if setup.rules.batch != "joint":
         return state
     yield _progress(number, setup, state, limit)
-    chosen = choose_batch(state, setup, limit, _targets(config))
+    chosen = choose_batch(state, setup, limit, _targets(config, store))
     saving.save(chosen, setup.surrogate, len(state.picks))
     return chosen
 
@@ -188,15 +188,17 @@ def _rules(explore: ExploreConfig) -> RoundRules:
         explore.timestep_fs,
         explore.early_refit,
         -(-explore.candidate_interval // interval) * interval,
+        explore.offers,
         max(explore.steps // -(-explore.picks // explore.walkers), interval),
+        explore.absorb_heat,
     )
 
 
-def _targets(config: CampaignConfig) -> Callable[[Candidate], bool]:
-    """Which candidates the batch aims at."""
-    if config.explore.targets != "unbiased":
-        return lambda candidate: True
-    return lambda candidate: candidate.walker >= config.explore.walkers
+def _targets(config: CampaignConfig, store: Store) -> Targets:
+    """What a batch that is chosen together aims at."""
+    if config.explore.targets == "file":
+        return Targets(frames=tuple(store.read_input("targets")))
+    return Targets(config.explore.walkers if config.explore.targets == "unbiased" else 0)
 
 
 @dataclass(frozen=True)

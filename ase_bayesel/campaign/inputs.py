@@ -12,10 +12,12 @@ from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
+from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
 from .config import ExploreConfig
 from .config.campaign import CampaignConfig
+from .exploration import Targets
 from .refit import MACERefitter
 
 
@@ -24,7 +26,8 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
 
     Returns
     -------
-    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``.
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``, ``"prior"`` and
+    ``"targets"``.
 
     Raises
     ------
@@ -39,6 +42,12 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     paths = {"train": data.train, "starts": config.explore.starts}
     if data.test is not None:
         paths["test"] = data.test
+    if data.prior is not None and data.prior_is_surrogate:
+        Surrogate.load(data.prior, descriptor)
+    elif data.prior is not None:
+        paths["prior"] = data.prior
+    if data.targets is not None:
+        paths["targets"] = data.targets
     frames = {name: read_frames(path) for name, path in paths.items()}
     if engine is not None:
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
@@ -53,6 +62,10 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, data.keys)
+    try:
+        _ = Targets(frames=tuple(frames.get("targets", ()))).coefficients
+    except StructureError as error:
+        raise StructureError(f"{data.targets}: {error}") from None
     _check_starts(frames["starts"], config.explore)
     return frames
 

@@ -37,6 +37,7 @@ from .build.resources import build_resource
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration.pick_files import read_pick
+from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
 
@@ -62,7 +63,8 @@ def make_model(
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
-    the whole training set. Picks whose label failed or is set aside enter its covariance alone.
+    the whole training set. Prior data, and picks whose label failed or is set aside, enter its
+    covariance alone.
     What is done already is not done again.
 
     Parameters
@@ -93,6 +95,7 @@ def make_model(
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
     surrogate = yield from _with_force_scale(config, number, frames, surrogate)
+    surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
     return surrogate

@@ -1,30 +1,4 @@
-"""The campaign directory: the only module that writes it, but for a refit's own folder.
-
-    format                      version of all files here that state none of their own
-    config.yaml                 the resolved config
-    inputs/                     copies of the training, test and start structures
-    settings.json               name of the settings of the labels
-    thresholds.json             calibrated thresholds of the triggers, if there are any
-    changes.jsonl               what has changed in the config since
-    lock                        there while a process works here
-    labels/                     see `labels`; elsewhere if the config says so
-    round_0001/explore.npz      the exploration so far: walkers, posterior, trace
-    round_0001/picks/           picked structures, in order
-    round_0001/log/             every step of the walkers, see `recording.read_log`
-    round_0001/trajectory_0.xyz frames of walker 0
-    round_0001/to_label.extxyz  the batch, when the exploration has ended
-    round_0001/labelled.json    settings and largest force of each pick's label, once all are there
-    round_0001/refit/           what the refit of the potential left: logs, training data
-    round_0001/potential.*      the potential after the round's refit, if it has a file
-    round_0001/model.npz        the surrogate after the round's refit
-    round_0001/report.json      errors and counts; parity.npz beside it
-    round_0001/DONE             written last
-    round_0002_empty_1/         a round in which nothing triggered, explored again since
-
-Every file but a trajectory is written beside its place, flushed to disk and moved there in
-one step, so that a kill at any moment leaves the old or the new content. Trajectories and
-log may be ahead of the exploration; they are cut where it is taken up.
-"""
+"""The campaign directory, which the package's docstring describes: nothing else writes it."""
 
 from __future__ import annotations
 
@@ -88,10 +62,20 @@ class Store:
         """Whether the directory holds a campaign."""
         return self.config_path.is_file()
 
-    def create(self, config: Mapping[str, Any], inputs: Mapping[str, Sequence[Atoms]]) -> None:
-        """Set up the directory; the config comes last and marks it as complete."""
-        for stale in (self.directory / "inputs").glob("*.extxyz"):
-            stale.unlink()
+    def create(
+        self,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Sequence[Atoms]],
+        prior: Path | None = None,
+    ) -> None:
+        """Set up the directory; the config comes last and marks it as complete.
+
+        ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any.
+        """
+        for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
+            stale.unlink(missing_ok=True)
+        if prior is not None:
+            write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
             write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
@@ -140,6 +124,11 @@ class Store:
         """The stored copy of an input; empty if the campaign has none of that name."""
         path = self.directory / "inputs" / f"{name}.extxyz"
         return read_frames(path) if path.exists() else []
+
+    @property
+    def prior_path(self) -> Path:
+        """The stored copy of a surrogate that was given as prior data."""
+        return self.directory / "inputs" / "prior.npz"
 
     def save_settings(self, name: str) -> None:
         """Keep the name of the settings in which structures are labelled first."""

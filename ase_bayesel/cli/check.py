@@ -27,7 +27,7 @@ from ..io.kinds import VALUE
 from ..labelling.engines.calculators import imported
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
-from ..surrogate.surrogate import Surrogate
+from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation import (
     Facet,
     Frequencies,
@@ -128,7 +128,7 @@ def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surr
     BayeselError
         If it is missing, cannot be read or cannot be imported.
     """
-    if model.endswith(".npz"):
+    if model.endswith(SURROGATE_SUFFIX):
         return Surrogate.load(model, trust=trust)
     if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
         return imported(model, "model")()

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
 from ..errors import BayeselError, ConfigError
 
@@ -141,34 +139,14 @@ def status(
     every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
 ) -> None:
     """Show the last rounds and what comes next."""
-    from ..validation.parity import milli
+    from .status import rounds_table, status_lines
 
     store = _existing(config, directory)
     done = store.completed_rounds()
     shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
-    table = Table(title=escape(str(store.directory)))
-    for column in ("round", "train", "labels", "picks", "failed", "E meV/atom", "F meV/A"):
-        table.add_column(column, justify="right")
-    for number in shown:
-        r = store.read_report(number)
-        counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed)
-        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
-    console.print(table)
-    if store.batch_path(done).exists():
-        _say(f"round {done}: picks are in {store.batch_path(done)}")
-    elif done:
-        _say(f"round {done}: {store.exploration(done).count_picks()} picks so far")
-    labels = store.used_labels()
-    tally = labels.counts()
-    _say(
-        f"{labels.directory}: {tally.labels} labels, {tally.failures} failed calculations, "
-        f"{tally.running} under way or killed"
-    )
-    for number in shown:
-        for identity in store.set_aside(number):
-            _say(f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}")
-        for told in store.read_report(number).extremes_told():
-            _say(f"round {number}: {told}")
+    console.print(rounds_table(store, shown))
+    for line in status_lines(store, shown):
+        _say(line)
 
 
 @app.command()
@@ -232,7 +210,9 @@ def select(
     n: Annotated[int, typer.Option("-n", help="How many to pick.")],
     descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picks, in pick order.")],
-    core: Annotated[Path | None, typer.Option(help="Structures that are labelled.")] = None,
+    core: Annotated[
+        Path | None, typer.Option(help="Structures that are labelled, or a surrogate (.npz).")
+    ] = None,
     method: Annotated[str, typer.Option(help="See ase_bayesel.select.")] = "energy_variance",
     energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",

@@ -20,6 +20,7 @@ from ..selection.methods import Selection
 from ..selection.select import select
 from ..structures.frames import extxyz_bytes, iterate_frames, read_frames
 from ..structures.labels import PropertyKeys
+from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from .select_report import PickedPool, page, record
 
 
@@ -27,8 +28,9 @@ from .select_report import PickedPool, page, record
 class SelectionRequest:
     """A selection as it is asked for; see `ase_bayesel.select` for the fields of the same name.
 
-    ``pool``, ``core`` and ``targets`` are files of structures; ``store`` is the folder that
-    keeps features, a temporary one by default.
+    ``pool``, ``core`` and ``targets`` are files of structures; a ``core`` that ends in ``.npz`` is
+    a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used. ``store`` is
+    the folder that keeps features, a temporary one by default.
     """
 
     pool: Path
@@ -70,6 +72,8 @@ def select_from_file(
     ------
     SelectionError, StructureError
         As `ase_bayesel.select`; also where an input would be overwritten.
+    PosteriorError
+        If the core is no saved surrogate, or one of another descriptor.
     """
     inputs = [path for path in (request.pool, request.core, request.targets) if path is not None]
     outputs = [request.output.with_suffix(suffix) for suffix in (".html", ".json")]
@@ -95,12 +99,18 @@ def _select(
     def frames(path: Path | None) -> list[Atoms] | None:
         return None if path is None else read_frames(path)
 
+    core: Surrogate | list[Atoms] | None
+    if request.core is not None and request.core.suffix == SURROGATE_SUFFIX:
+        core = Surrogate.load(request.core, request.descriptor)
+    else:
+        core = frames(request.core)
+
     return select(
         request.pool,
         request.n,
         request.method,
         request.descriptor,
-        frames(request.core),
+        core,
         np.random.default_rng(request.seed),
         keys=request.keys,
         e0s=request.e0s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from threadpoolctl import threadpool_limits
 
@@ -22,6 +22,15 @@ def cpu_threads(n: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Limit the BLAS libraries, but not torch, to one thread for a while.
+
+    Products of matrices of some hundred rows gain nothing from a second one, and wait long for it
+    where the cores have other work.
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def usable_processes(threads: int) -> int:

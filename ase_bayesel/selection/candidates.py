@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +12,24 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor, Features
 from ..errors import SelectionError
+from ..resources.threads import one_blas_thread
 from ..surrogate.design import property_rows
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate
+from ..surrogate.triangular import reduced
 from . import methods as selection
 from .methods import Selection, scores
 from .methods.distances import nearest_distance, standardised
 from .methods.greedy import Rows, Score
 
+WITH_FORCE_ROWS = ("force_variance", "weighted_sum")
+"""Methods that score by force rows, whatever the labels will hold."""
+FEW_FEATURES = 500
+"""Up to this many, the algebra of a candidate is done in one thread."""
 NEAR_CORE = 0.01
 """Root mean square difference of standardised features below which a structure is a near copy."""
 CACHE_BYTES = 2 << 30
-"""What is computed on demand is kept up to this size; the rest is computed again."""
+"""Features, and rows, made on demand are kept up to this size each; the rest is made again."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ def select_bayesian(
         ``energy_variance``, ``force_variance``, ``information_gain``, ``weighted_sum``,
         ``i_optimal`` or ``c_optimal``.
     surrogate
-        The posterior before the first pick, the noise and the properties of the labels.
+        The posterior before the first pick, the noise and the properties of the labels, and
+        weights by energy (`Surrogate.noise_growth`).
     aim
         Weights, targets, costs and budget.
 
@@ -102,7 +110,8 @@ def select_bayesian(
         For a weight of a score that does not exist.
     """
     rows, posterior, targets = pool.rows, surrogate.posterior, aim.targets
-    noise = np.array([surrogate.noise.std("energy", k) for k in pool.n_atoms.tolist()])
+    growth = surrogate.noise_growth(pool.frames or (), rows)
+    noise = growth * [surrogate.noise.std("energy", k) for k in pool.n_atoms.tolist()]
     limits = aim.costs, aim.budget
     if surrogate.properties == ("energy",):
         if method == "energy_variance":
@@ -113,30 +122,46 @@ def select_bayesian(
         if method == "information_gain" and aim.costs is None:
             picks = selection.energy_variance(rows, n, posterior, noise, 1.0 / noise**2)
             return Selection(picks.indices, np.log1p(picks.scores))
-    label_rows, force_rows = _rows_on_demand(pool, surrogate)
-    if targets is not None:
-        counted = label_rows
-        if aim.scored is not None:
-            counted, _ = _rows_on_demand(pool, replace(surrogate, properties=aim.scored))
-        score = scores.target_reduction(counted, targets)
-    else:
-        score = _score(pool, method, surrogate.posterior, aim, label_rows, force_rows)
-    return selection.greedy(
-        len(rows), n, posterior, score, label_rows, *limits, shrinking=targets is None
-    )
+    features = _features(pool, kept=method in WITH_FORCE_ROWS)
+    label_rows = _label_rows(pool, surrogate, growth, features)
+    small = posterior.n_features <= FEW_FEATURES
+    with one_blas_thread() if small else nullcontext():
+        if targets is not None:
+            counted = label_rows
+            if aim.scored is not None:
+                scored = replace(surrogate, properties=aim.scored)
+                counted = _label_rows(pool, scored, growth, features)
+            score = scores.target_reduction(counted, targets)
+        else:
+            score = _score(pool, method, posterior, aim, label_rows, features)
+        return selection.greedy(
+            len(rows), n, posterior, score, label_rows, *limits, shrinking=targets is None
+        )
 
 
-def _rows_on_demand(pool: Candidates, surrogate: Surrogate) -> tuple[Rows, Rows]:
-    """The weighted rows of a candidate's label, and its unweighted force rows."""
+def _features(pool: Candidates, kept: bool) -> _OnDemand:
+    """Features with derivatives of each candidate."""
     frames, compute = pool.frames or (), pool.descriptor.compute
-    features = _OnDemand(len(frames), lambda k: compute([frames[k]], derivatives=True)[0], _bytes)
 
-    def label_rows(index: int) -> np.ndarray:
+    def make(index: int) -> Features:
+        return compute([frames[index]], derivatives=True)[0]
+
+    return _OnDemand(len(frames), make, _bytes if kept else None)
+
+
+def _label_rows(
+    pool: Candidates, surrogate: Surrogate, growth: np.ndarray, features: _OnDemand
+) -> Rows:
+    """The weighted rows of a candidate's label, or D rows that say the same (`reduced`)."""
+    frames = pool.frames or ()
+
+    def make(index: int) -> np.ndarray:
         if surrogate.properties == ("energy",):
-            return pool.rows[[index]] / surrogate.noise.std("energy", int(pool.n_atoms[index]))
-        return surrogate.rows(frames[index], features[index])
+            std = surrogate.noise.std("energy", int(pool.n_atoms[index]))
+            return pool.rows[[index]] / (std * growth[index])
+        return reduced(surrogate.rows(frames[index], features[index]) / growth[index])
 
-    return label_rows, lambda index: property_rows(features[index], "forces")
+    return _OnDemand(len(pool.rows), make, lambda rows: rows.nbytes).__getitem__
 
 
 def _score(
@@ -145,11 +170,11 @@ def _score(
     posterior: Posterior,
     aim: Aim,
     label_rows: Rows,
-    force_rows: Rows,
+    features: _OnDemand,
 ) -> Score:
     known = {
         "energy_variance": scores.energy_variance(pool.rows, pool.n_atoms),
-        "force_variance": scores.force_variance(force_rows),
+        "force_variance": scores.force_variance(lambda k: property_rows(features[k], "forces")),
         "information_gain": scores.information_gain(label_rows),
     }
     if method != "weighted_sum":

@@ -19,7 +19,13 @@ from ..structures.identity import structure_id
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..surrogate.fitting import fit_surrogate
 from ..surrogate.surrogate import Surrogate
-from .candidates import Aim, Candidates, select_bayesian, select_by_features
+from .candidates import (
+    WITH_FORCE_ROWS,
+    Aim,
+    Candidates,
+    select_bayesian,
+    select_by_features,
+)
 from .feature_store import FeatureStore, Frames, pool_features
 from .methods import Selection
 from .methods.result import check_vector
@@ -113,8 +119,8 @@ def select(
         What is labelled already: structures, or for Bayesian methods a surrogate fitted to
         them. Structures are fitted by `fit_surrogate` under ``keys`` and ``e0s``, features of a
         network with ``FORCE_PROJECTIONS``; for an unlabelled core give a surrogate made of a
-        prior and a noise, conditioned on it. Its weights by energy (`EnergyWeights`) are left aside
-        in the rows of candidates, whose energies are not known.
+        prior and a noise, conditioned on it. Where it has weights by energy (`EnergyWeights`) and a
+        mean, a candidate counts the less the higher its predicted energy lies.
     rng
         For random.
     keys, e0s
@@ -242,8 +248,12 @@ def _in_order(argument: str, properties: Sequence[str]) -> tuple[str, ...]:
 def _needs_frames(method: str, surrogate: Surrogate | None, costs: Any) -> bool:
     if surrogate is None:
         return method in ("entropy", "atomic_cur")
-    with_derivatives = ("force_variance", "weighted_sum")
-    return surrogate.properties != ("energy",) or method in with_derivatives or callable(costs)
+    return (
+        surrogate.properties != ("energy",)
+        or surrogate.energy_weights is not None
+        or method in WITH_FORCE_ROWS
+        or callable(costs)
+    )
 
 
 def _candidates(

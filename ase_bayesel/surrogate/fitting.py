@@ -21,7 +21,7 @@ from .evidence import maximise_evidence, stacked_triangle
 from .posterior import Posterior
 from .steps import OnProgress, finished
 from .surrogate import Surrogate
-from .triangular import merge
+from .triangular import append_rows, merge
 
 NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
 FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
@@ -231,6 +231,31 @@ def surrogate_from_factors(
         tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
         energy_weights,
     )
+
+
+def with_prior(surrogate: Surrogate, factors: DesignFactors, prior: Posterior) -> Surrogate:
+    """The surrogate of a fit, its covariance with another prior; mean and noise stay.
+
+    Sigma^-1 = Phi^T Lambda Phi + R^T R with R of ``prior``, in place of the independent
+    coefficients of the fit: what is known of other data is the posterior that they gave, which
+    has a prior of its own, and two priors would count twice where there are no data.
+
+    Parameters
+    ----------
+    surrogate
+        Made from ``factors`` by `surrogate_from_factors`.
+    factors
+        All rows Phi of the fit.
+    prior
+        Of the same descriptor; none of the fit's structures is behind it.
+    """
+    factor, scale = prior.precision_factor, surrogate.descriptor.prior_std()
+    for kind in (factors.labelled, factors.unlabelled):
+        for prop, rows in kind.items():
+            if rows.n_rows:
+                noise = getattr(surrogate.noise, prop)
+                factor = append_rows(factor, rows.triangle[:-1, :-1] / noise / scale)
+    return replace(surrogate, posterior=Posterior(factor, surrogate.posterior.mean))
 
 
 def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[float, Noise]:

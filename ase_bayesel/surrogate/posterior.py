@@ -20,7 +20,7 @@ from scipy.linalg.lapack import dtrcon
 from ..errors import PosteriorError, SingularPrecisionError
 from ..io.bounded_npz import checked_npz, real
 from ..io.formats import KEY, POSTERIOR
-from .triangular import append_rows
+from .triangular import append_rows, factor_of_observed
 
 MIN_RCOND = 1e-13
 """Smallest reciprocal condition number of the column-normalised factor."""
@@ -172,8 +172,8 @@ class Posterior:
     def information_gain(self, rows: np.ndarray) -> float:
         """What these weighted rows would add to `logdet`: log det(I + A Sigma A^T) (Eq. 4)."""
         white = self.whiten(rows)
-        small = white.T @ white if white.shape[1] <= white.shape[0] else white @ white.T
-        return float(np.linalg.slogdet(np.eye(len(small)) + small)[1])
+        factor = factor_of_observed(white if white.shape[1] <= white.shape[0] else white.T)
+        return 2.0 * float(np.sum(np.log(np.diagonal(factor))))
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """``(n, D)`` coefficient vectors drawn from the posterior."""

@@ -36,6 +36,9 @@ from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .posterior import Posterior, opened
 
+SURROGATE_SUFFIX = ".npz"
+"""By which a saved surrogate is told from a file of structures, where both can be given."""
+
 
 @dataclass(frozen=True)
 class Uncertainty:
@@ -69,9 +72,8 @@ class Surrogate:
     energy_weights
         Make structures far up in energy count less, as they did in the fit; None for no weights.
     force_scale
-        Force errors over force deviations where training structures were left out, see
-        `leave_one_out.fitting_force_scale`; 1 where that is not known. Deviations are given
-        without it.
+        Force errors over force deviations of left-out training structures, 1 where not known
+        (`leave_one_out.fitting_force_scale`). Deviations are given without it.
     """
 
     descriptor: Descriptor
@@ -126,11 +128,30 @@ class Surrogate:
         """By what the noise of each structure grows with its energy."""
         if self.energy_weights is None:
             return [1.0] * len(frames)
-        known = [self.energy(atoms) for atoms in frames] if energies is None else energies
+        if energies is None:
+            phi = [self.descriptor.compute([atoms])[0].total for atoms in frames]
+            return self.noise_growth(frames, np.array(phi)).tolist()
         return [
             self.energy_weights.factor(atoms, energy - self.baseline(atoms))
-            for atoms, energy in zip(frames, known, strict=True)
+            for atoms, energy in zip(frames, energies, strict=True)
         ]
+
+    def noise_growth(self, frames: Sequence[Atoms], rows: np.ndarray) -> np.ndarray:
+        """By what the noise of structures grows with the energies that the mean gives them.
+
+        All ones without `energy_weights`, and where the mean was never fitted.
+
+        Parameters
+        ----------
+        frames
+            M structures; not looked at where all are ones.
+        rows
+            ``(M, D)`` their feature rows.
+        """
+        if self.energy_weights is None or not self.posterior.mean.any():
+            return np.ones(len(rows))
+        energies = (rows @ self.posterior.mean).tolist()
+        return np.array([*map(self.energy_weights.factor, frames, energies)])
 
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Rows ``(k, D)`` of all that a label will hold, over their noise, no `energy_weights`."""

@@ -8,6 +8,8 @@ depend on how the columns are scaled.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import cholesky
+from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dtpqrt
 
 BLOCK = 32
@@ -36,6 +38,23 @@ def append_rows(factor: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def merge(factor: np.ndarray, other: np.ndarray) -> np.ndarray:
     """`append_rows` for rows that are themselves ``(D, D)`` upper triangular."""
     return _append(factor, other, trapezoid=len(other))
+
+
+def reduced(rows: np.ndarray) -> np.ndarray:
+    """At most D rows A with the same A^T A, all that a precision takes of rows ``(k, D)``."""
+    width = rows.shape[1]
+    return rows if len(rows) <= width else append_rows(np.zeros((width, width)), rows)
+
+
+def factor_of_observed(white: np.ndarray) -> np.ndarray:
+    """The upper-triangular C ``(k, k)`` with C^T C = I + white^T white, ``white (D, k)``.
+
+    scipy's BLAS alone: numpy brings another one, and where small products of both take turns,
+    the threads of each wait for those of the other.
+    """
+    gram = dsyrk(1.0, white, trans=1)
+    gram[np.diag_indices(len(gram))] += 1.0
+    return cholesky(gram, overwrite_a=True, check_finite=False)
 
 
 def _append(factor: np.ndarray, rows: np.ndarray, trapezoid: int) -> np.ndarray:

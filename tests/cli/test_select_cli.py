@@ -91,6 +91,37 @@ def test_a_named_property(folder, tmp_path, cu_ace):
     assert [atoms.info["number"] for atoms in picks] == found.indices.tolist()
 
 
+def test_a_saved_surrogate_as_the_core(folder, tmp_path, cu_ace):
+    surrogate = fit_surrogate(read(folder / "core.xyz", ":"), cu_ace)
+    surrogate.save(tmp_path / "core.npz")
+    given = options(folder, core=tmp_path / "core.npz", output=tmp_path / "o.xyz")
+    result = call("select", *given)
+    assert result.exit_code == 0, result.output
+    expected = select(read(folder / "pool.xyz", ":"), 3, core=surrogate)
+    picks = read(tmp_path / "o.xyz", ":")
+    assert [atoms.info["number"] for atoms in picks] == expected.indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"method": "fps"}, ["core", "fps needs structures"]),
+        ({"descriptor": "ace:Cu,3,7"}, ["core.npz", "another descriptor", "totaldegree"]),
+        ({"core": "absent.npz"}, ["absent.npz"]),
+        ({"core": "other.npz"}, ["other.npz", "cannot be read as a saved surrogate"]),
+        ({"output": "core.npz"}, ["core.npz", "overwritten"]),
+    ],
+)
+def test_a_core_that_is_no_surrogate_for_this(changes, named, folder, tmp_path, cu_surrogate):
+    cu_surrogate.save(tmp_path / "core.npz")
+    np.savez(tmp_path / "other.npz", numbers=np.arange(3))
+    before = sorted(tmp_path.iterdir())
+    given = {"core": "core.npz", "output": "o.xyz"} | changes
+    paths = {key: tmp_path / given[key] for key in ("core", "output")}
+    assert_refused(call("select", *options(folder, **given | paths)), *named)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
     given = options(folder, method="random", store=tmp_path / "kept", output=tmp_path / "o.xyz")
     assert call("select", *given).exit_code == 0

@@ -30,6 +30,7 @@ from ase_bayesel.selection.methods import (
 from ase_bayesel.selection.methods.distances import nearest_distance, standardised
 from ase_bayesel.selection.methods.volume import SMALL, active_set, extrapolation_grades
 from ase_bayesel.surrogate.posterior import Posterior
+from ase_bayesel.surrogate.triangular import reduced
 
 
 def problem(seed=0, n_pool=40, width=12, n_core=6, decay=4.0):
@@ -256,6 +257,37 @@ def test_targets_with_several_rows_against_brute_force():
         return (now.variance(targets) - now.condition(labels[j]).variance(targets)).sum()
 
     assert found.indices.tolist() == brute_force(25, 6, posterior, fall, labels.__getitem__)[0]
+
+
+def test_labels_and_targets_of_more_rows_than_features():
+    """Reduced to D rows they give what all of them give, in the score and in the posterior."""
+    rng = np.random.default_rng(3)
+    scale = np.logspace(0, -4, 8)
+    labels = [rng.normal(size=(rng.integers(9, 60), 8)) * scale for _ in range(20)]
+    targets = rng.normal(size=(30, 8)) * scale
+    posterior = Posterior.isotropic(8, 10.0)
+    small = [reduced(rows) for rows in labels]
+    assert {rows.shape for rows in small} == {(8, 8)}
+    for score in (
+        lambda rows: scores.target_reduction(rows.__getitem__, targets),
+        lambda rows: scores.information_gain(rows.__getitem__),
+    ):
+        found = greedy(20, 6, posterior, score(small), small.__getitem__, shrinking=False)
+        every = greedy(20, 6, posterior, score(labels), labels.__getitem__, shrinking=False)
+        np.testing.assert_array_equal(found.indices, every.indices)
+        np.testing.assert_allclose(found.scores, every.scores, rtol=1e-10)
+
+    def fall(now, j):
+        return (now.variance(targets) - now.condition(labels[j]).variance(targets)).sum()
+
+    picks, values = brute_force(20, 6, posterior, fall, labels.__getitem__)
+    found = greedy(
+        *(20, 6, posterior, scores.target_reduction(small.__getitem__, targets)),
+        small.__getitem__,
+        shrinking=False,
+    )
+    assert found.indices.tolist() == picks
+    np.testing.assert_allclose(found.scores, values, rtol=1e-6)
 
 
 def test_single_rows_give_what_the_fast_ways_give():

@@ -22,6 +22,8 @@ from ase_bayesel.selection import candidates as candidates_module
 from ase_bayesel.selection.feature_store import pool_features
 from ase_bayesel.selection.select import BAYESIAN, BY_FEATURES
 from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.energy_weights import EnergyWeights
+from ase_bayesel.surrogate.posterior import Posterior
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,49 @@ def test_targeted_picks_scored_by_energies_take_up_all_rows(pool, cu_surrogate, 
     everything = select(pool, 4, "i_optimal", core=cu_surrogate, scored=cu_surrogate.properties)
     np.testing.assert_array_equal(
         everything.indices, select(pool, 4, "i_optimal", core=cu_surrogate).indices
+    )
+
+
+@pytest.mark.parametrize("properties", [("energy",), ("energy", "forces", "virial")])
+@pytest.mark.parametrize("method", ["information_gain", "i_optimal", "energy_variance"])
+def test_candidates_far_up_in_energy_count_less(method, properties, pool, cu_surrogate, cu_ace):
+    """The rows of candidates, and of picks, carry the noise of `Surrogate.condition`."""
+    rows = np.array([features.total for features in cu_ace.compute(pool)])
+    sizes = np.array([len(atoms) for atoms in pool])
+    plain = replace(cu_surrogate, properties=properties)
+    energies = zip(pool, rows @ plain.posterior.mean, strict=True)
+    weights = EnergyWeights(0.05).extended(energies)
+    weighted = replace(plain, energy_weights=weights)
+    growth = weighted.noise_growth(pool, rows)
+    assert growth.max() > 2 * growth.min()
+    means = rows / sizes[:, None]
+
+    def score(known, atoms):
+        if method == "information_gain":
+            return gain(known, atoms)
+        if method == "energy_variance":
+            return energy_per_atom(known, atoms)
+        before, after = known.posterior, known.condition(atoms).posterior
+        return float((before.variance(means) - after.variance(means)).mean())
+
+    found = select(pool, 5, method, core=weighted)
+    assert found.indices.tolist() == brute_force(pool, 5, weighted, score)
+    if method == "information_gain":
+        for surrogate in (plain, weighted):
+            first = select(pool, 1, method, core=surrogate)
+            expected = max(surrogate.information_gain(atoms) for atoms in pool)
+            assert first.scores[0] == pytest.approx(expected, rel=1e-6)
+        highest = pool[int(np.argmax(growth))]
+        assert weighted.information_gain(highest) < plain.information_gain(highest)
+
+
+def test_weights_by_energy_without_a_fitted_mean_are_left_aside(pool, cu_surrogate):
+    known = cu_surrogate.posterior
+    unfitted = replace(cu_surrogate, posterior=Posterior(known.precision_factor, 0 * known.mean))
+    high = replace(unfitted, energy_weights=EnergyWeights(0.05, {"Cu4 xyz": -9.0}))
+    np.testing.assert_array_equal(
+        select(pool, 4, "information_gain", core=high).scores,
+        select(pool, 4, "information_gain", core=unfitted).scores,
     )
 
 

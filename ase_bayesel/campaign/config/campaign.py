@@ -76,6 +76,12 @@ class CampaignConfig(Section):
         features = self.descriptor
         if isinstance(features, MACEFeaturesConfig) and features.model is None and not mace:
             raise ValueError("descriptor.model is missing: the potential is no MACE model")
+        changing = isinstance(features, MACEFeaturesConfig) and features.model is None
+        if self.data.prior_is_surrogate and changing and self.refit is not None:
+            raise ValueError(
+                "data.prior: a saved surrogate is of one descriptor, and here the features change "
+                "with each refit of the potential; give a file of structures, which works there too"
+            )
         if isinstance(self.refit, MACERefitter) and not mace:
             raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
         engine, jobs = self.engine, self.workers.labelling
@@ -86,6 +92,8 @@ class CampaignConfig(Section):
                     f"labelling.time_limit_h: a calculation of {limit_h} h does not fit into a job "
                     f"of {walltime_h} h (workers.labelling.walltime_h)"
                 )
+        if (self.explore.targets == "file") != (self.data.targets is not None):
+            raise ValueError("explore.targets: file and data.targets need each other")
         if self.refit is not None and model_file(self.potential) is None:
             raise ValueError("refit: needs a potential with a model file to start from")
         return self

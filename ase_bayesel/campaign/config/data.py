@@ -9,6 +9,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ...io.fields import InputPath, ValueOrMapping
 from ...structures.labels import PropertyKeys
+from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
 
 
@@ -16,10 +17,17 @@ class DataConfig(Section):
     """Where structures and labels come from.
 
     Paths are relative to the config file; environment variables are expanded.
+
+    ``prior`` names data behind the potential that are not in ``train`` and have no labels at hand:
+    structures, or a saved surrogate (``.npz``) of the same descriptor. The covariance of every
+    round knows them, the mean does not. ``targets`` are structures that batches are to make known
+    (``explore.targets: file``).
     """
 
     train: InputPath
     test: InputPath | None = None
+    prior: InputPath | None = None
+    targets: InputPath | None = None
     energy_key: str = "REF_energy"
     forces_key: str | None = "REF_forces"
     virial_key: str | None = None
@@ -27,6 +35,11 @@ class DataConfig(Section):
         Literal["isolated", "average"] | Mapping[str, float],
         ValueOrMapping(Literal["isolated", "average"], dict[str, float]),
     ] = "isolated"
+
+    @property
+    def prior_is_surrogate(self) -> bool:
+        """Whether ``prior`` is a saved surrogate; else it is a file of structures, or none."""
+        return self.prior is not None and self.prior.suffix == SURROGATE_SUFFIX
 
     @property
     def keys(self) -> PropertyKeys:

@@ -20,7 +20,7 @@ from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrig
 from ...dynamics.trust import TrustBound
 from ...io.fields import InputPath
 from ...io.kinds import VALUE, OneOf
-from ..exploration.rules import AfterPick, Batch, EarlyRefit
+from ..exploration.rules import AfterPick, Batch, EarlyRefit, Offers
 from .base import Section
 from .bias import BiasConfig
 
@@ -44,9 +44,12 @@ class ExploreConfig(Section):
     ``batch`` says how frames become the batch of a round and ``after_pick`` where a walker goes
     on, see `RoundRules`. ``targets`` are, for ``batch: joint``, the frames whose mean variance the
     batch is to lower: the candidates themselves, frames of unbiased MD by as many further walkers,
-    or both. ``early_refit`` closes a batch before it has all of its picks, see `EarlyRefit`;
-    ``trust_bound`` takes a walker back to its start where the potential of the last fit cannot be
-    trusted, see `TrustBound`.
+    both, or those of the file ``data.targets`` (see `Targets`). ``offers`` fill a batch up with
+    the walkers' most uncertain frames: in rounds in which something has ``fired``, ``always`` (such
+    a campaign has no end but its budget) or ``never``. ``early_refit`` closes a batch before it has
+    all of its picks, see `EarlyRefit`. ``absorb_heat`` takes out of a walker's kinetic energy what
+    a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
+    the potential of the last fit cannot be trusted, see `TrustBound`.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
     null for none; ``log`` keeps numbers of every step, see `recording`.
@@ -69,9 +72,11 @@ class ExploreConfig(Section):
     check_interval: PositiveInt = 5
     trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
     batch: Batch = "first"
-    targets: Literal["candidates", "unbiased", "both"] | None = None
+    targets: Literal["candidates", "unbiased", "both", "file"] | None = None
     candidate_interval: PositiveInt = 20
     after_pick: AfterPick = "go_on"
+    offers: Offers = "fired"
+    absorb_heat: bool = False
     early_refit: Annotated[EarlyRefit, VALUE] | None = None
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()

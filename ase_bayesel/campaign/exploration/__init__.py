@@ -1,7 +1,7 @@
 """One round of exploration: several walkers on one posterior, in turn or in lock-step."""
 
 from .barriers import explore_to_barriers, pass_barrier
-from .choice import choose_batch
+from .choice import Targets, choose_batch
 from .picks import AtomDeviations, Candidate, Pick, TriggerEvent
 from .rules import EarlyRefit, RoundRules
 from .state import (
@@ -20,6 +20,7 @@ __all__ = [
     "ExploreState",
     "Pick",
     "RoundRules",
+    "Targets",
     "TriggerEvent",
     "WalkerState",
     "choose_batch",

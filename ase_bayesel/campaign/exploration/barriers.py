@@ -103,8 +103,8 @@ def pass_barrier(
     is looked at again under the new surrogate and picks only if it still fires. A structure
     that was picked before is not picked again. After a pick all walkers go on with the new
     surrogate from their next step, and none waits for a peak any more; their running
-    averages of tau are kept. Where all walkers have ended and something has fired, the batch is
-    filled up with what they offer.
+    averages of tau are kept. Where all walkers have ended the batch is filled up with what they
+    offer, see `RoundRules`.
 
     Parameters
     ----------
@@ -132,11 +132,12 @@ def pass_barrier(
             candidates += _candidates(rules, k, walker, result.event)
         else:
             barrier.settle(k, replace(result, walker=walker))
-    if rules.batch != "joint" and all(w.status != "running" for w in barrier.walkers):
+    arrived = replace(state, walkers=tuple(barrier.walkers))
+    if rules.batch != "joint" and not arrived.alive and rules.fills_up(arrived):
         barrier.take_offers()
     new = barrier.picks[len(state.picks) :]
     if new and rules.batch == "first":
-        barrier.walkers = [_with_new_surrogate(walker) for walker in barrier.walkers]
+        barrier.walkers = [_with_new_surrogate(w, rules.absorb_heat) for w in barrier.walkers]
     if rules.after_pick == "restart":
         for k in {pick.walker for pick in new}:
             barrier.walkers[k] = _at_start(barrier.walkers[k], starts[k])
@@ -181,10 +182,9 @@ class _Barrier:
             self._take(pick)
 
     def take_offers(self) -> None:
-        """Fill the batch with the most uncertain offers, where any trigger or bound has fired."""
+        """Fill the batch with the most uncertain offers."""
         offers = {o.structure_id: o for w in self.walkers for o in w.offers}
-        fired = any(walker.fired for walker in self.walkers)
-        while fired and len(self.picks) < self.limit and (offers.keys() - self._known):
+        while len(self.picks) < self.limit and (offers.keys() - self._known):
             seen = [
                 Pick.of(self.again(offer, self.surrogate), offer.walker, OFFERED)
                 for identity, offer in offers.items()
@@ -276,7 +276,7 @@ def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
     trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
 
 
-def _with_new_surrogate(walker: WalkerState) -> WalkerState:
+def _with_new_surrogate(walker: WalkerState, absorb_heat: bool) -> WalkerState:
     """What was evaluated, learnt or waited for with the last surrogate is void.
 
     The evaluation stays in the running averages of tau, see `BiasedCalculator.set_surrogate`.
@@ -284,5 +284,7 @@ def _with_new_surrogate(walker: WalkerState) -> WalkerState:
     driver, evaluated = walker.driver, walker.evaluated
     if driver is not None and evaluated is not None:
         driver = replace(driver, tau=evaluated.tau_state.after)
+        bias_energy = evaluated.terms.energy if absorb_heat else None
+        walker = replace(walker, bias_energy=bias_energy)
     waiting = PickState[Pick](walker.waiting.last)
     return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 from ase import Atoms
 
 from ...bias.calculator import BiasedCalculator
@@ -16,6 +17,9 @@ from ...surrogate.surrogate import Surrogate
 from .picks import Candidate, Pick, TriggerEvent, event_of
 from .rules import RoundRules
 from .state import WalkerState
+
+LEFT = 0.5
+"""Share of the kinetic energy that is left when the heat of an update is taken out."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,14 @@ def advance_walker(
         Holds the posterior in use; all else that it remembers is replaced by the walker's.
     """
     rng = walker.generator()
-    calculator.restore(walker.atoms, walker.evaluated)
+    atoms = walker.atoms
+    calculator.restore(atoms, walker.evaluated)
+    if walker.bias_energy is not None and walker.driver is not None:
+        calculator.restore(atoms, walker.driver.tau)
+        atoms = _cooled(atoms, calculator, walker.bias_energy)
     plan = setup.plans[number]
     steps = plan.run(
-        walker.atoms,
+        atoms,
         calculator,
         rng=rng,
         triggers=_checks(plan, walker),
@@ -136,6 +144,7 @@ def advance_walker(
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),
         trust_ratios=() if last.trust is None or not running else last.trust.ratios,
+        bias_energy=None,
     )
     event = event_of(last, _worth_offering(setup.rules, walker))
     if calculator.last_prediction is not None:
@@ -143,9 +152,24 @@ def advance_walker(
     return BlockResult(arrived, event, buffer.take())
 
 
+def _cooled(atoms: Atoms, calculator: BiasedCalculator, bias_energy: float) -> Atoms:
+    """The atoms without the heat that a new surrogate would bring them.
+
+    A pick lowers sigma_E under a walker, so that E - tau sigma_E jumps up; the difference comes
+    out of the kinetic energy, of which at least the share `LEFT` stays.
+    """
+    calculator.get_potential_energy(atoms)
+    heat, kinetic = calculator.prediction.bias_energy - bias_energy, atoms.get_kinetic_energy()
+    if not 0 < heat < np.inf or kinetic <= 0:
+        return atoms
+    cooled = atoms.copy()
+    cooled.set_momenta(np.sqrt(max(LEFT, 1.0 - heat / kinetic)) * atoms.get_momenta())
+    return cooled
+
+
 def _worth_offering(rules: RoundRules, walker: WalkerState) -> float:
     """Above which ratio of value and threshold a frame may be one that the walker offers."""
-    if rules.batch == "joint" or rules.offer_interval is None:
+    if rules.batch == "joint" or rules.offers == "never":
         return float("inf")
     last = rules.last_offer(walker)
     return 0.0 if last is None else last.report.ratio

@@ -33,6 +33,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
         "since": walker.since,
         "bound_after": walker.bound_after,
         "fired": walker.fired,
+        "bias_energy": walker.bias_energy,
         "driver": None if walker.driver is None else walker.driver.to_json(),
         "evaluated": None,
         "waiting": [waiting.last, waiting.peak_step, waiting.ratio],
@@ -92,6 +93,7 @@ def walker_from(
         meta["since"],
         meta["bound_after"],
         bool(meta["fired"]),
+        None if meta["bias_energy"] is None else float(meta["bias_energy"]),
         tuple(kept_picks.values()),
     )
     lives = (state.since, 0 if state.bound_after is None else state.bound_after)

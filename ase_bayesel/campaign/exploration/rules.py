@@ -12,6 +12,7 @@ from .picks import Pick
 from .state import ExploreState, WalkerState
 
 Batch = Literal["first", "stale", "joint"]
+Offers = Literal["never", "fired", "always"]
 AfterPick = Literal["go_on", "restart"]
 
 
@@ -51,10 +52,14 @@ class RoundRules:
         When a batch is full before it has all of its picks; None for never.
     candidate_interval
         MD steps between two candidates of a walker, for ``"joint"``.
+    offers
+        Whether a batch is filled up when all walkers have ended: in rounds in which something has
+        fired, in all, or in none.
     offer_interval
-        MD steps of a walker's windows: in each it notes its most uncertain frame within the bound,
-        with which a batch is filled up at the end of a round in which something has fired. None
-        for no such offers.
+        MD steps of a walker's windows: in each it offers its most uncertain frame within the bound.
+    absorb_heat
+        Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
+        energy.
     """
 
     pick: PickRule = PickRule()
@@ -64,7 +69,9 @@ class RoundRules:
     timestep_fs: float = 1.0
     early_refit: EarlyRefit | None = None
     candidate_interval: int = 20
-    offer_interval: int | None = None
+    offers: Offers = "fired"
+    offer_interval: int = 1000
+    absorb_heat: bool = False
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""
@@ -76,10 +83,15 @@ class RoundRules:
         """Whether the walker is far enough from its last start or restart for a pick."""
         return walker.step - walker.since >= self._steps(self.pick.settling_fs)
 
+    def fills_up(self, state: ExploreState) -> bool:
+        """Whether frames where nothing fired may be picked when all walkers have ended."""
+        fired = any(walker.fired for walker in state.walkers)
+        return self.offers == "always" or (self.offers == "fired" and fired)
+
     def last_offer(self, walker: WalkerState) -> Pick | None:
         """What the walker offers so far in its present window."""
         interval, last = self.offer_interval, next(reversed(walker.offers), None)
-        if interval is None or last is None or last.step // interval < walker.step // interval:
+        if last is None or last.step // interval < walker.step // interval:
             return None
         return last
 

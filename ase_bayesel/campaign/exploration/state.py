@@ -47,6 +47,9 @@ class WalkerState:
         After how many steps of its life it last met its bound of trust; None for never.
     fired
         Whether a trigger of its or its bound has fired in the round.
+    bias_energy
+        Of its frame under the surrogate before the last pick, eV, where the difference is to be
+        taken out of its heat; else None.
     offers
         Its most uncertain frame within the bound in each window of its walk (`RoundRules`).
     """
@@ -63,6 +66,7 @@ class WalkerState:
     since: int = 0
     bound_after: int | None = None
     fired: bool = False
+    bias_energy: float | None = None
     offers: tuple[Pick, ...] = ()
 
     def generator(self) -> np.random.Generator:

@@ -1,0 +1,45 @@
+"""What ``bayesel status`` shows of a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..campaign.store import Store
+from ..validation.parity import milli
+
+COLUMNS = ("round", "train", "labels", "picks", "failed", "returns", "E meV/atom", "F meV/A")
+
+
+def rounds_table(store: Store, shown: Sequence[int]) -> Table:
+    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound."""
+    table = Table(title=escape(str(store.directory)))
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    for number in shown:
+        r = store.read_report(number)
+        counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed, r.returns)
+        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+    return table
+
+
+def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
+    """Where the round under way is, the labels in the store, and what became of odd ones."""
+    done = store.completed_rounds()
+    if store.batch_path(done).exists():
+        yield f"round {done}: picks are in {store.batch_path(done)}"
+    elif done:
+        yield f"round {done}: {store.exploration(done).count_picks()} picks so far"
+    labels = store.used_labels()
+    tally = labels.counts()
+    yield (
+        f"{labels.directory}: {tally.labels} labels, {tally.failures} failed calculations, "
+        f"{tally.running} under way or killed"
+    )
+    for number in shown:
+        for identity in store.set_aside(number):
+            yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"
+        for told in store.read_report(number).extremes_told():
+            yield f"round {number}: {told}"
