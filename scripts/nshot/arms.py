@@ -21,7 +21,7 @@ N = 10
 WALKERS = 4
 TRIGGER = {"kind": "relative_force", "threshold": 0.2, "eps": 0.5}
 ALWAYS = {"kind": "relative_force", "threshold": 1e-9}
-BASE: dict[str, Any] = {"explore": {"walkers": WALKERS, "picks": N}}
+BASE: dict[str, Any] = {"explore": {"walkers": WALKERS, "picks": N, "offers": "always"}}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,11 @@ def _joint() -> list[Arm]:
 ONE_SHOT = explore(walkers=1, picks=1)
 _ALL = [
     Arm("default", "N-shot with today's defaults"),
-    Arm("stale", "the default without update: independent walks", explore(batch="stale")),
+    Arm(
+        "stale",
+        "the default without update: walks are independent, restart after each pick",
+        explore(batch="stale", after_pick="restart"),
+    ),
     Arm("nobias", "the default without bias", explore(**NO_BIAS)),
     Arm("nobound", "the default without bound of trust", explore(trust_bound=None)),
     Arm("noW", "the default without weights by energy", NO_WEIGHTS),
@@ -194,11 +198,22 @@ _ALL = [
         for t in (0.1, 0.4)
     ),
     *(
-        Arm(f"bound_{f:g}", f"the default with the bound at {f:g} times the trigger", explore(trust_bound={"factor": f}))
+        Arm(
+            f"bound_{f:g}",
+            f"the default with the bound at {f:g} times the trigger",
+            explore(trust_bound={"factor": f}),
+        )
         for f in (2.0, 5.0)
     ),
-    Arm("bound_energy", "the default, bound by energy alone", explore(trust_bound={"factor": None})),
-    Arm("bound_sigma", "the default, bound by uncertainty alone", explore(trust_bound={"energy": None})),
+    Arm(
+        "bound_energy", "the default, bound by energy alone", explore(trust_bound={"factor": None})
+    ),
+    Arm(
+        "bound_sigma",
+        "the default, bound by uncertainty alone",
+        explore(trust_bound={"energy": None}),
+    ),
+    Arm("absorb_heat", "the default, heat of an update taken out", explore(absorb_heat=True)),
     Arm("early", "the default, batches may close early", explore(early_refit={})),
     *(Arm(f"N{n}", f"the default with N = {n}", explore(picks=n)) for n in (5, 20, 50)),
     *_joint(),
