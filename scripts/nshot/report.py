@@ -138,13 +138,20 @@ def _ratios(records: Sequence[Record]) -> str:
                     by_seed(records, arm, labels, kind, column),
                     by_seed(records, DEFAULT, labels, kind, column),
                 )
-                told = "" if found is None else f"{found[0]:.2f} ({found[1]:.2f}-{found[2]:.2f})"
-                cells.append(told)
+                cells.append(_ratio(found))
         rows.append([arm, *cells])
     if not rows:
         return ""
     header = ["arm", *(f"{kind}, {what}" for kind in kinds for what in ("energy", "forces"))]
     return f"Errors over those of the default, {labels} labels:\n\n{markdown(header, rows)}"
+
+
+def _ratio(found: tuple[float, float, float] | None) -> str:
+    """With its interval, where there is more than one seed."""
+    if found is None:
+        return ""
+    middle, low, high = found
+    return f"{middle:.2f}" if low == high else f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _policy(records: Sequence[Record]) -> str:
