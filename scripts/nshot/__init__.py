@@ -1,0 +1,1 @@
+"""The modules behind scripts/prove_nshot.py: does N-shot pay?"""
