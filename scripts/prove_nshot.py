@@ -86,7 +86,7 @@ def quick(options: argparse.Namespace) -> int:
     from nshot.quick import verdict
     from nshot.runs import Task, read_records, run_all
 
-    system = _system("silicon", options)
+    system = _system("silicon_small", options)
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "quick.jsonl"
         tasks = [

@@ -168,12 +168,13 @@ class Silicon(System):
     timestep_fs: ClassVar[float] = 2.0
     steps: ClassVar[int] = 400
     lattice_A: ClassVar[float] = 5.43
+    repeat: ClassVar[tuple[int, int, int]] = (2, 2, 1)
     test_temperatures_K: ClassVar[tuple[float, ...]] = (300.0, 800.0, 1400.0)
 
     def starts(self) -> list[Atoms]:
         from ase.build import bulk
 
-        perfect = bulk("Si", a=self.lattice_A, cubic=True) * (2, 2, 1)
+        perfect = bulk("Si", a=self.lattice_A, cubic=True) * self.repeat
         vacancy, strained, sheared = perfect.copy(), perfect.copy(), perfect.copy()
         del vacancy[5]
         strained.set_cell(1.03 * perfect.cell, scale_atoms=True)
@@ -212,6 +213,17 @@ class Silicon(System):
         self, atoms: Atoms, temperature_K: float, rng: np.random.Generator, count: int
     ) -> list[Atoms]:
         return snapshots(atoms, self.teacher(), temperature_K, 2.0, rng, count, 40, 60)
+
+
+@dataclass(frozen=True)
+class SmallSilicon(Silicon):
+    """The same in half the cell with a smaller student, for the quick version."""
+
+    name: ClassVar[str] = "silicon_small"
+    descriptor: ClassVar[dict[str, Any]] = {**Silicon.descriptor, "totaldegree": 10}
+    steps: ClassVar[int] = 300
+    repeat: ClassVar[tuple[int, int, int]] = (2, 1, 1)
+    test_frames: ClassVar[int] = 36
 
 
 @dataclass(frozen=True)
