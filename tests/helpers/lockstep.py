@@ -14,6 +14,7 @@ from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.dynamics.triggers import LazyCheck, PickRule
 
 CROSSING = PickRule(settling_fs=0.0)
+RULES = RoundRules(CROSSING, timestep_fs=2.0)
 
 
 def setup_for(
@@ -25,7 +26,7 @@ def setup_for(
     driven=MappingProxyType({}),
     start=None,
     bound=None,
-    rules=RoundRules(CROSSING, timestep_fs=2.0),
+    rules=RULES,
     **bias,
 ):
     """How walkers run in these tests; the potential stays the first surrogate's mean."""

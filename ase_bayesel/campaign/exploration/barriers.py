@@ -189,7 +189,9 @@ class _Barrier:
                 return
             offer = walker.offer
             if walker.waiting.last is None and offer and offer.structure_id not in self._known:
-                pick = Pick.of(self.again(offer, self.surrogate), k, OFFERED)
+                event = self.again(offer, self.surrogate)
+                _note(self.trace, k, event)
+                pick = Pick.of(event, k, OFFERED)
                 self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
 
     def _take(self, pick: Pick) -> None:
@@ -228,7 +230,9 @@ def _offer(
 ) -> Pick | None:
     """The most uncertain frame within the bound that a walker has without a pick."""
     last = walker.offer
-    if event is None or event.deviations is None or event.at_bound or not rules.settled(walker):
+    if event is None or event.deviations is None or event.at_bound:
+        return last
+    if walker.status != "running" or not rules.settled(walker):
         return last
     offered = Pick.of(event, number)
     return offered if last is None or offered.report.ratio > last.report.ratio else last
