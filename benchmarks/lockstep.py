@@ -24,7 +24,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator, EnergyTrigger, fit_surrogate, run_walker
-from ase_bayesel.campaign.exploration import explore_in_lockstep, start_exploration
+from ase_bayesel.campaign.exploration import RoundRules, explore_to_barriers, start_exploration
 from ase_bayesel.campaign.exploration.blocks import WalkerPlan, WalkerSetup
 from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 from ase_bayesel.campaign.exploration.local import LocalExecutor
@@ -51,8 +51,8 @@ def made(degree: int, n_steps: int = N_STEPS) -> WalkerSetup:
     surrogate = fit_surrogate([labelled(k) for k in range(8)], ACEDescriptor("Cu", 3, degree, 4.5))
     run = partial(run_walker, n_steps=n_steps, temperature_K=300.0, check_interval=CHECK_INTERVAL)
     make = partial(BiasedCalculator, surrogate.calculator(), tau_rel=0.1)
-    plan = WalkerPlan(run, (LazyCheck(NEVER),), n_steps)
-    return WalkerSetup(surrogate, make, (plan,) * N_WALKERS, CHECK_INTERVAL)
+    plan = WalkerPlan(run, bulk("Cu", cubic=True), (LazyCheck(NEVER),), n_steps)
+    return WalkerSetup(surrogate, make, (plan,) * N_WALKERS, CHECK_INTERVAL, RoundRules())
 
 
 def generators() -> list[np.random.Generator]:
@@ -68,7 +68,7 @@ def one_go(setup: WalkerSetup, start: Atoms) -> None:
 
 def in_blocks(setup: WalkerSetup, start: Atoms) -> None:
     state = start_exploration([start] * N_WALKERS, generators())
-    for _ in explore_in_lockstep(state, setup.surrogate, setup, LocalExecutor(setup), 1):
+    for _ in explore_to_barriers(state, setup.surrogate, setup, LocalExecutor(setup), 1):
         pass
 
 

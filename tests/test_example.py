@@ -1,23 +1,16 @@
 """The silicon example and the README, as a newcomer meets them."""
 
 import re
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.lockstep import RULES, explored, setup_for, started
 
-from ase_bayesel import (
-    BiasedCalculator,
-    RelativeForceTrigger,
-    fit_surrogate,
-    load_config,
-    run_walker,
-)
+from ase_bayesel import RelativeForceTrigger, fit_surrogate, load_config
 from ase_bayesel.campaign.build.models import build_descriptor
-from ase_bayesel.campaign.exploration import start_exploration, take_turn
 from ase_bayesel.campaign.inputs import check_inputs
-from ase_bayesel.surrogate.steps import Steps
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples/silicon"
@@ -39,34 +32,19 @@ def surrogate(config):
     )
 
 
-def five_picks(config, surrogate, update, seed):
+def five_picks(config, surrogate, batch, seed):
     """Picks of the example's walkers, with the covariance updated after each or left stale."""
-    explore = config.explore
-    starts = check_inputs(config)["starts"]
-    calculator = BiasedCalculator(surrogate.calculator(), surrogate, tau=0.5)
-    start_walker = partial(
-        run_walker,
-        calculator=calculator,
+    explore, starts = config.explore, check_inputs(config)["starts"]
+    driven = {name: getattr(explore, name) for name in ("temperature_K", "timestep_fs", "ensemble")}
+    setup = setup_for(
+        surrogate,
+        RelativeForceTrigger(0.12, eps=0.5),
         n_steps=2000,
-        temperature_K=explore.temperature_K,
-        timestep_fs=explore.timestep_fs,
-        ensemble=explore.ensemble,
-        triggers=[RelativeForceTrigger(0.12, eps=0.5)],
-        guards=explore.guards,
         check_interval=5,
+        driven={**driven, "guards": explore.guards},
+        rules=replace(RULES, batch=batch, turns=True),
     )
-
-    def walk(atoms, rng, first_step, state):
-        return start_walker(atoms, rng=rng, first_step=first_step, state=state)
-
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
-    state = start_exploration(starts, [np.random.default_rng(s) for s in seeds])
-    while len(state.picks) < 5 and state.alive:
-        turn = Steps(take_turn(state, calculator, walk))
-        list(turn)
-        state = turn.value
-        if not update:
-            calculator.surrogate = surrogate
+    (*_, state), _ = explored(setup, started(starts, seed))
     assert len(state.picks) == 5
     return [pick.structure for pick in state.picks]
 
@@ -75,8 +53,8 @@ def five_picks(config, surrogate, update, seed):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_five_picks_with_the_update_carry_more_information(config, surrogate, seed):
     gains = []
-    for update in (True, False):
-        picks = five_picks(config, surrogate, update, seed)
+    for batch in ("first", "stale"):
+        picks = five_picks(config, surrogate, batch, seed)
         rows = np.concatenate([surrogate.rows(pick) for pick in picks])
         gains.append(surrogate.posterior.information_gain(rows))
     assert gains[0] > gains[1]

@@ -269,7 +269,7 @@ class RecordedExecutor:
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
     ) -> dict[int, BlockResult]:
-        """All walkers at the barrier; see `exploration.lockstep.Executor`."""
+        """All walkers at the barrier; see `exploration.barriers.Executor`."""
         results = self.executor.advance(walkers, barrier, surrogate)
         for number, result in results.items():
             self.recorder.write(number, result.record)

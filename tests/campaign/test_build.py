@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ase import units
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from helpers.campaigns import campaign_settings
@@ -44,9 +45,10 @@ def test_descriptor():
 
 
 def test_weights():
-    assert config().weights == Weights() == Weights(30.0, 1.0, 30.0)
+    assert config().weights == Weights() == Weights(30.0, 1.0, 30.0, None)
     given = config({"weights": {"energy": 5.0, "forces": 2.0}})
-    assert given.weights == Weights(5.0, 2.0, 30.0)
+    assert given.weights == Weights(5.0, 2.0, 30.0, "auto")
+    assert given.fit_weights == Weights(5.0, 2.0, 30.0, 1.5 * units.kB * 1200.0)
     assert config({"weights": None}).weights is None
 
 

@@ -41,6 +41,7 @@ from ase_bayesel.campaign.events import Ended, RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import BayeselError, ConfigError, LabellingError
+from ase_bayesel.selection.select import select
 from ase_bayesel.structures.identity import canonical, structure_id
 
 GUARDS_OFF = {"close_contact": None, "max_force": None, "max_temperature_K": None}
@@ -747,29 +748,148 @@ def test_killed_after_a_pick(tmp_path, finished):
     assert_survived(config, finished, kills)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"explore.mode": "turns"},
-        {"explore.walkers": 1, "explore.steps": 80},
-        {"explore.walkers": 4},
-        {"explore.walkers": 4, "explore.pick": {"at": "peak", "patience": 4}},
-        {"explore.walkers": 4, **BOUNDED},
-        {"explore.mode": "turns", **BOUNDED},
-    ],
-    ids=["turns", "one walker", "four walkers", "peak", "trust", "trust in turns"],
+TURNS = {"explore.mode": "turns"}
+STALE, JOINT = (
+    {"explore.batch": "stale"},
+    {"explore.batch": "joint", "explore.candidate_interval": 4, "explore.targets": "both"},
 )
-def test_killed_after_a_pick_in_every_mode(tmp_path, changes):
+HERE = {"workers": {"labelling": {"kind": "here"}}}
+PROCESSES = {"workers": {"walkers": {"kind": "processes", "n_workers": 2}}}
+MODES = {
+    "turns": TURNS,
+    "one walker": {"explore.walkers": 1, "explore.steps": 80},
+    "four walkers": {"explore.walkers": 4},
+    "peak": {
+        "explore.walkers": 4,
+        "explore.pick": {"at": "peak", "patience": 4, "settling_fs": 0},
+    },
+    "trust": {"explore.walkers": 4, **BOUNDED},
+    "trust in turns": TURNS | BOUNDED,
+    "restart": {"explore.after_pick": "restart", **BOUNDED},
+    "stale": STALE | BOUNDED,
+    "stale in turns": STALE | TURNS | BOUNDED,
+    "joint": JOINT | BOUNDED,
+    "joint in turns": JOINT | TURNS | BOUNDED,
+    "joint in processes": JOINT | BOUNDED | PROCESSES,
+    "all defaults": {
+        "explore.pick": {"settling_fs": 50.0},
+        "explore.trust_bound": {},
+        "weights": {},
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_after_a_pick_in_every_mode(tmp_path, mode):
     """SIGKILL of the command, against a campaign that was run in this process."""
-    changes = changes | {"stop.max_rounds": 1}
-    whole, _ = ended(write_campaign(tmp_path / "whole", changes))
+    changes = MODES[mode] | {"stop.max_rounds": 1}
+    whole, _ = ended(write_campaign(tmp_path / "whole", {**changes, **HERE}))
     config = write_campaign(tmp_path / "killed", changes)
     directory = tmp_path / "killed" / "config_campaign"
     assert kill_when(start(config), directory, "round_0001/picks/[0-9]*", 1, 0.0)
     finish(start(config))
     assert_same_campaign(Store(directory), whole)
-    assert (whole.read_report(1).returns > 0) == ("explore.trust_bound" in changes)
+    if mode != "all defaults":
+        assert (whole.read_report(1).returns > 0) == ("explore.trust_bound" in changes)
+
+
+def left_again_and_again(config, seed=5):
+    """Run to the end in lives of a few events each, in lives as of other processes."""
+    rng, last = np.random.default_rng(seed), None
+    while not isinstance(last, Ended):
+        running = campaign(config).run()
+        last = list(islice(running, int(rng.integers(3, 30))))[-1]
+        running.close()
+    return campaign(config).store
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "joint",
+        pytest.param("joint in turns", marks=pytest.mark.slow),
+        pytest.param("stale", marks=pytest.mark.slow),
+        pytest.param("restart", marks=pytest.mark.slow),
+    ],
+)
+def test_left_at_random_events_in_every_batch(tmp_path, mode):
+    changes = MODES[mode] | {"stop.max_rounds": 1}
+    whole, _ = ended(write_campaign(tmp_path / "whole", changes))
+    store = left_again_and_again(write_campaign(tmp_path / "left", changes))
+    assert_same_campaign(store, whole)
+    assert whole.read_report(1).returns > 0
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """A campaign of one round whose batch is chosen together, for frames of unbiased MD too."""
+    config = write_campaign(tmp_path_factory.mktemp("joint"), JOINT | {"stop.max_rounds": 1})
+    store, last = ended(config)
+    assert last == Ended("all 1 rounds are done")
+    return store
+
+
+def test_left_between_the_last_barrier_and_the_choice(tmp_path, joint):
+    config = write_campaign(tmp_path, JOINT | {"stop.max_rounds": 1})
+    running = campaign(config)
+    events = running.run()
+    explored = (e for e in events if isinstance(e, Progress) and e.stage == "explore")
+    last = next(event for event in explored if event.detail.startswith("0 of 4 walkers"))
+    events.close()
+    exploration = running.store.exploration(1)
+    assert exploration.count_picks() == 0
+    state, _ = exploration.load(running.store.read_input("starts") * 2)
+    assert not state.alive
+    assert f"{len(state.candidates)} candidates" in last.detail
+    store, _ = ended(config)
+    assert_same_campaign(store, joint)
+
+
+@pytest.mark.parametrize("targets", ["candidates", "unbiased", "both"])
+def test_a_joint_batch_aims_at_its_targets(tmp_path, joint, targets):
+    """The picks are those of a design by hand, of the candidates that were saved."""
+    store = joint
+    if targets != "both":
+        changes = JOINT | {"explore.targets": targets, "stop.max_rounds": 1}
+        store, _ = ended(write_campaign(tmp_path, changes))
+    starts = store.read_input("starts") * (1 if targets == "candidates" else 2)
+    state, posterior = store.exploration(1).load(starts)
+    walkers = np.array([candidate.walker for candidate in state.candidates])
+    assert set(walkers) == set(range(len(starts)))
+    unbiased = state.trace[:, 0] >= 2
+    assert (state.trace[unbiased, 5] == 0.0).all()
+    assert (state.trace[~unbiased, 5] > 0.0).any()
+    core = Surrogate.load(store.model_path(0))
+    np.testing.assert_array_equal(posterior.precision_factor, core.posterior.precision_factor)
+    frames = [candidate.structure for candidate in state.candidates]
+    aims = [f for f, k in zip(frames, walkers, strict=True) if targets != "unbiased" or k >= 2]
+    chosen = select(frames, 3, "i_optimal", core=core, targets=aims)
+    expected = [state.candidates[k].structure_id for k in chosen.indices]
+    assert [pick.structure_id for pick in state.picks] == expected == pick_ids(store)
+    assert store.read_report(1).n_labels == 3
+
+
+EARLY = {
+    "explore.early_refit": {"min_picks": 1, "soon_fs": 1000.0},
+    "explore.picks": 9,
+    "stop.max_rounds": 1,
+    **BOUNDED,
+}
+
+
+def test_a_batch_that_closes_early_does_so_after_a_kill_too(tmp_path):
+    whole, last = ended(write_campaign(tmp_path / "whole", EARLY))
+    assert last == Ended("all 1 rounds are done")
+    report = whole.read_report(1)
+    assert 1 <= report.picks == report.n_labels < 9
+    assert "running" in report.walkers
+    store = left_again_and_again(write_campaign(tmp_path / "left", EARLY))
+    assert_same_campaign(store, whole)
+    patient = {k: v for k, v in EARLY.items() if k != "explore.early_refit"}
+    late, _ = ended(write_campaign(tmp_path / "late", patient))
+    assert late.read_report(1).picks > report.picks
+    assert pick_ids(late)[: report.picks] == pick_ids(whole)
 
 
 def test_other_workers_are_accepted(copied):

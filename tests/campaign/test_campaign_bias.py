@@ -14,12 +14,12 @@ from helpers.structures import copper
 from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_walker
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.exploration import RoundRules
 from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.campaign.exploration.state import ExploreState, WalkerState
-from ase_bayesel.campaign.explore_round import _watched
+from ase_bayesel.campaign.explore_round import _progress
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.dynamics.thermostat_check import ThermostatCheck
-from ase_bayesel.dynamics.walkers import WalkerStep
 from ase_bayesel.errors import ThermostatWarning
 
 LIMITED = {
@@ -75,16 +75,10 @@ def test_left_and_taken_up(tmp_path, whole, changes):
 
 def test_a_warning_shows_in_the_progress():
     walker = WalkerState(copper(0), np.random.default_rng(0).bit_generator.state)
-    state = ExploreState((walker,))
     hot = DriverState(thermostat=replace(ThermostatCheck(), warning="mean temperature 999 K"))
-    setup = SimpleNamespace(plans=[SimpleNamespace(n_steps=10)])
-
-    def turn():
-        yield WalkerStep(1, copper(0), None, 300.0)
-        yield WalkerStep(2, copper(0), None, 999.0, driver=hot)
-        return state
-
-    details = [event.detail for event in _watched(setup, 1, turn(), state, 3)]
+    setup = SimpleNamespace(plans=[SimpleNamespace(n_steps=10)], rules=RoundRules(turns=True))
+    states = [ExploreState((replace(walker, driver=driver),)) for driver in (None, hot)]
+    details = [_progress(1, setup, state, 3).detail for state in states]
     assert details == ["walker 0, 0/3 picks", "walker 0, 0/3 picks, mean temperature 999 K"]
 
 

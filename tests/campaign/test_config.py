@@ -13,7 +13,9 @@ from ase_bayesel.campaign.config import WorkersConfig
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.cli.main import init
+from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.errors import ConfigError
+from ase_bayesel.surrogate.fitting import Weights
 
 
 def written(folder, text):
@@ -319,10 +321,84 @@ def test_a_calculation_fits_into_its_job(tmp_path):
     assert load_config(write_config(tmp_path, changes)).labelling.time_limit_h == 2.0
 
 
-def test_turns_are_taken_here(tmp_path):
+def test_turns_run_on_workers_too(tmp_path):
     changes = {"workers": {"walkers": {"kind": "processes"}}, "explore.mode": "turns"}
-    with pytest.raises(ConfigError, match=r"kind processes needs explore\.mode: lockstep"):
+    assert load_config(write_config(tmp_path, changes)).explore.mode == "turns"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"explore.targets": "both"}, "targets belongs to batch: joint, not to batch: first"),
+        (
+            {"explore.batch": "stale", "explore.targets": "candidates"},
+            "targets belongs to batch: joint, not to batch: stale",
+        ),
+        (
+            {
+                "explore.batch": "joint",
+                "explore.targets": "unbiased",
+                "explore.tau_rel": None,
+                "explore.tau": 0.5,
+            },
+            "targets: unbiased needs tau_rel, which unbiased MD sets to 0",
+        ),
+        ({"explore.batch": "last"}, r"explore\.batch"),
+        ({"explore.after_pick": "stop"}, r"explore\.after_pick"),
+        ({"explore.candidate_interval": 0}, r"explore\.candidate_interval"),
+        ({"explore.early_refit": {"min_picks": 0}}, r"explore\.early_refit\.min_picks"),
+        ({"explore.early_refit": {"soon_fs": 0}}, r"explore\.early_refit\.soon_fs"),
+        ({"explore.pick": {"settling_fs": -1}}, r"explore\.pick\.settling_fs"),
+        (
+            {"explore.trust_bound": {"factor": None, "energy": None}},
+            "give at least one limit: factor, energy, relative or absolute",
+        ),
+    ],
+)
+def test_wrong_batches(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
         load_config(write_config(tmp_path, changes))
+
+
+def test_a_joint_batch_may_aim_at_its_candidates_under_a_fixed_tau(tmp_path):
+    changes = {"explore.batch": "joint", "explore.tau_rel": None, "explore.tau": 0.5}
+    for targets in (None, "candidates"):
+        given = changes | {"explore.targets": targets}
+        explore = load_config(write_config(tmp_path, given)).explore
+        assert not explore.unbiased_walkers
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, Weights(high_energy="auto")),
+        ({"energy": 10.0}, Weights(10.0, high_energy="auto")),
+        ({"high_energy": None}, Weights()),
+        ({"high_energy": 0.2}, Weights(high_energy=0.2)),
+        (None, None),
+    ],
+)
+def test_weights_have_the_automatic_scale_unless_it_is_given(tmp_path, given, expected):
+    ramp = [[0, 300], [20, 1400], [40, 900]]
+    changes = {"weights": given, "explore.temperature_K": ramp}
+    config = load_config(write_config(tmp_path, changes))
+    assert config.weights == expected
+    assert config.fit_weights == (expected and expected.at(1400.0))
+
+
+def test_what_is_on_by_default(tmp_path):
+    settings = campaign_settings()
+    del settings["weights"], settings["explore"]["trust_bound"], settings["explore"]["pick"]
+    path = write_config(tmp_path)
+    path.write_text(yaml.safe_dump(settings))
+    config = load_config(path)
+    explore = config.explore
+    assert config.weights == Weights(high_energy="auto")
+    assert explore.trust_bound == TrustBound(factor=3.0, energy=3.0)
+    assert explore.pick.settling_fs == 50.0
+    assert (explore.batch, explore.after_pick, explore.early_refit) == ("first", "go_on", None)
+    with pytest.raises(ConfigError, match="weights"):
+        load_config(write_config(tmp_path, {"weights": {"high_energy": "automatic"}}))
 
 
 def test_relative_paths_stay_in_the_folder_of_the_config(tmp_path, monkeypatch):

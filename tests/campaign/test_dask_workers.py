@@ -19,7 +19,7 @@ from helpers.structures import cluster, copper, copper_training
 
 from ase_bayesel import ACEDescriptor, Campaign, ForceTrigger, Surrogate, TauRule, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.exploration import explore_in_lockstep
+from ase_bayesel.campaign.exploration import explore_to_barriers
 from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.store import Store
@@ -117,7 +117,7 @@ def test_all_workers_lost_at_once(folder, surrogate, here, client):
     """The posterior goes with them, and the scheduler makes it again."""
     with dask_executor(client, partial(opened, folder), "all") as executor:
         setup, states = make_setup(surrogate), []
-        for state, _ in explore_in_lockstep(started(STARTS), surrogate, setup, executor, LIMIT):
+        for state, _ in explore_to_barriers(started(STARTS), surrogate, setup, executor, LIMIT):
             states.append(state)
             if len(states) == 2:
                 for pid in client.run(os.getpid).values():

@@ -1,32 +1,31 @@
+"""Walkers in turns, and what a pick and the trace say of where they come from."""
+
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from ase.constraints import FixAtoms
+from helpers.lockstep import RULES, explored, setup_for, started
 from helpers.structures import copper, copper_training
 
-from ase_bayesel import (
-    ACEDescriptor,
-    BiasedCalculator,
-    EnergyTrigger,
-    ForceTrigger,
-    TauRule,
-    WalkerStep,
-    fit_surrogate,
-    run_walker,
-)
+from ase_bayesel import ACEDescriptor, EnergyTrigger, ForceTrigger, Guards, fit_surrogate
 from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
-    ExploreState,
+    pass_barrier,
     start_exploration,
-    take_turn,
 )
+from ase_bayesel.campaign.exploration.blocks import look_again
+from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.pick_files import pick_frame
+from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.surrogate.design import Noise, property_rows
-from ase_bayesel.surrogate.steps import Steps
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
+TURNS = replace(RULES, turns=True)
+NEVER, ALWAYS, SOMETIMES = ForceTrigger(1e9), EnergyTrigger(-1.0), ForceTrigger(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -36,51 +35,25 @@ def little_data():
     return replace(fitted, noise=Noise(0.1, 0.1, 0.1))
 
 
-class StaleCalculator(BiasedCalculator):
-    """Keeps the first surrogate: selection without the update, to compare with."""
-
-    surrogate = property(BiasedCalculator.surrogate.fget, lambda self, newer: None)
+def in_turns(surrogate, trigger=SOMETIMES, n_steps=300, check_interval=2, **options):
+    return setup_for(surrogate, trigger, n_steps, check_interval, **({"rules": TURNS} | options))
 
 
-def biased(surrogate, kind=BiasedCalculator, **options):
-    return kind(surrogate.calculator(), surrogate, **(options or {"tau": 0.5}))
+def in_one_go(setup, atoms=START, number=0):
+    """All steps of a walker that is never left."""
+    calculator = setup.make_calculator(setup.surrogate)
+    rng = np.random.default_rng([0, number])
+    return setup.plans[number].run(atoms, calculator, rng=rng, triggers=setup.plans[number].checks)
 
 
-def walker(calculator, trigger=None, n_steps=300, check_interval=2):
-    """A function that starts walkers."""
-
-    def start(atoms, rng, first_step, state):
-        return run_walker(
-            atoms,
-            calculator,
-            rng=rng,
-            first_step=first_step,
-            state=state,
-            n_steps=n_steps,
-            temperature_K=1500.0,
-            timestep_fs=2.0,
-            triggers=[trigger or ForceTrigger(0.1)],
-            check_interval=check_interval,
-        )
-
-    return start
-
-
-def started(n_walkers=2, seed=0, atoms=START):
-    rngs = [np.random.default_rng([seed, k]) for k in range(n_walkers)]
-    return start_exploration([atoms] * n_walkers, rngs)
-
-
-def turn(state, calculator, start_walker):
-    """The steps of one turn and the next state."""
-    steps = Steps(take_turn(state, calculator, start_walker))
-    return list(steps), steps.value
-
-
-def explored(state, calculator, start_walker, n_picks=5):
-    while len(state.picks) < n_picks and state.alive:
-        _, state = turn(state, calculator, start_walker)
-    return state
+def until_it_fires(setup, atoms=START):
+    """The steps of the first walker up to the first that fires."""
+    steps = []
+    for step in in_one_go(setup, atoms):
+        steps.append(step)
+        if step.fired is not None:
+            return steps
+    raise AssertionError("nothing fired")
 
 
 def joint_information(surrogate, picks):
@@ -110,12 +83,11 @@ def greedy(surrogate, frames, n, update):
     return picks
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_five_of_a_trajectory_carry_more_information_with_the_update(little_data, seed):
+@pytest.mark.parametrize("number", range(4))
+def test_five_of_a_trajectory_carry_more_information_with_the_update(little_data, number):
     surrogate = replace(little_data, noise=Noise(0.03, 0.03, 0.03))
-    rng = np.random.default_rng(seed)
-    steps = walker(biased(surrogate), check_interval=1000, n_steps=100)(START, rng, 0, None)
-    frames = [step.atoms for step in steps]
+    setup = setup_for(surrogate, NEVER, n_steps=100, check_interval=1000)
+    frames = [step.atoms for step in in_one_go(setup, number=number)]
     assert len(frames) == 101
     updated, stale = (greedy(surrogate, frames, 5, update) for update in (True, False))
     assert updated[0] == stale[0]
@@ -128,23 +100,22 @@ def test_five_of_a_trajectory_carry_more_information_with_the_update(little_data
 @pytest.mark.parametrize("seed", [0, 1])
 def test_five_picks_of_walkers_carry_more_information_with_the_update(little_data, seed):
     gains = []
-    for kind in (BiasedCalculator, StaleCalculator):
-        calculator = biased(little_data, kind)
-        state = explored(started(seed=seed), calculator, walker(calculator))
+    for batch in ("first", "stale"):
+        setup = in_turns(little_data, rules=replace(TURNS, batch=batch))
+        (*_, state), _ = explored(setup, started([START] * 2, seed))
         assert len(state.picks) == 5
         gains.append(joint_information(little_data, [pick.structure for pick in state.picks]))
     assert gains[0] > 1.2 * gains[1]
 
 
 def test_a_pick_conditions_the_surrogate_at_once(little_data):
-    calculator = biased(little_data)
-    _, state = turn(started(), calculator, walker(calculator))
-    (pick,) = state.picks
+    states, surrogate = explored(in_turns(little_data), started([START] * 2), limit=1)
+    (pick,) = states[-1].picks
     expected = little_data.condition(pick.structure)
     np.testing.assert_array_equal(
-        calculator.surrogate.posterior.precision_factor, expected.posterior.precision_factor
+        surrogate.posterior.precision_factor, expected.posterior.precision_factor
     )
-    np.testing.assert_array_equal(calculator.surrogate.posterior.mean, little_data.posterior.mean)
+    np.testing.assert_array_equal(surrogate.posterior.mean, little_data.posterior.mean)
     before, after = (s.uncertainty(pick.structure).forces.max() for s in (little_data, expected))
     assert after < 0.1 < before
 
@@ -153,133 +124,101 @@ def test_a_pick_conditions_the_surrogate_at_once(little_data):
 
 
 def test_a_pick_hands_the_turn_over(little_data):
-    calculator = biased(little_data)
-    start = started(3)
-    steps, state = turn(start, calculator, walker(calculator))
-    assert steps[-1].fired is not None
-    assert all(step.fired is None for step in steps[:-1])
-    assert state.turn == 1
-    assert state.walkers[0].step == steps[-1].step > 0
-    assert [w.step for w in state.walkers[1:]] == [0, 0]
-    np.testing.assert_array_equal(state.walkers[0].atoms.positions, steps[-1].atoms.positions)
-    order = []
-    for _ in range(5):
-        order.append(state.turn)
-        _, state = turn(state, calculator, walker(calculator, EnergyTrigger(-1.0)))
-    assert order == [1, 2, 0, 1, 2]
+    setup = in_turns(little_data)
+    states, _ = explored(setup, started([START] * 3), limit=1)
+    assert {state.turn for state in states[:-1]} == {0}
+    assert all([w.step for w in state.walkers[1:]] == [0, 0] for state in states)
+    end, last = states[-1], until_it_fires(setup)[-1]
+    assert end.turn == 1
+    assert end.walkers[0].step == last.step > 0
+    np.testing.assert_array_equal(end.walkers[0].atoms.positions, last.atoms.positions)
+
+
+def test_walkers_that_always_pick_take_turns_in_their_order(little_data):
+    states, _ = explored(in_turns(little_data, ALWAYS), started([START] * 3), limit=6)
+    assert [state.turn for state in states[:-1]] == [0, 1, 2, 0, 1, 2]
+    assert [pick.walker for pick in states[-1].picks] == [0, 1, 2, 0, 1, 2]
 
 
 def test_finished_walkers_are_passed_over(little_data):
-    calculator = biased(little_data)
-    never = walker(calculator, ForceTrigger(1e9), n_steps=4)
-    steps, state = turn(started(3), calculator, never)
-    assert [step.step for step in steps] == [0, 1, 2, 3, 4]
-    assert state.walkers[0].status == "finished"
-    assert (state.turn, state.alive) == (1, True)
-    _, state = turn(state, calculator, walker(calculator, EnergyTrigger(-1.0)))
-    assert state.turn == 2
-    _, state = turn(state, calculator, never)
-    assert state.turn == 1
-    _, state = turn(state, calculator, never)
-    assert not state.alive
-    assert [w.status for w in state.walkers] == ["finished"] * 3
+    """Only the second of three walkers has a trigger that fires."""
+    setup = in_turns(little_data, NEVER, n_steps=4)
+    plans = list(setup.plans)
+    plans[1] = replace(plans[1], checks=(LazyCheck(ALWAYS),))
+    states, _ = explored(replace(setup, plans=tuple(plans)), started([START] * 3))
+    turns = [state.turn for state in states[:-1]]
+    assert turns == [0, 0, 0, 1, 2, 2, 2, 1, 1]
+    for before, after in pairwise(states):
+        moved = [one is not other for one, other in zip(before.walkers, after.walkers, strict=True)]
+        stepped = [
+            one.step != other.step for one, other in zip(before.walkers, after.walkers, strict=True)
+        ]
+        assert moved[before.turn]
+        assert sum(stepped) <= 1
+    end = states[-1]
+    assert not end.alive
+    assert [w.status for w in end.walkers] == ["finished"] * 3
+    assert [w.step for w in end.walkers] == [4] * 3
+    assert [(p.walker, p.step) for p in end.picks] == [(1, 2), (1, 4)]
 
 
-def test_walkers_that_were_stopped_carry_the_reason(little_data):
+def test_a_walker_that_is_stopped_carries_the_reason_and_hands_over(little_data):
     overlapping = START.copy()
     overlapping.positions[1] = overlapping.positions[0] + [0.0, 0.0, 0.6]
-    calculator = biased(little_data)
-    _, state = turn(started(2, atoms=overlapping), calculator, walker(calculator))
-    assert state.walkers[0].status == "close_contact"
+    (_, state, *_), _ = explored(in_turns(little_data), started([overlapping, START]))
+    assert [w.status for w in state.walkers] == ["close_contact", "running"]
     assert state.picks == ()
     assert state.turn == 1
 
 
 def test_a_pick_on_the_last_step_is_kept(little_data):
-    calculator = biased(little_data)
-    last_only = walker(calculator, EnergyTrigger(-1.0), n_steps=4, check_interval=4)
-    _, state = turn(started(1), calculator, last_only)
-    assert len(state.picks) == 1
-    _, state = turn(state, calculator, last_only)
-    assert len(state.picks) == 1
-    assert not state.alive
+    setup = in_turns(little_data, ALWAYS, n_steps=4, check_interval=4)
+    states, _ = explored(setup, started([START]))
+    assert [len(state.picks) for state in states] == [0, 1, 1]
+    assert not states[-1].alive
 
 
-def test_taken_up_again_from_the_state_alone(little_data):
-    """Each turn with a new calculator and a copy of the state, against one calculator."""
-    calculator = biased(little_data)
-    whole = explored(started(), calculator, walker(calculator), 4)
-    state, surrogate = started(), little_data
-    while len(state.picks) < 4:
-        state = ExploreState(state.walkers, state.turn, state.picks, state.trace.copy())
-        fresh = biased(surrogate)
-        _, state = turn(state, fresh, walker(fresh))
-        surrogate = fresh.surrogate
-    assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole.picks]
-    np.testing.assert_array_equal(state.trace, whole.trace)
-    for one, other in zip(state.walkers, whole.walkers, strict=True):
-        np.testing.assert_array_equal(one.atoms.positions, other.atoms.positions)
-        np.testing.assert_array_equal(one.atoms.get_momenta(), other.atoms.get_momenta())
-        assert (one.step, one.rng_state) == (other.step, other.rng_state)
+def test_averages_of_tau_are_kept_from_turn_to_turn(little_data):
+    """Each walker has its own; the frame of a pick is evaluated again and counts twice."""
+    setup = in_turns(little_data, ALWAYS, n_steps=20, tau_rel=0.3)
+    (*_, state), _ = explored(setup, started([START] * 2), limit=6)
+    assert [walker.step for walker in state.walkers] == [6, 6]
+    assert [walker.driver.tau.n for walker in state.walkers] == [9, 9]
 
 
-@pytest.mark.parametrize("threshold", [0.1, 1e9])
-def test_taken_up_again_with_a_relative_bias(little_data, threshold):
-    """Running averages start afresh with every turn, after a pick or not: none are stored."""
-    rule, trigger = TauRule(0.3, delay=2), ForceTrigger(threshold)
-    calculator = biased(little_data, tau_rel=rule)
-    _, first = turn(started(), calculator, walker(calculator, trigger, n_steps=20))
-    _, whole = turn(first, calculator, walker(calculator, trigger, n_steps=20))
-    fresh = biased(little_data.condition([pick.structure for pick in first.picks]), tau_rel=rule)
-    _, again = turn(first, fresh, walker(fresh, trigger, n_steps=20))
-    assert len(whole.trace) > len(first.trace)
-    np.testing.assert_array_equal(again.trace, whole.trace)
-
-
-def test_state_is_left_alone(little_data):
-    state = started()
-    before = state.walkers[0].atoms.copy(), dict(state.walkers[0].rng_state)
-    calculator = biased(little_data)
-    turn(state, calculator, walker(calculator))
-    assert state.walkers[0].atoms == before[0]
-    assert state.walkers[0].rng_state == before[1]
-    assert state.picks == ()
-    assert state.trace.shape == (0, len(TRACE_COLUMNS))
+def test_spacing_is_kept_over_turns(little_data):
+    setup = in_turns(little_data, ALWAYS, n_steps=40)
+    rule = PickRule(spacing=7, settling_fs=0)
+    (*_, state), _ = explored(setup, started([START] * 2), limit=99, rule=rule)
+    for number in range(2):
+        steps = [p.step for p in state.picks if p.walker == number]
+        assert steps == [2, 10, 18, 26, 34]
 
 
 # picks
 
 
 def test_same_structure_is_not_picked_twice(little_data):
-    """A walker that stands still until it takes one real step."""
-    calculator = biased(little_data)
-    moved = START.copy()
-    moved.positions[0, 0] += 0.1
-
-    def standing(atoms, rng, first_step, state):
-        for step, frame in enumerate([START, START, START, moved, START], first_step + 1):
-            calculator.get_forces(frame)
-            prediction = calculator.prediction
-            reports = (EnergyTrigger(-1.0)(prediction, frame),)
-            yield WalkerStep(step, frame.copy(), prediction, 0.0, reports, checked=True)
-
-    picked, state = [], started(2)
-    for _ in range(3):
-        steps, state = turn(state, calculator, standing)
-        picked.append(len(steps))
-    assert picked == [1, 4, 5]
-    assert [p.structure_id for p in state.picks] == [structure_id(START), structure_id(moved)]
-    assert state.trace[:, -1].tolist() == [1, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    """Two unbiased walkers with the same random numbers go the same way, one after the other."""
+    setup = in_turns(little_data, ALWAYS, tau=0.0)
+    state = start_exploration([START] * 2, [np.random.default_rng(0) for _ in range(2)])
+    (*_, state), _ = explored(setup, state, limit=4)
+    assert [(p.walker, p.step) for p in state.picks] == [(0, 2), (1, 4), (0, 6), (1, 8)]
+    assert len({p.structure_id for p in state.picks}) == 4
+    assert state.trace[:, [0, 1, -1]].tolist() == [
+        *([0, 2, 1], [1, 2, 0], [1, 4, 1], [0, 4, 0], [0, 6, 1], [1, 6, 0], [1, 8, 1]),
+    ]
 
 
 def test_origin_and_uncertainty_of_a_pick(little_data):
     atoms = START.copy()
     atoms.set_constraint(FixAtoms([2]))
-    calculator = biased(little_data)
-    steps, state = turn(started(2, atoms=atoms), calculator, walker(calculator))
+    setup = in_turns(little_data)
+    (*_, state), _ = explored(setup, started([atoms] * 2), limit=1)
     (picked,) = state.picks
     pick = pick_frame(picked)
-    step, report = steps[-1], steps[-1].fired
+    step = until_it_fires(setup, atoms)[-1]
+    report = step.fired
     assert (picked.temperature_K, picked.tau) == (step.temperature_K, step.prediction.tau)
     assert pick.info == {
         "bayesel_id": structure_id(pick),
@@ -303,10 +242,11 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
 
 
 def test_trace_has_a_row_for_every_evaluation_of_the_trigger(little_data):
-    calculator = biased(little_data)
-    steps, state = turn(started(), calculator, walker(calculator))
-    columns = dict(zip(TRACE_COLUMNS, state.trace.T, strict=True))
-    checked = [step for step in steps if step.reports]
+    setup = in_turns(little_data)
+    states, _ = explored(setup, started([START] * 2), limit=2)
+    first = next(state for state in states if state.picks)
+    columns = dict(zip(TRACE_COLUMNS, first.trace.T, strict=True))
+    checked = [step for step in until_it_fires(setup) if step.reports]
     assert columns["step"].tolist() == [step.step for step in checked]
     assert columns["walker"].tolist() == [0.0] * len(checked)
     assert columns["value"].tolist() == [step.reports[0].value for step in checked]
@@ -314,6 +254,67 @@ def test_trace_has_a_row_for_every_evaluation_of_the_trigger(little_data):
     assert columns["tau"].tolist() == [0.5] * len(checked)
     expected = [step.prediction.energy_std / len(START) for step in checked]
     np.testing.assert_allclose(columns["energy_std"], expected)
-    _, later = turn(state, calculator, walker(calculator))
-    np.testing.assert_array_equal(later.trace[: len(checked)], state.trace)
-    assert set(later.trace[len(checked) :, 0]) == {1.0}
+    later = states[-1].trace
+    np.testing.assert_array_equal(later[: len(checked)], first.trace)
+    assert set(later[len(checked) :, 0]) == {1.0}
+
+
+def test_the_frame_of_the_maximum_is_picked_with_what_was_seen_there(little_data):
+    rule = PickRule("peak", patience=10, settling_fs=0)
+    setup = in_turns(little_data, n_steps=60)
+    states, surrogate = explored(setup, started([START] * 2), limit=1, rule=rule)
+    state = states[-1]
+    (pick,) = state.picks
+    last = state.walkers[0].step
+    fired = [step for step in in_one_go(setup) if step.fired and step.step <= last]
+    peak = max(fired, key=lambda step: step.fired.value)
+    assert pick.step == peak.step
+    assert pick.report.value == peak.fired.value > fired[0].fired.value
+    np.testing.assert_allclose(pick.structure.positions, peak.atoms.positions, atol=1e-8)
+    np.testing.assert_array_equal(pick.deviations.force_std, peak.prediction.force_std)
+    assert last == peak.step + 10
+    assert (state.walkers[0].status, state.turn) == ("running", 1)
+    columns = dict(zip(TRACE_COLUMNS, state.trace.T, strict=True))
+    assert columns["step"][columns["picked"] == 1].tolist() == [peak.step]
+    expected = little_data.condition(pick.structure).posterior.precision_factor
+    np.testing.assert_array_equal(surrogate.posterior.precision_factor, expected)
+
+
+def test_a_peak_before_an_explosion_is_picked_and_the_reason_kept(little_data):
+    cold = START.copy()
+    cold.set_momenta(np.full((8, 3), 1e-3))
+    options = {"temperature_K": 6000.0, "guards": Guards(max_temperature_K=2500.0)}
+    setup = in_turns(little_data, ForceTrigger(0.01), n_steps=60, driven=options)
+    rule = PickRule("peak", patience=1000, settling_fs=0)
+    (*_, before, state), _ = explored(setup, started([cold]), rule=rule)
+    assert state.walkers[0].status == "temperature"
+    (pick,) = state.picks
+    assert pick.step <= before.walkers[0].step
+    assert Guards().violated(pick.structure) is None
+
+
+@pytest.mark.parametrize("at", ["crossing", "peak"])
+def test_a_frame_that_broke_a_guard_is_never_picked(little_data, at):
+    """A block as no walker makes one: its last frame has fired and is not sane."""
+    rules = replace(TURNS, pick=PickRule(at, settling_fs=0))
+    setup = in_turns(little_data, ALWAYS, rules=rules)
+    state = started([START])
+    (result,) = LocalExecutor(setup).advance(state.living, 2, little_data).values()
+    assert result.event.fired is not None
+    broken = replace(result, walker=replace(result.walker, status="force"))
+    again = partial(look_again, setup)
+    after, _ = pass_barrier(state, little_data, {0: broken}, again, 5, rules, [START])
+    assert after.picks == ()
+    assert after.walkers[0].status == "force"
+
+
+def test_the_reason_names_the_members_that_fired(little_data):
+    trigger = AnyOf((ForceTrigger(0.05), EnergyTrigger(10.0)))
+    (*_, state), _ = explored(in_turns(little_data, trigger), started([START]), limit=1)
+    (pick,) = state.picks
+    reason = pick.reason
+    assert pick.report.name == "any"
+    assert reason.startswith("any of (force ")
+    assert f"> 0.05 (atom {pick.report.atom_index}); energy_per_atom " in reason
+    assert "<= 10" in reason
+    assert pick.report.threshold == 1.0 < pick.report.value

@@ -25,11 +25,13 @@ from ase_bayesel.campaign.config import (
     Section,
 )
 from ase_bayesel.campaign.config.loading import RENAMED, validate_config
+from ase_bayesel.campaign.exploration import EarlyRefit
 from ase_bayesel.campaign.refit import REFITTERS
 from ase_bayesel.cli.check import CheckConfig
 from ase_bayesel.dynamics.ensembles import ENSEMBLES, AnyEnsemble
 from ase_bayesel.dynamics.moves import MOVES
 from ase_bayesel.dynamics.triggers import TRIGGERS, AnyTrigger, Calibration, Guards, PickRule
+from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.errors import ConfigError
 from ase_bayesel.generation import RECIPES, Screen
 from ase_bayesel.io.kinds import OneOf, keys_of, kinds_of
@@ -173,10 +175,17 @@ def test_classes_are_frozen_dataclasses_with_different_kinds(name):
 
 
 @pytest.mark.parametrize(
-    ("place", "cls"),
-    [("explore.guards", Guards), ("explore.pick", PickRule), ("weights", Weights)],
+    ("place", "default"),
+    [
+        ("explore.guards", Guards()),
+        ("explore.pick", PickRule()),
+        ("explore.early_refit", EarlyRefit()),
+        ("explore.trust_bound", TrustBound()),
+        ("weights", Weights(high_energy="auto")),
+    ],
 )
-def test_classes_without_a_kind(place, cls):
+def test_classes_without_a_kind(place, default):
+    cls = type(default)
     with pytest.raises(ConfigError) as caught:
         validate_config(campaign_settings({place: {"stress": 1}}), "here.yaml")
     assert f"{place}.stress: Extra inputs are not permitted" in str(caught.value)
@@ -185,7 +194,7 @@ def test_classes_without_a_kind(place, cls):
         validate_config(campaign_settings({place: 3}), "here.yaml")
     config = validate_config(campaign_settings({place: {}}), "here.yaml")
     value = config.explore if place.startswith("explore") else config
-    assert getattr(value, place.rpartition(".")[2]) == cls()
+    assert getattr(value, place.rpartition(".")[2]) == default
 
 
 def test_the_screen_has_the_keys_of_its_guards():

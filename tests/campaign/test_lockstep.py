@@ -10,6 +10,7 @@ from ase.constraints import FixAtoms
 from helpers.calculators import Opaque
 from helpers.lockstep import (
     CROSSING,
+    RULES,
     assert_same_atoms,
     assert_same_states,
     explored,
@@ -38,22 +39,20 @@ from ase_bayesel import (
 from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
     ExploreState,
+    choose_batch,
     explore_to_barriers,
     pass_barrier,
-    take_turn,
 )
-from ase_bayesel.campaign.exploration.barriers import next_barrier
-from ase_bayesel.campaign.exploration.blocks import (
-    advance_walker,
-    look_again,
-)
+from ase_bayesel.campaign.exploration.barriers import OFFERED, next_barrier
+from ase_bayesel.campaign.exploration.blocks import advance_walker, look_again
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.state import ENERGY_STD, STEP, TAU, TEMPERATURE, VALUE
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.dynamics.triggers import AnyOf, PickRule
+from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
+from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.energy_weights import EnergyWeights
 from ase_bayesel.surrogate.force_uncertainty import ForceSearch
-from ase_bayesel.surrogate.steps import finished
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
 NEVER = ForceTrigger(1e9)
@@ -303,6 +302,8 @@ def test_an_error_names_its_walker(little_data):
 # taken up again
 
 
+BOUND = TrustBound(absolute=0.15, factor=None, energy=0.5)
+JOINT = replace(RULES, batch="joint", candidate_interval=8)
 ANY_OF_TWO = AnyOf((ForceTrigger(0.1), EnergyTrigger(0.02)))
 WAYS = {
     "tau": {},
@@ -317,6 +318,15 @@ WAYS = {
         "tau_rel": RULE,
     },
     "any": {"trigger": ANY_OF_TWO, "tau_rel": RULE},
+    "trust": {"bound": BOUND, "tau_rel": RULE},
+    "restart": {"bound": BOUND, "rules": replace(RULES, after_pick="restart"), "tau_rel": RULE},
+    "turns": {"rules": replace(RULES, turns=True), "tau_rel": RULE},
+    "trust in turns": {"rules": replace(RULES, turns=True), "bound": BOUND, "tau_rel": RULE},
+    "stale": {"rules": replace(RULES, batch="stale"), "bound": BOUND},
+    "stale in turns": {"rules": replace(RULES, batch="stale", turns=True), "bound": BOUND},
+    "offers": {"trigger": ForceTrigger(0.2), "n_steps": 24},
+    "joint": {"rules": JOINT, "bound": BOUND, "n_steps": 24},
+    "joint in turns": {"rules": replace(JOINT, turns=True), "bound": BOUND, "n_steps": 24},
 }
 
 
@@ -330,29 +340,63 @@ WAYS = {
         pytest.param("rollbacks", 2, PEAK, marks=pytest.mark.slow),
         pytest.param("ramp", 2, CROSSING, marks=pytest.mark.slow),
         pytest.param("any", 2, PEAK, marks=pytest.mark.slow),
+        ("trust", 2, CROSSING),
+        pytest.param("restart", 2, CROSSING, marks=pytest.mark.slow),
+        ("turns", 2, CROSSING),
+        pytest.param("turns", 2, PEAK, marks=pytest.mark.slow),
+        pytest.param("trust in turns", 2, CROSSING, marks=pytest.mark.slow),
+        pytest.param("stale", 2, CROSSING, marks=pytest.mark.slow),
+        pytest.param("stale in turns", 2, CROSSING, marks=pytest.mark.slow),
+        ("offers", 2, CROSSING),
+        ("joint", 2, CROSSING),
+        pytest.param("joint in turns", 2, CROSSING, marks=pytest.mark.slow),
     ],
 )
 def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, rule):
     """All that goes on is what was read back, with new calculators, after every barrier."""
+    options = {"trigger": ForceTrigger(0.1)} | WAYS[way]
     starts = [FIXED, START, cluster("Cu4", 1), copper(2, 0.05)][:n_walkers]
-    setup = setup_for(little_data, **{"trigger": ForceTrigger(0.1)} | WAYS[way])
+    surrogate, fires = little_data, way != "offers"
+    if "bound" in options:
+        known = [(atoms, little_data.energy(atoms)) for atoms in starts]
+        surrogate = replace(little_data, energy_weights=EnergyWeights(0.1).extended(known))
+        options["start"] = START
+    setup = setup_for(surrogate, **options)
     setup = replace(setup, rules=replace(setup.rules, pick=rule))
+    joint = setup.rules.batch == "joint"
+    if not fires:  # the first walker picks once, the others fire nothing
+        plans = [replace(p, checks=(LazyCheck(NEVER),)) for p in setup.plans]
+        plans[0] = replace(plans[0], checks=(LazyCheck(EnergyTrigger(1e-9)),))
+        once = replace(setup.rules, pick=PickRule(spacing=99, settling_fs=0))
+        setup = replace(setup, plans=tuple(plans), rules=once)
     whole, _ = explored(setup, started(starts), 4)
-    store, state, surrogate = Store(tmp_path), started(starts), little_data
-    assert len(whole[-1].picks) > 0
-    barriers, waited = 0, False
+    store, state, first = Store(tmp_path), started(starts), surrogate
+    barriers, waited, offered = 0, False, False
     while len(state.picks) < 4 and state.alive:
         found = explore_to_barriers(state, surrogate, setup, LocalExecutor(setup), 4)
         state, surrogate = next(found)
         waited = waited or any(walker.waiting.peak is not None for walker in state.walkers)
+        offered = offered or any(walker.offer is not None for walker in state.walkers)
         store.exploration(1).save(state, surrogate.posterior)
         state, posterior = store.exploration(1).load(starts)
-        surrogate = replace(little_data, posterior=posterior)
+        surrogate = replace(first, posterior=posterior)
         barriers += 1
     assert barriers == len(whole) - 1 > 2
     assert waited == (rule is PEAK)
+    assert offered == (not joint)
+    if joint:
+        assert len(state.candidates) > 2
+        state, expected = (choose_batch(s, setup, 4, lambda c: True) for s in (state, whole[-1]))
+        store.exploration(1).save(state, surrogate.posterior)
+        state, _ = store.exploration(1).load(starts)
+        whole = [expected]
+    assert len(whole[-1].picks) > 0
+    if not fires:
+        assert [p.walker for p in state.picks] == [0, 1]
+        assert state.picks[1].reason.startswith(OFFERED)
     if way == "rollbacks":
         assert sum(walker.driver.rollbacks for walker in state.walkers) > 0
+    assert (state.returns > 0) == ("bound" in options)
     assert [p.structure_id for p in state.picks] == [p.structure_id for p in whole[-1].picks]
     assert_same_states(state, whole[-1])
     for ours, theirs in zip(state.picks, whole[-1].picks, strict=True):
@@ -390,6 +434,7 @@ def test_states_are_left_alone(little_data):
         assert walker.atoms == atoms
         assert walker.rng_state == rng_state
     assert state.picks == ()
+    assert state.trace.shape == (0, len(TRACE_COLUMNS))
 
 
 def test_a_relative_trigger_counts_forces_once(little_data):
@@ -450,25 +495,16 @@ def test_picks_of_one_walker_keep_their_distance(little_data):
 
 
 @needs_mace
-@pytest.mark.parametrize("way", ["lockstep", "turns"])
-def test_checks_that_are_skipped_have_rows_without_a_value(way):
+@pytest.mark.parametrize("turns", [False, True], ids=["lockstep", "turns"])
+def test_checks_that_are_skipped_have_rows_without_a_value(turns):
     """A lazy check of what never fires is evaluated once; the trace shows every check."""
     mlip = mace_calculator(tiny_mace())
     fitted = fit_surrogate(copper_training()[:3], MACEDescriptor(mlip), e0s="average")
     setup = replace(
-        setup_for(fitted, NEVER, n_steps=12),
+        setup_for(fitted, NEVER, n_steps=12, rules=replace(RULES, turns=turns)),
         make_calculator=partial(BiasedCalculator, mlip, tau=0.5, force_search=ForceSearch()),
     )
-    if way == "lockstep":
-        trace = explored(setup, started([START]))[0][-1].trace
-    else:
-        calculator = setup.make_calculator(fitted)
-
-        def start(atoms, rng, first_step, driver):
-            given = {"rng": rng, "first_step": first_step, "state": driver}
-            return setup.plans[0].run(atoms, calculator, triggers=setup.plans[0].checks, **given)
-
-        trace = finished(take_turn(started([START]), calculator, start)).trace
+    trace = explored(setup, started([START]))[0][-1].trace
     assert trace[:, STEP].tolist() == [4, 8, 12]
     assert np.isfinite(trace[:, VALUE]).tolist() == [True, False, False]
     known = np.delete(trace, VALUE, axis=1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from helpers.structures import copper, copper_training
 from hypothesis import given
@@ -230,3 +230,15 @@ def test_a_wrong_weight_is_named(wrong):
 def test_a_scale_must_be_positive():
     with pytest.raises(ValueError, match="high_energy"):
         EnergyWeights(0.0)
+
+
+def test_the_automatic_scale_follows_the_temperature(cu_ace):
+    automatic = Weights(energy=10.0, high_energy="auto")
+    at = automatic.at(1000.0)
+    assert at == Weights(energy=10.0, high_energy=pytest.approx(1.5 * units.kB * 1000.0))
+    assert at.at(300.0) == at
+    assert Weights().at(1000.0) == Weights()
+    with pytest.raises(ValueError, match=r"auto needs a temperature; see Weights\.at"):
+        fit_surrogate(copper_training(), cu_ace, weights=automatic)
+    fitted = fit_surrogate(copper_training(), cu_ace, weights=at)
+    assert fitted.energy_weights.scale == at.high_energy

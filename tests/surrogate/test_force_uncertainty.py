@@ -1,12 +1,14 @@
 """The search for the largest force uncertainty, lazy triggers, and a few leading force rows."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from helpers.differences import assert_close
+from helpers.lockstep import RULES, explored, setup_for, started
 from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 from helpers.structures import copper, copper_training
 from hypothesis import given
@@ -21,7 +23,6 @@ from ase_bayesel import (
     fit_surrogate,
     run_walker,
 )
-from ase_bayesel.campaign.exploration import start_exploration, take_turn
 from ase_bayesel.dynamics.triggers import MARGIN, MEMORY, LazyCheck, TriggerReport
 from ase_bayesel.errors import PosteriorError
 from ase_bayesel.surrogate.design import Noise, property_rows
@@ -31,7 +32,6 @@ from ase_bayesel.surrogate.force_uncertainty import (
     leading_force,
     leading_force_rows,
 )
-from ase_bayesel.surrogate.steps import Steps
 
 pytestmark = needs_mace
 
@@ -316,23 +316,22 @@ def test_values_that_are_not_finite_end_a_walker(model, surrogate):
 
 @pytest.mark.slow
 def test_turns_with_a_search_can_be_taken_up_again(model, surrogate):
-    def turn(state, known):
-        calculator = biased(model, known)
-
-        def start(atoms, rng, first_step, driver):
-            options = {"rng": rng, "first_step": first_step, "state": driver, "n_steps": 30}
-            return walk(calculator, RelativeForceTrigger(threshold), atoms, **options)
-
-        steps = Steps(take_turn(state, calculator, start))
-        list(steps)
-        return steps.value, calculator.surrogate
-
     pilot = walk(biased(model, surrogate), RelativeForceTrigger(1e9), lazy=False, n_steps=20)
     threshold = 1.1 * max(step.reports[0].value for step in pilot if step.reports)
-    first = start_exploration([START, START], [np.random.default_rng(k) for k in range(2)])
-    after, conditioned = turn(first, surrogate)
-    whole, _ = turn(after, conditioned)
-    again, _ = turn(after, conditioned)
+    setup = replace(
+        setup_for(
+            surrogate,
+            RelativeForceTrigger(threshold),
+            n_steps=30,
+            check_interval=2,
+            rules=replace(RULES, turns=True),
+        ),
+        make_calculator=partial(biased, model),
+    )
+    first, conditioned = explored(setup, started([START, START]), limit=1)
+    after = first[-1]
+    (*_, whole), _ = explored(setup, after, 2, conditioned)
+    (*_, again), _ = explored(setup, after, 2, conditioned)
     np.testing.assert_array_equal(whole.trace, again.trace)
     assert len(whole.trace) > len(after.trace)
     assert len(after.picks) == 1

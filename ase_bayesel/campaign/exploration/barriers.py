@@ -186,13 +186,14 @@ class _Barrier:
         offers = {o.structure_id: o for w in self.walkers for o in w.offers}
         while len(self.picks) < self.limit and (offers.keys() - self._known):
             seen = [
-                Pick.of(self.again(offer, self.surrogate), offer.walker, OFFERED)
+                (self.again(offer, self.surrogate), offer)
                 for identity, offer in offers.items()
                 if identity not in self._known
             ]
-            best = max(seen, key=lambda pick: pick.report.ratio)
-            offer = offers[best.structure_id]
-            self._take(replace(best, temperature_K=offer.temperature_K, tau=offer.tau))
+            event, offer = max(seen, key=lambda pair: pair[0].ratio)
+            _note(self.trace, offer.walker, event)
+            pick = Pick.of(event, offer.walker, OFFERED)
+            self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
 
     def _take(self, pick: Pick) -> None:
         self.picks.append(replace(pick, number=len(self.picks)))
@@ -229,7 +230,9 @@ def _offers(
     rules: RoundRules, number: int, walker: WalkerState, event: TriggerEvent | None
 ) -> tuple[Pick, ...]:
     """The most uncertain frames within the bound, one of each window, after a barrier."""
-    if event is None or event.deviations is None or event.at_bound or not rules.settled(walker):
+    if event is None or event.deviations is None or event.at_bound:
+        return walker.offers
+    if walker.status != "running" or not rules.settled(walker):
         return walker.offers
     last, offered = rules.last_offer(walker), Pick.of(event, number)
     if last is None:

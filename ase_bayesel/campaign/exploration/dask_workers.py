@@ -63,7 +63,7 @@ class DaskExecutor:
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
     ) -> dict[int, BlockResult]:
-        """All walkers at the barrier; see `lockstep.Executor`.
+        """All walkers at the barrier; see `barriers.Executor`.
 
         Raises
         ------

@@ -31,7 +31,7 @@ class LocalExecutor:
     def advance(
         self, walkers: Mapping[int, WalkerState], barrier: int, surrogate: Surrogate
     ) -> dict[int, BlockResult]:
-        """All walkers at the barrier; see `lockstep.Executor`."""
+        """All walkers at the barrier; see `barriers.Executor`."""
         calculators = {k: self._calculator(k, surrogate) for k in walkers}
         calls = {
             k: partial(advance_walker, self.setup, k, walker, calculators[k], barrier)

@@ -108,6 +108,11 @@ class TriggerEvent:
         """The criterion of the leading trigger, NaN where none was evaluated."""
         return float("nan") if self.leading is None else self.leading.value
 
+    @property
+    def ratio(self) -> float:
+        """The leading trigger's value over its threshold, NaN where none was evaluated."""
+        return float("nan") if self.leading is None else self.leading.ratio
+
     def row(self, walker: int) -> list[float]:
         """The row of the trace (`TRACE_COLUMNS`); nothing is picked yet."""
         per_atom = self.energy_std / len(self.atoms)
