@@ -39,6 +39,7 @@ from ase_bayesel import (
 from ase_bayesel.campaign.exploration import (
     TRACE_COLUMNS,
     ExploreState,
+    Targets,
     choose_batch,
     explore_to_barriers,
     pass_barrier,
@@ -376,7 +377,7 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
         found = explore_to_barriers(state, surrogate, setup, LocalExecutor(setup), 4)
         state, surrogate = next(found)
         waited = waited or any(walker.waiting.peak is not None for walker in state.walkers)
-        offered = offered or any(walker.offer is not None for walker in state.walkers)
+        offered = offered or any(walker.offers for walker in state.walkers)
         store.exploration(1).save(state, surrogate.posterior)
         state, posterior = store.exploration(1).load(starts)
         surrogate = replace(first, posterior=posterior)
@@ -386,7 +387,7 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
     assert offered == (not joint)
     if joint:
         assert len(state.candidates) > 2
-        state, expected = (choose_batch(s, setup, 4, lambda c: True) for s in (state, whole[-1]))
+        state, expected = (choose_batch(s, setup, 4, Targets()) for s in (state, whole[-1]))
         store.exploration(1).save(state, surrogate.posterior)
         state, _ = store.exploration(1).load(starts)
         whole = [expected]

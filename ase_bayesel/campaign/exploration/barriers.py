@@ -137,7 +137,7 @@ def pass_barrier(
         barrier.take_offers()
     new = barrier.picks[len(state.picks) :]
     if new and rules.batch == "first":
-        barrier.walkers = [_with_new_surrogate(w, rules.absorb_heat) for w in barrier.walkers]
+        barrier.walkers = [_with_new_surrogate(rules, walker) for walker in barrier.walkers]
     if rules.after_pick == "restart":
         for k in {pick.walker for pick in new}:
             barrier.walkers[k] = _at_start(barrier.walkers[k], starts[k])
@@ -279,7 +279,7 @@ def _note(trace: np.ndarray, walker: int, event: TriggerEvent) -> None:
     trace[row, ENERGY_STD] = event.energy_std / len(event.atoms)
 
 
-def _with_new_surrogate(walker: WalkerState, absorb_heat: bool) -> WalkerState:
+def _with_new_surrogate(rules: RoundRules, walker: WalkerState) -> WalkerState:
     """What was evaluated, learnt or waited for with the last surrogate is void.
 
     The evaluation stays in the running averages of tau, see `BiasedCalculator.set_surrogate`.
@@ -287,7 +287,9 @@ def _with_new_surrogate(walker: WalkerState, absorb_heat: bool) -> WalkerState:
     driver, evaluated = walker.driver, walker.evaluated
     if driver is not None and evaluated is not None:
         driver = replace(driver, tau=evaluated.tau_state.after)
-        bias_energy = evaluated.terms.energy if absorb_heat else None
+        bias_energy = evaluated.terms.energy if rules.absorb_heat else None
         walker = replace(walker, bias_energy=bias_energy)
+    if rules.last_offer(walker) is not None:
+        walker = replace(walker, offers=walker.offers[:-1])
     waiting = PickState[Pick](walker.waiting.last)
     return replace(walker, driver=driver, evaluated=None, ratios=(), waiting=waiting)

@@ -56,7 +56,8 @@ class RoundRules:
         Whether a batch is filled up when all walkers have ended: in rounds in which something has
         fired, in all, or in none.
     offer_interval
-        MD steps of a walker's windows: in each it offers its most uncertain frame within the bound.
+        MD steps of a walker's windows: in each it offers its most uncertain frame within the bound,
+        of those since the posterior last changed.
     absorb_heat
         Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
         energy.
