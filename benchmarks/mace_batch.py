@@ -75,6 +75,7 @@ def _peak_MiB(call: Callable[[], object]) -> str:
     """What tensors take at most on the GPU in a call, beyond what they take before it."""
     import torch
 
+    call()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     call()
@@ -149,7 +150,14 @@ def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
         calculators[number].get_forces(frames[number])
 
     calls = {number: partial(forces, number) for number in range(len(calculators))}
-    return lambda: call_batched(calls)
+
+    def call() -> None:
+        call_batched(calls)
+        for calculator in calculators:  # as `run_walkers` does, lest all hold their passes
+            if (prediction := getattr(calculator, "last_prediction", None)) is not None:
+                prediction.release()
+
+    return call
 
 
 def _unlimited(call: Callable[[], object]) -> Callable[[], object]:
