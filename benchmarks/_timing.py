@@ -66,6 +66,11 @@ def _seconds_per_call(
     return elapsed / n_calls
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """This process's CPU seconds, or those of the wall where another ``device`` does the work."""
+    return time.process_time if device == "cpu" else time.perf_counter
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A markdown table; numbers are shown with three digits."""
     lines = [list(header), ["---"] * len(header), *[[_cell(x) for x in row] for row in rows]]
@@ -78,12 +83,16 @@ def _cell(value: object) -> str:
     return f"{value:,.0f}" if abs(value) >= 100.0 else f"{value:.3g}"
 
 
-def machine() -> dict[str, str]:
-    """Date, processor and its load, and versions of Python and of the packages that matter."""
+def machine(device: str = "cpu") -> dict[str, str]:
+    """Date, processor and its load, and versions of Python and of the packages that matter.
+
+    With the name of the ``device`` of PyTorch where that is a GPU.
+    """
     found = {
         "date": date.today().isoformat(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "load": f"load average {os.getloadavg()[0]:.1f}",
+        **_gpu_model(device),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }
@@ -95,12 +104,20 @@ def machine() -> dict[str, str]:
     return found
 
 
-def machine_line() -> str:
+def machine_line(device: str = "cpu") -> str:
     """`machine` in one line of text."""
     return ", ".join(
-        value if key in ("date", "cpu", "load", "system") else f"{key} {value}"
-        for key, value in machine().items()
+        value if key in ("date", "cpu", "gpu", "load", "system") else f"{key} {value}"
+        for key, value in machine(device).items()
     )
+
+
+def _gpu_model(device: str) -> dict[str, str]:
+    if device == "cpu":
+        return {}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(device)}
 
 
 def _cpu_model() -> str:

@@ -1,28 +1,33 @@
 """Cost of biased MACE walkers in lock-step, per walker, over a plain MACE step.
 
-    python benchmarks/mace_batch.py [--atoms 8 64] [--walkers 1 2 4 8 16] [--channels 64]
+    python benchmarks/mace_batch.py [--atoms 8 64] [--walkers 1 2 4 8 16] [--device cuda]
 
 A random-weight two-layer model on silicon. "Bare" is mace's own calculator: energy,
 forces and stress of one structure. "Evaluation" is one combined evaluation of
 E - tau sigma_E for each walker; "MD" a step of `run_walkers` with all that belongs
 to it, over a step of ASE's Langevin dynamics on the bare calculator. "No limit"
-is the evaluation with all walkers in one batch, whatever their size. Times are CPU
-seconds of one thread.
+is the evaluation with all walkers in one batch, whatever their size. Where torch-sim is
+installed, its Langevin dynamics on `BiasedModel` take their turns too. Times are CPU
+seconds of one thread, on a GPU those of the wall; there the last column is the largest
+memory that tensors took.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-from _timing import interleaved, machine_line, markdown_table, use_one_thread
+from _timing import clock_of, interleaved, machine_line, markdown_table, use_one_thread
 
 TIMESTEP_FS = 0.01
 """So short that structures stay what they are: a random-weight model holds nothing together."""
+
+DYNAMICS = ("MD", "torch-sim MD")
+"""Ways that are compared with plain MD, the others with a plain evaluation."""
 
 TARGET = 0.75
 TARGET_AT = (8, 8, "evaluation")
@@ -36,6 +41,7 @@ def main() -> None:
     parser.add_argument("--irreps", default="64x0e", help="such as 128x0e+128x1o")
     parser.add_argument("--cutoff", type=float, default=5.0)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     use_one_thread()
@@ -44,23 +50,42 @@ def main() -> None:
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     torch.set_num_threads(1)
-    print(machine_line(), flush=True)
+    print(machine_line(arguments.device), flush=True)
     print(f"MACE {arguments.irreps}, r = {arguments.cutoff} A, {arguments.dtype}")
     rows = []
     for n_atoms in arguments.atoms:
-        times = _measure(n_atoms, arguments)
+        calls = _calls(n_atoms, arguments)
+        clock = clock_of(arguments.device)
+        times = interleaved(calls, rounds=arguments.rounds, slot_s=0.1, clock=clock)
         for (way, n_walkers), seconds in times.items():
-            ratio = seconds / n_walkers / times["bare MD" if way == "MD" else "bare", 1]
+            ratio = seconds / n_walkers / times["bare MD" if way in DYNAMICS else "bare", 1]
             target = TARGET if (n_atoms, n_walkers, way) == TARGET_AT else ""
             met = "" if target == "" else ("yes" if ratio <= target else "no")
-            per_walker = f"{1e3 * seconds / n_walkers:.1f}"
-            rows.append([n_atoms, way, n_walkers, per_walker, f"{ratio:.2f}", target, met])
+            per_walker = f"{1e3 * seconds / n_walkers:.2f}"
+            row = [n_atoms, way, n_walkers, per_walker, f"{ratio:.2f}", target, met]
+            if arguments.device != "cpu":
+                row.append(_peak_MiB(calls[way, n_walkers]))
+            rows.append(row)
     header = ["atoms", "way", "walkers", "ms per walker", "over bare", "target", "met"]
+    header += [] if arguments.device == "cpu" else ["MiB"]
     print(markdown_table(header, rows))
 
 
-def _measure(n_atoms: int, arguments: argparse.Namespace) -> dict[tuple[str, int], float]:
-    """Seconds of a step of all walkers, by way and number of walkers."""
+def _peak_MiB(call: Callable[[], object]) -> str:
+    """What tensors take at most on the GPU in a call, beyond what they take before it."""
+    import torch
+
+    call()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return f"{(torch.cuda.max_memory_allocated() - before) / 2**20:.0f}"
+
+
+def _calls(
+    n_atoms: int, arguments: argparse.Namespace
+) -> dict[tuple[str, int], Callable[[], object]]:
+    """A step of all walkers, by way and number of walkers."""
     from helpers.mace_models import mace_calculator, tiny_mace
 
     model = tiny_mace(
@@ -71,18 +96,22 @@ def _measure(n_atoms: int, arguments: argparse.Namespace) -> dict[tuple[str, int
         correlation=3,
         radial=(64, 64, 64),
     )
-    calculator = mace_calculator(model, arguments.dtype)
+    calculator = mace_calculator(model, arguments.dtype, arguments.device)
     surrogate = _surrogate(calculator)
     calls: dict[tuple[str, int], Callable[[], object]] = {
         ("bare", 1): _evaluation([calculator], n_atoms),
-        ("bare MD", 1): _plain_md(mace_calculator(model, arguments.dtype), n_atoms),
+        ("bare MD", 1): _plain_md(
+            mace_calculator(model, arguments.dtype, arguments.device), n_atoms
+        ),
     }
     for n_walkers in arguments.walkers:
         biased = partial(_biased, calculator, surrogate, n_walkers)
         calls["evaluation", n_walkers] = _evaluation(biased(), n_atoms)
         calls["no limit", n_walkers] = _unlimited(_evaluation(biased(), n_atoms))
         calls["MD", n_walkers] = _lockstep_md(biased(), n_atoms)
-    return interleaved(calls, rounds=arguments.rounds, slot_s=0.1, clock=time.process_time)
+        if find_spec("torch_sim") is not None:
+            calls["torch-sim MD", n_walkers] = _torchsim_md(surrogate, n_walkers, n_atoms)
+    return calls
 
 
 def _surrogate(calculator):
@@ -121,7 +150,14 @@ def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
         calculators[number].get_forces(frames[number])
 
     calls = {number: partial(forces, number) for number in range(len(calculators))}
-    return lambda: call_batched(calls)
+
+    def call() -> None:
+        call_batched(calls)
+        for calculator in calculators:  # as `run_walkers` does, lest all hold their passes
+            if (prediction := getattr(calculator, "last_prediction", None)) is not None:
+                prediction.release()
+
+    return call
 
 
 def _unlimited(call: Callable[[], object]) -> Callable[[], object]:
@@ -129,7 +165,7 @@ def _unlimited(call: Callable[[], object]) -> Callable[[], object]:
 
     def unlimited() -> None:
         limits = dict(descriptor.BATCH_ATOMS)
-        descriptor.BATCH_ATOMS["cpu"] = 10**9
+        descriptor.BATCH_ATOMS.update(dict.fromkeys(limits, 10**9))
         call()
         descriptor.BATCH_ATOMS.update(limits)
 
@@ -169,6 +205,34 @@ def _lockstep_md(calculators, n_atoms: int) -> Callable[[], object]:
         for seed, calculator in enumerate(calculators)
     ]
     return partial(next, run_walkers(walkers, calculators))
+
+
+def _torchsim_md(surrogate, n_walkers: int, n_atoms: int) -> Callable[[], object]:
+    import torch
+    import torch_sim
+    from ase import units
+    from torch_sim.integrators import nvt_langevin
+
+    from ase_bayesel.bias.torchsim import BiasedModel
+
+    model = BiasedModel(surrogate, 0.1)
+    settings = {"device": model.device, "dtype": model.dtype}
+    timestep = torch.tensor(TIMESTEP_FS * units.fs, **settings)
+    start, update = nvt_langevin(
+        model,
+        dt=timestep,
+        kT=torch.tensor(100.0 * units.kB, **settings),
+        gamma=torch.tensor(0.01 / units.fs, **settings),
+    )
+    frames = [_silicon(n_atoms, seed) for seed in range(n_walkers)]
+    state = start(torch_sim.io.atoms_to_state(frames, **settings))
+
+    def step() -> None:
+        nonlocal state
+        state = update(state)
+        state.energy.cpu()  # waits for the device
+
+    return step
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ pytest.importorskip("torch_sim")
 
 import torch
 import torch_sim
-from helpers.mace_models import mace_calculator, tiny_mace
+from helpers.mace_models import mace_calculator, needs_cuda, tiny_mace
 from torch_sim.integrators import nve
 from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import validate_model_outputs
@@ -191,7 +191,7 @@ def test_what_it_cannot_use(surrogate, cu_surrogate):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 def test_cuda(network, surrogate):
     on_gpu = MACEDescriptor(mace_calculator(network), device="cuda")
     model = BiasedModel(replace(surrogate, descriptor=on_gpu), TAU)

@@ -10,7 +10,7 @@ from ase.io import read
 from helpers.calculators import ScaledEMT
 from helpers.campaigns import CAMPAIGN, write_campaign
 from helpers.command_line import finish, kill_when, start
-from helpers.mace_models import needs_mace, save_model, trained_mace
+from helpers.mace_models import needs_cuda, needs_mace, save_model, tiny_mace, trained_mace
 from helpers.refits import TRAIN
 from helpers.structures import copper
 
@@ -155,6 +155,28 @@ class TestTeacher:
         found = engine.evaluate(copper(), tmp_path, 0, ["energy"])
         assert found.energy == pytest.approx(energy)
         assert engine.name == str(tmp_path / "teacher.npz")
+
+
+@needs_mace
+@pytest.mark.gpu
+@needs_cuda
+def test_on_a_gpu(tmp_path):
+    """Potential, features, walkers and fine-tuning on the GPU."""
+    save_model(tiny_mace(("Al", "Cu")), tmp_path / "start.model")
+    potential = {"kind": "mace", "model": "start.model", "device": "cuda"}
+    changes = {
+        "potential": potential,
+        "descriptor": {"kind": "mace"},
+        "refit": {"kind": "mace", "max_epochs": 1},
+        "stop.max_rounds": 1,
+        "explore.trigger": {"kind": "relative_force", "threshold": 1e-4},
+    }
+    config = write_campaign(tmp_path, changes)
+    store, _ = ended(config)
+    assert store.read_report(1).picks == 3
+    surrogate, mlip = load_model(load_config(config), store, 1)
+    assert surrogate.descriptor.network.device.type == mlip.device.type == "cuda"
+    assert isinstance(BiasedCalculator(mlip, surrogate, tau=0.1)._evaluator, NetworkEvaluator)
 
 
 @pytest.fixture(scope="module")

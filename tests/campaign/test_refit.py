@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace
+from helpers.mace_models import mace_calculator, needs_cuda, needs_mace, save_model, tiny_mace
 from helpers.refits import E0S, KEYS, finished, weights
 from helpers.structures import copper, copper_training
 
@@ -190,6 +190,16 @@ class TestMACE:
         refitter = MACERefitter(max_epochs=1, checkpoint_epochs=1, device="cuda:7")
         with pytest.raises(RefitError, match=r"refit\.log.*last good model is .*start\.model"):
             finished(refitter.refit(mace_task))
+
+    @pytest.mark.gpu
+    @needs_cuda
+    def test_on_a_gpu(self, mace_task):
+        refitter = MACERefitter(
+            max_epochs=4, checkpoint_epochs=2, learning_rate=0.01, energy_weight=1.0, device="cuda"
+        )
+        progress, model = finished(refitter.refit(mace_task))
+        assert progress[-1][:2] == (4, 4)
+        assert loss_of(model, mace_task.frames) < 0.97 * loss_of(mace_task.model, mace_task.frames)
 
     @pytest.mark.parametrize(("replay", "expected"), [(True, 6), (False, 2)])
     def test_data_files(self, mace_task, replay, expected):

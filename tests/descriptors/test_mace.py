@@ -8,7 +8,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from helpers.calculators import Opaque
 from helpers.differences import assert_close, position_differences, strain_differences
-from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace, trained_mace
+from helpers.mace_models import (
+    mace_calculator,
+    needs_cuda,
+    needs_mace,
+    save_model,
+    tiny_mace,
+    trained_mace,
+)
 from helpers.structures import cluster, copper, copper_training, with_pbc
 
 from ase_bayesel import (
@@ -164,7 +171,7 @@ def test_single_precision(model):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 def test_cuda(model_file, descriptor):
     on_gpu = MACEDescriptor(model_file, device="cuda")
     ours, expected = (d.compute(FRAMES, derivatives=True) for d in (on_gpu, descriptor))

@@ -12,10 +12,13 @@ import pytest
 pytest.importorskip("mace")
 
 import torch
+from ase import Atoms
 from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
-from helpers.structures import copper
+from helpers.structures import cluster, copper, with_pbc
 
+from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace import internals
+from ase_bayesel.descriptors.mace.graphs import batched_graphs
 from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 from ase_bayesel.errors import DescriptorError
 
@@ -162,6 +165,44 @@ def graphs_of(names, model):
     batch = names.Batch.from_data_list([graph]).to_dict()
     batch["positions"].requires_grad_(True)
     return batch
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_graphs_are_those_of_mace(names, dtype):
+    """All that a model reads, bit for bit."""
+    slab = with_pbc(copper(2, 0.1, repeat=(1, 2, 1)), (True, True, False))
+    frames = [copper(1, 0.1), cluster("CuAu3Cu", 3), slab, Atoms("Au"), Atoms("Cu", cell=[2] * 3)]
+    frames[-1].pbc = True
+    keys = names.KeySpecification(dict(internals.INFO_KEYS), dict(internals.ARRAYS_KEYS))
+    graphs = []
+    with quiet(), default_dtype(dtype):
+        for atoms in frames:
+            config = names.config_from_atoms(atoms, key_specification=keys, head_name="two")
+            graphs.append(
+                names.AtomicData.from_config(
+                    config,
+                    z_table=names.ElementTable([29, 47, 79]),
+                    cutoff=4.0,
+                    heads=["one", "two"],
+                )
+            )
+    theirs = names.Batch.from_data_list(graphs).to_dict()
+    before = [atoms.copy() for atoms in frames]
+    ours = batched_graphs(frames, [29, 47, 79], 4.0, 1, dtype, names.get_neighborhood)
+    assert frames == before
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype, name
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def test_a_model_with_further_inputs_gets_them():
+    model = tiny_mace()
+    network = MACEDescriptor(mace_calculator(model))._full
+    charged = copper()
+    charged.info["charge"] = 2.0
+    assert "total_charge" not in network.graphs([charged])
+    model.joint_embedding = torch.nn.Identity()
+    assert network.graphs([charged])["total_charge"].tolist() == [2.0]
 
 
 def test_a_pass(names, model):

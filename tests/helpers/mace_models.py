@@ -12,6 +12,7 @@ from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
 
 E0 = -1.5
 needs_mace = pytest.mark.optional("mace")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def tiny_mace(
@@ -63,13 +64,13 @@ def tiny_mace(
     return model
 
 
-def mace_calculator(model, dtype="float64", **options):
-    """mace's own ASE calculator of a model in memory."""
+def mace_calculator(model, dtype="float64", device="cpu", **options):
+    """mace's own ASE calculator of a model in memory, which is moved to the device."""
     import_mace()
     with quiet():
         from mace.calculators import MACECalculator
 
-        return MACECalculator(models=model, device="cpu", default_dtype=dtype, **options)
+        return MACECalculator(models=model, device=device, default_dtype=dtype, **options)
 
 
 def save_model(model, path):
@@ -78,17 +79,22 @@ def save_model(model, path):
         torch.save(model, path)
 
 
-def trained_mace(frames: list[Atoms], n_steps=150, seed=1, **options):
+def trained_mace(frames: list[Atoms], n_steps=150, seed=1, device="cpu", **options):
     """A tiny model after some steps of Adam on energies and forces."""
     model = tiny_mace(seed=seed, **options)
-    calculator = mace_calculator(model)
+    calculator = mace_calculator(model, device=device)
     frames = [atoms for atoms in frames if len(atoms) > 1]
     graphs = MACEDescriptor(calculator).network.graphs(frames)
     for parameter in model.parameters():
         parameter.requires_grad = True
-    energies = torch.tensor([atoms.info["energy"] for atoms in frames], dtype=torch.float64)
-    forces = torch.tensor(np.concatenate([atoms.arrays["forces"] for atoms in frames]))
-    counts = torch.tensor([float(len(atoms)) for atoms in frames], dtype=torch.float64)
+    energies, forces, counts = (
+        torch.tensor(np.asarray(values, float), device=device)
+        for values in (
+            [atoms.info["energy"] for atoms in frames],
+            np.concatenate([atoms.arrays["forces"] for atoms in frames]),
+            [len(atoms) for atoms in frames],
+        )
+    )
     optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
     losses = []
     for _ in range(n_steps):

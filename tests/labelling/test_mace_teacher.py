@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_mace
+from helpers.mace_models import mace_calculator, needs_cuda, needs_mace, save_model, tiny_mace
 from helpers.structures import alloy_cells
 
 from ase_bayesel.descriptors.mace import loading, runtime
@@ -41,6 +41,19 @@ def test_labels_are_those_of_the_model(engine, model, tmp_path):
         np.testing.assert_allclose(found.forces, atoms.get_forces(), atol=1e-10)
         np.testing.assert_allclose(found.stress, atoms.get_stress(), atol=1e-10)
         assert found.version.startswith("mace-torch ")
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_on_a_gpu(engine, tmp_path):
+    for atoms in alloy_cells(2, 0.1, 0):
+        cpu, gpu = (
+            replace(engine, device=device).evaluate(atoms, tmp_path, 0, ALL)
+            for device in ("cpu", "cuda")
+        )
+        assert gpu.energy == pytest.approx(cpu.energy, abs=1e-10)
+        np.testing.assert_allclose(gpu.forces, cpu.forces, atol=1e-10)
+        np.testing.assert_allclose(gpu.stress, cpu.stress, atol=1e-10)
 
 
 def test_loaded_once_until_the_file_changes(engine, tmp_path, monkeypatch):

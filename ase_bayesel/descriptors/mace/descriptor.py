@@ -30,11 +30,12 @@ from .source import (
 )
 
 COMPONENTS = ("invariant", "all")
-CHUNK_ATOMS = {"cpu": 64, "cuda": 512}
-"""Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU."""
+CHUNK_ATOMS = {"cpu": 64, "cuda": 2048}
+"""Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU, see
+benchmarks/mace_chunks.py."""
 BATCH_ATOMS = {"cpu": 32, "cuda": 4096}
-"""Atoms in one batch of walkers, with a backward pass. benchmarks/mace_batch.py measures the
-CPU's; that of a GPU is a guess that bounds its memory."""
+"""Atoms in one batch of walkers, with a backward pass; see benchmarks/mace_batch.py. More would
+pay little on a GPU and take more of its memory."""
 
 
 class MACEDescriptor:

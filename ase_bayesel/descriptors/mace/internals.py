@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeGuard, cast
 
+import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
 
@@ -59,8 +60,10 @@ class MACENames:
         Copies the weights of some elements from one model to a smaller one.
     parser
         Makes the argument parser of mace's training command.
+    get_neighborhood
+        Edges of a structure.
     KeySpecification, config_from_atoms, AtomicData, Batch, ElementTable
-        From structures to a batch of graphs.
+        From structures to a batch of graphs, for models that take further inputs.
     wigner_3j
         Clebsch-Gordan couplings of e3nn.
     """
@@ -74,6 +77,7 @@ class MACENames:
     extract_config: Callable[[Any], dict[str, Any]]
     load_elements: Callable[..., Any]
     parser: Callable[[], Any]
+    get_neighborhood: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
     KeySpecification: Callable[..., Any]
     config_from_atoms: Callable[..., Any]
     AtomicData: Any
@@ -97,6 +101,7 @@ def import_mace() -> MACENames:
             from mace import modules
             from mace.calculators import MACECalculator, foundations_models
             from mace.data import AtomicData, KeySpecification, config_from_atoms
+            from mace.data.neighborhood import get_neighborhood
             from mace.modules import gate_dict, interaction_classes, readout_classes
             from mace.tools.arg_parser import build_default_arg_parser
             from mace.tools.finetuning_utils import load_foundations_elements
@@ -119,6 +124,7 @@ def import_mace() -> MACENames:
         extract_config=extract_config_mace_model,
         load_elements=load_foundations_elements,
         parser=build_default_arg_parser,
+        get_neighborhood=get_neighborhood,
         KeySpecification=KeySpecification,
         config_from_atoms=config_from_atoms,
         AtomicData=AtomicData,
@@ -305,6 +311,11 @@ def model_parts(module: torch.nn.Module) -> Model:
 def known_numbers(module: torch.nn.Module) -> list[int]:
     """Atomic numbers that a model knows, in its order."""
     return [int(number) for number in model_parts(module).atomic_numbers]
+
+
+def takes_more_inputs(module: torch.nn.Module) -> bool:
+    """Whether a model reads more than elements, positions and cell: a charge, say, or a spin."""
+    return hasattr(module, "joint_embedding")
 
 
 def cutoff_of(module: torch.nn.Module) -> float:

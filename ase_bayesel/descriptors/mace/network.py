@@ -12,7 +12,15 @@ from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Gradient, voigt6
-from .internals import MACENames, cutoff_of, heads_of, known_numbers, run_model
+from .graphs import batched_graphs
+from .internals import (
+    MACENames,
+    cutoff_of,
+    heads_of,
+    known_numbers,
+    run_model,
+    takes_more_inputs,
+)
 from .lean import lean_copy
 from .loading import cut_to_elements
 from .runtime import DTYPES, default_dtype, dtype_name
@@ -65,12 +73,19 @@ class Network:
             For an element that the model lacks or a value that is not finite.
         """
         mace, module = self.mace, self.module
+        for atoms in frames:
+            self._check(atoms)
+        if not takes_more_inputs(module):
+            head = heads_of(module).index(self.head)
+            made = batched_graphs(
+                frames, self.numbers, self.cutoff, head, self.dtype, mace.get_neighborhood
+            )
+            return {name: tensor.to(self.device) for name, tensor in made.items()}
         table = mace.ElementTable(self.numbers)
         keys = mace.KeySpecification(dict(self.info_keys), dict(self.arrays_keys))
         graphs = []
         with default_dtype(dtype_name(module)):
             for atoms in frames:
-                self._check(atoms)
                 config = mace.config_from_atoms(atoms, key_specification=keys, head_name=self.head)
                 graphs.append(
                     mace.AtomicData.from_config(

@@ -81,7 +81,8 @@ def build_network(
     target = source.device if device is None else torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise DescriptorError("device: no CUDA device is available")
-    moved = next(module.parameters()).device.type != target.type
+    there = torch.empty(0, device=target).device  # "cuda" becomes "cuda:0"
+    moved = next(module.parameters()).device != there
     if source.file is None and (moved or dtype not in (None, dtype_name(module))):
         with quiet():
             module = copy.deepcopy(module)
