@@ -43,8 +43,9 @@ class ExploreConfig(Section):
 
     ``batch`` says how frames become the batch of a round and ``after_pick`` where a walker goes
     on, see `RoundRules`. ``targets`` are, for ``batch: joint``, the frames whose mean variance the
-    batch is to lower: the candidates themselves, frames of unbiased MD by as many further walkers,
-    both, or those of the file ``data.targets`` (see `Targets`). ``offers`` fill a batch up with
+    batch is to lower: the candidates themselves, those of unbiased MD by as many further walkers,
+    both, or the frames of the file ``data.targets`` (see `Targets`); unbiased walkers add to the
+    candidates too. ``offers`` fill a batch up with
     the walkers' most uncertain frames: in rounds in which something has ``fired``, ``always`` (such
     a campaign has no end but its budget) or ``never``. ``early_refit`` closes a batch before it has
     all of its picks, see `EarlyRefit`. ``absorb_heat`` takes out of a walker's kinetic energy what
@@ -104,6 +105,8 @@ class ExploreConfig(Section):
     def _joint_choice(self) -> ExploreConfig:
         if self.targets is not None and self.batch != "joint":
             raise ValueError(f"targets belongs to batch: joint, not to batch: {self.batch}")
+        if self.early_refit is not None and self.batch == "joint":
+            raise ValueError("early_refit: batch: joint picks when all walkers have ended")
         if self.unbiased_walkers and self.tau_rel is None:
             raise ValueError(f"targets: {self.targets} needs tau_rel, which unbiased MD sets to 0")
         return self

@@ -218,7 +218,9 @@ def _candidates(
     rules: RoundRules, number: int, walker: WalkerState, event: TriggerEvent | None
 ) -> list[Candidate]:
     """What a walker adds to the candidates: a frame that is due, and any at its bound."""
-    if event is not None and event.at_bound:
+    if event is None:  # it has just been rolled back
+        return []
+    if event.at_bound:
         return [Candidate.of(event.atoms, number, event.step)]
     due = walker.step % rules.candidate_interval == 0 and rules.settled(walker)
     if walker.status != "running" or not due:
