@@ -41,6 +41,8 @@ from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
 
+TOLD_EVERY = 20
+"""So many structures are left out between two events."""
 CHUNKS_AHEAD = 64
 """So many parts of a fit wait, run or are to be combined at a time: memory is theirs."""
 
@@ -110,7 +112,8 @@ def _with_force_scale(
     projections = force_projections(config.descriptor)
     steps = Steps(fitting_force_scale(usual, surrogate, keys, projections))
     for done in steps:
-        yield Progress(number, "fit", done, len(frames), "training set left out in turn")
+        if done % TOLD_EVERY == 0:
+            yield Progress(number, "fit", done, len(frames), "training set left out in turn")
     return replace(surrogate, force_scale=steps.value)
 
 

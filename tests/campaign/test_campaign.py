@@ -878,6 +878,7 @@ EARLY = {
 }
 
 
+@pytest.mark.slow
 def test_a_batch_that_closes_early_does_so_after_a_kill_too(tmp_path):
     whole, last = ended(write_campaign(tmp_path / "whole", EARLY))
     assert last == Ended("all 1 rounds are done")

@@ -8,7 +8,7 @@ import yaml
 from helpers.campaigns import campaign_settings, write_config
 from pydantic import ValidationError
 
-from ase_bayesel import Ramp
+from ase_bayesel import Ramp, RelativeForceTrigger
 from ase_bayesel.campaign.config import WorkersConfig
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
@@ -177,11 +177,18 @@ def test_missing_sections_are_named(missing):
         validate_config(settings, "here.yaml")
 
 
-@pytest.mark.parametrize("changes", [{"explore.tau": 0.5}, {"explore.tau_rel": None}])
-def test_exactly_one_strength_of_the_bias(changes):
-    message = refusal(changes)
-    assert "exactly one of tau and tau_rel" in message
+def test_one_strength_of_the_bias_at_most():
+    message = refusal({"explore.tau": 0.5})
+    assert "one of tau and tau_rel, not both" in message
     assert "explore" in message
+
+
+def test_strength_and_trigger_where_none_is_given():
+    settings = campaign_settings({"explore.tau_rel": None})
+    del settings["explore"]["trigger"]
+    explore = validate_config(settings, "").explore
+    assert (explore.tau, explore.tau_rel) == (None, 0.2)
+    assert explore.trigger == RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
 
 
 def test_fixed_strength():

@@ -188,6 +188,7 @@ def test_averages_of_tau_are_kept_from_turn_to_turn(little_data):
 
 def test_spacing_is_kept_over_turns(little_data):
     setup = in_turns(little_data, ALWAYS, n_steps=40)
+    setup = replace(setup, rules=replace(setup.rules, offers="never"))
     rule = PickRule(spacing=7, settling_fs=0)
     (*_, state), _ = explored(setup, started([START] * 2), limit=99, rule=rule)
     for number in range(2):

@@ -393,8 +393,9 @@ def test_from_the_store_at_every_barrier(little_data, tmp_path, n_walkers, way, 
         whole = [expected]
     assert len(whole[-1].picks) > 0
     if not fires:
-        assert [p.walker for p in state.picks] == [0, 1]
-        assert state.picks[1].reason.startswith(OFFERED)
+        assert state.picks[0].walker == 0
+        assert all(pick.reason.startswith(OFFERED) for pick in state.picks[1:])
+        assert len(state.picks) > 1
     if way == "rollbacks":
         assert sum(walker.driver.rollbacks for walker in state.walkers) > 0
     assert (state.returns > 0) == ("bound" in options)
@@ -486,7 +487,8 @@ def test_a_pick_of_another_voids_a_peak_that_waits(little_data):
 
 
 def test_picks_of_one_walker_keep_their_distance(little_data):
-    setup = setup_for(little_data, ForceTrigger(0.02), n_steps=60)
+    rules = replace(RULES, offers="never")
+    setup = setup_for(little_data, ForceTrigger(0.02), n_steps=60, rules=rules)
     rule = PickRule(spacing=16, settling_fs=0)
     (*_, state), _ = explored(setup, started([START, FIXED]), 9, rule=rule)
     for walker in range(2):

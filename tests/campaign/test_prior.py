@@ -100,6 +100,7 @@ def test_a_surrogate_takes_the_place_of_the_prior(tmp_path):
     assert_precision(known.posterior, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [FRAMES, SURROGATE], ids=["frames", "surrogate"])
 def test_a_campaign_goes_on_without_the_original(tmp_path, changes):
     whole, _ = ended(written(tmp_path / "whole", changes))
