@@ -95,6 +95,7 @@ def settings_of(arm: Arm, system: System, start: str, seed: int, labels: int) ->
         plain = {
             "tau_rel": 0.0,
             "trigger": ALWAYS,
+            "trust_bound": None,
             "check_interval": max(1, system.steps // each),
         }
         settings = _over(settings, {"explore": plain})

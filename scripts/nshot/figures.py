@@ -41,12 +41,13 @@ def draw(records: Sequence[Record], path: Path) -> None:
 def _curves(axis, records: Sequence[Record], column: int) -> None:
     """Median and spread of the telling arms, and the floor."""
     limit = max(r["max_labels"] for r in records)
-    grid = np.arange(limit + 1)
+    grid = np.arange(limit + 2)  # one more, so that the last model is seen
     for k, arm in enumerate(TELLING):
         own = [r for r in records if r["arm"] == arm]
         if not own:
             continue
-        lines = np.array([[(at_labels(r, n) or [np.nan] * 2)[column] for n in grid] for r in own])
+        known = [[at_labels(r, min(n, limit)) or [np.nan] * 2 for n in grid] for r in own]
+        lines = np.array(known)[..., column]
         axis.step(grid, np.median(lines, axis=0), where="post", color=f"C{k}", label=arm)
         if len(own) > 1:
             axis.fill_between(
@@ -59,7 +60,7 @@ def _curves(axis, records: Sequence[Record], column: int) -> None:
     floors = [r["rounds"][-1]["errors"]["all"][column] for r in records if r["arm"] == FLOOR]
     if floors:
         axis.axhline(np.median(floors), color="black", ls=":", label="floor")
-    axis.set(yscale="log", xlabel="labels", ylabel=NAMES[column], xlim=(0, limit))
+    axis.set(yscale="log", xlabel="labels", ylabel=NAMES[column], xlim=(0, limit + 1))
 
 
 def _bars(axis, records: Sequence[Record]) -> None:
