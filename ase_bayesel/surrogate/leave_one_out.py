@@ -19,6 +19,8 @@ from .surrogate import Surrogate
 
 MOST = 100
 """So many structures are left out in turn, evenly spread over the training set."""
+NOTHING_TO_LEARN = 1e-9
+"""Mean variance of forces that vanish by symmetry, over that of the noise: they say nothing."""
 
 
 def fitting_force_scale(
@@ -52,7 +54,7 @@ def fitting_force_scale(
     ratios = []
     for done, (atoms, of_structure) in enumerate(zip(chosen, features, strict=True), start=1):
         errors, variances = _left_out(atoms, of_structure, surrogate, keys)
-        if len(errors) and variances.sum() > 0:
+        if variances.sum() > NOTHING_TO_LEARN * len(variances):
             ratios.append(np.sqrt(np.sum(errors**2) / variances.sum()))
         yield min(done * step, len(frames))
     return max(1.0, float(np.median(ratios))) if ratios else 1.0
