@@ -59,7 +59,7 @@ def test_the_scale_is_that_of_fits_without_each_structure(fitted):
         variances = np.einsum("ij,ji->i", rows, np.linalg.solve(without, rows.T))[forces]
         ratios.append(np.sqrt(np.sum(errors**2) / np.sum(variances)))
     found = finished(fitting_force_scale(frames, surrogate, KEYS))
-    assert found == pytest.approx(max(1.0, np.median(ratios)), rel=1e-4)
+    assert found == pytest.approx(max(1.0, np.median(ratios)), rel=1e-3)
 
 
 def test_a_large_set_is_sampled_and_counted_to_its_end(fitted):
