@@ -91,8 +91,9 @@ def make_model(
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
-    weights = config.fit_weights
-    growth = energy_weights_of(frames, keys, e0s, weights)
+    weights = config.weights
+    known = frames, keys, e0s, weights, config.hottest_K, descriptor.n_features
+    growth = energy_weights_of(*known)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
@@ -255,7 +256,7 @@ def _train(
     keys = config.data.keys
     task = RefitTask(
         *(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads),
-        energy_weights_of(frames, keys, e0s, config.fit_weights),
+        energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from ase import Atoms, units
 
 from ..descriptors.base import Descriptor, as_frames
-from ..errors import StructureError
+from ..errors import SingularPrecisionError, StructureError
 from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
@@ -24,6 +25,8 @@ from .surrogate import Surrogate
 from .triangular import append_rows, merge
 
 NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
+MOST_RAISED = 8
+"""So often the noise is doubled at most where the precision is singular."""
 FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
 
 
@@ -146,6 +149,8 @@ def energy_weights_of(
     keys: PropertyKeys,
     e0s: Mapping[str, float],
     weights: Weights | None,
+    temperature_K: float | None = None,
+    n_features: int = 0,
 ) -> EnergyWeights | None:
     """The weights by energy of a training set; None where there are to be none.
 
@@ -157,19 +162,32 @@ def energy_weights_of(
         Reference energies, eV, by element.
     weights
         Whose ``high_energy`` counts.
+    temperature_K
+        Of the hottest use, for ``"auto"``: the scale of `Weights.at`, but at least the median rise
+        of the structures, so that no fit rests on the few lowest of a set that lies higher.
+    n_features
+        For ``"auto"``: none where the weights would leave less than twice so many rows in effect,
+        which a fit could follow without any noise.
     """
     if weights is None or weights.high_energy is None:
         return None
-    if weights.high_energy == "auto":
+    if weights.high_energy == "auto" and temperature_K is None:
         raise ValueError("weights.high_energy: auto needs a temperature; see Weights.at")
-
-    def above_references() -> Iterator[tuple[Atoms, float]]:
-        for number, atoms in enumerate(frames):
-            energy = targets(atoms, keys, f"training frame {number}").energy
-            if energy is not None:
-                yield atoms, energy - composition_energy(atoms, e0s)
-
-    return EnergyWeights(weights.high_energy).extended(above_references())
+    known = []
+    for number, atoms in enumerate(frames):
+        energy = targets(atoms, keys, f"training frame {number}").energy
+        if energy is not None:
+            known.append((atoms, energy - composition_energy(atoms, e0s)))
+    given = weights if temperature_K is None else weights.at(temperature_K)
+    assert isinstance(given.high_energy, float)
+    found = EnergyWeights(given.high_energy).extended(known)
+    if weights.high_energy == "auto" and known:
+        rises = [found.rise(atoms, energy) for atoms, energy in known]
+        found = replace(found, scale=max(found.scale, float(np.median(rises))))
+        rows = [(1 + 3 * len(a)) / found.factor(a, energy) ** 2 for a, energy in known]
+        if sum(rows) < 2 * n_features:
+            return None
+    return found
 
 
 def baseline_energies(
@@ -223,9 +241,10 @@ def surrogate_from_factors(
             f"{keys.virial!r}; check the key names"
         )
     prior_std, noise = _hyperparameters(factors, weights)
+    noise, posterior = _regular(factors, noise, prior_std, descriptor.prior_std())
     return Surrogate(
         descriptor,
-        _posterior(factors, noise, prior_std, descriptor.prior_std()),
+        posterior,
         e0s,
         noise,
         tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
@@ -278,6 +297,20 @@ def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[f
     )
     noise = {prop: best.noise["all"] / relative[prop] for prop in PROPERTIES}
     return best.prior_std, Noise(**noise)
+
+
+def _regular(
+    factors: DesignFactors, noise: Noise, prior_std: float, scale: np.ndarray
+) -> tuple[Noise, Posterior]:
+    """The posterior, with the noise raised where it is too small for double precision.
+
+    Few structures may be fitted exactly: the evidence then knows no lower limit of the noise.
+    """
+    for _ in range(MOST_RAISED):
+        with suppress(SingularPrecisionError):
+            return noise, _posterior(factors, noise, prior_std, scale)
+        noise = Noise(**{prop: 2.0 * std for prop, std in vars(noise).items()})
+    return noise, _posterior(factors, noise, prior_std, scale)
 
 
 def _posterior(

@@ -24,7 +24,12 @@ RATTLE_A, STRAIN = (0.02, 0.2), 0.01
 def fitted(system: System, frames: Sequence[Atoms], config: CampaignConfig) -> Surrogate:
     """The student with the campaign's weights."""
     return fit_surrogate(
-        frames, system.student, KEYS.energy, KEYS.forces, e0s=system.e0s, weights=config.fit_weights
+        frames,
+        system.student,
+        KEYS.energy,
+        KEYS.forces,
+        e0s=system.e0s,
+        weights=config.weights and config.weights.at(config.hottest_K),
     )
 
 

@@ -390,7 +390,7 @@ def test_weights_have_the_automatic_scale_unless_it_is_given(tmp_path, given, ex
     changes = {"weights": given, "explore.temperature_K": ramp}
     config = load_config(write_config(tmp_path, changes))
     assert config.weights == expected
-    assert config.fit_weights == (expected and expected.at(1400.0))
+    assert config.hottest_K == 1400.0
 
 
 def test_what_is_on_by_default(tmp_path):

@@ -22,6 +22,7 @@ from ase_bayesel.surrogate.energy_weights import (
     frame_weight,
     largest_force,
 )
+from ase_bayesel.surrogate.fitting import energy_weights_of
 from ase_bayesel.surrogate.steps import finished
 
 SCALE = 0.1
@@ -242,3 +243,20 @@ def test_the_automatic_scale_follows_the_temperature(cu_ace):
         fit_surrogate(copper_training(), cu_ace, weights=automatic)
     fitted = fit_surrogate(copper_training(), cu_ace, weights=at)
     assert fitted.energy_weights.scale == at.high_energy
+
+
+def test_the_automatic_scale_is_at_least_the_median_rise():
+    """Else a fit would rest on the few lowest structures of a set that lies higher."""
+    frames = [copper(seed, 0.02 + 0.04 * seed) for seed in range(5)]
+    for k, atoms in enumerate(frames):
+        atoms.info["energy"] = 4.0 * [0.0, 0.1, 0.3, 0.5, 2.0][k]
+    automatic, keys = Weights(high_energy="auto"), PropertyKeys("energy", None)
+    cold = energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 300.0)
+    assert cold.scale == pytest.approx(0.3)
+    hot = energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 1e4)
+    assert hot.scale == pytest.approx(1.5 * units.kB * 1e4)
+    given = energy_weights_of(frames, keys, {"Cu": 0.0}, Weights(high_energy=0.05), 300.0)
+    assert given.scale == 0.05
+    # rows in effect: 13 / (1 + rise / 0.3)^4 of each
+    assert energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 300.0, 9) is not None
+    assert energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 300.0, 12) is None

@@ -60,10 +60,9 @@ class CampaignConfig(Section):
     stop: StopConfig = StopConfig()
 
     @property
-    def fit_weights(self) -> Weights | None:
-        """``weights`` at the highest temperature of the walkers."""
-        hottest = max(values_of(self.explore.temperature_K))
-        return None if self.weights is None else self.weights.at(hottest)
+    def hottest_K(self) -> float:
+        """The highest temperature of the walkers."""
+        return max(values_of(self.explore.temperature_K))
 
     @property
     def engine(self) -> Engine | None:
