@@ -66,8 +66,7 @@ def make_model(
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
     the whole training set. Prior data, and picks whose label failed or is set aside, enter its
-    covariance alone.
-    What is done already is not done again.
+    covariance alone. What is done already is not done again.
 
     Parameters
     ----------
@@ -92,8 +91,7 @@ def make_model(
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s)
     weights = config.weights
-    known = frames, keys, e0s, weights, config.hottest_K, descriptor.n_features
-    growth = energy_weights_of(*known)
+    growth = energy_weights_of(frames, keys, e0s, weights, config.hottest_K, descriptor.n_features)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)

@@ -54,7 +54,12 @@ class Weights:
         """
         if self.high_energy != "auto":
             return self
-        return replace(self, high_energy=1.5 * units.kB * temperature_K)
+        return replace(self, high_energy=thermal_scale(temperature_K))
+
+
+def thermal_scale(temperature_K: float) -> float:
+    """1.5 k_B T, eV."""
+    return 1.5 * units.kB * temperature_K
 
 
 def fit_surrogate(
@@ -169,25 +174,25 @@ def energy_weights_of(
         For ``"auto"``: none where the weights would leave less than twice so many rows in effect,
         which a fit could follow without any noise.
     """
-    if weights is None or weights.high_energy is None:
+    scale = None if weights is None else weights.high_energy
+    if scale is None:
         return None
-    if weights.high_energy == "auto" and temperature_K is None:
+    if scale == "auto" and temperature_K is None:
         raise ValueError("weights.high_energy: auto needs a temperature; see Weights.at")
     known = []
     for number, atoms in enumerate(frames):
         energy = targets(atoms, keys, f"training frame {number}").energy
         if energy is not None:
             known.append((atoms, energy - composition_energy(atoms, e0s)))
-    given = weights if temperature_K is None else weights.at(temperature_K)
-    assert isinstance(given.high_energy, float)
-    found = EnergyWeights(given.high_energy).extended(known)
-    if weights.high_energy == "auto" and known:
+    if scale != "auto":
+        return EnergyWeights(scale).extended(known)
+    assert temperature_K is not None
+    found = EnergyWeights(thermal_scale(temperature_K)).extended(known)
+    if known:
         rises = [found.rise(atoms, energy) for atoms, energy in known]
         found = replace(found, scale=max(found.scale, float(np.median(rises))))
-        rows = [(1 + 3 * len(a)) / found.factor(a, energy) ** 2 for a, energy in known]
-        if sum(rows) < 2 * n_features:
-            return None
-    return found
+    rows = [(1 + 3 * len(a)) / found.factor(a, energy) ** 2 for a, energy in known]
+    return found if sum(rows) >= 2 * n_features else None
 
 
 def baseline_energies(

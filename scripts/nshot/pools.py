@@ -9,7 +9,13 @@ from ase import Atoms
 
 from ase_bayesel.campaign.config import CampaignConfig
 from ase_bayesel.selection.select import select
-from ase_bayesel.surrogate.fitting import fit_surrogate
+from ase_bayesel.surrogate.design import assembling
+from ase_bayesel.surrogate.fitting import (
+    baseline_energies,
+    energy_weights_of,
+    surrogate_from_factors,
+)
+from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.surrogate import Surrogate
 
 from .arms import Arm
@@ -22,15 +28,12 @@ RATTLE_A, STRAIN = (0.02, 0.2), 0.01
 
 
 def fitted(system: System, frames: Sequence[Atoms], config: CampaignConfig) -> Surrogate:
-    """The student with the campaign's weights."""
-    return fit_surrogate(
-        frames,
-        system.student,
-        KEYS.energy,
-        KEYS.forces,
-        e0s=system.e0s,
-        weights=config.weights and config.weights.at(config.hottest_K),
-    )
+    """The student with the campaign's weights, as a campaign fits it."""
+    student, weights = system.student, config.weights
+    e0s = baseline_energies(frames, KEYS, system.e0s)
+    growth = energy_weights_of(frames, KEYS, e0s, weights, config.hottest_K, student.n_features)
+    rows = assembling(frames, student, KEYS, e0s, student.prior_std(), energy_weights=growth)
+    return surrogate_from_factors(finished(rows), student, KEYS, e0s, weights, growth)
 
 
 def pool_rounds(

@@ -257,6 +257,8 @@ def test_the_automatic_scale_is_at_least_the_median_rise():
     assert hot.scale == pytest.approx(1.5 * units.kB * 1e4)
     given = energy_weights_of(frames, keys, {"Cu": 0.0}, Weights(high_energy=0.05), 300.0)
     assert given.scale == 0.05
+    whole = energy_weights_of(frames, keys, {"Cu": 0.0}, Weights(high_energy=1))
+    assert whole.scale == 1
     # rows in effect: 13 / (1 + rise / 0.3)^4 of each
     assert energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 300.0, 9) is not None
     assert energy_weights_of(frames, keys, {"Cu": 0.0}, automatic, 300.0, 12) is None

@@ -247,7 +247,15 @@ def _offers(
 def _at_start(walker: WalkerState, start: Atoms) -> WalkerState:
     """The walker back at its start; momenta are drawn with its next step."""
     atoms, driver = restarted(walker.atoms, start, walker.driver)
-    return replace(walker, atoms=atoms, driver=driver, evaluated=None, ratios=(), since=walker.step)
+    return replace(
+        walker,
+        atoms=atoms,
+        driver=driver,
+        evaluated=None,
+        ratios=(),
+        since=walker.step,
+        bias_energy=None,
+    )
 
 
 def _next_turn(walkers: Sequence[WalkerState], turn: int, picked: bool) -> int:
