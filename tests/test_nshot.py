@@ -25,7 +25,7 @@ class Small(Silicon):
     descriptor = {"kind": "ace", "elements": ["Si"], "totaldegree": 6, "cutoff": 4.0}
     test_frames = 6
     floor_frames = 6
-    steps = 20
+    steps = 60
 
     def starts(self):
         from ase.build import bulk
