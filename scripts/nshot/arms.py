@@ -157,6 +157,43 @@ def _joint() -> list[Arm]:
 
 
 ONE_SHOT = explore(walkers=1, picks=1)
+NO_SETTLING = {"pick": {"settling_fs": 0.0}}
+
+
+def _rivals() -> list[Arm]:
+    """Rules of other packages in our library: their criteria, not their code or descriptors."""
+    raw = {**TRIGGER, "calibrated": False}
+    alone = {"batch": "first", "absorb_heat": False, **NO_SETTLING}
+    window = {"factor": 5.0, "energy": None}
+    return [
+        Arm(
+            "rule_grace",
+            "GRACE's HAL: a window of the criterion, update, heat taken out; no weights",
+            {**explore(trust_bound=window, **{**alone, "absorb_heat": True}), **NO_WEIGHTS},
+        ),
+        Arm(
+            "rule_acehal",
+            "ACEHAL: one walker, raw criterion, refit and restart after each pick; no weights",
+            {
+                **explore(
+                    walkers=1,
+                    picks=1,
+                    trigger=raw,
+                    trust_bound=None,
+                    after_pick="restart",
+                    **alone,
+                ),
+                **NO_WEIGHTS,
+            },
+        ),
+        Arm(
+            "rule_ase_uhal",
+            "ase_uhal: several walkers, raw criterion, update, no refit before N; no weights",
+            {**explore(trigger=raw, trust_bound=None, **alone), **NO_WEIGHTS},
+        ),
+    ]
+
+
 _ALL = [
     Arm("default", "N-shot with today's defaults"),
     Arm(
@@ -219,6 +256,7 @@ _ALL = [
     *(Arm(f"N{n}", f"the default with N = {n}", explore(picks=n)) for n in (5, 20, 50)),
     *_joint(),
     *_grid(),
+    *_rivals(),
     Arm("rattles", "rattled and strained starts", pool="rattles"),
     Arm("pool_i_optimal", "pool of plain MD, i_optimal by energies", pool="md", select="i_optimal"),
     Arm("pool_k_medoids", "pool of plain MD, k_medoids", pool="md", select="k_medoids"),

@@ -28,7 +28,7 @@ from ase_bayesel.structures.frames import read_frames, write_frames
 from ase_bayesel.structures.identity import canonical
 from ase_bayesel.structures.labels import PropertyKeys
 
-from .teachers import snapshots
+from .teachers import snapshots, stillinger_weber
 
 KEYS = PropertyKeys("REF_energy", "REF_forces")
 STARTS = ("poor", "fair")
@@ -212,7 +212,11 @@ class Silicon(System):
     def _md(
         self, atoms: Atoms, temperature_K: float, rng: np.random.Generator, count: int
     ) -> list[Atoms]:
-        return snapshots(atoms, self.teacher(), temperature_K, 2.0, rng, count, 40, 60)
+        return snapshots(atoms, self.mover(), temperature_K, 2.0, rng, count, 40, 60)
+
+    def mover(self) -> Calculator:
+        """What moves the atoms of the frames that the reference labels."""
+        return self.teacher()
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,33 @@ class SmallSilicon(Silicon):
     steps: ClassVar[int] = 300
     repeat: ClassVar[tuple[int, int, int]] = (2, 1, 1)
     test_frames: ClassVar[int] = 36
+
+
+@dataclass(frozen=True)
+class SiliconDFT(SmallSilicon):
+    """The same in eight atoms by density-functional theory: Quantum ESPRESSO, cheap settings.
+
+    Frames come from MD by Stillinger and Weber; only labels are DFT's.
+    """
+
+    name: ClassVar[str] = "silicon_dft"
+    descriptor: ClassVar[dict[str, Any]] = {**Silicon.descriptor, "totaldegree": 8}
+    labelling: ClassVar[Mapping[str, Any]] = {
+        "kind": "espresso",
+        "pseudo_dir": "/usr/share/espresso/pseudo",
+        "pseudopotentials": {"Si": "Si.pz-vbc.UPF"},
+        "kpts": [2, 2, 2],
+        "parameters": {"system": {"ecutwfc": 16}},
+        "fallbacks": [{"electrons": {"mixing_beta": 0.3, "electron_maxstep": 200}}],
+        "environment": {"OMP_NUM_THREADS": "1"},
+        "time_limit_h": 0.2,
+    }
+    e0s: ClassVar[Any] = "average"
+    repeat: ClassVar[tuple[int, int, int]] = (1, 1, 1)
+    n_labels: ClassVar[int] = 20
+
+    def mover(self) -> Calculator:
+        return stillinger_weber()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixInternals
 
-from .systems import Silicon, SiliconACE, SmallSilicon, System
+from .systems import Silicon, SiliconACE, SiliconDFT, SmallSilicon, System
 from .teachers import bare, snapshots
 
 EMT = {"kind": "import", "factory": "ase.calculators.emt:EMT"}
@@ -245,5 +245,5 @@ class Adatom(System):
 
 
 SYSTEMS: dict[str, type[System]] = {
-    cls.name: cls for cls in (Silicon, SmallSilicon, SiliconACE, Alloy, Butane, Adatom)
+    cls.name: cls for cls in (Silicon, SmallSilicon, SiliconDFT, SiliconACE, Alloy, Butane, Adatom)
 }
