@@ -19,8 +19,9 @@ from ase.calculators.calculator import (
 
 from ..descriptors.base import Descriptor, EnergyAndFeatures, Gradient, JointDescriptor
 from ..errors import BayeselError
+from ..surrogate.mean import SurrogateCalculator
 from ..surrogate.posterior import Posterior
-from ..surrogate.surrogate import Surrogate, SurrogateCalculator
+from ..surrogate.surrogate import Surrogate
 from . import batching
 from .kinds import SIGMA_FLOOR, Bias
 from .response import Parts, Response

@@ -37,6 +37,7 @@ from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
 from .inputs import check_inputs
 from .pick_labels import PickLabel, extreme_labels
+from .prequential import record_pick_errors
 from .round_model import load_model, make_model
 from .store import Store
 from .training_set import TrainingSet
@@ -188,6 +189,7 @@ class Campaign:
         frames = self._training_set(number)
         labels = self.store.read_labelled(number)
         n_new = sum(label.fitted(self.config.labels.set_aside_force) for label in labels)
+        record_pick_errors(self.config, self.store, number, frames[len(frames) - n_new :])
         surrogate = yield from make_model(
             self.config, self.store, number, frames, len(self._train), n_new
         )

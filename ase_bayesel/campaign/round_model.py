@@ -23,7 +23,8 @@ from ..structures.reference_energies import reference_energies
 from ..surrogate.design import DesignFactors, assembling, chunks
 from ..surrogate.energy_weights import EnergyWeights, force_growth
 from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
-from ..surrogate.leave_one_out import fitting_force_scale
+from ..surrogate.held_out import leaving_out
+from ..surrogate.scales import Scales
 from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
@@ -95,25 +96,25 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
-    surrogate = yield from _with_force_scale(config, number, frames, surrogate)
+    surrogate = yield from _with_scales(config, number, frames, surrogate)
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
     return surrogate
 
 
-def _with_force_scale(
+def _with_scales(
     config: CampaignConfig, number: int, frames: Sequence[Atoms], surrogate: Surrogate
 ) -> Generator[Progress, None, Surrogate]:
-    """The surrogate with `Surrogate.force_scale`, of labels that are not extreme."""
+    """The surrogate with `Surrogate.scales`, of labels that are not extreme."""
     keys, limit = config.data.keys, config.labels.max_force
     usual = [a for a in frames if force_growth(targets(a, keys).forces, limit) == 1.0]
     projections = force_projections(config.descriptor)
-    steps = Steps(fitting_force_scale(usual, surrogate, keys, projections))
+    steps = Steps(leaving_out(usual, surrogate, keys, projections))
     for done in steps:
         if done % TOLD_EVERY == 0:
             yield Progress(number, "fit", done, len(frames), "training set left out in turn")
-    return replace(surrogate, force_scale=steps.value)
+    return replace(surrogate, scales=Scales.of(steps.value))
 
 
 def _assembling(

@@ -287,6 +287,10 @@ class Store:
         """The surrogate that a round ended with."""
         return self.round_directory(number) / "model.npz"
 
+    def pick_errors_path(self, number: int) -> Path:
+        """What the model before said of the picks of a round, beside their labels."""
+        return self.round_directory(number) / "pick_errors.npz"
+
     def finish_round(self, report: RoundReport, parity: Parity | None) -> None:
         """Write the report and, last of all, DONE."""
         directory = self.round_directory(report.round_number)

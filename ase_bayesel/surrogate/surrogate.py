@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 
 from ..descriptors import descriptor_from_spec
 from ..descriptors.base import (
@@ -34,7 +33,9 @@ from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
 from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
+from .mean import SurrogateCalculator
 from .posterior import Posterior, opened
+from .scales import Scales
 
 SURROGATE_SUFFIX = ".npz"
 """By which a saved surrogate is told from a file of structures, where both can be given."""
@@ -52,6 +53,13 @@ class Uncertainty:
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
+
+    def scaled(self, scales: Scales) -> Uncertainty:
+        """As large as errors: each property by its scale."""
+        stress = None if self.stress is None else scales.virial.value * self.stress
+        return Uncertainty(
+            scales.energy.value * self.energy, scales.forces.value * self.forces, stress
+        )
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,9 @@ class Surrogate:
         `condition` adds exactly these rows.
     energy_weights
         Make structures far up in energy count less, as they did in the fit; None for no weights.
-    force_scale
-        Force errors over force deviations of left-out training structures, 1 where not known
-        (`leave_one_out.fitting_force_scale`). Deviations are given without it.
+    scales
+        Errors over deviations of structures that the fit has not seen, by property; plain ones
+        where nothing is known. Deviations are given without them: see `Uncertainty.scaled`.
     """
 
     descriptor: Descriptor
@@ -82,7 +90,7 @@ class Surrogate:
     noise: Noise
     properties: tuple[str, ...] = ("energy", "forces")
     energy_weights: EnergyWeights | None = None
-    force_scale: float = 1.0
+    scales: Scales = Scales()
 
     def __post_init__(self) -> None:
         if self.posterior.n_features != self.descriptor.n_features:
@@ -249,7 +257,7 @@ class Surrogate:
             "noise": vars(self.noise),
             "properties": list(self.properties),
             "energy_weights": self.energy_weights and self.energy_weights.to_json(),
-            "force_scale": self.force_scale,
+            "scales": self.scales.to_json(),
         }
         buffer = io.BytesIO()
         self.posterior.save(buffer)
@@ -302,7 +310,7 @@ class Surrogate:
                 Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),
                 EnergyWeights.from_json(raw) if (raw := meta.get("energy_weights")) else None,
-                _numbers({"force_scale": meta.get("force_scale", 1.0)})["force_scale"],
+                Scales.from_json(meta.get("scales", {})),
             )
         except PosteriorError:
             raise
@@ -322,29 +330,3 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
     if not np.isfinite(list(numbers.values())).all():
         raise ValueError("holds numbers that are not finite")
     return numbers
-
-
-class SurrogateCalculator(Calculator):
-    """ASE calculator of a surrogate's mean: a linear interatomic potential."""
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
-
-    def __init__(self, surrogate: Surrogate) -> None:
-        super().__init__()
-        self.surrogate = surrogate
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
-        super().calculate(atoms, properties, system_changes)
-        surrogate = self.surrogate
-        phi, pullback = surrogate.descriptor.linearize(self.atoms)
-        gradient = pullback(surrogate.posterior.mean)
-        energy = surrogate.baseline(self.atoms) + float(surrogate.posterior.mean @ phi)
-        self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
-        if self.atoms.pbc.all():
-            self.results["stress"] = gradient.strain / self.atoms.get_volume()

@@ -27,7 +27,7 @@ class RelativeForceTrigger:
     F are the unbiased forces; ``eps`` (eV/A) keeps small forces from dominating. ``exact`` asks
     for the deviations of all atoms also for features of a network, where a `ForceSearch` would
     do (see `singles.force_search`). ``calibrated`` deviations are those times
-    `Surrogate.force_scale`: in size they are errors, and a threshold fits every material.
+    `Surrogate.scales`: in size they are errors, and a threshold fits every material.
     """
 
     kind: ClassVar[str] = "relative_force"
@@ -44,7 +44,7 @@ class RelativeForceTrigger:
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``."""
         scales = np.linalg.norm(prediction.forces, axis=1) + self.eps
-        return scales / prediction.surrogate.force_scale if self.calibrated else scales
+        return scales / prediction.surrogate.scales.forces.value if self.calibrated else scales
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ForceTrigger:
 
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``: ones, or the scale."""
-        scale = prediction.surrogate.force_scale if self.calibrated else 1.0
+        scale = prediction.surrogate.scales.forces.value if self.calibrated else 1.0
         return np.full(len(prediction.biased_forces), 1.0 / scale)
 
 

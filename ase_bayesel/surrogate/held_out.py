@@ -1,0 +1,199 @@
+"""Structures that a fit has not seen: new ones with labels, and training structures left out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from scipy.linalg import LinAlgError, solve
+
+from ..descriptors.base import Features, Sketch
+from ..structures.labels import PropertyKeys, targets
+from .design import (
+    iterate_features,
+    property_rows,
+    property_targets,
+    row_scales,
+    training_features,
+    usable_properties,
+    weighted_rows,
+)
+from .scales import HeldOut
+from .surrogate import Surrogate
+
+MOST = 100
+"""So many structures are left out in turn, evenly spread over the training set."""
+NOTHING_TO_LEARN = 1e-9
+"""Variance over that of the noise, in the mean over forces that vanish by symmetry."""
+
+Rows = dict[str, HeldOut]
+"""By property."""
+
+
+def held_out(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    potential: Calculator | None = None,
+) -> Rows:
+    """Errors and deviations on labelled structures that the surrogate was not fitted to.
+
+    Parameters
+    ----------
+    surrogate
+        Gives the deviations.
+    frames
+        With labels under ``keys``; properties without a label are left out.
+    keys
+        Where the labels are.
+    potential
+        Predicts, where that is not the surrogate's mean.
+
+    Raises
+    ------
+    StructureError
+        For a label that is not of its shape, naming the structure.
+    """
+    parts: dict[str, list[HeldOut]] = {}
+    for k, features in enumerate(iterate_features(frames, surrogate.descriptor)):
+        atoms = frames[k]
+        labels, baseline = targets(atoms, keys, f"frame {k}"), surrogate.baseline(atoms)
+        for prop in usable_properties(atoms, surrogate.properties):
+            observed = property_targets(labels, prop, baseline)
+            if observed is None:
+                continue
+            rows = property_rows(features, prop)
+            if potential is None:
+                value = rows @ surrogate.posterior.mean
+            else:
+                value = _predicted(potential, atoms, prop) - (prop == "energy") * baseline
+            deviations = np.sqrt(surrogate.posterior.variance(rows))
+            own = HeldOut(value - observed, deviations, np.zeros(len(rows), dtype=int))
+            parts.setdefault(prop, []).append(own)
+    return {prop: HeldOut.joined(own) for prop, own in parts.items()}
+
+
+def leaving_out(
+    frames: Sequence[Atoms],
+    surrogate: Surrogate,
+    keys: PropertyKeys,
+    force_projections: int | None = None,
+    groups: Sequence[Sequence[int]] | None = None,
+) -> Generator[int, None, Rows]:
+    """Training structures as the others predict them; yields how many structures are done.
+
+    For a group with rows A (weighted), residuals r of the fit and H = A Sigma A^T, the others
+    predict it with the residuals (I - H)^-1 r and the variances of (I - H)^-1 H, in units of the
+    noise: what a fit without it would give, in closed form (Rasmussen and Williams 2006, section
+    5.4.2, for groups of rows).
+
+    Parameters
+    ----------
+    frames
+        The training set; the fit's hyperparameters are not changed by what is left out.
+    surrogate
+        Fitted to it.
+    keys
+        Where its labels are.
+    force_projections
+        As in the fit.
+    groups
+        Numbers of structures that are left out together: of one trajectory, or of one kind. By
+        default each alone, of a large set `MOST`.
+    """
+    step = 1
+    if groups is None:
+        step = max(1, -(-len(frames) // MOST))
+        groups = [[k] for k in range(0, len(frames), step)]
+    chosen = [frames[k] for group in groups for k in group]
+    features = training_features(chosen, surrogate.descriptor, force_projections)
+    parts: dict[str, list[HeldOut]] = {}
+    done = 0
+    for group in groups:
+        rows = [_Rows.of(frames[k], next(features), surrogate, keys) for k in group]
+        for prop, found in _without(rows, surrogate).items():
+            parts.setdefault(prop, []).append(found)
+        done += len(group) * step
+        yield min(done, len(frames))
+    return {prop: HeldOut.joined(found) for prop, found in parts.items()}
+
+
+def given_labels(surrogate: Surrogate, atoms: Atoms, keys: PropertyKeys) -> Surrogate:
+    """The surrogate after the labels of one more structure: its mean moves too.
+
+    Hyperparameters and scales stay those of the fit.
+    """
+    own = _Rows.of(atoms, surrogate.features(atoms), surrogate, keys)
+    if not own.rows:
+        return surrogate
+    rows = np.concatenate([*own.rows.values()])
+    observed = rows @ surrogate.posterior.mean - np.concatenate([*own.residuals.values()])
+    return replace(surrogate, posterior=surrogate.posterior.condition(rows, observed))
+
+
+def _predicted(potential: Calculator, atoms: Atoms, prop: str) -> np.ndarray:
+    """What a potential says, as `property_rows` order it."""
+    if prop == "energy":
+        return np.array([potential.get_potential_energy(atoms)])
+    if prop == "forces":
+        return np.asarray(potential.get_forces(atoms)).ravel()
+    return -atoms.get_volume() * np.asarray(potential.get_stress(atoms))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Weighted rows of a training structure, residuals of the fit, and their units; by property."""
+
+    rows: dict[str, np.ndarray] = field(default_factory=dict)
+    residuals: dict[str, np.ndarray] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, atoms: Atoms, features: Features | Sketch, surrogate: Surrogate, keys: PropertyKeys
+    ) -> _Rows:
+        """Of a structure; empty where a property that it brings has no label."""
+        result = cls()
+        labels, baseline = targets(atoms, keys), surrogate.baseline(atoms)
+        known = surrogate.properties, baseline, surrogate.energy_weights
+        for prop, scale in row_scales(atoms, labels, *known).items():
+            observed = property_targets(labels, prop, baseline)
+            if observed is None:
+                return cls()
+            if prop == "forces" and isinstance(features, Sketch):
+                observed = features.project(observed.reshape(-1, 3))
+            rows = scale * weighted_rows(features, surrogate.noise, [prop])
+            unit = surrogate.noise.std(prop, len(atoms)) / scale
+            result.rows[prop] = rows
+            result.residuals[prop] = rows @ surrogate.posterior.mean - observed / unit
+            result.units[prop] = unit
+        return result
+
+
+def _without(group: Sequence[_Rows], surrogate: Surrogate) -> Mapping[str, HeldOut]:
+    """A group as the rest of the training set predicts it, by property."""
+    blocks = [(k, prop) for k, member in enumerate(group) for prop in member.rows]
+    if not blocks:
+        return {}
+    white = surrogate.posterior.whiten(np.concatenate([group[k].rows[prop] for k, prop in blocks]))
+    known = white.T @ white
+    residuals = np.concatenate([group[k].residuals[prop] for k, prop in blocks])
+    try:
+        left_out = solve(np.eye(len(known)) - known, np.column_stack([residuals, known]))
+    except LinAlgError:  # nothing else knows of it
+        return {}
+    variances = np.maximum(np.diag(left_out[:, 1:]), 0.0)
+    parts: dict[str, list[HeldOut]] = {}
+    start = 0
+    for k, prop in blocks:
+        end, unit = start + len(group[k].rows[prop]), group[k].units[prop]
+        errors, own = left_out[start:end, 0], variances[start:end]
+        start = end
+        if own.mean() > NOTHING_TO_LEARN:
+            structures = np.zeros(len(own), dtype=int)
+            rows = HeldOut(errors * unit, np.sqrt(own) * unit, structures)
+            parts.setdefault(prop, []).append(rows)
+    return {prop: HeldOut.joined(own) for prop, own in parts.items()}

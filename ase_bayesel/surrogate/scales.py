@@ -1,0 +1,174 @@
+"""Whether deviations are as large as errors, and the scales that make them so.
+
+A linear model of a basis that is too small is more wrong than its posterior says. It orders
+structures well, though, and one factor from structures that the fit has not seen brings the
+deviations of a property near its errors: z = error / deviation tells by how much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+LEVELS = (0.5, 0.68, 0.9, 0.95)
+"""Of the intervals that a scale holds."""
+SMALLEST_SHARE = 1e-6
+"""Of the largest deviation of a property: rows below it vanish by symmetry and say nothing."""
+OUTLIER = 5.0
+"""A structure's ratio counts as no more than so many times the median one."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Errors of predictions on structures that a fit has not seen, and their deviations.
+
+    Attributes
+    ----------
+    errors, deviations
+        ``(n,)`` row by row in the units of a property (eV, eV/A, eV): prediction less label, and
+        the standard deviation of the model, without scale and without the noise of the label.
+    structures
+        ``(n,)`` to which structure a row belongs.
+    """
+
+    errors: np.ndarray
+    deviations: np.ndarray
+    structures: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not len(self.errors) == len(self.deviations) == len(self.structures):
+            raise ValueError("errors, deviations and structures differ in number")
+
+    @classmethod
+    def joined(cls, parts: Iterable[HeldOut]) -> HeldOut:
+        """Several as one, each of which holds structures of its own."""
+        columns: list[tuple[np.ndarray, ...]] = []
+        first = 0
+        for part in parts:
+            columns.append((part.errors, part.deviations, part.structures + first))
+            first += int(part.structures.max(initial=-1)) + 1
+        if not columns:
+            return cls(np.empty(0), np.empty(0), np.empty(0, int))
+        return cls(*map(np.concatenate, zip(*columns, strict=True)))
+
+    def telling(self) -> HeldOut:
+        """Without the rows that vanish by symmetry."""
+        kept = self.deviations > SMALLEST_SHARE * self.deviations.max(initial=0.0)
+        return HeldOut(self.errors[kept], self.deviations[kept], self.structures[kept])
+
+    def z(self) -> np.ndarray:
+        """Errors over deviations of the rows that tell something."""
+        kept = self.telling()
+        return kept.errors / kept.deviations
+
+    def ratios(self) -> np.ndarray:
+        """``(n_structures,)`` root mean square error over that of the deviations, by structure."""
+        kept = self.telling()
+        _, place = np.unique(kept.structures, return_inverse=True)
+        squares = np.bincount(place, kept.errors**2)
+        return np.asarray(np.sqrt(squares / np.bincount(place, kept.deviations**2)))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """By what raw deviations of a property are multiplied to be as large as errors.
+
+    Attributes
+    ----------
+    value
+        Root mean square over structures of error over deviation, not less than one: what is left
+        out of a small set of near copies is predicted too well.
+    error
+        Standard error of ``value``; infinite for one structure.
+    n_structures
+        Behind it.
+    quantiles
+        Of \\|z\\| at `LEVELS`: an interval of that level is as wide to both sides, in raw
+        deviations. Split-conformal ones, with the correction for a finite number.
+    """
+
+    value: float = 1.0
+    error: float = math.inf
+    n_structures: int = 0
+    quantiles: tuple[float, ...] = (0.6745, 0.9945, 1.6449, 1.96)
+
+    @classmethod
+    def of(cls, held_out: HeldOut) -> Scale:
+        """From predictions that were compared with labels; a plain one where these say nothing."""
+        ratios, z = held_out.ratios(), np.abs(held_out.z())
+        if not len(ratios):
+            return cls()
+        squares = np.minimum(ratios, OUTLIER * np.median(ratios)) ** 2
+        rms = math.sqrt(squares.mean())
+        spread = math.inf
+        if len(ratios) > 1 and rms > 0:
+            spread = float(np.std(squares, ddof=1)) / (2 * rms * math.sqrt(len(ratios)))
+        places = [min(math.ceil(level * (len(z) + 1)) / len(z), 1.0) for level in LEVELS]
+        quantiles = np.quantile(z, places, method="inverted_cdf")
+        return cls(max(1.0, rms), spread, len(ratios), tuple(map(float, quantiles)))
+
+    def half_width(self, level: float) -> float:
+        """Of a central interval, in raw deviations.
+
+        Raises
+        ------
+        ValueError
+            For a level that is none of `LEVELS`.
+        """
+        try:
+            return self.quantiles[LEVELS.index(level)]
+        except ValueError:
+            raise ValueError(f"level {level}: known ones are {LEVELS}") from None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Scale:
+        """What `to_json` gave.
+
+        Raises
+        ------
+        ValueError
+            For values that no scale can have.
+        """
+        error, quantiles = raw["error"], tuple(map(float, raw["quantiles"]))
+        scale = cls(
+            float(raw["value"]),
+            math.inf if error is None else float(error),
+            int(raw["n_structures"]),
+            quantiles,
+        )
+        numbers = [scale.value, *quantiles]
+        if not np.isfinite(numbers).all() or min(numbers) < 0 or len(quantiles) != len(LEVELS):
+            raise ValueError("a scale holds numbers that it cannot have")
+        return scale
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file; JSON knows no infinity."""
+        error = self.error if math.isfinite(self.error) else None
+        return {**vars(self), "error": error}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """One `Scale` for each property; plain ones where nothing is known."""
+
+    energy: Scale = Scale()
+    forces: Scale = Scale()
+    virial: Scale = Scale()
+
+    @classmethod
+    def of(cls, held_out: Mapping[str, HeldOut]) -> Scales:
+        """By property."""
+        return cls(**{prop: Scale.of(rows) for prop, rows in held_out.items()})
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Scales:
+        """What `to_json` gave; ValueError as of `Scale.from_json`."""
+        return cls(**{prop: Scale.from_json(scale) for prop, scale in raw.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """For a file."""
+        return {prop: scale.to_json() for prop, scale in vars(self).items()}
