@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 EXTREMES_TOLD = 10
 """So many labels with extreme forces are named one by one in a round."""
@@ -56,6 +57,8 @@ class RoundReport:
         Attempts, accepted and failed ones of each kind of Monte Carlo move, all walkers together.
     noise
         Fitted noise of energy, forces and virial.
+    scales
+        By property, by what raw deviations are multiplied (`surrogate.scales.Scale`, as JSON).
     energy_rmse, forces_rmse
         Errors on the test set, eV/atom and eV/A; None without a test set.
     rollbacks
@@ -74,6 +77,7 @@ class RoundReport:
     walkers: tuple[str, ...] = ()
     moves: dict[str, list[int]] = field(default_factory=dict)
     noise: dict[str, float] = field(default_factory=dict)
+    scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     energy_rmse: float | None = None
     forces_rmse: float | None = None
     rollbacks: int = 0

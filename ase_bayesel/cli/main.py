@@ -3,77 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import wraps
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError, ConfigError
+from . import model_commands  # noqa: F401, its commands
+from .shared import ConfigArgument, TrustOption, app, console, named_errors, say
 
 if TYPE_CHECKING:
     from ..campaign.config.campaign import CampaignConfig
     from ..campaign.store import Store
     from ..generation import PoolProgress
 
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
-]
-app = typer.Typer(
-    name="bayesel",
-    help="Bayesian selection of training structures, while the MD is running.",
-    no_args_is_help=True,
-    add_completion=False,
-)
-console = Console()
-EXIT_BAD_INPUT, EXIT_RUN_AGAIN = 2, 75
+EXIT_RUN_AGAIN = 75
 ROUNDS_SHOWN = 20
-ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
 DirectoryOption = Annotated[
     Path | None,
     typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
 ]
 
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-def _named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """One clear message and exit code 2 for anything wrong with the input."""
-
-    @wraps(command)
-    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        try:
-            return command(*args, **kwargs)
-        except BayeselError as error:
-            message = str(error)
-        except OSError as error:
-            message = f"{error.filename}: {error.strerror}"
-        typer.secho(f"error: {message}", err=True, fg="red")
-        raise typer.Exit(EXIT_BAD_INPUT)
-
-    return wrapped
-
-
 @app.command()
-@_named_errors
+@named_errors
 def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
     """Write a commented config to start from."""
     if path.exists():
         raise ConfigError(f"{path}: exists already; choose another name or remove it")
     template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
     path.write_text(template.format(name=path.name))
-    _say(f"wrote {path}; edit it, then: bayesel validate {path}")
+    say(f"wrote {path}; edit it, then: bayesel validate {path}")
 
 
 @app.command()
-@_named_errors
+@named_errors
 def validate(config: ConfigArgument) -> None:
     """Check a config and every file that it names, without running anything."""
     from ..campaign.config.loading import load_config
@@ -82,11 +49,11 @@ def validate(config: ConfigArgument) -> None:
     inputs = check_inputs(load_config(config))
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    _say(f"{config}: valid; structures: {summary}")
+    say(f"{config}: valid; structures: {summary}")
 
 
 @app.command()
-@_named_errors
+@named_errors
 def run(
     config: ConfigArgument,
     directory: DirectoryOption = None,
@@ -113,26 +80,26 @@ def run(
         try:
             campaign = Campaign(settings, _directory(config, directory))
             for change in campaign.changes:
-                _say(f"changed since the last run: {change}")
+                say(f"changed since the last run: {change}")
             if campaign.reopened is not None:
-                _say(f"round {campaign.reopened}, in which nothing triggered, is explored again")
+                say(f"round {campaign.reopened}, in which nothing triggered, is explored again")
             reason = show(campaign.run(retry_failed), requests, console)
         except StopRequested:
             reason = None
         except (BayeselError, OSError) as error:
             if requests.signal is None:
                 raise
-            _say(f"after {requests.signal}: {error}")  # a scheduler signals all programs at once
+            say(f"after {requests.signal}: {error}")  # a scheduler signals all programs at once
             reason = None
     if reason is None:
-        _say(f"stopped on {requests.signal}; all that is needed is on disk: run again to go on")
+        say(f"stopped on {requests.signal}; all that is needed is on disk: run again to go on")
         raise typer.Exit(EXIT_RUN_AGAIN)
-    _say(reason)
-    _say(f"report: {write_report(campaign.store)}")
+    say(reason)
+    say(f"report: {write_report(campaign.store)}")
 
 
 @app.command()
-@_named_errors
+@named_errors
 def status(
     config: ConfigArgument,
     directory: DirectoryOption = None,
@@ -146,65 +113,20 @@ def status(
     shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
     console.print(rounds_table(store, shown))
     for line in status_lines(store, shown):
-        _say(line)
+        say(line)
 
 
 @app.command()
-@_named_errors
+@named_errors
 def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Write the campaign's HTML page."""
     from .report import write_report
 
-    _say(f"wrote {write_report(_existing(config, directory))}")
+    say(f"wrote {write_report(_existing(config, directory))}")
 
 
 @app.command()
-@_named_errors
-def check(
-    model: Annotated[str, typer.Argument(help="Surrogate (.npz), MACE model, or module:factory.")],
-    config: Annotated[Path, typer.Option("--config", "-c", help="What to compute (YAML).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of results.")] = Path("check"),
-    trust: TrustOption = False,
-) -> None:
-    """Compute lattice and elastic constants, surface energies and phonons of a model."""
-    from ..campaign.config.loading import load_config
-    from .check import CheckConfig, model_to_check, run_check, tables, write_check
-
-    settings = load_config(config, CheckConfig)
-    checked = run_check(model_to_check(model, settings, trust), settings)
-    for table in tables(checked):
-        console.print(table)
-    for path in write_check(checked, out):
-        _say(f"wrote {path}")
-
-
-@app.command("check-engine")
-@_named_errors
-def check_engine(
-    config: ConfigArgument,
-    structure: Annotated[Path | None, typer.Option(help="Default: the smallest start.")] = None,
-    attempt: Annotated[
-        int, typer.Option(help="0: the settings as given; k: the k-th fallback.")
-    ] = 0,
-    keep: Annotated[Path | None, typer.Option(help="New directory for its files.")] = None,
-) -> None:
-    """Run one calculation with the labelling engine, or say what it lacks."""
-    from ..campaign.config.loading import load_config
-    from .check_engine import notes, run_engine_check, table
-
-    result = run_engine_check(load_config(config), structure, attempt, keep)
-    if result is None:
-        _say("labels come by hand (labelling: none), so there is nothing to run")
-        return
-    console.print(table(result))
-    for note in notes(result):
-        _say(note)
-    if result.missing or result.label.reason:
-        raise typer.Exit(EXIT_BAD_INPUT if result.missing else 1)
-
-
-@app.command()
-@_named_errors
+@named_errors
 def select(
     pool: Annotated[Path, typer.Argument(help="Structures to pick from.")],
     n: Annotated[int, typer.Option("-n", help="How many to pick.")],
@@ -274,12 +196,12 @@ def select(
     ) as bar:
         task = bar.add_task("features", total=None, count=0)
         written = select_from_file(request, lambda done: bar.update(task, count=done))
-    _say(f"{written.n_picked} picks: {written.picks}")
-    _say(f"report: {written.page} and {written.record}")
+    say(f"{written.n_picked} picks: {written.picks}")
+    say(f"report: {written.page} and {written.record}")
 
 
 @app.command()
-@_named_errors
+@named_errors
 def pool(
     config: Annotated[Path, typer.Argument(help="What to generate (YAML).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
@@ -306,16 +228,11 @@ def pool(
 
         summary = make_pool(settings, output, show)
     console.print(summary_table(summary))
-    _say(f"{summary.kept} structures: {summary.path}")
+    say(f"{summary.kept} structures: {summary.path}")
 
 
 def _directory(config: Path, directory: Path | None) -> Path:
     return directory or config.resolve().with_name(f"{config.stem}_campaign")
-
-
-def _say(text: str) -> None:
-    """Print a line as it is: no markup, no wrapping."""
-    console.print(text, soft_wrap=True, markup=False)
 
 
 def _existing(config: Path, directory: Path | None) -> Store:

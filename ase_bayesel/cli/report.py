@@ -18,6 +18,8 @@ from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
 from ..campaign.store import Store
 from ..dynamics.triggers import UNITS, AllOf, AnyOf, AnyTrigger, Trigger, Uncalibrated
 from ..errors import StoreError
+from ..surrogate.scales import Scales
+from .calibration import COLUMNS, calibration_figure, pick_table, scaled_pick_errors
 
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
@@ -30,6 +32,9 @@ def write_report(store: Store) -> Path:
         "Every step of the walkers": motion_figure(store, len(reports)),
         "Error against number of labels": error_figure(reports),
         "Parity on the test set after the last round": parity_figure(store, reports),
+        "Errors of picks beside their uncertainties": calibration_figure(
+            scaled_pick_errors(store, reports)
+        ),
     }
     template = Environment(autoescape=True).from_string(
         files("ase_bayesel").joinpath("templates/report.html").read_text()
@@ -39,6 +44,8 @@ def write_report(store: Store) -> Path:
         name=store.directory.resolve().name,
         reports=reports,
         trigger=criterion,
+        columns=COLUMNS,
+        picks=pick_table(store, reports),
         figures=[(title, png(figure)) for title, figure in figures.items() if figure is not None],
     )
     return store.write_page("report.html", page)
@@ -152,14 +159,15 @@ def error_figure(reports: Sequence[RoundReport]) -> Figure | None:
 
 
 def parity_figure(store: Store, reports: Sequence[RoundReport]) -> Figure | None:
-    """Prediction against reference after the last round; energies with their uncertainty."""
+    """Prediction against reference after the last round; energies with their scaled deviation."""
     parity = store.read_parity(reports[-1].round_number) if reports else None
     if parity is None:
         return None
+    scale = Scales.from_json(reports[-1].scales).energy.value
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.errorbar(
-        parity.energy, parity.energy_predicted, yerr=parity.energy_std, fmt="o", ms=4, lw=1
+        parity.energy, parity.energy_predicted, yerr=scale * parity.energy_std, fmt="o", ms=4, lw=1
     )
     left.set(xlabel="reference energy (eV/atom)", ylabel="predicted energy (eV/atom)")
     right.plot(parity.forces, parity.forces_predicted, ".", ms=3, color="C1")

@@ -12,6 +12,7 @@ from ase.io import read, write
 from ase_bayesel import Campaign, Surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.structures.identity import structure_id
 from helpers.structures import alloy_cells, reference
 
@@ -134,9 +135,21 @@ def assert_same_campaign(one, other):
         np.testing.assert_array_equal(
             one.exploration(number).read_trace(), other.exploration(number).read_trace()
         )
+        assert_same_errors(read_pick_errors(one, number), read_pick_errors(other, number))
     ours, theirs = final_model(one).posterior, final_model(other).posterior
     scale = np.abs(theirs.mean).max()
     np.testing.assert_allclose(ours.mean, theirs.mean, rtol=0, atol=1e-12 * scale)
+
+
+def assert_same_errors(one, other):
+    """Of picks, bit for bit."""
+    assert (one is None) == (other is None)
+    for of in () if one is None else ("fitted", "conditioned"):
+        ours, theirs = getattr(one, of), getattr(other, of)
+        assert ours.keys() == theirs.keys()
+        for prop, rows in ours.items():
+            for column, values in vars(rows).items():
+                np.testing.assert_array_equal(values, getattr(theirs[prop], column))
 
 
 def counted(folder, changes=None):

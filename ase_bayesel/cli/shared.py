@@ -1,0 +1,52 @@
+"""What all commands share: the application, its console, errors and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from ..errors import BayeselError
+
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
+]
+ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+app = typer.Typer(
+    name="bayesel",
+    help="Bayesian selection of training structures, while the MD is running.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+console = Console()
+EXIT_BAD_INPUT = 2
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """One clear message and exit code 2 for anything wrong with the input."""
+
+    @wraps(command)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except BayeselError as error:
+            message = str(error)
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}"
+        typer.secho(f"error: {message}", err=True, fg="red")
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+    return wrapped
+
+
+def say(text: str) -> None:
+    """Print a line as it is: no markup, no wrapping."""
+    console.print(text, soft_wrap=True, markup=False)
