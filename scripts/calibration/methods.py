@@ -1,0 +1,186 @@
+"""Ways to say how wrong a prediction may be: each gives deviations, and scales where it has any.
+
+All take the same fit, and what is calibrated is calibrated on the training set left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from scipy.cluster.vq import kmeans2
+from scipy.spatial import cKDTree
+
+from ase_bayesel.surrogate.held_out import held_out, leaving_out
+from ase_bayesel.surrogate.scales import HeldOut, Scale
+from ase_bayesel.surrogate.steps import finished
+from ase_bayesel.surrogate.surrogate import Surrogate
+
+from .materials import KEYS
+
+PROPERTIES = ("energy", "forces")
+GROUPS, COMPONENTS = 8, 8
+LEFT_OUT_BY_DISTANCE = 12
+Rows = Mapping[str, HeldOut]
+Frames = Sequence[Atoms]
+Deviations = Mapping[str, np.ndarray]
+Result = tuple[Mapping[str, Rows], Mapping[str, Scale]]
+"""Errors and deviations by kind and property, and a scale for each property."""
+NO_SCALES = dict.fromkeys(PROPERTIES, Scale())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit, its training set, and test frames by kind."""
+
+    surrogate: Surrogate
+    train: Frames
+    kinds: Mapping[str, Frames]
+
+    @cached_property
+    def tested(self) -> dict[str, Rows]:
+        """Errors and raw deviations by kind."""
+        return {kind: held_out(self.surrogate, frames, KEYS) for kind, frames in self.kinds.items()}
+
+    @cached_property
+    def alone(self) -> Rows:
+        """The training set, each structure left out."""
+        return self.grouped([[k] for k in range(len(self.train))])
+
+    def grouped(self, groups: Sequence[Sequence[int]]) -> Rows:
+        """The training set in the order of groups that are left out together."""
+        return finished(leaving_out(self.train, self.surrogate, KEYS, groups=groups))
+
+    def features(self, frames: Frames) -> list[np.ndarray]:
+        """``(n_atoms, D)`` of each structure."""
+        return [f.values for f in self.surrogate.descriptor.compute(list(frames))]
+
+    def with_deviations(self, deviations: Callable[[Frames], Deviations]) -> dict[str, Rows]:
+        """The errors of the fit beside other deviations."""
+        result: dict[str, Rows] = {}
+        for kind, rows in self.tested.items():
+            own = deviations(self.kinds[kind])
+            result[kind] = {
+                prop: HeldOut(rows[prop].errors, own[prop], rows[prop].structures)
+                for prop in PROPERTIES
+            }
+        return result
+
+
+def raw(fit: Fit) -> Result:
+    """The posterior as it is."""
+    return fit.tested, NO_SCALES
+
+
+def with_noise(fit: Fit) -> Result:
+    """The posterior and the fitted noise of labels."""
+    noise, result = fit.surrogate.noise, {}
+    for kind, rows in fit.tested.items():
+        roots = np.sqrt([len(atoms) for atoms in fit.kinds[kind]])
+        added = {"energy": noise.energy * roots, "forces": noise.forces}
+        result[kind] = {
+            prop: HeldOut(own.errors, np.hypot(own.deviations, added[prop]), own.structures)
+            for prop, own in rows.items()
+        }
+    return result, NO_SCALES
+
+
+def left_out(fit: Fit) -> Result:
+    """One scale from structures left out one by one: the default of the package."""
+    return fit.tested, _scales(fit.alone)
+
+
+def folds(fit: Fit) -> Result:
+    """One scale from random groups of structures left out together."""
+    order = np.random.default_rng(0).permutation(len(fit.train))
+    groups = [part.tolist() for part in np.array_split(order, GROUPS)]
+    return fit.tested, _scales(fit.grouped(groups))
+
+
+def clusters(fit: Fit) -> Result:
+    """One scale from clusters of like structures left out together."""
+    means = np.array([values.mean(axis=0) for values in fit.features(fit.train)])
+    left, singular, _ = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+    n = min(COMPONENTS, int(np.sum(singular > 1e-9 * singular[0])))
+    _, labels = kmeans2(left[:, :n], GROUPS, seed=1, minit="++")
+    groups = [np.flatnonzero(labels == k).tolist() for k in np.unique(labels)]
+    return fit.tested, _scales(fit.grouped(groups))
+
+
+def constant(fit: Fit) -> Result:
+    """Baseline: the same for all atoms, the root mean square error of what was left out."""
+
+    def same(frames: Frames) -> Deviations:
+        return {
+            "energy": np.sqrt([len(atoms) for atoms in frames]),
+            "forces": np.ones(3 * sum(map(len, frames))),
+        }
+
+    return _baseline(fit, same, same(fit.train), list(range(len(fit.train))))
+
+
+def distance(fit: Fit) -> Result:
+    """Baseline: as the distance of an atom's features from the nearest ones in the training set."""
+    known = fit.features(fit.train)
+    spread = np.concatenate(known).std(axis=0)
+    used = spread > 1e-9 * spread.max()
+    known = [values[:, used] / spread[used] for values in known]
+    whole = cKDTree(np.concatenate(known))
+
+    def deviations(found: Sequence[np.ndarray]) -> Deviations:
+        return {
+            "energy": np.array([np.linalg.norm(own) for own in found]),
+            "forces": np.repeat(np.concatenate(found), 3),
+        }
+
+    def from_all(frames: Frames) -> Deviations:
+        values = fit.features(frames)
+        return deviations([whole.query(own[:, used] / spread[used])[0] for own in values])
+
+    chosen = list(range(0, len(known), max(1, len(known) // LEFT_OUT_BY_DISTANCE)))
+    others = [cKDTree(np.concatenate([*known[:k], *known[k + 1 :]])) for k in chosen]
+    found = [tree.query(known[k])[0] for k, tree in zip(chosen, others, strict=True)]
+    return _baseline(fit, from_all, deviations(found), chosen)
+
+
+METHODS: dict[str, Callable[[Fit], Result]] = {
+    "raw": raw,
+    "raw and noise": with_noise,
+    "left out": left_out,
+    "folds": folds,
+    "clusters": clusters,
+    "constant": constant,
+    "distance": distance,
+}
+
+
+def _scales(rows: Rows) -> dict[str, Scale]:
+    return {prop: Scale.of(rows[prop]) for prop in PROPERTIES}
+
+
+def _baseline(
+    fit: Fit, deviations: Callable[[Frames], Deviations], known: Deviations, chosen: Sequence[int]
+) -> Result:
+    """Deviations times the factor that makes them as large as the errors of what was left out.
+
+    ``known`` are the deviations of the chosen training structures, each left out.
+    """
+    factors, scales = {}, {}
+    for prop in PROPERTIES:
+        own = fit.alone[prop]
+        kept = np.isin(own.structures, chosen)
+        factors[prop] = _rms(own.errors[kept] / known[prop])
+        rows = HeldOut(own.errors[kept], factors[prop] * known[prop], own.structures[kept])
+        scales[prop] = Scale.of(rows)
+
+    def scaled(frames: Frames) -> Deviations:
+        return {prop: factors[prop] * values for prop, values in deviations(frames).items()}
+
+    return fit.with_deviations(scaled), scales
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

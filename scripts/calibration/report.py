@@ -1,0 +1,117 @@
+"""Tables and the figure of docs/calibration.md, from the file of finished splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from nshot.tables import markdown
+
+from .materials import SAME
+from .methods import METHODS, PROPERTIES
+
+BEGIN, END = "<!-- written by scripts/study_calibration.py report -->\n", "<!-- end -->\n"
+INTRODUCTION = "# Do uncertainties mean what they say?\n\n"
+DEFAULT = "left out"
+GOOD = (0.3, 3.0)
+"""Of rms z on kinds never trained on."""
+COMMANDS = """```bash
+python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+python scripts/study_calibration.py report
+```"""
+Record = Mapping[str, Any]
+
+
+def write_report(records: Sequence[Record], page: Path) -> None:
+    """Write the page between its markers, and the figure beside it."""
+    _figure(records).savefig(page.with_suffix(".png"), dpi=110)
+    degrees = sorted({(r["material"], r["degree"]) for r in records})
+    parts = [
+        COMMANDS,
+        f"{len(records)} splits: "
+        + ", ".join(f"{name} of degree {degree}" for name, degree in degrees)
+        + ". Medians over splits.",
+        "## Structures of the kinds that were trained on\n\n" + _same(records),
+        f"## Kinds that were never trained on: rms z with the default (`{DEFAULT}`)\n\n"
+        + _others(records),
+        f"![rms z by kind]({page.stem}.png)",
+    ]
+    old = page.read_text() if page.exists() else INTRODUCTION + BEGIN + END
+    head, rest = old.split(BEGIN)
+    text = "\n\n".join(parts) + "\n"
+    page.write_text(f"{head}{BEGIN}{text}{END}{rest.split(END)[1]}")
+
+
+def values(records: Sequence[Record], method: str, kind: str, prop: str, name: str) -> np.ndarray:
+    """A score over the splits."""
+    found = [r["scores"].get(method, {}).get(kind, {}).get(prop) for r in records]
+    return np.array([entry[name] for entry in found if entry is not None])
+
+
+def _same(records: Sequence[Record]) -> str:
+    header = ["property", "method", "scale", "rms z", "in 68%", "in 95%", "NLL", "CRPS"]
+    lines = []
+    for prop in PROPERTIES:
+        for method in METHODS:
+            coverage = values(records, method, SAME, prop, "coverage")
+            if not len(coverage):
+                continue
+            one = [
+                f"{np.median(values(records, method, SAME, prop, name)):.2f}"
+                for name in ("scale", "z")
+            ]
+            shares = [f"{100 * share:.0f}" for share in coverage.mean(axis=0)[[1, 3]]]
+            nll = f"{np.median(values(records, method, SAME, prop, 'nll')):.2f}"
+            crps = f"{1e3 * np.median(values(records, method, SAME, prop, 'crps')):.2f}"
+            lines.append([prop, method, *one, *shares, nll, crps])
+    return (
+        markdown(header, lines)
+        + "\n\nShares in percent, their mean over splits; CRPS in meV, meV/A."
+    )
+
+
+def _others(records: Sequence[Record]) -> str:
+    header = ["material", "kind", "energy: raw", "scaled", "forces: raw", "scaled"]
+    lines, inside = [], dict.fromkeys(PROPERTIES, 0)
+    for material, kind in _kinds(records):
+        own = [r for r in records if r["material"] == material]
+        cells = []
+        for prop in PROPERTIES:
+            raw = np.median(values(own, "raw", kind, prop, "z"))
+            scaled = values(own, DEFAULT, kind, prop, "z")
+            inside[prop] += bool(GOOD[0] <= np.median(scaled) <= GOOD[1])
+            spread = f"({scaled.min():.2g} to {scaled.max():.2g})"
+            cells += [f"{raw:.1f}", f"{np.median(scaled):.2f} {spread}"]
+        lines.append([material, kind, *cells])
+    told = ", ".join(f"{prop} {inside[prop]} of {len(lines)}" for prop in PROPERTIES)
+    return markdown(header, lines) + f"\n\nBetween {GOOD[0]} and {GOOD[1]:g} in the median: {told}."
+
+
+def _kinds(records: Sequence[Record]) -> list[tuple[str, str]]:
+    found = {
+        (r["material"], kind): None for r in records for kind in r["scores"]["raw"] if kind != SAME
+    }
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _figure(records: Sequence[Record]) -> Figure:
+    kinds = _kinds(records)
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, prop in zip(panels, PROPERTIES, strict=True):
+        for method, marker in (("raw", "o"), (DEFAULT, "D"), ("constant", "x"), ("distance", "+")):
+            medians = [
+                np.median(
+                    values([r for r in records if r["material"] == m], method, kind, prop, "z")
+                )
+                for m, kind in kinds
+            ]
+            panel.plot(medians, range(len(kinds)), marker, label=method, ms=5)
+        panel.axvspan(*GOOD, color="0.9", zorder=0)
+        panel.set(xscale="log", xlabel=f"rms z, {prop}")
+    panels[0].set_yticks(range(len(kinds)), [f"{m}: {kind}" for m, kind in kinds])
+    panels[1].legend(fontsize="small")
+    return figure

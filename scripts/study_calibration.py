@@ -1,0 +1,119 @@
+"""Do uncertainties mean what they say? Ways to calibrate them, on kinds of structures never seen.
+
+    python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+    python scripts/study_calibration.py report       # writes tables into docs/calibration.md
+
+Each finished split (a material, a seed, a degree) is one line of
+benchmarks/results/calibration.jsonl; splits that are there are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "calibration.jsonl"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    return {"run": run, "report": report}[options.command](options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the splits that are not there yet."""
+    from calibration.materials import MATERIALS
+
+    known = {(r["material"], r["seed"], r["degree"]) for r in read(options.results)}
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    for seed in map(int, options.seeds.split(",")):
+        for name in options.materials.split(","):
+            for degree in MATERIALS[name].degrees:
+                if (name, seed, degree) in known:
+                    continue
+                start = time.process_time()
+                record = split(name, seed, degree)
+                record["seconds"] = round(time.process_time() - start, 1)
+                with options.results.open("a") as handle:
+                    handle.write(json.dumps(record) + "\n")
+                print(f"{name} {seed} {degree}: {record['seconds']} s", flush=True)
+    return 0
+
+
+def split(name: str, seed: int, degree: int) -> dict[str, object]:
+    """One fit and all methods on its test frames."""
+    import numpy as np
+    from calibration.materials import KEYS, MATERIALS
+    from calibration.methods import METHODS, Fit
+
+    from ase_bayesel import fit_surrogate
+    from ase_bayesel.resources.threads import cpu_threads
+    from ase_bayesel.validation.reliability import reliability
+
+    material = MATERIALS[name]()
+    with cpu_threads(1):
+        train, kinds = material.frames(np.random.default_rng((seed, len(name))))
+        train = material.labelled(train)
+        kinds = {kind: material.labelled(frames) for kind, frames in kinds.items()}
+        surrogate = fit_surrogate(
+            train, material.descriptor(degree), KEYS.energy, KEYS.forces, e0s=material.e0s
+        )
+        fit = Fit(surrogate, train, kinds)
+        scores: dict[str, dict[str, dict[str, object]]] = {}
+        for method, function in METHODS.items():
+            rows, scales = function(fit)
+            for kind, own in rows.items():
+                for prop, held in own.items():
+                    found = reliability(held, scales[prop])
+                    if found is not None:
+                        entry = {"scale": scales[prop].value, **asdict(found)}
+                        scores.setdefault(method, {}).setdefault(kind, {})[prop] = entry
+    return {
+        "material": name,
+        "seed": seed,
+        "degree": degree,
+        "n_train": len(train),
+        "scores": scores,
+    }
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the tables."""
+    from calibration.report import write_report
+
+    write_report(read(options.results), options.page)
+    return 0
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    """The finished splits."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--results", type=Path, default=RESULTS, help="file of finished splits")
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", parents=[common], help="do splits")
+    running.add_argument("--materials", default="silicon,alloy", help="names with commas")
+    running.add_argument("--seeds", default="0", help="numbers with commas")
+    reporting = commands.add_parser("report", parents=[common], help="write docs/calibration.md")
+    reporting.add_argument("--page", type=Path, default=ROOT / "docs" / "calibration.md")
+    return parser
+
+
+if __name__ == "__main__":
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    sys.exit(main())
