@@ -17,6 +17,7 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
     round_0001/labelled.json    settings and largest force of each pick's label, once all are there
+    round_0001/pick_errors.npz  what the model before said of the picks, beside their labels
     round_0001/refit/           what the refit of the potential left: logs, training data
     round_0001/potential.*      the potential after the round's refit, if it has a file
     round_0001/model.npz        the surrogate after the round's refit
