@@ -107,6 +107,19 @@ Pullback = Callable[[np.ndarray], Gradient]
 
 
 @runtime_checkable
+class LinearizedFeatures(Protocol):
+    """A pullback that knows how to go on to features with all derivatives."""
+
+    def __call__(self, cotangent: np.ndarray) -> Gradient:
+        """As any `Pullback`."""
+        ...
+
+    def features(self) -> Features:
+        """What `Descriptor.compute` gives with derivatives, bit for bit."""
+        ...
+
+
+@runtime_checkable
 class Descriptor(Protocol):
     """The interface that the surrogate, the calculator and the campaign rely on."""
 

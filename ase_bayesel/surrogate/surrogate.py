@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import all_changes
 
 from ..descriptors import descriptor_from_spec
 from ..descriptors.base import (
@@ -29,6 +29,7 @@ from ..descriptors.base import (
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
 from ..io.formats import KEY, SURROGATE
+from ..structures.calculators import LeanCalculator
 from ..structures.labels import PROPERTIES
 from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
@@ -155,8 +156,7 @@ class Surrogate:
 
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Rows ``(k, D)`` of all that a label will hold, over their noise, no `energy_weights`."""
-        if features is None:
-            features = self.features(atoms)
+        features = self.features(atoms) if features is None else features
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
 
     def _condition_on_few(
@@ -181,9 +181,8 @@ class Surrogate:
 
     def energy_std(self, atoms: Atoms, phi: np.ndarray | None = None) -> float:
         """sigma_E = sqrt(phi^T Sigma phi), eV; ``phi (D,)`` where the row is at hand."""
-        if phi is None:
-            phi = self.descriptor.compute([atoms])[0].total
-        return float(np.sqrt(self.posterior.variance(phi)))
+        row = self.descriptor.compute([atoms])[0].total if phi is None else phi
+        return float(np.sqrt(self.posterior.variance(row)))
 
     def local_energy_std(self, atoms: Atoms) -> np.ndarray:
         """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV, of each atom's features b_i."""
@@ -215,12 +214,14 @@ class Surrogate:
 
         ``features`` are those of the structure with derivatives, where they are at hand.
         """
-        if features is None:
-            features = self.features(atoms)
-        energy = np.sqrt(self.posterior.variance(features.total))
-        forces = self.posterior.variance(property_rows(features, "forces"))
+        features = self.features(atoms) if features is None else features
         stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
-        return Uncertainty(float(energy), np.sqrt(forces.reshape(-1, 3).sum(axis=1)), stress)
+        return Uncertainty(self.energy_std(atoms, features.total), self.force_std(features), stress)
+
+    def force_std(self, features: Features) -> np.ndarray:
+        """``(n_atoms,)`` eV/A as in `Uncertainty`, from features with derivatives."""
+        variance = self.posterior.variance(property_rows(features, "forces"))
+        return np.sqrt(variance.reshape(-1, 3).sum(axis=1))
 
     def _stress_std(self, features: Features | Sketch, atoms: Atoms) -> np.ndarray:
         variances = self.posterior.variance(property_rows(features, "virial"))
@@ -251,8 +252,7 @@ class Surrogate:
             "energy_weights": self.energy_weights and self.energy_weights.to_json(),
             "force_scale": self.force_scale,
         }
-        buffer = io.BytesIO()
-        self.posterior.save(buffer)
+        self.posterior.save(buffer := io.BytesIO())
         posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
         with opened(file, "wb") as handle:
             np.savez(handle, meta=json.dumps(meta), posterior=posterior)
@@ -324,7 +324,7 @@ def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-class SurrogateCalculator(Calculator):
+class SurrogateCalculator(LeanCalculator):
     """ASE calculator of a surrogate's mean: a linear interatomic potential."""
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
@@ -340,11 +340,11 @@ class SurrogateCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
-        super().calculate(atoms, properties, system_changes)
+        self.keep(atoms)
         surrogate = self.surrogate
         phi, pullback = surrogate.descriptor.linearize(self.atoms)
-        gradient = pullback(surrogate.posterior.mean)
-        energy = surrogate.baseline(self.atoms) + float(surrogate.posterior.mean @ phi)
+        mean = surrogate.posterior.mean
+        gradient, energy = pullback(mean), surrogate.baseline(self.atoms) + float(mean @ phi)
         self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
         if self.atoms.pbc.all():
             self.results["stress"] = gradient.strain / self.atoms.get_volume()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, Pullback, as_frames, voigt6
@@ -84,7 +84,9 @@ class ACEDescriptor:
         self._smoothness = basis.smoothness
         self._polynomial = SitePolynomial(basis)
         self._edges = EdgeBasis(self.elements, self.totaldegree, self.cutoff, basis.nmax, self.r0)
-        self._species_of = {symbol: k for k, symbol in enumerate(self.elements)}
+        self._species_of = np.full(len(chemical_symbols), -1)
+        for k, symbol in enumerate(self.elements):
+            self._species_of[atomic_numbers[symbol]] = k
         self._n_pair = self._edges.n_pair_types * self.totaldegree
 
     def _check_arguments(self) -> None:
@@ -138,8 +140,9 @@ class ACEDescriptor:
             return []
         neighbours = self._neighbours(frames)
         size = self._jacobian_chunk(neighbours) if derivatives else CHUNK_ATOMS
-        sites = self._sites(neighbours, size)
-        values, sums = self._summed(sites, neighbours.n_atoms, len(frames), derivatives)
+        values, sums = self._summed(
+            self._sites(neighbours, size), neighbours.n_atoms, len(frames), derivatives
+        )
         ends = np.cumsum([len(atoms) for atoms in frames])
         parts = [slice(end - len(atoms), end) for atoms, end in zip(frames, ends, strict=True)]
         if sums is None:
@@ -148,6 +151,15 @@ class ACEDescriptor:
             Features(values[part], sums.jacobian[part].transpose(2, 0, 1), sums.strain[k].T)
             for k, part in enumerate(parts)
         ]
+
+    def _features(self, neighbours: Neighbours, sites: Sequence[_Site]) -> Features:
+        """Features of one structure with derivatives, of sites that are evaluated."""
+        size, again = self._jacobian_chunk(neighbours), iter(sites)
+        if any(len(site.rows) > size for site in sites):
+            again = self._sites(neighbours, size)
+        values, sums = self._summed(again, neighbours.n_atoms, 1, derivatives=True)
+        assert sums is not None
+        return Features(values, sums.jacobian.transpose(2, 0, 1), sums.strain[0].T)
 
     def _summed(
         self, sites: Iterable[_Site], n_atoms: int, n_frames: int, derivatives: bool
@@ -182,24 +194,28 @@ class ACEDescriptor:
                 phi[:, : self._n_pair] += self._edges.pair_totals(site.edges, shares)
                 phi[:, site.block] += self._polynomial.totals(site.products, shares.T).T
 
-        def pullback(cotangent: np.ndarray) -> Gradient:
-            cotangent = np.asarray(cotangent, float)
-            if cotangent.shape != shape:
-                raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
-            positions = np.zeros((neighbours.n_atoms, 3))
-            strain = np.zeros((3, 3))
-            for site in sites:
-                shares = None if weights is None else weights[:, site.rows]
-                by_edge = self._edge_gradient(site, np.atleast_2d(cotangent), shares)
-                positions[site.rows] -= by_edge.sum(axis=2).T
-                targets = site.ours.index.ravel()
-                for axis in range(3):
-                    forces = by_edge[axis].ravel()
-                    positions[:, axis] += np.bincount(targets, forces, len(positions))
-                strain += by_edge.reshape(3, -1) @ site.edges.vectors.reshape(3, -1).T
-            return Gradient(positions, voigt6(strain))
+        return phi, _Linearized(self, neighbours, sites, weights)
 
-        return phi, pullback
+    def _gradient(
+        self,
+        neighbours: Neighbours,
+        sites: Sequence[_Site],
+        cotangents: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> Gradient:
+        """Gradient of ``cotangents (G, D) . rows``, of sites that are evaluated."""
+        positions = np.zeros((neighbours.n_atoms, 3))
+        strain = np.zeros((3, 3))
+        for site in sites:
+            shares = None if weights is None else weights[:, site.rows]
+            by_edge = self._edge_gradient(site, cotangents, shares)
+            positions[site.rows] -= by_edge.sum(axis=2).T
+            targets = site.ours.index.ravel()
+            for axis in range(3):
+                forces = by_edge[axis].ravel()
+                positions[:, axis] += np.bincount(targets, forces, len(positions))
+            strain += by_edge.reshape(3, -1) @ site.edges.vectors.reshape(3, -1).T
+        return Gradient(positions, voigt6(strain))
 
     def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
@@ -255,12 +271,13 @@ class ACEDescriptor:
     def _species(self, atoms: Atoms) -> np.ndarray:
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
             raise DescriptorError("positions or cell: not finite (NaN or infinite)")
-        try:
-            return np.array([self._species_of[symbol] for symbol in atoms.symbols], int)
-        except KeyError as error:
+        species = self._species_of[atoms.numbers]
+        if (species < 0).any():
+            symbol = atoms.symbols[int(np.argmax(species < 0))]
             raise DescriptorError(
-                f"element {error.args[0]!r} is not one of the descriptor's {list(self.elements)}"
-            ) from None
+                f"element {symbol!r} is not one of the descriptor's {list(self.elements)}"
+            )
+        return np.asarray(species)
 
     def _chunks(self, neighbours: Neighbours, size: int) -> Iterator[np.ndarray]:
         """Rows of up to ``size`` atoms of one centre species."""
@@ -297,3 +314,30 @@ class ACEDescriptor:
         by_edge = self._edges.one_particle_pullback(site.edges, by_a)
         by_edge += by_length * site.edges.unit
         return by_edge
+
+
+class _Linearized:
+    """The pullback of a structure's feature row, or of several: a `LinearizedFeatures`."""
+
+    def __init__(
+        self,
+        descriptor: ACEDescriptor,
+        neighbours: Neighbours,
+        sites: Sequence[_Site],
+        weights: np.ndarray | None,
+    ) -> None:
+        self._descriptor, self._neighbours = descriptor, neighbours
+        self._sites, self._weights = sites, weights
+
+    def __call__(self, cotangent: np.ndarray) -> Gradient:
+        cotangent, weights = np.asarray(cotangent, float), self._weights
+        n_features = self._descriptor.n_features
+        shape = (n_features,) if weights is None else (len(weights), n_features)
+        if cotangent.shape != shape:
+            raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
+        rows = np.atleast_2d(cotangent)
+        return self._descriptor._gradient(self._neighbours, self._sites, rows, weights)
+
+    def features(self) -> Features:
+        """Features with derivatives from the same forward pass."""
+        return self._descriptor._features(self._neighbours, self._sites)
