@@ -7,6 +7,7 @@ extensive: E = sum_i c . phi_i.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -106,17 +107,16 @@ class Gradient(NamedTuple):
 Pullback = Callable[[np.ndarray], Gradient]
 
 
-@runtime_checkable
-class LinearizedFeatures(Protocol):
+class LinearizedFeatures(ABC):
     """A pullback that knows how to go on to features with all derivatives."""
 
+    @abstractmethod
     def __call__(self, cotangent: np.ndarray) -> Gradient:
         """As any `Pullback`."""
-        ...
 
+    @abstractmethod
     def features(self) -> Features:
         """What `Descriptor.compute` gives with derivatives, bit for bit."""
-        ...
 
 
 @runtime_checkable

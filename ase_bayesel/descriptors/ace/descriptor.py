@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, Pullback, as_frames, voigt6
+from ..base import Features, Gradient, LinearizedFeatures, Pullback, as_frames, voigt6
 from .basis import many_body_basis
 from .derivatives import Derivatives
 from .edges import EdgeBasis, Edges
@@ -316,7 +316,7 @@ class ACEDescriptor:
         return by_edge
 
 
-class _Linearized:
+class _Linearized(LinearizedFeatures):
     """The pullback of a structure's feature row, or of several: a `LinearizedFeatures`."""
 
     def __init__(

@@ -57,9 +57,16 @@ class Neighbours:
 def find_neighbours(
     frames: Sequence[Atoms], species: Sequence[np.ndarray], cutoff: float, again: bool = False
 ) -> Neighbours:
-    """Neighbours within ``cutoff`` (A) of all atoms of all structures, images included.
+    """Neighbours within a cutoff of all atoms of all structures, images included.
 
-    ``again`` tells that structures like these will follow, as in MD (`pairs_within`).
+    Parameters
+    ----------
+    frames, species
+        The structures, and of each the indices of its atoms' elements.
+    cutoff
+        A.
+    again
+        Whether structures like these will follow, as in MD (`pairs_within`).
     """
     counts = [len(atoms) for atoms in frames]
     n_atoms = sum(counts)
