@@ -41,8 +41,9 @@ class Derivatives:
     ) -> None:
         """Add what these atoms' sites contribute to every atom's Jacobian and to the strain.
 
-        Where atoms have more neighbours than the structure has atoms, most of them are images
-        of the same, and are summed up first.
+        Where the structure has not many more atoms than each has neighbours, derivatives by
+        neighbours are summed up for each atom first (many are images of the same), so that few
+        large products are left.
 
         Parameters
         ----------
@@ -54,7 +55,7 @@ class Derivatives:
             Where the many-body features of their species begin.
         """
         n_edges = edges.lengths.shape[1] + 1
-        if len(self.strain) == 1 and len(self.jacobian) + 3 < n_edges:
+        if len(self.strain) == 1 and 2 * (len(self.jacobian) + 3) <= 3 * n_edges:
             summed = _by_atom(ours, rows, edges, len(self.jacobian))
             target: _Summed | _Scattered = _Summed(self, summed)
         else:
@@ -93,13 +94,15 @@ def _one_particle_slopes(basis: EdgeBasis, edges: Edges) -> np.ndarray:
     gradients -= (gradients * edges.unit).sum(axis=1)[:, None] * edges.unit
     gradients /= edges.lengths
     along = edges.angular[:, None] * edges.unit
-    values, slopes = edges.radials[:, basis.radial_of]
-    out = along[basis.angular_of]
-    out *= slopes[:, None]
-    across = gradients[basis.angular_of]
-    across *= values[:, None]
-    out += across
-    return np.asarray(out)
+    values, slopes = edges.radials.reshape(2, basis.n_species, -1, 1, 1, *shape)
+    out, stop = np.empty((basis.n_one_particle, 3, *shape)), 0
+    for degree, n in enumerate(basis.nmax):
+        lm = slice(degree**2, (degree + 1) ** 2)
+        start, stop = stop, stop + basis.n_species * n * (2 * degree + 1)
+        target = out[start:stop].reshape(basis.n_species, n, 2 * degree + 1, 3, *shape)
+        np.multiply(slopes[:, :n], along[lm], out=target)
+        target += values[:, :n] * gradients[lm]
+    return out
 
 
 def _by_atom(ours: Neighbours, rows: np.ndarray, edges: Edges, n_atoms: int) -> np.ndarray:
@@ -130,10 +133,11 @@ class _Summed:
         n, width, n_columns = self._weights.shape
         by_edge = _one_particle_slopes(basis, edges).reshape(-1, n, width).transpose(1, 0, 2)
         by_atom = np.matmul(by_edge, self._weights).reshape(n, -1, 3 * n_columns)
+        found = np.empty((3 * n_columns, blocks[-1][0].stop))
         for block, prefix, slopes in blocks:
             left = by_atom[:, :prefix].reshape(-1, 3 * n_columns).T
-            found = product(left, slopes.reshape(left.shape[1], -1))
-            self._add(slice(start + block.start, start + block.stop), found)
+            found[:, block] = product(left, slopes.reshape(left.shape[1], -1))
+        self._add(slice(start, start + found.shape[1]), found)
 
     def add_pairs(self, columns: slice, slopes: np.ndarray) -> None:
         """Add pair features of ``slopes (T, 3, N, K)``."""

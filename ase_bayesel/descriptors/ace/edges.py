@@ -110,8 +110,12 @@ class EdgeBasis:
         tables = harmonic_tables(self.lmax)
         self._harmonics, self.gradients = tables.values, tables.gradients
         self._to_gradient = tables.gradients.transpose(1, 2, 0).reshape(-1, len(tables.values))
-        self.radial_of, self.angular_of = _places(nmax, self.n_species)
-        self._place = self.radial_of * len(tables.values) + self.angular_of
+        self._place = _places(nmax, self.n_species, len(tables.values))
+
+    @property
+    def n_one_particle(self) -> int:
+        """Number V of one-particle functions."""
+        return len(self._place)
 
     def evaluate(self, neighbours: Neighbours, all_species: np.ndarray) -> Edges:
         """All edge functions; ``all_species`` holds the species that ``index`` points into."""
@@ -232,16 +236,17 @@ class EdgeBasis:
 _BOTH_PQ = (MANY_BODY_PQ, PAIR_PQ)
 
 
-def _places(nmax: tuple[int, ...], n_species: int) -> tuple[np.ndarray, np.ndarray]:
-    """The radial and the angular function of each one-particle function, ``(V,)``."""
-    radial, angular = [], []
-    for degree, n_radial in enumerate(nmax):
-        for z in range(n_species):
-            for n in range(n_radial):
-                for m in range(2 * degree + 1):
-                    radial.append(z * max(nmax) + n)
-                    angular.append(degree**2 + m)
-    return np.array(radial), np.array(angular)
+def _places(nmax: tuple[int, ...], n_species: int, n_angular: int) -> np.ndarray:
+    """Where each one-particle function lies among all products of radials and harmonics."""
+    return np.array(
+        [
+            (z * max(nmax) + n) * n_angular + degree**2 + m
+            for degree, n_radial in enumerate(nmax)
+            for z in range(n_species)
+            for n in range(n_radial)
+            for m in range(2 * degree + 1)
+        ]
+    )
 
 
 def product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
