@@ -76,6 +76,7 @@ class _List:
         x, y, z = self._shifts.T
         return np.stack([x * a + y * b + z * c for a, b, c in cell.T])
 
+    @np.errstate(over="ignore")
     def moved(self, atoms: Atoms) -> float:
         """By how much (A) a distance may have changed since; infinite for other structures.
 

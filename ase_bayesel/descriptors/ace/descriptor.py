@@ -25,6 +25,8 @@ LARGEST_CUTOFF_A = 30.0
 """Beyond, the basis or the neighbour list would take all memory."""
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
+SILENT = np.errstate(all="ignore")
+"""Atoms on top of each other give numbers that are not finite, which others look for."""
 
 
 class _Site(NamedTuple):
@@ -116,6 +118,7 @@ class ACEDescriptor:
         """Length D of a feature row."""
         return self._n_pair + len(self.elements) * self._polynomial.n_functions
 
+    @SILENT
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.
 
@@ -152,6 +155,7 @@ class ACEDescriptor:
             for k, part in enumerate(parts)
         ]
 
+    @SILENT
     def _features(self, neighbours: Neighbours, sites: Sequence[_Site]) -> Features:
         """Features of one structure with derivatives, of sites that are evaluated."""
         size, again = self._jacobian_chunk(neighbours), iter(sites)
@@ -174,6 +178,7 @@ class ACEDescriptor:
                 sums.add(self._edges, self._polynomial, *site[2:4], *site[1::-1], site.block.start)
         return values, sums
 
+    @SILENT
     def linearize(
         self, atoms: Atoms, weights: np.ndarray | None = None
     ) -> tuple[np.ndarray, Pullback]:
@@ -196,6 +201,7 @@ class ACEDescriptor:
 
         return phi, _Linearized(self, neighbours, sites, weights)
 
+    @SILENT
     def _gradient(
         self,
         neighbours: Neighbours,
