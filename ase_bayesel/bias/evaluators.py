@@ -27,6 +27,7 @@ from ..descriptors.base import (
     LinearizedFeatures,
 )
 from ..errors import BayeselError
+from ..structures.calculators import volume
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate, SurrogateCalculator
 from . import batching
@@ -213,7 +214,7 @@ class SeparateEvaluator:
 def _volume(atoms: Atoms, want_stress: bool) -> float | None:
     """Volume in A^3, None without three periodic directions."""
     if atoms.pbc.all():
-        return float(atoms.get_volume())
+        return volume(atoms)
     if want_stress:
         raise PropertyNotImplementedError("a stress needs three periodic directions")
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from ..descriptors.base import Features, JointDescriptor
+from ..descriptors.base import Features, JointDescriptor, is_joint
 from ..errors import GenerationError
 from ..surrogate.force_uncertainty import ForceSearch, LeadingForce, leading_force
 from ..surrogate.surrogate import Surrogate, Uncertainty
@@ -272,7 +272,7 @@ class Prediction:
         if self._force_search is None or self._surrogate is None:
             return None
         descriptor = self._surrogate.descriptor
-        return (self._force_search, descriptor) if isinstance(descriptor, JointDescriptor) else None
+        return (self._force_search, descriptor) if is_joint(descriptor) else None
 
     def leading_force(self, scales: np.ndarray) -> LeadingForce:
         """The atom with the largest ``force_std / scales``, and its exact force deviation.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -278,6 +278,17 @@ class JointDescriptor(Protocol):
     def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
         """Energies and features of structures from one forward pass."""
         ...
+
+
+_joint: dict[type, bool] = {}
+
+
+def is_joint(descriptor: object) -> TypeGuard[JointDescriptor]:
+    """Whether it is a `JointDescriptor`; classes are asked once, since asking takes long."""
+    kind = type(descriptor)
+    if kind not in _joint:
+        _joint[kind] = isinstance(descriptor, JointDescriptor)
+    return _joint[kind]
 
 
 @runtime_checkable

@@ -60,6 +60,24 @@ class LeanCalculator(Calculator):
             self.atoms = atoms.copy()
 
 
+def volume(atoms: Atoms) -> float:
+    """Volume of the cell, A^3, by arithmetic that costs less than ASE's.
+
+    Raises
+    ------
+    ValueError
+        If there are not three cell vectors.
+    """
+    size = abs(determinant(atoms.cell.array))
+    return size if size > 0 else float(atoms.get_volume())
+
+
+def determinant(matrix: np.ndarray) -> float:
+    """Determinant of ``(3, 3)``."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    return float(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+
+
 def changes(before: Atoms, after: Atoms) -> list[str]:
     """What differs between two structures, by ASE's names and to the last bit."""
     ours, theirs = before.arrays, after.arrays

@@ -99,6 +99,8 @@ class _List:
 
     def within(self, atoms: Atoms, cutoff: float) -> Pairs:
         """The pairs that are closer than the cutoff."""
+        if len(self._first) == 0:
+            return Pairs(self._first, self._second, self._offsets, self._offsets[0])
         positions = np.ascontiguousarray(atoms.positions.T)
         vectors = positions.take(self._second, axis=1)
         vectors -= positions.take(self._first, axis=1)

@@ -29,7 +29,7 @@ from ..descriptors.base import (
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
 from ..io.formats import KEY, SURROGATE
-from ..structures.calculators import LeanCalculator
+from ..structures.calculators import LeanCalculator, volume
 from ..structures.labels import PROPERTIES
 from ..structures.reference_energies import composition_energy
 from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
@@ -347,4 +347,4 @@ class SurrogateCalculator(LeanCalculator):
         gradient, energy = pullback(mean), surrogate.baseline(self.atoms) + float(mean @ phi)
         self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
         if self.atoms.pbc.all():
-            self.results["stress"] = gradient.strain / self.atoms.get_volume()
+            self.results["stress"] = gradient.strain / volume(self.atoms)
