@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,26 +116,25 @@ def serve(model: str) -> None:
 class Side:
     """A process that runs the code of one checkout."""
 
-    def __init__(self, checkout: Path, model: str) -> None:
+    def __init__(self, checkout: Path, script: str, options: Sequence[str]) -> None:
         searched = os.pathsep.join([str(checkout), str(checkout / "tests")])
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, "--serve", model],
+            [sys.executable, "-W", "ignore", script, *options],
             env=os.environ | {"PYTHONPATH": searched},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def ask(self, way: str) -> tuple[float, str]:
-        """CPU ms per step, and the hash of the results."""
+    def ask(self, way: str) -> Any:
+        """What the script prints in answer to a line."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{way}\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
             if line.startswith("RESULT "):
-                ms, digest = json.loads(line.removeprefix("RESULT "))
-                return ms, digest
+                return json.loads(line.removeprefix("RESULT "))
         raise SystemExit("a side has died, see above")
 
     def close(self) -> None:
@@ -144,7 +143,7 @@ class Side:
 
 def compare(other: Path, model: str, repeats: int) -> None:
     """Print a row of the table for each way."""
-    sides = [Side(other, model), Side(HERE, model)]
+    sides = [Side(checkout, __file__, ["--serve", model]) for checkout in (other, HERE)]
     for side in sides:
         for way in WAYS:
             side.ask(way)  # imports, compilation, first allocations

@@ -9,16 +9,17 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from ..structures.calculators import LeanCalculator
 from ..surrogate.force_uncertainty import ForceSearch
 from ..surrogate.surrogate import Surrogate
-from .evaluators import Evaluation, bias_inputs, choose_evaluator
+from .evaluators import Evaluation, FeatureRow, bias_inputs, choose_evaluator
 from .kinds import Bias, BiasTerms, Deviation, atom_weights
 from .prediction import Evaluated, Prediction
 from .response import Parts, Response
 from .tau import TauHistory, TauRule, TauState
 
 
-class BiasedCalculator(Calculator):
+class BiasedCalculator(LeanCalculator):
     """ASE calculator of a biased energy: E - tau sigma_E (HAL), unless another bias is given.
 
     Where the features belong to ``mlip`` itself (the surrogate's own calculator, or
@@ -150,8 +151,8 @@ class BiasedCalculator(Calculator):
         self.reset()
         if known is not None and atoms is not None:
             self.atoms, self.tau_state = atoms.copy(), known.tau_state
-            biased = Response(known.forces, known.stress)
-            self._conclude(known.energy, known.energy_std, known.tau, known.terms, biased)
+            response = Response(known.forces, known.stress)
+            self._conclude(known.energy, known.energy_std, known.tau, known.terms, response)
 
     def _evaluated_from(self, atoms: Atoms, history: TauHistory) -> bool:
         """Whether the last evaluation is that of ``atoms`` and began with this history."""
@@ -164,15 +165,9 @@ class BiasedCalculator(Calculator):
         last = self._prediction
         if last is None or self.check_state(atoms):
             return None
-        return Evaluated(
-            last.energy,
-            last.energy_std,
-            last.tau,
-            last.terms,
-            last.biased_forces,
-            self.results.get("stress"),
-            self.tau_state,
-        )
+        forces, stress = last.biased_forces, self.results.get("stress")
+        known = last.energy, last.energy_std, last.tau, last.terms
+        return Evaluated(*known, forces, stress, self.tau_state)
 
     @property
     def bias(self) -> Bias:
@@ -257,7 +252,7 @@ class BiasedCalculator(Calculator):
         tau = self.tau if repeated is None else repeated.tau
         if self._prediction is not None:
             self._prediction.release()  # frees the last pass before the next one is made
-        super().calculate(atoms, properties, system_changes)
+        self.keep(atoms)
         weights = atom_weights(self._bias.region, self.atoms)
         evaluation = self._evaluator.evaluate(self.atoms, "stress" in properties, weights)
         sigma, U, dU_dphi = bias_inputs(evaluation, self._bias, self._surrogate.posterior)
@@ -274,11 +269,12 @@ class BiasedCalculator(Calculator):
                 tau = min(tau, self.rule.limit(float(peak)))
         terms = self._terms(evaluation.energy, U, tau, len(self.atoms))
         if parts is not None:
-            biased = parts.unbiased.plus(1.0, parts.bias(terms))
-            self._conclude(evaluation.energy, sigma, tau, terms, biased, parts)
+            biased, unspent = parts.unbiased.plus(1.0, parts.bias(terms)), None
         else:
             biased = evaluation.combined(1.0 + terms.dE_bias_dE, -terms.strength * dU_dphi)
-            self._conclude(evaluation.energy, sigma, tau, terms, biased, evaluation=evaluation)
+            unspent = evaluation
+        row, energy = evaluation.row, evaluation.energy
+        self._conclude(energy, sigma, tau, terms, biased, row, parts, unspent)
         if repeated is None:
             self._remember(parts if due else None, weights)
 
@@ -293,12 +289,13 @@ class BiasedCalculator(Calculator):
         tau: float,
         terms: BiasTerms,
         biased: Response,
+        row: FeatureRow | None = None,
         parts: Parts | None = None,
         evaluation: Evaluation | None = None,
     ) -> None:
         """Set ASE's results and the prediction of ``self.atoms``."""
         self._prediction = Prediction(
-            self.atoms.copy(),
+            self.atoms,
             energy,
             biased,
             energy_std=energy_std,
@@ -306,6 +303,7 @@ class BiasedCalculator(Calculator):
             terms=terms,
             parts=parts,
             evaluation=evaluation,
+            row=row,
             evaluator=self._evaluator,
             surrogate=self._surrogate,
             bias=self._bias,

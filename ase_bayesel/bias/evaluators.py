@@ -6,6 +6,7 @@ once, from the MLIP and the descriptor (`choose_evaluator`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,8 +18,16 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
 )
 
-from ..descriptors.base import Descriptor, EnergyAndFeatures, Gradient, JointDescriptor
+from ..descriptors.base import (
+    Descriptor,
+    EnergyAndFeatures,
+    Features,
+    Gradient,
+    JointDescriptor,
+    LinearizedFeatures,
+)
 from ..errors import BayeselError
+from ..structures.calculators import volume
 from ..surrogate.mean import SurrogateCalculator
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate
@@ -37,16 +46,29 @@ EVALUATION_ERRORS = (
 """What a calculator may raise on a configuration that has lost all sense."""
 
 
+class FeatureRow(NamedTuple):
+    """The row ``phi (D,)`` of a whole structure, and its features with all derivatives.
+
+    ``features`` forms these from the forward pass of the descriptor, whose memory it holds; None
+    where that is no cheaper than from the beginning.
+    """
+
+    phi: np.ndarray
+    features: Callable[[], Features] | None = None
+
+
 class Evaluation(Protocol):
     """Forward pass over one structure, ready to be differentiated; may hold much memory.
 
     ``energy`` is the MLIP's, eV; ``phi (D,)`` the feature row, and ``region (D,)`` the
     weighted sum over the atoms that was asked for, or phi itself.
+    ``row`` is what lasts longer than the pass.
     """
 
     energy: float
     phi: np.ndarray
     region: np.ndarray
+    row: FeatureRow
 
     def parts(self, cotangent: np.ndarray) -> Parts:
         """Response of the MLIP, and of the energy ``cotangent . region``; it is then spent."""
@@ -193,7 +215,7 @@ class SeparateEvaluator:
 def _volume(atoms: Atoms, want_stress: bool) -> float | None:
     """Volume in A^3, None without three periodic directions."""
     if atoms.pbc.all():
-        return float(atoms.get_volume())
+        return volume(atoms)
     if want_stress:
         raise PropertyNotImplementedError("a stress needs three periodic directions")
     return None
@@ -220,12 +242,19 @@ class _Rows:
         """Gradient of ``of_phi . phi + of_region . region``."""
         return self._pullback(of_phi + of_region if self._alone else np.stack([of_phi, of_region]))
 
+    @property
+    def row(self) -> FeatureRow:
+        """The row with what the forward pass still serves for."""
+        if isinstance(self._pullback, LinearizedFeatures):
+            return FeatureRow(self.phi, self._pullback.features)
+        return FeatureRow(self.phi)
+
 
 class _LinearPass:
     """Energy and features of a surrogate's mean."""
 
     def __init__(self, model: Surrogate, atoms: Atoms, rows: _Rows) -> None:
-        self.phi, self.region = rows.phi, rows.region
+        self.phi, self.region, self.row = rows.phi, rows.region, rows.row
         self._rows, self._mean = rows, model.posterior.mean
         self.energy = model.baseline(atoms) + float(self._mean @ rows.phi)
 
@@ -242,6 +271,7 @@ class _NetworkPass:
     def __init__(self, forward: EnergyAndFeatures, weights: np.ndarray | None) -> None:
         self._forward, self._weights = forward, weights
         self.energy, self.phi = forward.energy, forward.phi
+        self.row = FeatureRow(forward.phi)
         self.region = forward.phi if weights is None else weights @ forward.values
 
     def gradient(
@@ -258,6 +288,7 @@ class _JointEvaluation:
     def __init__(self, forward: _LinearPass | _NetworkPass, volume: float | None) -> None:
         self._forward, self._volume = forward, volume
         self.energy, self.phi, self.region = forward.energy, forward.phi, forward.region
+        self.row = forward.row
 
     def parts(self, cotangent: np.ndarray) -> Parts:
         unbiased = self._forward.gradient(1.0)
@@ -278,6 +309,7 @@ class _SeparateEvaluation:
         self, energy: float, unbiased: Response, rows: _Rows, volume: float | None
     ) -> None:
         self.energy, self.phi, self.region = energy, rows.phi, rows.region
+        self.row = rows.row
         self._unbiased, self._rows, self._volume = unbiased, rows, volume
 
     def parts(self, cotangent: np.ndarray) -> Parts:

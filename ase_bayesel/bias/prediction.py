@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from ase import Atoms
 
-from ..descriptors.base import Features, JointDescriptor
+from ..descriptors.base import Features, JointDescriptor, is_joint
 from ..errors import GenerationError
 from ..surrogate.force_uncertainty import ForceSearch, LeadingForce, leading_force
 from ..surrogate.surrogate import Surrogate, Uncertainty
-from .evaluators import Evaluation, Evaluator, bias_inputs
+from .evaluators import Evaluation, Evaluator, FeatureRow, bias_inputs
 from .kinds import NO_BIAS, SIGMA_FLOOR, Bias, BiasTerms, Deviation, atom_weights
+from .once import once
 from .response import Parts, Response
 from .tau import TauState
-
-T = TypeVar("T")
-
-
-class once(Generic[T]):
-    """A property that is formed when first asked for, as by ``functools.cached_property``.
-
-    That one holds a lock meanwhile in Python 3.11, and walkers in lock-step, which
-    wait for each other in the middle of an evaluation, would wait for ever.
-    """
-
-    def __init__(self, method: Callable[[Any], T]) -> None:
-        self.method = method
-        self.__doc__ = method.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> once[T]: ...
-
-    @overload
-    def __get__(self, instance: object, owner: type | None = None) -> T: ...
-
-    def __get__(self, instance: object | None, owner: type | None = None) -> once[T] | T:
-        if instance is None:
-            return self
-        value = vars(instance)[self.method.__name__] = self.method(instance)
-        return value
 
 
 @dataclass(frozen=True)
@@ -89,6 +62,8 @@ class Prediction:
         The MLIP's own forces and stress, and those of U; None where they were not evaluated.
     evaluation
         The forward pass, which serves for the parts; None where it is spent or gone.
+    row
+        The feature row of the whole structure, where it is known.
     evaluator
         Repeats the pass; needed where there are no parts.
     surrogate
@@ -111,6 +86,7 @@ class Prediction:
         terms: BiasTerms = NO_BIAS,
         parts: Parts | None = None,
         evaluation: Evaluation | None = None,
+        row: FeatureRow | None = None,
         evaluator: Evaluator | None = None,
         surrogate: Surrogate | None = None,
         bias: Bias = Deviation(),
@@ -123,7 +99,7 @@ class Prediction:
         self.terms = terms
         self._biased = biased
         self._known_parts = parts
-        self._evaluation = evaluation
+        self._evaluation, self._row = evaluation, row
         self._evaluator = evaluator
         self._surrogate = surrogate
         self._bias = bias
@@ -131,14 +107,15 @@ class Prediction:
         self._known_unbiased: Response | None = None
         self._known_features: Features | None = None
         self._known_uncertainty: Uncertainty | None = None
+        self._known_force_std: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Prediction(energy={self.energy}, energy_std={self.energy_std}, tau={self.tau})"
 
     def release(self) -> None:
         """Let go of the forward pass, which may hold much memory; all that is known stays."""
-        self._evaluation = None
-        self._known_features = None
+        self._evaluation = self._known_features = None
+        self._row = self._row and FeatureRow(self._row.phi)
 
     def under(self, surrogate: Surrogate) -> Prediction:
         """The same evaluation without its bias, with the uncertainties of another surrogate.
@@ -152,14 +129,16 @@ class Prediction:
             since then.
         """
         unbiased = self._unbiased
-        evaluation = self._evaluation if self._bias.region is None else None
-        row = None if evaluation is None else evaluation.phi
+        row = self._row
         other = Prediction(
             self.atoms,
             self.energy,
             unbiased,
-            energy_std=float(np.hypot(surrogate.energy_std(self.atoms, row), SIGMA_FLOOR)),
-            evaluation=evaluation,
+            energy_std=float(
+                np.hypot(surrogate.energy_std(self.atoms, row and row.phi), SIGMA_FLOOR)
+            ),
+            evaluation=self._evaluation if self._bias.region is None else None,
+            row=row,
             evaluator=self._evaluator,
             surrogate=surrogate,
             force_search=self._force_search,
@@ -258,25 +237,34 @@ class Prediction:
     def uncertainty(self) -> Uncertainty:
         """Exact standard deviations; formed from the full Jacobian when first asked for."""
         if self._known_uncertainty is None:
-            if self._known_features is None:
-                self._known_features = self.surrogate.features(self.atoms)
-            self._known_uncertainty = self.surrogate.uncertainty(self.atoms, self._known_features)
+            self._known_uncertainty = self.surrogate.uncertainty(self.atoms, self._features)
+            self._known_force_std = self._known_uncertainty.forces
         return self._known_uncertainty
+
+    @property
+    def _features(self) -> Features:
+        """Features with derivatives, of the forward pass where it serves for them."""
+        if self._known_features is None:
+            form = None if self._row is None else self._row.features
+            self._known_features = self.surrogate.features(self.atoms) if form is None else form()
+        return self._known_features
 
     @property
     def force_std(self) -> np.ndarray:
         """``(n_atoms,)`` length of each atom's force deviation, eV/A; of the full Jacobian."""
-        return self.uncertainty.forces
+        if self._known_force_std is None:
+            self._known_force_std = self.surrogate.force_std(self._features)
+        return self._known_force_std
 
     @property
     def known_force_std(self) -> np.ndarray | None:
         """`force_std` if somebody has asked for the exact deviations already, else None."""
-        return None if self._known_uncertainty is None else self._known_uncertainty.forces
+        return self._known_force_std
 
     @property
     def searched(self) -> bool:
         """Whether `leading_force` has to search, for want of exact deviations."""
-        return self._known_uncertainty is None and self._search is not None
+        return self._known_force_std is None and self._search is not None
 
     @once
     def _search(self) -> tuple[ForceSearch, JointDescriptor] | None:
@@ -284,7 +272,7 @@ class Prediction:
         if self._force_search is None or self._surrogate is None:
             return None
         descriptor = self._surrogate.descriptor
-        return (self._force_search, descriptor) if isinstance(descriptor, JointDescriptor) else None
+        return (self._force_search, descriptor) if is_joint(descriptor) else None
 
     def leading_force(self, scales: np.ndarray) -> LeadingForce:
         """The atom with the largest ``force_std / scales``, and its exact force deviation.
@@ -293,7 +281,7 @@ class Prediction:
         may miss an atom whose ratio is somewhat larger, and costs the passes of the search
         each time; otherwise it takes the full Jacobian, once.
         """
-        if self._known_uncertainty is None and self._search is not None:
+        if self._known_force_std is None and self._search is not None:
             search, descriptor = self._search
             return search(descriptor, self.surrogate.posterior, self.atoms, scales)
         return leading_force(self.force_std, scales)

@@ -8,12 +8,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from ..structures.calculators import LeanCalculator
 from .prediction import Prediction
 from .response import Parts, Response
 from .tau import TauHistory, TauState
 
 
-class UnbiasedCalculator(Calculator):
+class UnbiasedCalculator(LeanCalculator):
     """Any ASE calculator as `run_walker` takes it, without a bias or an uncertainty.
 
     Whoever asks its predictions for an uncertainty gets a `GenerationError`.
@@ -60,12 +61,12 @@ class UnbiasedCalculator(Calculator):
 
         The parameters are those of `BiasedCalculator.calculate`.
         """
-        super().calculate(atoms, properties, system_changes)
+        self.keep(atoms)
         wanted = ["energy", "forces", *(["stress"] if "stress" in properties else [])]
         self.results = {name: self.mlip.get_property(name, self.atoms) for name in wanted}
         self.results["free_energy"] = self.results["energy"]
         unbiased = Response(self.results["forces"], self.results.get("stress"))
         nothing = Response(np.zeros((len(self.atoms), 3)), None)
         self.last_prediction = Prediction(
-            self.atoms.copy(), self.results["energy"], unbiased, parts=Parts(unbiased, nothing)
+            self.atoms, self.results["energy"], unbiased, parts=Parts(unbiased, nothing)
         )

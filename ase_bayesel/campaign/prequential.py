@@ -74,7 +74,15 @@ def pick_errors(
 def record_pick_errors(
     config: CampaignConfig, store: Store, number: int, picks: Sequence[Atoms]
 ) -> None:
-    """Keep the errors of a round's labelled picks under the model of the round before."""
+    """Keep the errors of a round's labelled picks under the model of the round before.
+
+    Parameters
+    ----------
+    config, store, number
+        The campaign and its round.
+    picks
+        With their labels, in their order; nothing is kept without any.
+    """
     if not picks:
         return
     surrogate, potential = load_model(config, store, number - 1)

@@ -7,9 +7,10 @@ extensive: E = sum_i c . phi_i.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -104,6 +105,18 @@ class Gradient(NamedTuple):
 
 
 Pullback = Callable[[np.ndarray], Gradient]
+
+
+class LinearizedFeatures(ABC):
+    """A pullback that knows how to go on to features with all derivatives."""
+
+    @abstractmethod
+    def __call__(self, cotangent: np.ndarray) -> Gradient:
+        """As any `Pullback`."""
+
+    @abstractmethod
+    def features(self) -> Features:
+        """What `Descriptor.compute` gives with derivatives, bit for bit."""
 
 
 @runtime_checkable
@@ -265,6 +278,17 @@ class JointDescriptor(Protocol):
     def forward_batch(self, frames: Sequence[Atoms]) -> BatchedPass:
         """Energies and features of structures from one forward pass."""
         ...
+
+
+_joint: dict[type, bool] = {}
+
+
+def is_joint(descriptor: object) -> TypeGuard[JointDescriptor]:
+    """Whether it is a `JointDescriptor`; classes are asked once, since asking takes long."""
+    kind = type(descriptor)
+    if kind not in _joint:
+        _joint[kind] = isinstance(descriptor, JointDescriptor)
+    return _joint[kind]
 
 
 @runtime_checkable

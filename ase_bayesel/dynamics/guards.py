@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from ..bias.prediction import Prediction
 from ..errors import StructureError
 from ..io.fields import HIDDEN, PositiveFloat
+from ..structures.calculators import determinant
 from ..structures.neighbours import neighbour_pairs
 
 
@@ -127,7 +128,7 @@ class Guards:
             return "nan"
         if self.start is not None and self._volume_broken(atoms, self.start):
             return "volume"
-        if self.close_contact is not None and _closest(atoms) < self.close_contact:
+        if self.close_contact is not None and _too_close(atoms, self.close_contact):
             return "close_contact"
         if self.max_force is not None and prediction is not None:
             largest = max(np.linalg.norm(array, axis=1).max() for array in forces)
@@ -146,7 +147,7 @@ class Guards:
         return "force" if broken else None
 
     def _volume_broken(self, atoms: Atoms, start: Reference) -> bool:
-        before, now = (abs(np.linalg.det(cell)) for cell in (start.cell, atoms.cell.array))
+        before, now = (abs(determinant(cell)) for cell in (start.cell, atoms.cell.array))
         if self.volume_ratio is None or not atoms.pbc.any() or before == 0:
             return False
         return not 1 / self.volume_ratio <= now / before <= self.volume_ratio
@@ -168,10 +169,10 @@ def _known_forces(prediction: Prediction) -> list[np.ndarray]:
     return [*unbiased, prediction.biased_forces]
 
 
-def _closest(atoms: Atoms) -> float:
-    """Smallest distance over the sum of covalent radii; infinite where no atoms are near."""
-    i, j, vectors = _near(atoms, 1.0)
-    return float(np.min(_reduced(atoms, i, j, vectors), initial=np.inf))
+def _too_close(atoms: Atoms, factor: float) -> bool:
+    """Whether two atoms are closer than ``factor`` sums of their covalent radii."""
+    i, j, vectors = _near(atoms, min(factor, 1.0))
+    return len(i) > 0 and bool((_reduced(atoms, i, j, vectors) < factor).any())
 
 
 def _near(atoms: Atoms, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from ..errors import StructureError
 from .labels import PropertyKeys, targets
@@ -70,4 +71,5 @@ def _average_energies(
 
 def composition_energy(atoms: Atoms, e0s: Mapping[str, float]) -> float:
     """Sum of the reference energies of all atoms, eV."""
-    return float(sum(e0s[symbol] * count for symbol, count in Counter(atoms.symbols).items()))
+    counts = Counter(atoms.numbers.tolist())
+    return float(sum(e0s[chemical_symbols[number]] * count for number, count in counts.items()))

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import all_changes
+
+from ..structures.calculators import LeanCalculator, volume
 
 if TYPE_CHECKING:
     from .surrogate import Surrogate
 
 
-class SurrogateCalculator(Calculator):
+class SurrogateCalculator(LeanCalculator):
     """ASE calculator of a surrogate's mean: a linear interatomic potential."""
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
@@ -28,11 +30,11 @@ class SurrogateCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
-        super().calculate(atoms, properties, system_changes)
+        self.keep(atoms)
         surrogate = self.surrogate
         phi, pullback = surrogate.descriptor.linearize(self.atoms)
-        gradient = pullback(surrogate.posterior.mean)
-        energy = surrogate.baseline(self.atoms) + float(surrogate.posterior.mean @ phi)
+        mean = surrogate.posterior.mean
+        gradient, energy = pullback(mean), surrogate.baseline(self.atoms) + float(mean @ phi)
         self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
         if self.atoms.pbc.all():
-            self.results["stress"] = gradient.strain / self.atoms.get_volume()
+            self.results["stress"] = gradient.strain / volume(self.atoms)

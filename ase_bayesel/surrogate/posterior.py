@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 from scipy.linalg import qr, solve_triangular
-from scipy.linalg.blas import dtrsv
+from scipy.linalg.blas import dtrsm, dtrsv
 from scipy.linalg.lapack import dtrcon
 
 from ..errors import PosteriorError, SingularPrecisionError
@@ -153,7 +153,7 @@ class Posterior:
 
     def whiten(self, rows: np.ndarray) -> np.ndarray:
         """``(D, k)`` columns R^-T phi; their squared lengths are the variances."""
-        return solve_triangular(self.precision_factor, self._checked(rows).T, trans="T")
+        return dtrsm(1.0, self.precision_factor, self._checked(rows).T, trans_a=1)
 
     def unwhiten(self, white: np.ndarray) -> np.ndarray:
         """R^-1 z of the columns of ``(D, k)``: Sigma is the sum over an orthonormal basis."""

@@ -163,8 +163,7 @@ class Surrogate:
 
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Rows ``(k, D)`` of all that a label will hold, over their noise, no `energy_weights`."""
-        if features is None:
-            features = self.features(atoms)
+        features = self.features(atoms) if features is None else features
         return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
 
     def _condition_on_few(
@@ -189,9 +188,8 @@ class Surrogate:
 
     def energy_std(self, atoms: Atoms, phi: np.ndarray | None = None) -> float:
         """sigma_E = sqrt(phi^T Sigma phi), eV; ``phi (D,)`` where the row is at hand."""
-        if phi is None:
-            phi = self.descriptor.compute([atoms])[0].total
-        return float(np.sqrt(self.posterior.variance(phi)))
+        row = self.descriptor.compute([atoms])[0].total if phi is None else phi
+        return float(np.sqrt(self.posterior.variance(row)))
 
     def local_energy_std(self, atoms: Atoms) -> np.ndarray:
         """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV, of each atom's features b_i."""
@@ -223,12 +221,14 @@ class Surrogate:
 
         ``features`` are those of the structure with derivatives, where they are at hand.
         """
-        if features is None:
-            features = self.features(atoms)
-        energy = np.sqrt(self.posterior.variance(features.total))
-        forces = self.posterior.variance(property_rows(features, "forces"))
+        features = self.features(atoms) if features is None else features
         stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
-        return Uncertainty(float(energy), np.sqrt(forces.reshape(-1, 3).sum(axis=1)), stress)
+        return Uncertainty(self.energy_std(atoms, features.total), self.force_std(features), stress)
+
+    def force_std(self, features: Features) -> np.ndarray:
+        """``(n_atoms,)`` eV/A as in `Uncertainty`, from features with derivatives."""
+        variance = self.posterior.variance(property_rows(features, "forces"))
+        return np.sqrt(variance.reshape(-1, 3).sum(axis=1))
 
     def _stress_std(self, features: Features | Sketch, atoms: Atoms) -> np.ndarray:
         variances = self.posterior.variance(property_rows(features, "virial"))
@@ -259,8 +259,7 @@ class Surrogate:
             "energy_weights": self.energy_weights and self.energy_weights.to_json(),
             "scales": self.scales.to_json(),
         }
-        buffer = io.BytesIO()
-        self.posterior.save(buffer)
+        self.posterior.save(buffer := io.BytesIO())
         posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
         with opened(file, "wb") as handle:
             np.savez(handle, meta=json.dumps(meta), posterior=posterior)

@@ -7,13 +7,12 @@ from functools import cache
 from math import factorial, pi, sqrt
 
 import numpy as np
-import torch
 
 Polynomial = dict[tuple[int, int, int], float]
 """Coefficients of x^i y^j z^k by their exponents (i, j, k)."""
 
 
-def spherical_harmonics(unit: torch.Tensor, lmax: int) -> tuple[torch.Tensor, torch.Tensor]:
+def spherical_harmonics(unit: np.ndarray, lmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal real spherical harmonics and their Cartesian gradients.
 
     The functions are homogeneous polynomials, evaluated as a constant matrix
@@ -33,54 +32,75 @@ def spherical_harmonics(unit: torch.Tensor, lmax: int) -> tuple[torch.Tensor, to
     ``((lmax+1)^2, k)`` values and ``((lmax+1)^2, 3, k)`` gradients; the row of
     (l, m) is ``l*l + l + m``. Y_00 = 1/sqrt(4 pi).
     """
-    tables = _tables(lmax)
-    k = unit.shape[1]
-    monomials = torch.empty((len(tables.exponents), k), dtype=unit.dtype)
-    monomials[0] = 1.0
-    for rows, parents, axes in tables.growth:
-        torch.mul(monomials[parents], unit[axes], out=monomials[rows])
-    gradients = tables.gradients @ monomials
-    return tables.values @ monomials, gradients.view(-1, 3, k)
+    tables, found = harmonic_tables(lmax), monomials(unit, lmax)
+    gradients = tables.gradients.reshape(-1, tables.gradients.shape[2])
+    slopes = gradients @ found[: gradients.shape[1]]
+    return tables.values @ found, slopes.reshape(-1, 3, unit.shape[1])
+
+
+def monomials(unit: np.ndarray, lmax: int) -> np.ndarray:
+    """All monomials x^i y^j z^k up to degree lmax at ``unit (3, k)``, in order of degree.
+
+    Those of a degree are x times all of the degree before, then y times those of them
+    without x, then z times the one without x and y.
+    """
+    found = np.empty((_n_monomials(lmax), unit.shape[1]))
+    found[0] = 1.0
+    before, start = 0, 1
+    for degree in range(1, lmax + 1):
+        factors = zip(unit, (before, start - degree, start - 1), strict=True)
+        end = start
+        for coordinate, first in factors:
+            count = start - first
+            np.multiply(found[first:start], coordinate, out=found[end : end + count])
+            end += count
+        before, start = start, end
+    return found
 
 
 @dataclass(frozen=True)
-class _Tables:
-    """Monomials in order of degree, how each degree grows from the last, and the matrices."""
+class HarmonicTables:
+    """The harmonics up to lmax and their gradients as linear maps of `monomials`.
 
-    exponents: list[tuple[int, int, int]]
-    growth: list[tuple[slice, torch.Tensor, torch.Tensor]]
-    values: torch.Tensor
-    gradients: torch.Tensor
+    ``values (lm, n)``; ``gradients (lm, 3, n')`` need those of lower degree only.
+    """
+
+    values: np.ndarray
+    gradients: np.ndarray
 
 
 @cache
-def _tables(lmax: int) -> _Tables:
+def harmonic_tables(lmax: int) -> HarmonicTables:
+    """The tables of a degree; nobody changes them."""
     exponents = [(0, 0, 0)]
-    growth = []
-    place = {(0, 0, 0): 0}
-    for degree in range(1, lmax + 1):
-        new = [(i, j, degree - i - j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-        axes = [next(axis for axis in range(3) if powers[axis]) for powers in new]
-        parents = [place[_lowered(powers, axis)] for powers, axis in zip(new, axes, strict=True)]
-        start = len(exponents)
-        place.update({powers: start + k for k, powers in enumerate(new)})
-        exponents += new
-        growth.append((slice(start, len(exponents)), torch.tensor(parents), torch.tensor(axes)))
+    last = exponents
+    for _ in range(lmax):
+        grown = [
+            [_raised(powers, axis) for powers in last if not any(powers[:axis])]
+            for axis in range(3)
+        ]
+        last = [powers for group in grown for powers in group]
+        exponents = exponents + last
+    place = {powers: k for k, powers in enumerate(exponents)}
     functions = _real_harmonics(lmax)
-    values = torch.zeros((len(functions), len(exponents)), dtype=torch.float64)
-    gradients = torch.zeros((len(functions), 3, len(exponents)), dtype=torch.float64)
+    values = np.zeros((len(functions), len(exponents)))
+    gradients = np.zeros((len(functions), 3, _n_monomials(max(lmax - 1, 0))))
     for row, function in enumerate(functions):
         for powers, coefficient in function.items():
             values[row, place[powers]] = coefficient
             for axis in range(3):
                 if powers[axis]:
-                    column = place[_lowered(powers, axis)]
+                    column = place[_raised(powers, axis, -1)]
                     gradients[row, axis, column] += powers[axis] * coefficient
-    return _Tables(exponents, growth, values, gradients.flatten(0, 1))
+    return HarmonicTables(values, gradients)
 
 
-def _lowered(powers: tuple[int, int, int], axis: int) -> tuple[int, int, int]:
-    i, j, k = (power - (axis == other) for other, power in enumerate(powers))
+def _n_monomials(degree: int) -> int:
+    return (degree + 1) * (degree + 2) * (degree + 3) // 6
+
+
+def _raised(powers: tuple[int, int, int], axis: int, by: int = 1) -> tuple[int, int, int]:
+    i, j, k = (power + by * (axis == other) for other, power in enumerate(powers))
     return i, j, k
 
 

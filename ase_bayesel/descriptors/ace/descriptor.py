@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, Pullback, as_frames, voigt6
+from ..base import Features, Gradient, LinearizedFeatures, Pullback, as_frames, voigt6
 from .basis import many_body_basis
-from .edges import EdgeBasis, Edges, with_centre_and_strain
+from .derivatives import Derivatives
+from .edges import EdgeBasis, Edges
 from .neighbours import Neighbours, find_neighbours
 from .polynomial import SitePolynomial
 
@@ -25,16 +25,17 @@ LARGEST_CUTOFF_A = 30.0
 """Beyond, the basis or the neighbour list would take all memory."""
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
+SILENT = np.errstate(all="ignore")
+"""Atoms on top of each other give numbers that are not finite, which others look for."""
 
 
 class _Site(NamedTuple):
-    """What a pullback needs of a chunk of atoms, ``rows`` of the structure."""
+    """What derivatives need of a chunk of atoms of one species, ``rows`` of all."""
 
     rows: np.ndarray
     ours: Neighbours
     edges: Edges
-    a: torch.Tensor
-    pairs: torch.Tensor
+    products: np.ndarray
     block: slice
 
 
@@ -85,7 +86,9 @@ class ACEDescriptor:
         self._smoothness = basis.smoothness
         self._polynomial = SitePolynomial(basis)
         self._edges = EdgeBasis(self.elements, self.totaldegree, self.cutoff, basis.nmax, self.r0)
-        self._species_of = {symbol: k for k, symbol in enumerate(self.elements)}
+        self._species_of = np.full(len(chemical_symbols), -1)
+        for k, symbol in enumerate(self.elements):
+            self._species_of[atomic_numbers[symbol]] = k
         self._n_pair = self._edges.n_pair_types * self.totaldegree
 
     def _check_arguments(self) -> None:
@@ -115,6 +118,7 @@ class ACEDescriptor:
         """Length D of a feature row."""
         return self._n_pair + len(self.elements) * self._polynomial.n_functions
 
+    @SILENT
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.
 
@@ -138,30 +142,43 @@ class ACEDescriptor:
         if not frames:
             return []
         neighbours = self._neighbours(frames)
-        values = np.empty((neighbours.n_atoms, self.n_features))
-        jacobian = strain = None
-        if derivatives:
-            jacobian = np.zeros((neighbours.n_atoms, 3, self.n_features))
-            strain = np.zeros((len(frames), 6, self.n_features))
         size = self._jacobian_chunk(neighbours) if derivatives else CHUNK_ATOMS
-        for rows in self._chunks(neighbours, size):
-            ours = neighbours.take(rows)
-            edges = self._edges.evaluate(ours, neighbours.species)
-            a = self._edges.one_particle(edges)
-            values[rows] = 0.0
-            values[rows, : self._n_pair] = self._pair_values(edges)
-            values[rows, self._block(ours)] = self._polynomial.values(a).T
-            if jacobian is not None and strain is not None:
-                self._add_derivatives(edges, a, ours, rows, jacobian, strain)
+        values, sums = self._summed(
+            self._sites(neighbours, size), neighbours.n_atoms, len(frames), derivatives
+        )
         ends = np.cumsum([len(atoms) for atoms in frames])
         parts = [slice(end - len(atoms), end) for atoms, end in zip(frames, ends, strict=True)]
-        if jacobian is None or strain is None:
+        if sums is None:
             return [Features(values[part]) for part in parts]
         return [
-            Features(values[part], jacobian[part].transpose(2, 0, 1), strain[k].T)
+            Features(values[part], sums.jacobian[part].transpose(2, 0, 1), sums.strain[k].T)
             for k, part in enumerate(parts)
         ]
 
+    @SILENT
+    def _features(self, neighbours: Neighbours, sites: Sequence[_Site]) -> Features:
+        """Features of one structure with derivatives, of sites that are evaluated."""
+        size, again = self._jacobian_chunk(neighbours), iter(sites)
+        if any(len(site.rows) > size for site in sites):
+            again = self._sites(neighbours, size)
+        values, sums = self._summed(again, neighbours.n_atoms, 1, derivatives=True)
+        assert sums is not None
+        return Features(values, sums.jacobian.transpose(2, 0, 1), sums.strain[0].T)
+
+    def _summed(
+        self, sites: Iterable[_Site], n_atoms: int, n_frames: int, derivatives: bool
+    ) -> tuple[np.ndarray, Derivatives | None]:
+        """Feature rows of all atoms ``(n_atoms, D)`` and the derivatives of their sums."""
+        values = np.zeros((n_atoms, self.n_features))
+        sums = Derivatives.zeros(n_atoms, n_frames, self.n_features) if derivatives else None
+        for site in sites:
+            values[site.rows, : self._n_pair] = self._edges.pair_values(site.edges)
+            values[site.rows, site.block] = self._polynomial.values(site.products).T
+            if sums is not None:
+                sums.add(self._edges, self._polynomial, *site[2:4], *site[1::-1], site.block.start)
+        return values, sums
+
+    @SILENT
     def linearize(
         self, atoms: Atoms, weights: np.ndarray | None = None
     ) -> tuple[np.ndarray, Pullback]:
@@ -169,43 +186,42 @@ class ACEDescriptor:
 
         With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
         """
-        neighbours = self._neighbours([atoms])
+        neighbours = self._neighbours([atoms], again=True)
         shape = (self.n_features,) if weights is None else (len(weights), self.n_features)
         phi = np.zeros(shape)
-        sites = []
-        for rows in self._chunks(neighbours, CHUNK_ATOMS):
-            ours = neighbours.take(rows)
-            edges = self._edges.evaluate(ours, neighbours.species)
-            a = self._edges.one_particle(edges)
-            pairs = self._polynomial.pairs(a)
-            site = _Site(rows, ours, edges, a, pairs, self._block(ours))
+        sites = list(self._sites(neighbours, CHUNK_ATOMS))
+        for site in sites:
             if weights is None:
-                phi[: self._n_pair] += self._pair_values(edges).sum(axis=0)
-                phi[site.block] += self._polynomial.totals(a, pairs)
+                phi[: self._n_pair] += self._edges.pair_totals(site.edges)
+                phi[site.block] += self._polynomial.totals(site.products)
             else:
-                shares = weights[:, rows]
-                totals = self._polynomial.totals(a, pairs, torch.from_numpy(shares.T))
-                phi[:, : self._n_pair] += shares @ self._pair_values(edges)
-                phi[:, site.block] += totals.T
-            sites.append(site)
+                shares = weights[:, site.rows]
+                phi[:, : self._n_pair] += self._edges.pair_totals(site.edges, shares)
+                phi[:, site.block] += self._polynomial.totals(site.products, shares.T).T
 
-        def pullback(cotangent: np.ndarray) -> Gradient:
-            cotangent = np.asarray(cotangent, float)
-            if cotangent.shape != shape:
-                raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
-            positions = torch.zeros((neighbours.n_atoms, 3), dtype=torch.float64)
-            strain = torch.zeros((3, 3), dtype=torch.float64)
-            for site in sites:
-                shares = None if weights is None else torch.from_numpy(weights[:, site.rows])
-                d_edges = self._edge_gradient(site, np.atleast_2d(cotangent), shares)
-                per_edge = d_edges.permute(1, 2, 0)
-                positions[site.rows] -= per_edge.sum(dim=1)
-                targets = torch.from_numpy(site.ours.index.ravel())
-                positions.index_add_(0, targets, per_edge.reshape(-1, 3))
-                strain += torch.einsum("nka,nkb->ab", per_edge, site.edges.vectors)
-            return Gradient(positions.numpy(), voigt6(strain.numpy()))
+        return phi, _Linearized(self, neighbours, sites, weights)
 
-        return phi, pullback
+    @SILENT
+    def _gradient(
+        self,
+        neighbours: Neighbours,
+        sites: Sequence[_Site],
+        cotangents: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> Gradient:
+        """Gradient of ``cotangents (G, D) . rows``, of sites that are evaluated."""
+        positions = np.zeros((neighbours.n_atoms, 3))
+        strain = np.zeros((3, 3))
+        for site in sites:
+            shares = None if weights is None else weights[:, site.rows]
+            by_edge = self._edge_gradient(site, cotangents, shares)
+            positions[site.rows] -= by_edge.sum(axis=2).T
+            targets = site.ours.index.ravel()
+            for axis in range(3):
+                forces = by_edge[axis].ravel()
+                positions[:, axis] += np.bincount(targets, forces, len(positions))
+            strain += by_edge.reshape(3, -1) @ site.edges.vectors.reshape(3, -1).T
+        return Gradient(positions, voigt6(strain))
 
     def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
         """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
@@ -246,18 +262,28 @@ class ACEDescriptor:
             f"totaldegree={self.totaldegree}, cutoff={self.cutoff})"
         )
 
-    def _neighbours(self, frames: Sequence[Atoms]) -> Neighbours:
-        return find_neighbours(frames, [self._species(atoms) for atoms in frames], self.cutoff)
+    def _neighbours(self, frames: Sequence[Atoms], again: bool = False) -> Neighbours:
+        species = [self._species(atoms) for atoms in frames]
+        return find_neighbours(frames, species, self.cutoff, again)
+
+    def _sites(self, neighbours: Neighbours, size: int) -> Iterator[_Site]:
+        """The atoms in chunks of up to ``size``, evaluated."""
+        for rows in self._chunks(neighbours, size):
+            ours = neighbours.take(rows)
+            edges = self._edges.evaluate(ours, neighbours.species)
+            products = self._polynomial.products(self._edges.one_particle(edges))
+            yield _Site(rows, ours, edges, products, self._block(ours))
 
     def _species(self, atoms: Atoms) -> np.ndarray:
         if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
             raise DescriptorError("positions or cell: not finite (NaN or infinite)")
-        try:
-            return np.array([self._species_of[symbol] for symbol in atoms.symbols], int)
-        except KeyError as error:
+        species = self._species_of[atoms.numbers]
+        if (species < 0).any():
+            symbol = atoms.symbols[int(np.argmax(species < 0))]
             raise DescriptorError(
-                f"element {error.args[0]!r} is not one of the descriptor's {list(self.elements)}"
-            ) from None
+                f"element {symbol!r} is not one of the descriptor's {list(self.elements)}"
+            )
+        return np.asarray(species)
 
     def _chunks(self, neighbours: Neighbours, size: int) -> Iterator[np.ndarray]:
         """Rows of up to ``size`` atoms of one centre species."""
@@ -270,79 +296,54 @@ class ACEDescriptor:
         """How many atoms' dense Jacobians fit into `CHUNK_BYTES`."""
         width = neighbours.index.shape[1]
         k, v = self._polynomial.n_functions, self._polynomial.n_one_particle
-        return max(1, int(CHUNK_BYTES / (8 * (v * k + 3 * width * (v + k)))))
+        return max(1, min(CHUNK_ATOMS, int(CHUNK_BYTES / (8 * (v * k + 3 * width * (v + k))))))
 
     def _block(self, centres: Neighbours) -> slice:
         """Features of the many-body block of these centres, all of one species."""
         start = self._n_pair + int(centres.species[0]) * self._polynomial.n_functions
         return slice(start, start + self._polynomial.n_functions)
 
-    def _pair_values(self, edges: Edges) -> np.ndarray:
-        """Half sums over neighbours of the pair functions, ``(N, pair features)``."""
-        columns = [
-            (edges.pair * (edges.pair_type == number)).sum(dim=2).T
-            for number in range(self._edges.n_pair_types)
-        ]
-        return 0.5 * torch.cat(columns, dim=1).numpy()
-
-    def _pair_pullback(self, edges: Edges, cotangent: np.ndarray) -> torch.Tensor:
-        weights = torch.from_numpy(0.5 * cotangent).view(self._edges.n_pair_types, -1)
-        if len(weights) == 1:
-            return torch.einsum("t,tnk->nk", weights[0], edges.pair_slope)
-        return torch.einsum("nkt,tnk->nk", weights[edges.pair_type], edges.pair_slope)
-
     def _edge_gradient(
-        self, site: _Site, cotangents: np.ndarray, weights: torch.Tensor | None
-    ) -> torch.Tensor:
+        self, site: _Site, cotangents: np.ndarray, weights: np.ndarray | None
+    ) -> np.ndarray:
         """Gradient of the sum of ``cotangents (G, D) . rows`` by edge vectors, ``(3, N, K)``.
 
         The rows are sums over the site's atoms, weighted by ``weights (G, N)`` where given.
         """
-        d_a = d_pair = torch.zeros((), dtype=torch.float64)
+        by_a, by_length = np.zeros(()), np.zeros(())
         for number, cotangent in enumerate(cotangents):
-            by_a = self._polynomial.adjoint(site.a, site.pairs, cotangent[site.block])
-            by_pair = self._pair_pullback(site.edges, cotangent[: self._n_pair])
+            d_a = self._polynomial.adjoint(site.products, cotangent[site.block])
+            d_pair = self._edges.pair_pullback(site.edges, cotangent[: self._n_pair])
             if weights is not None:
-                by_a, by_pair = by_a * weights[number], by_pair * weights[number][:, None]
-            d_a, d_pair = d_a + by_a, d_pair + by_pair
-        d_edges = self._edges.one_particle_pullback(site.edges, d_a)
-        return d_edges.add_(d_pair * site.edges.unit)
+                d_a, d_pair = d_a * weights[number], d_pair * weights[number][:, None]
+            by_a, by_length = by_a + d_a, by_length + d_pair
+        by_edge = self._edges.one_particle_pullback(site.edges, by_a)
+        by_edge += by_length * site.edges.unit
+        return by_edge
 
-    def _add_derivatives(
+
+class _Linearized(LinearizedFeatures):
+    """The pullback of a structure's feature row, or of several: a `LinearizedFeatures`."""
+
+    def __init__(
         self,
-        edges: Edges,
-        a: torch.Tensor,
-        ours: Neighbours,
-        rows: np.ndarray,
-        jacobian: np.ndarray,
-        strain: np.ndarray,
+        descriptor: ACEDescriptor,
+        neighbours: Neighbours,
+        sites: Sequence[_Site],
+        weights: np.ndarray | None,
     ) -> None:
-        """Add what these atoms' sites contribute to every atom's Jacobian and to the strain."""
-        width = edges.vectors.shape[1]
-        targets = np.concatenate([ours.index, rows[:, None]], axis=1).ravel()
-        target_rows, frames = torch.from_numpy(targets), torch.from_numpy(ours.frame)
-        every_atom, every_frame = torch.from_numpy(jacobian), torch.from_numpy(strain)
+        self._descriptor, self._neighbours = descriptor, neighbours
+        self._sites, self._weights = sites, weights
 
-        def add(columns: slice, by_position: torch.Tensor, by_strain: torch.Tensor) -> None:
-            by_position = by_position.view(len(targets), 3, -1)
-            every_atom[:, :, columns].index_add_(0, target_rows, by_position)
-            every_frame[:, :, columns].index_add_(0, frames, by_strain)
+    def __call__(self, cotangent: np.ndarray) -> Gradient:
+        cotangent, weights = np.asarray(cotangent, float), self._weights
+        n_features = self._descriptor.n_features
+        shape = (n_features,) if weights is None else (len(weights), n_features)
+        if cotangent.shape != shape:
+            raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
+        rows = np.atleast_2d(cotangent)
+        return self._descriptor._gradient(self._neighbours, self._sites, rows, weights)
 
-        by_position, by_strain = with_centre_and_strain(
-            self._edges.one_particle_jacobian(edges), edges
-        )
-        by_position = by_position.view(len(rows), 3 * (width + 1), -1)
-        start = self._block(ours).start
-        for block, prefix, slopes in self._polynomial.jacobian(a):
-            add(
-                slice(start + block.start, start + block.stop),
-                torch.bmm(by_position[:, :, :prefix], slopes),
-                torch.bmm(by_strain[:, :, :prefix], slopes),
-            )
-        unit = edges.unit.permute(1, 2, 0)
-        pair_slopes = 0.5 * edges.pair_slope.permute(1, 2, 0)[:, :, None] * unit[..., None]
-        for number in range(self._edges.n_pair_types):
-            columns = slice(number * self.totaldegree, (number + 1) * self.totaldegree)
-            chosen = (edges.pair_type == number)[:, :, None, None]
-            if chosen.any():
-                add(columns, *with_centre_and_strain(pair_slopes * chosen, edges))
+    def features(self) -> Features:
+        """Features with derivatives from the same forward pass."""
+        return self._descriptor._features(self._neighbours, self._sites)

@@ -6,15 +6,14 @@ J_n(r) Y_lm; the pair functions are sums of env(r) P_n(x(r)).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
 
-from ..base import VOIGT
-from .angular import spherical_harmonics
+from .angular import harmonic_tables, monomials
 from .neighbours import Neighbours
 from .radial import (
     AgnesiTransform,
@@ -24,40 +23,45 @@ from .radial import (
     pair_envelope,
     pair_polynomials,
     transform_with_derivative,
+    with_envelope,
 )
 
 MANY_BODY_PQ = (2, 4)
 PAIR_PQ = (1, 3)
+SMALL_PRODUCT = 2**18
+"""Operations up to which numpy's matrix product takes one thread and is quicker than PyTorch's."""
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Functions of every padded edge of N atoms with K neighbours each.
+    """Functions of every padded edge of N atoms with K neighbours each; E = N K.
 
-    ``radial`` and ``radial_slope`` are ``(n, N, K)``; ``angular`` is ``(lm, N, K)``
-    and ``angular_gradient`` ``(lm, 3, N, K)`` (derivative with respect to the edge
-    vector); ``pair`` and ``pair_slope`` are ``(T, N, K)``. ``unit`` is ``(3, N, K)``
-    and ``vectors`` ``(N, K, 3)``. ``masks`` is ``(NZ, N, K)``, one where the
-    neighbour has that species; None for a single element. ``pair_type`` is ``(N, K)``.
+    Attributes
+    ----------
+    lengths
+        ``(N, K)`` distances, A.
+    vectors, unit
+        ``(3, N, K)`` edge vectors, A, and their directions.
+    radials
+        ``(2, NZ n, N, K)`` radial functions and their slopes, split by the neighbour's species.
+    monomials, angular
+        ``(k, E)`` of the directions, and the harmonics ``(lm, N, K)`` that are made of them.
+    chebyshev, envelopes
+        ``(T, E)`` polynomials behind the pair functions; ``(3, N, K)``: the envelope, its slope,
+        and the envelope times the slope of the polynomials' argument.
+    pair_type
+        ``(N, K)`` the pair of elements; None for a single element.
     """
 
-    vectors: torch.Tensor
-    unit: torch.Tensor
-    radial: torch.Tensor
-    radial_slope: torch.Tensor
-    angular: torch.Tensor
-    angular_gradient: torch.Tensor
-    pair: torch.Tensor
-    pair_slope: torch.Tensor
-    masks: torch.Tensor | None
-    pair_type: torch.Tensor
-
-    def by_species(self, radial: torch.Tensor) -> torch.Tensor:
-        """Radial functions split by the neighbour's species, ``(N, NZ n, K)``."""
-        if self.masks is None:
-            return radial.permute(1, 0, 2)
-        split = radial[None] * self.masks[:, None]
-        return split.flatten(0, 1).permute(1, 0, 2)
+    lengths: np.ndarray
+    vectors: np.ndarray
+    unit: np.ndarray
+    radials: np.ndarray
+    monomials: np.ndarray
+    angular: np.ndarray
+    chebyshev: np.ndarray
+    envelopes: np.ndarray
+    pair_type: np.ndarray | None
 
 
 class EdgeBasis:
@@ -90,156 +94,163 @@ class EdgeBasis:
         species_pairs = list(combinations_with_replacement(range(len(elements)), 2))
         names = [(elements[a], elements[b]) for a, b in species_pairs]
         self.n_pair_types = len(names)
-        table = np.zeros((len(elements), len(elements)), int)
+        self._type_of = np.zeros((len(elements), len(elements)), int)
         for number, (a, b) in enumerate(species_pairs):
-            table[a, b] = table[b, a] = number
-        self._type_of = torch.from_numpy(table)
+            self._type_of[a, b] = self._type_of[b, a] = number
         lengths = [r0.get(n, r0.get(n[::-1], bond_length(*n))) for n in names]
-        self._r0 = torch.tensor(lengths, dtype=torch.float64)
-        self._x_cutoff = torch.tensor(
-            [AgnesiTransform(length, *MANY_BODY_PQ)(cutoff) for length in lengths],
-            dtype=torch.float64,
-        )
+        self._r0 = np.array(lengths)
+        lows = [[AgnesiTransform(length, *pq)(cutoff) for length in lengths] for pq in _BOTH_PQ]
+        self._scales = 2.0 / (1.0 - np.array(lows))
         many = many_body_polynomials(max(nmax))
-        self._many = torch.from_numpy(many.chebyshev_matrix(-1.0, 1.0))
-        lows = [AgnesiTransform(length, *PAIR_PQ)(cutoff) for length in lengths]
-        self._x_low = torch.tensor(lows, dtype=torch.float64)
+        self._many = with_envelope(many.chebyshev_matrix(-1.0, 1.0))
         # the measure is uniform, so on [-1, 1] the pair polynomials of all pairs are the same
-        pair = pair_polynomials(totaldegree, -1.0, 1.0)
-        self._pairs = torch.from_numpy(pair.chebyshev_matrix(-1.0, 1.0))
-        degrees = [degree for degree in range(self.lmax + 1) for _ in range(2 * degree + 1)]
-        self._degree = torch.tensor(degrees, dtype=torch.float64)
+        pair = pair_polynomials(totaldegree, -1.0, 1.0).chebyshev_matrix(-1.0, 1.0)
+        self.pairs, self.pair_slopes = pair[:totaldegree], pair[totaldegree:]
+        self._n_chebyshev = max(self._many.shape[1], totaldegree)
+        tables = harmonic_tables(self.lmax)
+        self._harmonics, self.gradients = tables.values, tables.gradients
+        self._to_gradient = tables.gradients.transpose(1, 2, 0).reshape(-1, len(tables.values))
+        self._place = _places(nmax, self.n_species, len(tables.values))
+
+    @property
+    def n_one_particle(self) -> int:
+        """Number V of one-particle functions."""
+        return len(self._place)
 
     def evaluate(self, neighbours: Neighbours, all_species: np.ndarray) -> Edges:
         """All edge functions; ``all_species`` holds the species that ``index`` points into."""
-        vectors = torch.from_numpy(neighbours.vectors)
-        shape = vectors.shape[:2]
-        r = torch.linalg.vector_norm(vectors, dim=2).reshape(-1)
-        unit = (vectors.reshape(-1, 3) / r[:, None]).T.contiguous()
-        neighbour_species = torch.from_numpy(all_species[neighbours.index])
-        pair_type = self._type_of[torch.from_numpy(neighbours.species)[:, None], neighbour_species]
-        flat_type = pair_type.reshape(-1) if self.n_pair_types > 1 else 0
-
-        radial, radial_slope = self._many_body(r, flat_type)
-        pair, pair_slope = self._pair(r, flat_type)
-        angular, gradient = spherical_harmonics(unit, self.lmax)
-        gradient.addcmul_(
-            (self._degree[:, None] * angular)[:, None], unit[None].expand_as(gradient), value=-1.0
-        )
-        gradient.div_(r)
-        masks = None
+        shape = neighbours.index.shape
+        lengths = neighbours.lengths.reshape(-1)
+        unit = neighbours.vectors / neighbours.lengths
+        pair_type, kind = None, 0
         if self.n_species > 1:
-            species = torch.arange(self.n_species)[:, None, None]
-            masks = (neighbour_species == species).to(torch.float64)
+            neighbour_species = all_species[neighbours.index]
+            pair_type = self._type_of[neighbours.species[:, None], neighbour_species]
+            kind = pair_type.reshape(-1)
+        r0 = self._r0[kind]
+
+        y, slopes = np.empty((2, len(lengths))), []
+        for k, pq in enumerate(_BOTH_PQ):
+            x, slope = transform_with_derivative(lengths, r0, *pq)
+            scale = self._scales[k][kind]
+            np.multiply(x - 1.0, scale, out=y[k])
+            slopes.append(slope * scale)
+        # falls from 1 at r = 0 in `_BOTH_PQ`; the many-body radials take it the other way round
+        y += 1.0
+        np.minimum(np.maximum(y, -1.0, out=y), 1.0, out=y)
+        np.negative(y[0], out=y[0])
+        polynomials = chebyshev(y.reshape(-1), self._n_chebyshev)
+        half = len(lengths)
+
+        n_many = self._many.shape[1]
+        radials = product(self._many, polynomials[:n_many, :half])
+        radials = radials.reshape(2, -1, half)
+        inside = 1.0 - y[0] * y[0]
+        radials *= np.stack([inside * inside, -inside * slopes[0]])[:, None]
+        radials = radials.reshape(2, -1, *shape)
+        if pair_type is not None:
+            masks = neighbour_species == np.arange(self.n_species)[:, None, None]
+            radials = (radials[:, None] * masks[:, None]).reshape(2, -1, *shape)
+
+        envelope, d_envelope = pair_envelope(lengths, r0, self._cutoff)
+        powers = monomials(unit.reshape(3, -1), self.lmax)
         return Edges(
-            vectors=vectors,
-            unit=unit.view(3, *shape),
-            radial=radial.view(-1, *shape),
-            radial_slope=radial_slope.view(-1, *shape),
-            angular=angular.view(-1, *shape),
-            angular_gradient=gradient.view(-1, 3, *shape),
-            pair=pair.view(-1, *shape),
-            pair_slope=pair_slope.view(-1, *shape),
-            masks=masks,
+            lengths=neighbours.lengths,
+            vectors=neighbours.vectors,
+            unit=unit,
+            radials=radials,
+            monomials=powers,
+            angular=product(self._harmonics, powers).reshape(-1, *shape),
+            chebyshev=polynomials[: len(self.pairs), half:],
+            envelopes=np.stack([envelope, d_envelope, envelope * slopes[1]]).reshape(3, *shape),
             pair_type=pair_type,
         )
 
-    def _many_body(
-        self, r: torch.Tensor, pair_type: torch.Tensor | int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        x, slope = transform_with_derivative(r, self._r0[pair_type], *MANY_BODY_PQ)
-        scale = 2.0 / (self._x_cutoff[pair_type] - 1.0)
-        y, dy = (-1.0 + (x - 1.0) * scale).clamp_(-1.0, 1.0), slope * scale
-        p, dp = _polynomials(self._many, y)
-        inside = 1.0 - y**2
-        dp.mul_(inside).addcmul_(p, (-4.0 * y).expand_as(p)).mul_(inside * dy)
-        return p.mul_(inside**2), dp
-
-    def _pair(
-        self, r: torch.Tensor, pair_type: torch.Tensor | int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        r0 = self._r0[pair_type]
-        x, slope = transform_with_derivative(r, r0, *PAIR_PQ)
-        scale = 2.0 / (1.0 - self._x_low[pair_type])
-        p, dp = _polynomials(self._pairs, (1.0 + (x - 1.0) * scale).clamp_(-1.0, 1.0))
-        slope = slope * scale
-        envelope, d_envelope = pair_envelope(r, r0, self._cutoff)
-        dp.mul_(slope * envelope).addcmul_(p, d_envelope.expand_as(p))
-        return p.mul_(envelope), dp
-
-    def one_particle(self, edges: Edges) -> torch.Tensor:
+    def one_particle(self, edges: Edges) -> np.ndarray:
         """A of every atom, ``(V, N)``."""
-        radial = edges.by_species(edges.radial)
-        full = torch.bmm(radial, edges.angular.permute(1, 2, 0))
-        full = full.view(len(full), self.n_species, -1, full.shape[2])
-        return torch.cat([full[block].flatten(1) for block in self._blocks()], dim=1).T.contiguous()
+        radials = edges.radials[0].transpose(1, 0, 2)
+        full = np.matmul(radials, edges.angular.transpose(1, 2, 0))
+        return full.reshape(len(full), -1).take(self._place, axis=1).T
 
-    def one_particle_pullback(self, edges: Edges, cotangent: torch.Tensor) -> torch.Tensor:
+    def one_particle_pullback(self, edges: Edges, cotangent: np.ndarray) -> np.ndarray:
         """Gradient of ``cotangent (V, N) . A`` with respect to the edge vectors, ``(3, N, K)``."""
-        n_atoms, n_radial = cotangent.shape[1], edges.radial.shape[0]
-        full = torch.zeros(
-            (n_atoms, self.n_species, n_radial, len(self._degree)), dtype=torch.float64
-        )
-        start = 0
-        for block in self._blocks():
-            target = full[block]
-            stop = start + target[0].numel()
-            target.copy_(cotangent[start:stop].T.view(target.shape))
-            start = stop
-        full = full.flatten(1, 2)
-        d_radial = torch.bmm(full, edges.angular.permute(1, 0, 2))
-        slope = edges.by_species(edges.radial_slope)
-        d_angular = torch.bmm(full.transpose(1, 2), edges.by_species(edges.radial))
-        along = (d_radial * slope).sum(dim=1)
-        d_angular = d_angular.permute(1, 0, 2)
-        across = (d_angular[:, None] * edges.angular_gradient).sum(dim=0)
-        return along * edges.unit + across
+        n_atoms, width = edges.lengths.shape
+        n_radial, n_angular = edges.radials.shape[1], len(edges.angular)
+        full = np.zeros((n_atoms, n_radial * n_angular))
+        full[:, self._place] = cotangent.T
+        full = full.reshape(n_atoms, n_radial, n_angular).transpose(0, 2, 1)
+        by_angular = np.empty((2, n_angular, n_atoms, width))
+        radials = edges.radials.transpose(0, 2, 1, 3)
+        np.matmul(full, radials, out=by_angular.transpose(0, 2, 1, 3))
+        along = np.einsum("mnk,mnk->nk", by_angular[1], edges.angular)
+        slopes = product(self._to_gradient, by_angular[0].reshape(n_angular, -1))
+        slopes = slopes.reshape(3, -1, n_atoms * width)
+        lower = edges.monomials[: slopes.shape[1]]
+        across = np.einsum("cme,me->ce", slopes, lower).reshape(3, n_atoms, width)
+        across /= edges.lengths
+        along -= (edges.unit * across).sum(axis=0)
+        across += along * edges.unit
+        return across
 
-    def one_particle_jacobian(self, edges: Edges) -> torch.Tensor:
-        """dA/d(edge vector), ``(N, K, 3, V)``."""
-        n_atoms, width = edges.vectors.shape[:2]
-        shape = (n_atoms, width, self.n_species, -1)
-        radial = edges.by_species(edges.radial).transpose(1, 2).reshape(shape)
-        slope = edges.by_species(edges.radial_slope).transpose(1, 2).reshape(shape)
-        angular = edges.angular.permute(1, 2, 0)
-        gradient = edges.angular_gradient.permute(2, 3, 1, 0)
-        along = edges.unit.permute(1, 2, 0)[..., None] * angular[:, :, None]
-        n_total = self.n_species * sum(n * (2 * d + 1) for d, n in enumerate(self.nmax))
-        out = torch.empty((n_atoms, width, 3, n_total), dtype=torch.float64)
-        start = 0
-        for degree, n in enumerate(self.nmax):
-            lm = slice(degree**2, (degree + 1) ** 2)
-            stop = start + self.n_species * n * (2 * degree + 1)
-            view = out[..., start:stop].view(n_atoms, width, 3, self.n_species, n, 2 * degree + 1)
-            torch.mul(slope[:, :, None, :, :n, None], along[:, :, :, None, None, lm], out=view)
-            view.addcmul_(radial[:, :, None, :, :n, None], gradient[:, :, :, None, None, lm])
-            start = stop
-        return out
+    def pair_values(self, edges: Edges) -> np.ndarray:
+        """Half sums over neighbours of the pair functions, ``(N, pair features)``."""
+        parts = [
+            (edges.chebyshev.reshape(-1, *share.shape) * share).sum(axis=2)
+            for share in self._shares(edges)
+        ]
+        return np.concatenate([0.5 * self.pairs @ part for part in parts]).T
 
-    def _blocks(self) -> Iterator[tuple[slice, slice, slice, slice]]:
-        """Where the functions of each degree lie in ``(N, NZ, n, lm)``."""
-        for degree, n in enumerate(self.nmax):
-            yield (slice(None), slice(None), slice(0, n), slice(degree**2, (degree + 1) ** 2))
+    def pair_totals(self, edges: Edges, weights: np.ndarray | None = None) -> np.ndarray:
+        """The sum of `pair_values` over the atoms, or with ``weights (G, N)`` G sums ``(G, .)``."""
+        sums = []
+        for share in self._shares(edges):
+            if weights is None:
+                columns = share.reshape(-1, 1)
+            else:
+                columns = (weights[:, :, None] * share).reshape(len(weights), -1).T
+            sums.append(0.5 * self.pairs @ product(edges.chebyshev, columns))
+        totals = np.concatenate(sums).T
+        return totals[0] if weights is None else totals
+
+    def _shares(self, edges: Edges) -> list[np.ndarray]:
+        """The envelope ``(N, K)``, for each pair of elements where it counts."""
+        envelope = edges.envelopes[0]
+        if edges.pair_type is None:
+            return [envelope]
+        return [envelope * (edges.pair_type == number) for number in range(self.n_pair_types)]
+
+    def pair_pullback(self, edges: Edges, cotangent: np.ndarray) -> np.ndarray:
+        """Slopes ``(N, K)`` of ``cotangent . pair_totals`` by the lengths of the edges."""
+        weights = 0.5 * cotangent.reshape(self.n_pair_types, -1)
+        values = product(weights @ self.pairs, edges.chebyshev)
+        slopes = product(weights @ self.pair_slopes, edges.chebyshev)
+        if edges.pair_type is None:
+            values, slopes = values[0], slopes[0]
+        else:
+            places = (edges.pair_type.reshape(-1), np.arange(values.shape[1]))
+            values, slopes = values[places], slopes[places]
+        _, d_envelope, inner = edges.envelopes
+        return values.reshape(inner.shape) * d_envelope + slopes.reshape(inner.shape) * inner
 
 
-def _polynomials(matrix: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Values and slopes ``(n, k)`` of the polynomials behind a `chebyshev_matrix`."""
-    n = matrix.shape[1]
-    return (matrix @ chebyshev(y, n)).split(n)
+_BOTH_PQ = (MANY_BODY_PQ, PAIR_PQ)
 
 
-def with_centre_and_strain(
-    d_edges: torch.Tensor, edges: Edges
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derivatives by position and by strain from those by edge vector.
+def _places(nmax: tuple[int, ...], n_species: int, n_angular: int) -> np.ndarray:
+    """Where each one-particle function lies among all products of radials and harmonics."""
+    return np.array(
+        [
+            (z * max(nmax) + n) * n_angular + degree**2 + m
+            for degree, n_radial in enumerate(nmax)
+            for z in range(n_species)
+            for n in range(n_radial)
+            for m in range(2 * degree + 1)
+        ]
+    )
 
-    ``d_edges`` is ``(N, K, 3, V)``. Returns ``(N, K + 1, 3, V)``, whose last slot
-    is the centre atom itself, and ``(N, 6, V)``.
-    """
-    n, width, _, v = d_edges.shape
-    by_position = torch.empty((n, width + 1, 3, v), dtype=d_edges.dtype)
-    by_position[:, :width] = d_edges
-    torch.sum(d_edges, dim=1, out=by_position[:, width]).neg_()
-    tensor = torch.bmm(edges.vectors.transpose(1, 2), d_edges.flatten(2)).view(n, 3, 3, v)
-    by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
-    return by_position, by_strain
+
+def product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The matrix product of two arrays, by the library that is quicker at its size."""
+    if matrix.shape[0] * matrix.shape[1] * columns.shape[1] <= SMALL_PRODUCT:
+        return np.asarray(np.matmul(matrix, columns))
+    return torch.mm(torch.from_numpy(matrix), torch.from_numpy(columns)).numpy()

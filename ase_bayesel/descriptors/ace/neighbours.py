@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from ...structures.neighbours import neighbour_pairs
+from ...structures.neighbours import fresh_pairs, pairs_within
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class Neighbours:
     index
         ``(N, K)`` the neighbour's row among the N atoms.
     vectors
-        ``(N, K, 3)`` from atom to neighbour, A. A padded entry lies exactly at
+        ``(3, N, K)`` from atom to neighbour, A. A padded entry lies exactly at
         the cutoff, where every basis function and its slope vanish.
+    lengths
+        ``(N, K)`` their lengths, A.
     species
         ``(N,)`` index of each atom's element in the descriptor's list.
     frame
@@ -30,6 +32,7 @@ class Neighbours:
 
     index: np.ndarray
     vectors: np.ndarray
+    lengths: np.ndarray
     species: np.ndarray
     frame: np.ndarray
 
@@ -40,34 +43,58 @@ class Neighbours:
 
     def take(self, atoms: np.ndarray) -> Neighbours:
         """The rows of some of the atoms; ``index`` still counts all of them."""
+        if len(atoms) == self.n_atoms:  # rows come in order
+            return self
         return Neighbours(
-            self.index[atoms], self.vectors[atoms], self.species[atoms], self.frame[atoms]
+            self.index[atoms],
+            self.vectors[:, atoms],
+            self.lengths[atoms],
+            self.species[atoms],
+            self.frame[atoms],
         )
 
 
 def find_neighbours(
-    frames: Sequence[Atoms], species: Sequence[np.ndarray], cutoff: float
+    frames: Sequence[Atoms], species: Sequence[np.ndarray], cutoff: float, again: bool = False
 ) -> Neighbours:
-    """Neighbours within ``cutoff`` (A) of all atoms of all structures, images included."""
-    counts = np.array([len(atoms) for atoms in frames], int)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    lists = [neighbour_pairs(atoms, cutoff) for atoms in frames]
-    first = np.concatenate([i + start for (i, _, _), start in zip(lists, starts, strict=False)])
-    second = np.concatenate([j + start for (_, j, _), start in zip(lists, starts, strict=False)])
-    vectors = np.concatenate([d for _, _, d in lists])
+    """Neighbours within a cutoff of all atoms of all structures, images included.
 
-    n_atoms = int(starts[-1])
+    Parameters
+    ----------
+    frames, species
+        The structures, and of each the indices of its atoms' elements.
+    cutoff
+        A.
+    again
+        Whether structures like these will follow, as in MD (`pairs_within`).
+    """
+    counts = [len(atoms) for atoms in frames]
+    n_atoms = sum(counts)
+    pairs = [(pairs_within if again else fresh_pairs)(atoms, cutoff) for atoms in frames]
+    if len(frames) == 1:
+        first, second, vectors, lengths = pairs[0]
+    else:
+        starts = np.cumsum([0, *counts[:-1]])
+        first = np.concatenate([p.first + start for p, start in zip(pairs, starts, strict=True)])
+        second = np.concatenate([p.second + start for p, start in zip(pairs, starts, strict=True)])
+        vectors = np.concatenate([p.vectors for p in pairs], axis=1)
+        lengths = np.concatenate([p.lengths for p in pairs])
+
     per_atom = np.bincount(first, minlength=n_atoms)
     width = max(int(per_atom.max(initial=0)), 1)
-    slot = np.arange(len(first)) - np.repeat(np.cumsum(per_atom) - per_atom, per_atom)
-    index = np.repeat(np.arange(n_atoms)[:, None], width, axis=1)
-    padded = np.zeros((n_atoms, width, 3))
-    padded[:, :, 2] = cutoff
-    index[first, slot] = second
-    padded[first, slot] = vectors
+    before = np.cumsum(per_atom) - per_atom
+    places = np.arange(len(first)) + (np.arange(n_atoms) * width - before).take(first)
+    index = np.repeat(np.arange(n_atoms), width)
+    index[places] = second
+    padded = np.zeros((3, n_atoms * width))
+    padded[2] = cutoff
+    padded[:, places] = vectors
+    distances = np.full(n_atoms * width, cutoff)
+    distances[places] = lengths
     return Neighbours(
-        index=index,
-        vectors=padded,
-        species=np.concatenate(list(species)),
+        index=index.reshape(n_atoms, width),
+        vectors=padded.reshape(3, n_atoms, width),
+        lengths=distances.reshape(n_atoms, width),
+        species=species[0] if len(species) == 1 else np.concatenate(list(species)),
         frame=np.repeat(np.arange(len(frames)), counts),
     )

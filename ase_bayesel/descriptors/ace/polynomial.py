@@ -1,15 +1,16 @@
 """The many-body polynomial B(A) of one centre species: values, adjoint and Jacobian.
 
-Everything here acts on A of shape ``(V, N)``: V one-particle functions of N
-atoms. Triples are formed as a stored pair product times a third factor, and
-the coupling stays sparse.
+Everything here acts on the products of one-particle functions of N atoms, one row each:
+1, the V functions A, all pair products that occur, and the triple products. B and its
+derivatives are sparse linear maps of these rows.
 """
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from .basis import ManyBodyBasis
 
@@ -24,119 +25,114 @@ class SitePolynomial:
         feature, factors, value = basis.feature[used], basis.factors[used], basis.value[used]
         body = (factors >= 0).sum(axis=1)
 
-        triples, triple = np.unique(factors[body == 3], axis=0, return_inverse=True)
-        doubles, double = np.unique(factors[body == 2][:, :2], axis=0, return_inverse=True)
-        pairs, pair = np.unique(
-            np.concatenate([triples[:, :2], doubles]), axis=0, return_inverse=True
+        triples, triple = np.unique(
+            np.sort(factors[body == 3], axis=1), axis=0, return_inverse=True
         )
-        pair = pair.ravel()
-        n_pairs, n_triples = len(pairs), len(triples)
+        doubles = np.sort(factors[body == 2][:, :2], axis=1)
+        sides = [triples[:, [0, 1]], triples[:, [0, 2]], triples[:, [1, 2]]]
+        pairs, pair = np.unique(np.concatenate([doubles, *sides]), axis=0, return_inverse=True)
+        self._pairs = slice(1 + self.n_one_particle, 1 + self.n_one_particle + len(pairs))
+        rows = self._pairs.start + pair.ravel()
+        double, *places = np.split(rows, len(doubles) + len(triples) * np.arange(3))
 
-        def coupling(rows: np.ndarray, columns: np.ndarray, width: int) -> sp.csr_matrix:
-            return sp.csr_matrix((value[rows], (feature[rows], columns)), (self.n_functions, width))
+        # B: rows of the products by the place of each monomial
+        column = np.empty(len(value), int)
+        column[body == 1] = 1 + factors[body == 1][:, 0]
+        column[body == 2] = double
+        column[body == 3] = self._pairs.stop + triple.ravel()
+        self._n_rows = self._pairs.stop + len(triples)
+        self._couplings = sp.csr_matrix(
+            (value, (feature, column)), (self.n_functions, self._n_rows)
+        )
+        self._pair_factors = (1 + pairs[:, 0], 1 + pairs[:, 1])
+        self._triple_factors = (places[0], 1 + triples[:, 2])
 
-        self._single = coupling(body == 1, factors[body == 1][:, 0], self.n_one_particle)
-        self._double = coupling(body == 2, pair[n_triples:][double.ravel()], n_pairs)
-        self._triple = coupling(body == 3, triple.ravel(), n_triples)
-        self._pair_a = torch.from_numpy(pairs[:, 0].copy())
-        self._pair_b = torch.from_numpy(pairs[:, 1].copy())
-        self._triple_pair = torch.from_numpy(pair[:n_triples].copy())
-        self._triple_c = torch.from_numpy(triples[:, 2].copy())
-        # triples as a matrix of pair by third factor, entries in the order of its CSR storage
-        order = np.arange(n_triples, dtype=float)
-        cells = (pair[:n_triples], triples[:, 2])
-        self._third = sp.csr_matrix((order, cells), (n_pairs, self.n_one_particle))
-        self._third_transposed = self._third.T.tocsr()
-        self._transposition = self._third_transposed.data.astype(int)
-        self._adjoints = tuple(m.T.tocsr() for m in (self._single, self._double, self._triple))
+        # dB/dA: each monomial's derivative by each of its factors is one of the first rows
+        singles, seconds = body == 1, body == 2
+        thirds, which = np.flatnonzero(body == 3), triple.ravel()
+        by = [factors[singles][:, 0], doubles[:, 0], doubles[:, 1], *triples[which].T]
+        what = [np.zeros(singles.sum(), int), 1 + doubles[:, 1], 1 + doubles[:, 0]]
+        what += [places[2][which], places[1][which], places[0][which]]
+        monomial = [np.flatnonzero(singles), *[np.flatnonzero(seconds)] * 2, *[thirds] * 3]
+        of = np.concatenate(monomial)
+        terms = (feature[of], np.concatenate(by), np.concatenate(what), value[of])
         self._slopes = [
-            (columns, width, _Slopes(feature, factors, value, columns, width))
+            (columns, width, _Slopes(*terms, columns, width, self._pairs.stop))
             for columns, width in basis.blocks()
         ]
+        entry, slot = np.unique(terms[1] * self._pairs.stop + terms[2], return_inverse=True)
+        self._adjoint_values = sp.csr_matrix(
+            (terms[3], (slot.ravel(), terms[0])), (len(entry), self.n_functions)
+        )
+        ends = np.searchsorted(entry, np.arange(self.n_one_particle + 1) * self._pairs.stop)
+        self._adjoint = sp.csr_matrix(
+            (np.zeros(len(entry)), entry % self._pairs.stop, ends),
+            (self.n_one_particle, self._pairs.stop),
+        )
 
-    def pairs(self, a: torch.Tensor) -> torch.Tensor:
-        """Products of two one-particle functions, ``(pairs, N)``, shared by what follows."""
-        return a[self._pair_a] * a[self._pair_b]
+    def products(self, a: np.ndarray) -> np.ndarray:
+        """The rows from which everything else follows, ``(rows, N)``, of A ``(V, N)``."""
+        rows = np.empty((self._n_rows, a.shape[1]))
+        rows[0] = 1.0
+        rows[1 : self._pairs.start] = a
+        for target, factors in (
+            (rows[self._pairs], self._pair_factors),
+            (rows[self._pairs.stop :], self._triple_factors),
+        ):
+            first, second = (rows.take(factor, axis=0) for factor in factors)
+            np.multiply(first, second, out=target)
+        return rows
 
-    def totals(
-        self, a: torch.Tensor, pairs: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> np.ndarray:
+    def totals(self, products: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """B summed over the atoms, ``(K,)``; with ``weights (N, G)`` that many sums, ``(K, G)``."""
-        triples = pairs[self._triple_pair] * a[self._triple_c]
-        single, double, triple = (
-            (x.sum(dim=1) if weights is None else x @ weights).numpy() for x in (a, pairs, triples)
-        )
-        return self._single @ single + self._double @ double + self._triple @ triple
+        if weights is None:
+            return np.asarray(self._couplings @ products.sum(axis=1))
+        return np.asarray(self._couplings @ (products @ weights))
 
-    def values(self, a: torch.Tensor) -> np.ndarray:
+    def values(self, products: np.ndarray) -> np.ndarray:
         """B of each atom, ``(K, N)``."""
-        pairs = self.pairs(a)
-        triples = pairs[self._triple_pair] * a[self._triple_c]
-        return (
-            self._single @ a.numpy() + self._double @ pairs.numpy() + self._triple @ triples.numpy()
-        )
+        return np.asarray(self._couplings @ products)
 
-    def adjoint(self, a: torch.Tensor, pairs: torch.Tensor, cotangent: np.ndarray) -> torch.Tensor:
+    def adjoint(self, products: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
         """Gradient of ``sum_i cotangent . B_i`` with respect to A, ``(V, N)``."""
-        single, double, triple = (m @ cotangent for m in self._adjoints)
-        third = _with_values(self._third, triple)
-        third_transposed = _with_values(self._third_transposed, triple[self._transposition])
-        d_pairs = torch.from_numpy(third @ a.numpy() + double[:, None])
-        d_a = torch.from_numpy(third_transposed @ pairs.numpy() + single[:, None])
-        d_a.index_add_(0, self._pair_a, d_pairs * a[self._pair_b])
-        d_a.index_add_(0, self._pair_b, d_pairs * a[self._pair_a])
-        return d_a
+        linear = copy(self._adjoint)
+        linear.data = self._adjoint_values @ cotangent
+        return np.asarray(linear @ products[: self._pairs.stop])
 
-    def jacobian(self, a: torch.Tensor) -> list[tuple[slice, int, torch.Tensor]]:
+    def jacobian(self, products: np.ndarray) -> list[tuple[slice, int, np.ndarray]]:
         """dB/dA of each atom in blocks of functions.
 
         Each block is the slice of its k functions, the length v of the prefix of
         A that they depend on, and a dense ``(N, v, k)``.
         """
-        return [(columns, width, slopes(a)) for columns, width, slopes in self._slopes]
-
-
-def _with_values(pattern: sp.csr_matrix, values: np.ndarray) -> sp.csr_matrix:
-    return sp.csr_matrix((values, pattern.indices, pattern.indptr), pattern.shape)
+        first = products[: self._pairs.stop]
+        return [(columns, width, slopes(first)) for columns, width, slopes in self._slopes]
 
 
 class _Slopes:
-    """dB_k/dA_v of a run of functions, as a sparse linear map from 1, A and pair products."""
+    """dB_k/dA_v of a run of functions, as a sparse linear map from the first products."""
 
     def __init__(
         self,
         feature: np.ndarray,
-        factors: np.ndarray,
+        by: np.ndarray,
+        what: np.ndarray,
         value: np.ndarray,
         columns: slice,
         width: int,
+        n_products: int,
     ) -> None:
         n_columns = columns.stop - columns.start
         ours = (feature >= columns.start) & (feature < columns.stop)
-        feature, factors, value = feature[ours] - columns.start, factors[ours], value[ours]
-        slots, remaining, values = [], [], []
-        for place in range(3):
-            present = factors[:, place] >= 0
-            slots.append(factors[present, place] * n_columns + feature[present])
-            others = np.delete(factors[present], place, axis=1)
-            remaining.append(np.sort(others, axis=1))
-            values.append(value[present])
-        products, product = np.unique(np.concatenate(remaining), axis=0, return_inverse=True)
-        self._slots, slot = np.unique(np.concatenate(slots), return_inverse=True)
+        places = by[ours] * n_columns + feature[ours] - columns.start
+        self._slots, slot = np.unique(places, return_inverse=True)
         self._map = sp.csr_matrix(
-            (np.concatenate(values), (slot.ravel(), product.ravel())),
-            (len(self._slots), len(products)),
+            (value[ours], (slot.ravel(), what[ours])), (len(self._slots), n_products)
         )
-        # a row of ones follows the prefix of A: an absent factor (-1) multiplies by one
-        self._first = torch.from_numpy(products[:, 0] % (width + 1))
-        self._second = torch.from_numpy(products[:, 1] % (width + 1))
         self._shape = (width, n_columns)
 
-    def __call__(self, a: torch.Tensor) -> torch.Tensor:
-        width, n_columns = self._shape
-        n_atoms = a.shape[1]
-        with_one = torch.cat([a[:width], torch.ones((1, n_atoms), dtype=a.dtype)])
-        products = with_one[self._first] * with_one[self._second]
-        dense = np.zeros((n_atoms, width * n_columns))
-        dense[:, self._slots] = (self._map @ products.numpy()).T
-        return torch.from_numpy(dense).view(n_atoms, width, n_columns)
+    def __call__(self, products: np.ndarray) -> np.ndarray:
+        n_atoms = products.shape[1]
+        dense = np.zeros((n_atoms, self._shape[0] * self._shape[1]))
+        dense[:, self._slots] = (self._map @ products).T
+        return dense.reshape(n_atoms, *self._shape)

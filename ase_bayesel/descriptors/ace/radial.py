@@ -9,9 +9,9 @@ their own three-term recursion.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers, covalent_radii
 
 N_QUADRATURE = 1000
@@ -54,15 +54,13 @@ class AgnesiTransform:
         return 1.0 / (1.0 + self.a * s**self.q / (1.0 + s ** (self.q - self.p)))
 
 
-def transform_with_derivative(
-    r: torch.Tensor, r0: torch.Tensor, p: int, q: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def transform_with_derivative(r: Any, r0: Any, p: int, q: int) -> tuple[Any, Any]:
     """Agnesi coordinate x and its derivative dx/dr, 1/A, of each distance.
 
     Parameters
     ----------
     r
-        Distances, positive, A.
+        Distances, positive, A; an array, or whatever knows the same arithmetic.
     r0
         Length scale that belongs to each, or one for all, A.
     p, q
@@ -70,13 +68,20 @@ def transform_with_derivative(
     """
     a = AgnesiTransform(1.0, p, q).a
     s = r / r0
-    s_p = s ** (q - p)
-    s_q = s**q
+    s_p = _power(s, q - p)
     denominator = 1.0 + s_p
-    ratio = a * s_q / denominator
+    ratio = a * _power(s, q) / denominator
     x = 1.0 / (1.0 + ratio)
     dratio = ratio / s * (q - (q - p) * s_p / denominator)
-    return x, -(x**2) * dratio / r0
+    return x, -x * x * dratio / r0
+
+
+def _power(s: Any, n: int) -> Any:
+    """s^n by products, which cost less than powers."""
+    if n == 1:
+        return s
+    half = _power(s, n // 2)
+    return half * half * s if n % 2 else half * half
 
 
 @dataclass(frozen=True)
@@ -132,16 +137,33 @@ class OrthonormalPolynomials:
         return np.concatenate([coefficients, slopes])
 
 
-def chebyshev(y: torch.Tensor, n: int) -> torch.Tensor:
+def with_envelope(matrix: np.ndarray) -> np.ndarray:
+    """``(2 n, n + 1)`` from a `chebyshev_matrix` of polynomials p of y.
+
+    Rows are p, and (1 - y^2) p' - 4 y p, so that J = (1 - y^2)^2 p has the slope
+    dJ/dy = (1 - y^2) times these.
+    """
+    n = matrix.shape[1]
+    rows = np.zeros((2 * n, n + 1))
+    rows[:n, :n] = matrix[:n]
+    for k in range(n):
+        inside = np.polynomial.chebyshev.chebmul(matrix[n + k], [0.5, 0.0, -0.5])
+        outside = np.polynomial.chebyshev.chebmul(matrix[k], [0.0, 4.0])
+        row: np.ndarray = np.polynomial.chebyshev.chebsub(inside, outside)[: n + 1]
+        rows[n + k, : len(row)] = row
+    return rows
+
+
+def chebyshev(y: np.ndarray, n: int) -> np.ndarray:
     """T_0 .. T_(n-1) at points ``y (k,)`` as ``(n, k)``, by T_(m+j) = 2 T_m T_j - T_(m-j)."""
-    t = torch.empty((max(n, 2), len(y)), dtype=y.dtype)
+    t = np.empty((max(n, 2), len(y)))
     t[0], t[1] = 1.0, y
     known = 1
     while known + 1 < n:
         count = min(known, n - 1 - known)
         new = t[known + 1 : known + 1 + count]
-        torch.mul(t[1 : count + 1], 2.0 * t[known], out=new)
-        new.sub_(t[known - count : known].flip(0))
+        np.multiply(t[1 : count + 1], 2.0 * t[known], out=new)
+        new -= t[known - count : known][::-1]
         known += count
     return t[:n]
 
@@ -167,13 +189,13 @@ def radials_on_nodes(polynomials: OrthonormalPolynomials) -> np.ndarray:
     return polynomials.evaluate(nodes) * (1 - nodes**2) ** 2 / np.sqrt(N_QUADRATURE)
 
 
-def pair_envelope(
-    r: torch.Tensor, r0: torch.Tensor, cutoff: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def pair_envelope(r: Any, r0: Any, cutoff: float) -> tuple[Any, Any]:
     """env = s^-2 - s_c^-2 + 2 s_c^-3 (s - s_c) and its derivative; both vanish at the cutoff."""
-    s, s_c = r / r0, cutoff / r0
-    value = s**-2 - s_c**-2 + 2.0 * s_c**-3 * (s - s_c)
-    slope = (-2.0 * s**-3 + 2.0 * s_c**-3) / r0
+    inverse, inverse_c = r0 / r, r0 / cutoff
+    square, square_c = inverse * inverse, inverse_c * inverse_c
+    cube_c = 2.0 * square_c * inverse_c
+    value = square - square_c + cube_c * (r / r0 - cutoff / r0)
+    slope = (-2.0 * square * inverse + cube_c) / r0
     return value, slope
 
 
