@@ -13,7 +13,8 @@ from ase import Atoms
 from scipy.linalg import LinAlgError, solve
 
 from ..descriptors.base import Features, Sketch
-from ..structures.labels import PropertyKeys, targets
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import fitted_targets
 from .design import property_targets, row_scales, training_features, weighted_rows
 from .surrogate import Surrogate
 
@@ -64,7 +65,8 @@ def _left_out(
     atoms: Atoms, features: Features | Sketch, surrogate: Surrogate, keys: PropertyKeys
 ) -> tuple[np.ndarray, np.ndarray]:
     """Errors and variances of a structure's force rows as the others predict them."""
-    labels, baseline = targets(atoms, keys), surrogate.baseline(atoms)
+    labels = fitted_targets(atoms, keys, surrogate.e0s)
+    baseline = surrogate.baseline(atoms)
     scales = row_scales(atoms, labels, surrogate.properties, baseline, surrogate.energy_weights)
     if "forces" not in scales:
         return np.empty(0), np.empty(0)
