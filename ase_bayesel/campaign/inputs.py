@@ -12,6 +12,7 @@ from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
+from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
@@ -68,6 +69,19 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
         raise StructureError(f"{data.targets}: {error}") from None
     _check_starts(frames["starts"], config.explore)
     return frames
+
+
+def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -> LabelSurvey:
+    """What the labels of the training set are taken for; ``train`` are its structures, if read.
+
+    Raises
+    ------
+    StructureError
+        As `survey_labels`.
+    """
+    data = config.data
+    frames = read_frames(data.train) if train is None else train
+    return survey_labels(frames, data.keys, data.e0s, str(data.train))
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:

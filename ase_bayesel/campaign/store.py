@@ -77,7 +77,9 @@ class Store:
         if prior is not None:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
-            write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
+            write_atomically(
+                self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames, name)
+            )
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
 

@@ -13,6 +13,7 @@ POSITION_DECIMALS = 8
 STATES = ("initial_magmoms", "initial_charges")
 """Arrays of what an electronic state begins with: two such states are two structures."""
 
+STATE_MARK = "m"
 MOST_SHIFTS = 32
 """So many origins are tried to tell what is wrong with a structure."""
 
@@ -47,8 +48,8 @@ def states_of(atoms: Atoms) -> dict[str, np.ndarray]:
 def structure_id(atoms: Atoms) -> str:
     """Content hash of elements, positions, cell and pbc to 1e-8 A, and of `states_of`.
 
-    The letter s and 15 hexadecimal digits, so that no file format takes it for a number. Without
-    moments and charges it is what it was before these counted.
+    The letter s and 15 hexadecimal digits, so that no file format takes it for a number; with
+    moments or charges the letter m and 8 more, of these. See `geometry_id`.
     """
 
     def fixed(values: np.ndarray) -> bytes:
@@ -56,9 +57,16 @@ def structure_id(atoms: Atoms) -> str:
 
     numbers, pbc = atoms.numbers.astype("<i8").tobytes(), atoms.pbc.astype("u1").tobytes()
     content = numbers + fixed(atoms.positions) + fixed(atoms.cell.array) + pbc
-    for name, state in states_of(atoms).items():
-        content += name.encode() + fixed(state)
-    return f"s{bytes_hash(content)[:15]}"
+    geometry, states = f"s{bytes_hash(content)[:15]}", states_of(atoms)
+    if not states:
+        return geometry
+    beside = b"".join(name.encode() + fixed(state) for name, state in states.items())
+    return f"{geometry}{STATE_MARK}{bytes_hash(beside)[:8]}"
+
+
+def geometry_id(identity: str) -> str:
+    """The part of a `structure_id` that knows nothing of moments and charges."""
+    return identity.partition(STATE_MARK)[0]
 
 
 def matching_order(atoms: Atoms, other: Atoms, tolerance_A: float) -> np.ndarray | None:

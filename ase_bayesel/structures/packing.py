@@ -168,9 +168,18 @@ def _result(key: str, value: Any) -> Any:
     return value
 
 
+def _is_result(key: str, value: Any) -> bool:
+    """Whether a value comes back the same as a result of a calculator."""
+    if key in ("energy", "free_energy", "magmom"):
+        return isinstance(value, float)
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
 def _is_plain(key: Any, value: Any) -> bool:
     """Whether ASE's reader gives a value of ``atoms.info`` back as it is."""
     if not isinstance(key, str) or not NAME.fullmatch(key) or key in (*RESERVED, PACKED_KEY):
+        return False
+    if key in per_config_properties and not _is_result(key, value):
         return False
     if isinstance(value, str):
         if not value.isprintable():
@@ -197,6 +206,8 @@ def _is_column(name: Any, array: Any, n_atoms: int) -> bool:
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] > 1)):
         return False
     kind = array.dtype.kind
+    if name in per_config_properties or (name in per_atom_properties and kind != "f"):
+        return False
     if kind == "i":
         return bool((np.abs(array.astype(float)) <= LARGEST_INTEGER).all())
     if kind in "OU":
