@@ -10,7 +10,7 @@ from ase import Atoms
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
-from ..structures.labels import PROPERTIES, PropertyKeys, targets
+from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
 from ..structures.reference_energies import reference_energies
 from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
@@ -109,11 +109,17 @@ def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]
 
 
 def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
-    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
     for prop in PROPERTIES:
         key = getattr(keys, prop)
-        if key is not None and all(getattr(labels, prop) is None for labels in labelled):
-            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key)")
+        if key is not None and all(raw_label(atoms, key, prop) is None for atoms in frames):
+            others = {name for atoms in frames for name in lookalikes(atoms, prop)}
+            told = f"; there is {', '.join(map(repr, sorted(others)))}" if others else ""
+            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key){told}")
+    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    if keys.virial is not None and all(labels.virial is None for labels in labelled):
+        raise ConfigError(
+            f"{path}: no frame with three periodic directions has {keys.virial!r} (data.virial_key)"
+        )
 
 
 def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:

@@ -33,7 +33,14 @@ from ..io.formats import FAILURE, KEY, LABEL, SETTINGS
 from ..io.locks import locked
 from ..structures.frames import extxyz_bytes, read_frames
 from ..structures.identity import STATES, canonical, geometry_id, structure_id
-from ..structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
+from ..structures.labels import (
+    REF_ENERGY,
+    REF_FORCES,
+    REF_STRESS,
+    PropertyKeys,
+    is_stress,
+    targets,
+)
 from .engines.base import ReferenceResult
 
 SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
@@ -98,16 +105,18 @@ class Label:
 def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> Atoms:
     """A copy of a structure with labels under the keys of a training set.
 
-    The virial is -volume times the stress, and is there only with three periodic directions.
+    The virial is -volume times the stress, or the stress itself where the key names one
+    (`is_stress`), and is there only with three periodic directions.
     """
     out = atoms.copy()
     if keys.energy is not None and values.energy is not None:
         out.info[keys.energy] = values.energy
     if keys.forces is not None and values.forces is not None:
         out.arrays[keys.forces] = values.forces
-    if keys.virial is not None and values.stress is not None:
+    if keys.virial is not None and values.stress is not None and atoms.pbc.all():
         stress = voigt_6_to_full_3x3_stress(values.stress)
-        out.info[keys.virial] = -atoms.get_volume() * stress
+        factor = 1.0 if is_stress(keys.virial) else -atoms.get_volume()
+        out.info[keys.virial] = factor * stress
     return out
 
 

@@ -106,11 +106,13 @@ def raw_label(atoms: Atoms, key: str, prop: str) -> Any:
 
 
 def lookalikes(atoms: Atoms, prop: str) -> list[str]:
-    """Keys of a structure under which an energy or forces seem to stand, sorted."""
+    """Keys of a structure under which a property, energy or forces, seems to stand, sorted."""
     results = _results(atoms)
     if prop == "energy":
         found = {**results, **atoms.info}
         return sorted(k for k, v in found.items() if _is_named(k, "energy") and _is_number(v))
+    if prop != "forces":
+        return []
     return sorted(
         key
         for key, value in {**results, **atoms.arrays}.items()

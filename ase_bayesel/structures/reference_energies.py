@@ -67,7 +67,10 @@ def reference_energies(
 
 
 def reference_energies_of(
-    frames: Sequence[Atoms], e0s: Mapping[str, float] | str, energy_key: str | None
+    frames: Sequence[Atoms],
+    e0s: Mapping[str, float] | str,
+    energy_key: str | None,
+    where: str = "training",
 ) -> dict[str, E0]:
     """Energy E0 of each element's isolated atom, and where it comes from.
 
@@ -81,6 +84,8 @@ def reference_energies_of(
         the total energies to the composition, of all but isolated atoms.
     energy_key
         Key of the energies in ``atoms.info``.
+    where
+        What stands before the number of a frame in an error.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def reference_energies_of(
         labelled = []
         for k, atoms in enumerate(frames):
             elements.update(atoms.symbols)
-            energy = targets(atoms, PropertyKeys(energy_key, None), f"training frame {k}").energy
+            energy = targets(atoms, PropertyKeys(energy_key, None), f"{where} frame {k}").energy
             if energy is not None:
                 known = _Known(k, Counter(atoms.symbols), is_isolated(atoms), energy)
                 labelled.append(known)
@@ -102,7 +107,7 @@ def reference_energies_of(
             raise StructureError(
                 f"e0s: no structure carries an energy under the key {energy_key!r}; check the key"
             )
-        found = _isolated(labelled) if e0s == "isolated" else _averages(labelled)
+        found = _isolated(labelled, where) if e0s == "isolated" else _averages(labelled)
     else:
         elements = {symbol for atoms in frames for symbol in atoms.symbols}
         found = {symbol: E0(float(energy), "given") for symbol, energy in e0s.items()}
@@ -110,12 +115,12 @@ def reference_energies_of(
     missing = sorted(elements - set(found))
     if missing:
         raise StructureError(
-            f"e0s: no reference energy for {', '.join(missing)}; {_hint(e0s, labelled)}"
+            f"e0s: no reference energy for {', '.join(missing)}; {_hint(e0s, labelled, where)}"
         )
     return found
 
 
-def _hint(e0s: Mapping[str, float] | str, labelled: Sequence[_Known]) -> str:
+def _hint(e0s: Mapping[str, float] | str, labelled: Sequence[_Known], where: str) -> str:
     """What to do about an element without an energy."""
     if e0s != "isolated":
         return "add it to e0s"
@@ -123,7 +128,7 @@ def _hint(e0s: Mapping[str, float] | str, labelled: Sequence[_Known]) -> str:
     told = ""
     if crystals:
         told = (
-            f" (training frame {crystals[0]} has one atom, but its images are closer than "
+            f" ({where} frame {crystals[0]} has one atom, but its images are closer than "
             f"{ISOLATED_A:g} A, so that it is a crystal)"
         )
     return (
@@ -132,7 +137,7 @@ def _hint(e0s: Mapping[str, float] | str, labelled: Sequence[_Known]) -> str:
     )
 
 
-def _isolated(labelled: Sequence[_Known]) -> dict[str, E0]:
+def _isolated(labelled: Sequence[_Known], where: str) -> dict[str, E0]:
     found: dict[str, tuple[int, float]] = {}
     for number, composition, isolated, energy in labelled:
         if not isolated:
@@ -142,7 +147,7 @@ def _isolated(labelled: Sequence[_Known]) -> dict[str, E0]:
         if abs(known - energy) > SAME_EV:
             raise StructureError(
                 f"e0s: two isolated atoms of {symbol} contradict each other: {known:.6g} eV in "
-                f"training frame {first} and {energy:.6g} eV in training frame {number}; "
+                f"{where} frame {first} and {energy:.6g} eV in {where} frame {number}; "
                 "keep one of them, or give e0s"
             )
     return {

@@ -176,7 +176,7 @@ def survey_labels(
     StructureError
         As `targets` and `reference_energies_of`.
     """
-    found = reference_energies_of(frames, e0s, keys.energy)
+    found = reference_energies_of(frames, e0s, keys.energy, f"{where},")
     energies = {symbol: e0.energy for symbol, e0 in found.items()}
     labelled: dict[int, tuple[str, ...]] = {}
     numbers: dict[str, list[int]] = {"apart": [], "bare_virials": []}
