@@ -39,7 +39,7 @@ def read_labels_by_hand(path: Path, picks: Sequence[Atoms], keys: PropertyKeys) 
         naming the frame and what differs.
     """
     labels: dict[int, tuple[int, Label]] = {}
-    for k, frame in enumerate(read_frames(path)):
+    for k, frame in enumerate(read_frames(path, apart=False)):
         where = f"{path}, frame {k}"
         number, order = _pick_of(frame, picks, where)
         label = _label(picks[number], frame, order, keys, where)

@@ -289,7 +289,7 @@ def read_label(path: Path, identity: str) -> ReferenceResult:
         If it is damaged, the label of another structure, or of a version that cannot be read.
     """
     try:
-        (atoms,) = read_frames(path)
+        (atoms,) = read_frames(path, apart=False)
         LABEL.check(atoms.info.get(f"bayesel_{KEY}"), path)
         values = targets(atoms, STORED_KEYS, str(path))
         stress = atoms.info.get(REF_STRESS)

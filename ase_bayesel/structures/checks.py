@@ -20,13 +20,14 @@ ON_TOP_A = 0.1
 """Atoms that are closer stand for one that is there twice: no potential is made for them."""
 
 
-def check_structure(atoms: Atoms, where: str) -> None:
+def check_structure(atoms: Atoms, where: str, apart: bool = True) -> None:
     """Raise a `StructureError` that begins with ``where`` if a structure cannot be used.
 
     It needs atoms, all of known elements, no two of them on top of each other (`ON_TOP_A`, with
     periodic images); coordinates that are finite and at most `LARGEST_A`; where it is periodic a
     cell that is neither flat (`SMALLEST_A`) nor huge (`LARGEST_A3`); sites that are fully
-    occupied, by one element; and constraints of atoms that it has.
+    occupied, by one element; and constraints of atoms that it has. Without ``apart`` atoms may be
+    on top of each other, as walkers without guards leave them.
     """
     if len(atoms) == 0:
         raise StructureError(f"{where}: has no atoms")
@@ -51,7 +52,8 @@ def check_structure(atoms: Atoms, where: str) -> None:
         _check_cell(atoms, where)
     _check_occupancy(atoms, where)
     _check_constraints(atoms, where)
-    _check_distances(atoms, where)
+    if apart:
+        _check_distances(atoms, where)
 
 
 def _check_cell(atoms: Atoms, where: str) -> None:

@@ -48,21 +48,23 @@ def frames_from(content: bytes, where: str) -> list[Atoms]:
     StructureError
         If they cannot be read.
     """
-    return list(_from_xyz(io.StringIO(content.decode(errors="replace")), where))
+    return list(_from_xyz(io.StringIO(content.decode(errors="replace")), where, apart=False))
 
 
-def read_frames(path: str | PathLike) -> list[Atoms]:
+def read_frames(path: str | PathLike, apart: bool = True) -> list[Atoms]:
     """All structures of a file that ASE reads, each checked by `check_structure`.
+
+    ``apart`` is that of `check_structure`: picks and their labels are read without.
 
     Raises
     ------
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    return list(iterate_frames(path))
+    return list(iterate_frames(path, apart))
 
 
-def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
+def iterate_frames(path: str | PathLike, apart: bool = True) -> Iterator[Atoms]:
     """The structures of a file one by one, each checked; the file is never held as a whole.
 
     Of extended XYZ every frame is read, or the line is named at which that is not possible.
@@ -73,7 +75,7 @@ def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
         Naming the file, and the frame where one is at fault.
     """
     path, empty = _existing(path), True
-    for atoms in _stream(path):
+    for atoms in _stream(path, apart):
         yield atoms
         empty = False
     if empty:
@@ -89,11 +91,11 @@ def _existing(path: str | PathLike) -> Path:
     return path
 
 
-def _stream(path: Path) -> Iterator[Atoms]:
+def _stream(path: Path, apart: bool) -> Iterator[Atoms]:
     try:
         if is_xyz(path):
             with open_text(path) as lines:
-                yield from _from_xyz(lines, str(path))
+                yield from _from_xyz(lines, str(path), apart)
             return
     except (OSError, EOFError) as error:  # of a compressed file
         raise StructureError(f"{path}: cannot be read ({error})") from error
@@ -107,17 +109,17 @@ def _stream(path: Path) -> Iterator[Atoms]:
             return
         except Exception as error:  # ASE's readers raise anything from KeyError to their own
             raise StructureError(f"{where}: cannot be read ({error!r})") from error
-        yield _checked(atoms, where)
+        yield _checked(atoms, where, apart)
         number += 1
 
 
-def _from_xyz(lines: TextIO, where: str) -> Iterator[Atoms]:
+def _from_xyz(lines: TextIO, where: str, apart: bool) -> Iterator[Atoms]:
     for number, block in enumerate(blocks(lines, where)):
         place = f"{where}, frame {number}"
-        yield _checked(atoms_from(block, place), place)
+        yield _checked(atoms_from(block, place), place, apart)
 
 
-def _checked(atoms: Atoms, where: str) -> Atoms:
+def _checked(atoms: Atoms, where: str, apart: bool) -> Atoms:
     """The structure with what the comment line of `write_frames` holds, after `check_structure`."""
     unpack(atoms, where)
     described = atoms.info.pop(CONSTRAINTS_KEY, None)
@@ -126,7 +128,7 @@ def _checked(atoms: Atoms, where: str) -> Atoms:
             atoms.set_constraint(_constraints(described))
         except UNREADABLE as error:
             raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
-    check_structure(atoms, where)
+    check_structure(atoms, where, apart)
     return atoms
 
 

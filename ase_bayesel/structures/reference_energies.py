@@ -50,6 +50,13 @@ def fitted_targets(
 
     An isolated atom whose energy is not its E0 (these are averages, say, or given) has an energy
     that no potential on top of the E0s can have: it would pass for noise of all the others.
+
+    Parameters
+    ----------
+    atoms, keys, where
+        As of `targets`.
+    e0s
+        Reference energies, eV, by element.
     """
     labels = targets(atoms, keys, where)
     if labels.energy is None or not is_isolated(atoms):

@@ -200,9 +200,19 @@ def energy_weights_of(
 
 
 def baseline_energies(
-    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
+    apart: bool = True,
 ) -> dict[str, float]:
     """What a fit takes off the energies, by element, eV; all structures are checked first.
+
+    Parameters
+    ----------
+    frames, keys, e0s
+        As in `fitting`.
+    apart
+        That of `check_structure`.
 
     Raises
     ------
@@ -210,7 +220,7 @@ def baseline_energies(
         For a structure that cannot be used, naming its number.
     """
     for number, atoms in enumerate(frames):
-        check_structure(atoms, f"training frame {number}")
+        check_structure(atoms, f"training frame {number}", apart)
     return reference_energies(frames, e0s, keys.energy)
 
 

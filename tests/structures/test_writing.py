@@ -361,6 +361,24 @@ def test_whatever_structure_survives_as_a_label(folder, atoms):
         np.testing.assert_array_equal(again.stress, values.stress)
 
 
+def test_a_pick_of_overlapping_atoms_and_its_label_can_be_read(tmp_path):
+    """No guard held the walker; its label was paid for."""
+    atoms = silicon()
+    atoms.positions[3] = atoms.positions[0]
+    structure = canonical(atoms)
+    report = TriggerReport("relative_force", 2.0, 1.0, True, 0)
+    deviations = AtomDeviations(np.ones(8), None, None)
+    pick = Pick(
+        *(structure, structure_id(structure), 0, 7, report, "x", -1.0, 0.5, deviations),
+        *(300.0, 0.1),
+    )
+    (tmp_path / "pick.extxyz").write_bytes(pick_bytes(pick))
+    assert read_pick(tmp_path / "pick.extxyz").structure_id == pick.structure_id
+    store = LabelStore(tmp_path / "labels")
+    store.save(Label(structure, "e1234", "x", ReferenceResult(1.0, None, None)))
+    assert store.load(pick.structure_id, "e1234").energy == 1.0
+
+
 def test_spin_states_have_labels_of_their_own_by_hand_alone(tmp_path):
     """Engines know no moments: for them it is one structure, under the id of old."""
     up, down = bulk("Cu"), bulk("Cu")
