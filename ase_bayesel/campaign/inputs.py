@@ -10,8 +10,9 @@ from ase import Atoms
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
 from ..structures.frames import read_frames
-from ..structures.labels import PROPERTIES, PropertyKeys, targets
+from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
 from ..structures.reference_energies import reference_energies
+from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
@@ -70,6 +71,19 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     return frames
 
 
+def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -> LabelSurvey:
+    """What the labels of the training set are taken for; ``train`` are its structures, if read.
+
+    Raises
+    ------
+    StructureError
+        As `survey_labels`.
+    """
+    data = config.data
+    frames = read_frames(data.train) if train is None else train
+    return survey_labels(frames, data.keys, data.e0s, str(data.train))
+
+
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
     """Whether triggers, guards and what drives a walker make sense for every start."""
     stress = any(isinstance(probe, StressTrigger) for probe in probes(explore.trigger))
@@ -95,11 +109,17 @@ def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]
 
 
 def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
-    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
     for prop in PROPERTIES:
         key = getattr(keys, prop)
-        if key is not None and all(getattr(labels, prop) is None for labels in labelled):
-            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key)")
+        if key is not None and all(raw_label(atoms, key, prop) is None for atoms in frames):
+            others = {name for atoms in frames for name in lookalikes(atoms, prop)}
+            told = f"; there is {', '.join(map(repr, sorted(others)))}" if others else ""
+            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key){told}")
+    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    if keys.virial is not None and all(labels.virial is None for labels in labelled):
+        raise ConfigError(
+            f"{path}: no frame with three periodic directions has {keys.virial!r} (data.virial_key)"
+        )
 
 
 def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:

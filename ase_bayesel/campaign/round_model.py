@@ -90,7 +90,7 @@ def make_model(
         yield from _train(config, store, number, frames, n_new, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
     yield Progress(number, "fit", 0, len(frames))
-    e0s = baseline_energies(frames, keys, config.data.e0s)
+    e0s = baseline_energies(frames, keys, config.data.e0s, apart=False)
     weights = config.weights
     growth = energy_weights_of(frames, keys, e0s, weights, config.hottest_K, descriptor.n_features)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)

@@ -77,7 +77,9 @@ class Store:
         if prior is not None:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
-            write_atomically(self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames))
+            write_atomically(
+                self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames, name)
+            )
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
 
@@ -224,7 +226,8 @@ class Store:
     def read_batch(self, number: int) -> list[Atoms]:
         """The frames of a round's picks in order; empty if nothing was picked."""
         path = self.batch_path(number)
-        return read_frames(path) if path.exists() and path.stat().st_size else []
+        there = path.exists() and path.stat().st_size
+        return read_frames(path, apart=False) if there else []
 
     def save_labelled(self, number: int, labelled: Sequence[PickLabel]) -> None:
         """Note for each pick of a round, in order, in which settings it is labelled."""

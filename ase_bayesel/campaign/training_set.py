@@ -78,5 +78,6 @@ class TrainingSet(Sequence[Atoms]):
         values = labels.load(identity, settings)
         if values is None:
             raise StoreError(f"{labels.path(identity, settings)}: is gone; restore it")
-        (atoms,) = read_frames(self.store.exploration(number).pick_path(pick, identity))
+        path = self.store.exploration(number).pick_path(pick, identity)
+        (atoms,) = read_frames(path, apart=False)
         return with_labels(atoms, values, self.keys)

@@ -44,9 +44,13 @@ def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None
 def validate(config: ConfigArgument) -> None:
     """Check a config and every file that it names, without running anything."""
     from ..campaign.config.loading import load_config
-    from ..campaign.inputs import check_inputs
+    from ..campaign.inputs import check_inputs, label_survey
 
-    inputs = check_inputs(load_config(config))
+    settings: CampaignConfig = load_config(config)
+    inputs = check_inputs(settings)
+    survey = label_survey(settings, inputs["train"])
+    for line in (*survey.lines(), *(f"note: {note}" for note in survey.notes())):
+        say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     say(f"{config}: valid; structures: {summary}")
@@ -68,6 +72,8 @@ def run(
     """
     from ..campaign.campaign import Campaign
     from ..campaign.config.loading import load_config
+    from ..campaign.inputs import label_survey
+    from ..campaign.store import Store
     from ..resources.threads import cpu_threads
     from .progress import show
     from .report import write_report
@@ -78,7 +84,10 @@ def run(
     settings: CampaignConfig = load_config(config)
     with cpu_threads(settings.threads), stop_requests() as requests:
         try:
+            new = not Store(_directory(config, directory)).exists
             campaign = Campaign(settings, _directory(config, directory))
+            for note in label_survey(settings).notes() if new else ():
+                say(f"note: {note}")
             for change in campaign.changes:
                 say(f"changed since the last run: {change}")
             if campaign.reopened is not None:
@@ -131,7 +140,7 @@ def select(
     pool: Annotated[Path, typer.Argument(help="Structures to pick from.")],
     n: Annotated[int, typer.Option("-n", help="How many to pick.")],
     descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picks, in pick order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picks (extended XYZ).")],
     core: Annotated[
         Path | None, typer.Option(help="Structures that are labelled, or a surrogate (.npz).")
     ] = None,
@@ -160,6 +169,9 @@ def select(
     ] = None,
     seed: Annotated[int, typer.Option(help="For random.")] = 0,
     store: Annotated[Path | None, typer.Option(help="Folder that keeps the features.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace picks that are there.")
+    ] = False,
     trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
@@ -190,6 +202,7 @@ def select(
         budget,
         seed,
         store,
+        overwrite,
     )
     with ProgressBar(
         TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
@@ -198,6 +211,8 @@ def select(
         written = select_from_file(request, lambda done: bar.update(task, count=done))
     say(f"{written.n_picked} picks: {written.picks}")
     say(f"report: {written.page} and {written.record}")
+    for note in written.notes:
+        say(f"note: {note}")
 
 
 @app.command()

@@ -17,9 +17,10 @@ from ..errors import SelectionError
 from ..io.atomic import write_atomically
 from ..selection.feature_store import FeatureStore, pool_features
 from ..selection.methods import Selection
-from ..selection.select import select
-from ..structures.frames import extxyz_bytes, iterate_frames, read_frames
+from ..selection.select import BAYESIAN, select
+from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
 from ..structures.labels import PropertyKeys
+from ..structures.survey import survey_labels
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from .select_report import PickedPool, page, record
 
@@ -49,16 +50,18 @@ class SelectionRequest:
     budget: float | None = None
     seed: int = 0
     store: Path | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files that a selection ends in, and how many structures were picked."""
+    """The files that a selection ends in, how many structures were picked, and doubts."""
 
     n_picked: int
     picks: Path
     page: Path
     record: Path
+    notes: tuple[str, ...] = ()
 
 
 def select_from_file(
@@ -71,7 +74,8 @@ def select_from_file(
     Raises
     ------
     SelectionError, StructureError
-        As `ase_bayesel.select`; also where an input would be overwritten.
+        As `ase_bayesel.select`; also where an input would be overwritten, or another file and
+        ``overwrite`` is not set, and where the ending of the output is not that of its format.
     PosteriorError
         If the core is no saved surrogate, or one of another descriptor.
     """
@@ -82,29 +86,44 @@ def select_from_file(
             raise SelectionError(f"{path}: would be overwritten; choose another output")
     if request.output in outputs:
         raise SelectionError(f"{request.output}: the picks need another ending, such as .xyz")
+    check_output(request.output)
+    for path in (request.output, *outputs):
+        if path.exists() and not request.overwrite:
+            raise SelectionError(f"{path}: exists already; choose another output, or --overwrite")
     with TemporaryDirectory() as scratch:
         store = FeatureStore(request.store or scratch, request.descriptor)
-        selection = _select(request, store, on_progress)
+        core = _core(request)
+        notes = _notes(request, core)
+        selection = _select(request, core, store, on_progress)
         picked, frames = _described(request, store, selection)
-        write_atomically(request.output, extxyz_bytes(frames))
+        write_atomically(request.output, extxyz_bytes(frames, str(request.output)))
         text = page(picked, f"Picks from {request.pool.name}")
     write_atomically(outputs[0], text.encode())
     write_atomically(outputs[1], (json.dumps(record(picked), indent=1) + "\n").encode())
-    return Written(len(selection), request.output, *outputs)
+    return Written(len(selection), request.output, outputs[0], outputs[1], notes)
+
+
+def _core(request: SelectionRequest) -> Surrogate | list[Atoms] | None:
+    if request.core is None:
+        return None
+    if request.core.suffix == SURROGATE_SUFFIX:
+        return Surrogate.load(request.core, request.descriptor)
+    return read_frames(request.core)
+
+
+def _notes(request: SelectionRequest, core: Surrogate | list[Atoms] | None) -> tuple[str, ...]:
+    """What may be wrong with the labels of the core, where they were fitted."""
+    if core is None or isinstance(core, Surrogate) or request.method not in BAYESIAN:
+        return ()
+    return tuple(survey_labels(core, request.keys, request.e0s, str(request.core)).notes())
 
 
 def _select(
-    request: SelectionRequest, store: FeatureStore, on_progress: Callable[[int], None] | None
+    request: SelectionRequest,
+    core: Surrogate | list[Atoms] | None,
+    store: FeatureStore,
+    on_progress: Callable[[int], None] | None,
 ) -> Selection:
-    def frames(path: Path | None) -> list[Atoms] | None:
-        return None if path is None else read_frames(path)
-
-    core: Surrogate | list[Atoms] | None
-    if request.core is not None and request.core.suffix == SURROGATE_SUFFIX:
-        core = Surrogate.load(request.core, request.descriptor)
-    else:
-        core = frames(request.core)
-
     return select(
         request.pool,
         request.n,
@@ -117,7 +136,7 @@ def _select(
         properties=request.properties,
         scored=request.scored,
         weights=request.weights,
-        targets=frames(request.targets),
+        targets=None if request.targets is None else read_frames(request.targets),
         coefficients=request.coefficients,
         budget=request.budget,
         store=store,

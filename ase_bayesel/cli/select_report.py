@@ -112,7 +112,8 @@ def map_figure(picked: PickedPool) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     panel = figure.subplots()
     for kind in count_config_types(picked):
-        panel.plot(*points[kinds == kind].T, ".", ms=5, alpha=0.6, label=kind or "no config_type")
+        label = _plain(kind) or "no config_type"
+        panel.plot(*points[kinds == kind].T, ".", ms=5, alpha=0.6, label=label)
     chosen = points[picked.selection.indices]
     panel.plot(*chosen.T, "o", ms=9, mfc="none", mec="k", label="picked")
     for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
@@ -121,6 +122,11 @@ def map_figure(picked: PickedPool) -> Figure:
     panel.set(xlabel=first, ylabel=second)
     panel.legend(fontsize="x-small")
     return figure
+
+
+def _plain(text: str) -> str:
+    """A text that a legend shows as it is: no formula, and nothing that hides it."""
+    return text.replace("$", r"\$").replace("\n", " ").replace("_", " _", text.startswith("_"))
 
 
 MAX_NUMBERS = 20

@@ -26,7 +26,7 @@ from ase import Atoms
 
 from ..errors import GenerationError
 from ..io.formats import KEY, POOL
-from ..structures.frames import extxyz_bytes
+from ..structures.frames import check_output, extxyz_bytes
 from .recipe import PREFIX
 
 Unit = tuple[int, int]
@@ -70,6 +70,7 @@ class PoolFile:
         self.journal_path = path.with_suffix(".jsonl")
         if self.journal_path == path:
             raise GenerationError(f"{path}: a pool needs another ending, such as .xyz")
+        check_output(path)
         self.units: dict[Unit, UnitRecord] = {}
         self._frames: BinaryIO
         self._journal: BinaryIO

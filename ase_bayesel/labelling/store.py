@@ -32,8 +32,15 @@ from ..io.atomic import write_atomically
 from ..io.formats import FAILURE, KEY, LABEL, SETTINGS
 from ..io.locks import locked
 from ..structures.frames import extxyz_bytes, read_frames
-from ..structures.identity import canonical, structure_id
-from ..structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
+from ..structures.identity import STATES, canonical, geometry_id, structure_id
+from ..structures.labels import (
+    REF_ENERGY,
+    REF_FORCES,
+    REF_STRESS,
+    PropertyKeys,
+    is_stress,
+    targets,
+)
 from .engines.base import ReferenceResult
 
 SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
@@ -98,16 +105,18 @@ class Label:
 def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> Atoms:
     """A copy of a structure with labels under the keys of a training set.
 
-    The virial is -volume times the stress, and is there only with three periodic directions.
+    The virial is -volume times the stress, or the stress itself where the key names one
+    (`is_stress`), and is there only with three periodic directions.
     """
     out = atoms.copy()
     if keys.energy is not None and values.energy is not None:
         out.info[keys.energy] = values.energy
     if keys.forces is not None and values.forces is not None:
         out.arrays[keys.forces] = values.forces
-    if keys.virial is not None and values.stress is not None:
+    if keys.virial is not None and values.stress is not None and atoms.pbc.all():
         stress = voigt_6_to_full_3x3_stress(values.stress)
-        out.info[keys.virial] = -atoms.get_volume() * stress
+        factor = 1.0 if is_stress(keys.virial) else -atoms.get_volume()
+        out.info[keys.virial] = factor * stress
     return out
 
 
@@ -130,25 +139,31 @@ class LabelStore:
             described = {KEY: str(SETTINGS), **identity}
             write_atomically(path, json.dumps(described, indent=2, sort_keys=True).encode())
 
+    def _place(self, identity: str, settings: str, suffix: str) -> Path:
+        """A file of a structure; engines know no initial moments and charges, users do."""
+        name = identity if settings == BY_HAND else geometry_id(identity)
+        return self.directory / settings / f"{name}{suffix}"
+
     def path(self, identity: str, settings: str) -> Path:
         """Where the label of a structure lies, once there is one."""
-        return self.directory / settings / f"{identity}.extxyz"
+        return self._place(identity, settings, ".extxyz")
 
     def failure_path(self, identity: str, settings: str) -> Path:
         """Where the record of a failed calculation lies."""
-        return self.directory / settings / f"{identity}.failed.json"
+        return self._place(identity, settings, ".failed.json")
 
     def running(self, identity: str, settings: str) -> Path:
         """Where a calculation runs."""
-        return self.directory / settings / f"{identity}.running"
+        return self._place(identity, settings, ".running")
 
     def output(self, identity: str, settings: str) -> Path:
         """Where the directory of a calculation is kept."""
-        return self.directory / settings / f"{identity}.output"
+        return self._place(identity, settings, ".output")
 
     def claim(self, identity: str, settings: str) -> AbstractContextManager[None]:
         """The right to compute a label, alone; waits for whoever has it."""
-        return locked(self.directory / settings / f".{identity}.lock", wait=True)
+        place = self._place(identity, settings, ".lock")
+        return locked(place.with_name(f".{place.name}"), wait=True)
 
     def save(self, label: Label) -> None:
         """Keep a label or the record of a failure; a label is never overwritten."""
@@ -210,8 +225,12 @@ class LabelStore:
 
     def reasons(self, identity: str) -> list[str]:
         """Why a structure's calculations failed, in all settings that were tried."""
-        paths = sorted(self.directory.glob(f"*/{identity}.failed.json"))
-        return [self.reason(identity, path.parent.name) for path in paths]
+        names = {identity, geometry_id(identity)}
+        paths = {path for name in names for path in self.directory.glob(f"*/{name}.failed.json")}
+        settings = [path.parent.name for path in sorted(paths)]
+        return [
+            self.reason(identity, s) for s in settings if self.failure_path(identity, s).exists()
+        ]
 
     def counts(self) -> LabelCounts:
         """What lies below the directory; no file is read."""
@@ -230,6 +249,9 @@ def label_bytes(label: Label) -> bytes:
     """A label as it lies on disk: extended XYZ that any training code reads."""
     assert label.values is not None
     atoms = canonical(label.atoms)
+    if label.settings != BY_HAND:
+        for name in STATES:
+            atoms.arrays.pop(name, None)  # that the engine has not seen
     if label.values.energy is not None:
         atoms.info[REF_ENERGY] = label.values.energy
     if label.values.stress is not None:
@@ -267,14 +289,14 @@ def read_label(path: Path, identity: str) -> ReferenceResult:
         If it is damaged, the label of another structure, or of a version that cannot be read.
     """
     try:
-        (atoms,) = read_frames(path)
+        (atoms,) = read_frames(path, apart=False)
         LABEL.check(atoms.info.get(f"bayesel_{KEY}"), path)
         values = targets(atoms, STORED_KEYS, str(path))
         stress = atoms.info.get(REF_STRESS)
         stress = None if stress is None else full_3x3_to_voigt_6_stress(np.reshape(stress, (3, 3)))
     except (StructureError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: is damaged ({error}); {MEND}") from error
-    if structure_id(atoms) != identity:
+    if structure_id(atoms) not in (identity, geometry_id(identity)):
         raise StoreError(f"{path}: holds another structure than its name says; {MEND}")
     return ReferenceResult(
         values.energy, values.forces, stress, str(atoms.info.get("bayesel_version", ""))

@@ -31,6 +31,7 @@ from ..io.hashing import bytes_hash
 from ..resources import ProcessPool, open_executor
 from ..resources.threads import cpu_threads
 from ..structures.checks import check_structure
+from ..structures.copies import Copies
 from ..structures.frames import iterate_frames
 from ..structures.identity import structure_id
 from ..surrogate.design import BATCH_ATOMS
@@ -52,11 +53,14 @@ class PoolFeatures:
         ``(M, D)`` feature rows; memory-mapped where a store holds them in this order.
     n_atoms
         ``(M,)``.
+    firsts
+        The id of the first structure of which each is a copy (`Copies`); its own, where new.
     """
 
     ids: tuple[str, ...]
     rows: np.ndarray
     n_atoms: np.ndarray
+    firsts: tuple[str, ...]
 
 
 class FeatureStore:
@@ -186,6 +190,7 @@ def pool_features(
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
     where: str = "pool",
+    copies: Copies | None = None,
 ) -> PoolFeatures:
     """Feature rows of structures, in batches; those in the store are not computed again.
 
@@ -203,7 +208,9 @@ def pool_features(
     on_progress
         Called with the number of structures that are done.
     where
-        What messages call the structures.
+        What messages call the structures; those of a file are called by its path.
+    copies
+        Knows the structures of which these may be copies; none by default.
 
     Raises
     ------
@@ -213,9 +220,22 @@ def pool_features(
         If several processes have died over the same structures.
     """
     table = _Memory() if store is None else store
+    where = f"{frames}," if isinstance(frames, str | PathLike) else where
     names: list[str] = []
     sizes: list[int] = []
-    for batch in _computed(_batches(frames, table, names, sizes, where), descriptor, processes):
+    firsts: list[str] = []
+    known = Copies() if copies is None else copies
+
+    def noted(stream: Iterable[Atoms]) -> Iterator[Atoms]:
+        for number, atoms in enumerate(stream):
+            check_structure(atoms, f"{where} frame {number}")
+            names.append(structure_id(atoms))
+            sizes.append(len(atoms))
+            firsts.append(known.first(atoms))
+            yield atoms
+
+    stream = noted(iterate_frames(frames) if isinstance(frames, str | PathLike) else frames)
+    for batch in _computed(_batches(stream, table, names), descriptor, processes):
         numbers, rows = batch
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
@@ -225,7 +245,7 @@ def pool_features(
             table.add([names[number] for number in numbers], rows)
         if on_progress is not None:
             on_progress(len(names))
-    return PoolFeatures(tuple(names), table.rows(names), np.array(sizes, int))
+    return PoolFeatures(tuple(names), table.rows(names), np.array(sizes, int), tuple(firsts))
 
 
 Batch = tuple[list[int], list[Atoms]]
@@ -233,21 +253,13 @@ Batch = tuple[list[int], list[Atoms]]
 
 
 def _batches(
-    frames: Frames,
-    table: FeatureStore | _Memory,
-    names: list[str],
-    sizes: list[int],
-    where: str,
+    stream: Iterable[Atoms], table: FeatureStore | _Memory, names: Sequence[str]
 ) -> Iterator[Batch]:
-    """Structures that are to be computed; ids and sizes of all are noted on the way."""
-    stream = iterate_frames(frames) if isinstance(frames, str | PathLike) else frames
+    """Structures that are to be computed; ``names`` are noted as the stream goes on."""
     numbers: list[int] = []
     batch: list[Atoms] = []
     waiting: set[str] = set()
     for number, atoms in enumerate(stream):
-        check_structure(atoms, f"{where} frame {number}")
-        names.append(structure_id(atoms))
-        sizes.append(len(atoms))
         if names[-1] not in table and names[-1] not in waiting:
             waiting.add(names[-1])
             numbers.append(number)

@@ -14,8 +14,8 @@ from ase import Atoms
 from ..descriptors.base import Descriptor
 from ..errors import SelectionError
 from ..structures.checks import check_structure
+from ..structures.copies import Copies
 from ..structures.frames import iterate_frames
-from ..structures.identity import structure_id
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..surrogate.fitting import fit_surrogate
 from ..surrogate.surrogate import Surrogate
@@ -101,8 +101,8 @@ def select(
     =================  =====================================================================
 
     In all but k_medoids and direct fewer picks are a prefix of more. `ase_bayesel.selection`
-    states the details. A structure with the `structures.structure_id` of an earlier one of the
-    pool, or of one of the core's frames, is never picked.
+    states the details. A copy of an earlier structure of the pool, or of one of the core's frames,
+    is never picked, also where its atoms are wrapped into the cell otherwise.
 
     Parameters
     ----------
@@ -178,12 +178,14 @@ def select(
     if isinstance(frames, str | PathLike) and _needs_frames(method, surrogate, costs):
         frames = list(iterate_frames(frames))
 
-    compute = partial(_candidates, descriptor, store, processes)
-    pool, names = compute(frames, "pool", on_progress)
     core_frames = () if core is None or isinstance(core, Surrogate) else core
     for number, atoms in enumerate(core_frames):
         check_structure(atoms, f"core frame {number}")
-    chosen = _distinct(names, [structure_id(atoms) for atoms in core_frames])
+    copies = Copies()
+    known = [copies.first(atoms) for atoms in core_frames]
+    compute = partial(_candidates, descriptor, store, processes)
+    pool, names = compute(frames, "pool", on_progress, copies)
+    chosen = _distinct(names, known)
     _check_number(n, len(chosen), len(names))
     goals = None if targets is None else compute(targets, "targets")[0]
     aim = Aim(
@@ -198,8 +200,8 @@ def select(
     if surrogate is not None:
         picks = select_bayesian(pool, n, method, surrogate, aim)
     else:
-        known = compute(core_frames, "core")[0] if core_frames else None
-        picks = select_by_features(pool, n, method, known, rng)
+        core_rows = compute(core_frames, "core")[0] if core_frames else None
+        picks = select_by_features(pool, n, method, core_rows, rng)
     return Selection(chosen[picks.indices], picks.scores)
 
 
@@ -263,13 +265,15 @@ def _candidates(
     source: Frames,
     where: str,
     on_progress: Callable[[int], None] | None = None,
+    copies: Copies | None = None,
 ) -> tuple[Candidates, tuple[str, ...]]:
-    """Structures with their feature rows, and their ids; a file's structures are not kept."""
+    """Structures with their feature rows, and of which ids they are copies; no file is kept."""
     kept = None if isinstance(source, str | PathLike) else list(source)
     features = pool_features(
-        source if kept is None else kept, descriptor, store, processes, on_progress, where
+        *(source if kept is None else kept, descriptor, store, processes, on_progress, where),
+        copies=copies,
     )
-    return Candidates(kept, features.rows, features.n_atoms, descriptor), features.ids
+    return Candidates(kept, features.rows, features.n_atoms, descriptor), features.firsts
 
 
 def _distinct(names: Sequence[str], excluded: Sequence[str]) -> np.ndarray:

@@ -11,20 +11,32 @@ from typing import Any, TextIO
 
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixConstraint, dict2constraint
-from ase.io import iread, read, write
+from ase.io import iread, write
 from ase.io.jsonio import decode, encode
 
 from ..errors import StructureError
 from .checks import check_structure
-from .headers import check_headers
+from .extxyz import SUFFIXES, atoms_from, blocks, is_xyz, open_text
+from .packing import packed, unpack
+
+CONSTRAINTS_KEY = "bayesel_constraints"
+"""Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
+and FixCartesian, as ASE's dictionaries."""
 
 
-def extxyz_bytes(frames: Sequence[Atoms]) -> bytes:
-    """Structures as extended XYZ; nothing for none."""
-    if not frames:
-        return b""
+def extxyz_bytes(frames: Sequence[Atoms], where: str = "") -> bytes:
+    """Structures as extended XYZ, whole (see `packing`); nothing for none.
+
+    Raises
+    ------
+    StructureError
+        For a structure that a file cannot hold, naming its frame, after ``where`` if that is given.
+    """
     text = io.StringIO()
-    write_frames(text, frames)
+    place = f"{where}, frame" if where else "frame"
+    for number, atoms in enumerate(frames):
+        here = f"{place} {number}"
+        write(text, packed(_with_constraints(atoms, here), here), format="extxyz")
     return text.getvalue().encode()
 
 
@@ -36,59 +48,38 @@ def frames_from(content: bytes, where: str) -> list[Atoms]:
     StructureError
         If they cannot be read.
     """
-    if not content:
-        return []
-    return _read(io.StringIO(content.decode(errors="replace")), where, format="extxyz")
+    return list(_from_xyz(io.StringIO(content.decode(errors="replace")), where, apart=False))
 
 
-CONSTRAINTS_KEY = "bayesel_constraints"
-"""Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
-and FixCartesian, as ASE's dictionaries."""
-
-
-def read_frames(path: str | PathLike) -> list[Atoms]:
+def read_frames(path: str | PathLike, apart: bool = True) -> list[Atoms]:
     """All structures of a file that ASE reads, each checked by `check_structure`.
 
+    ``apart`` is that of `check_structure`: picks and their labels are read without.
+
     Raises
     ------
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    return _read(path := _existing(path), str(path))
+    return list(iterate_frames(path, apart))
 
 
-def _read(source: Path | TextIO, where: str, **options: Any) -> list[Atoms]:
-    try:
-        frames = read(source, index=":", **options)
-    except Exception as error:  # ASE's readers raise anything from KeyError to their own
-        raise StructureError(f"{where}: cannot be read as structures ({error})") from error
-    if not frames:
-        raise StructureError(f"{where}: holds no structure")
-    for number, atoms in enumerate(frames):
-        _check_read(atoms, f"{where}, frame {number}")
-    return list(frames)
-
-
-def iterate_frames(path: str | PathLike) -> Iterator[Atoms]:
+def iterate_frames(path: str | PathLike, apart: bool = True) -> Iterator[Atoms]:
     """The structures of a file one by one, each checked; the file is never held as a whole.
 
+    Of extended XYZ every frame is read, or the line is named at which that is not possible.
+
     Raises
     ------
     StructureError
         Naming the file, and the frame where one is at fault.
     """
-    path, number = _existing(path), 0
-    stream = iread(path, index=":")
-    while True:
-        try:
-            atoms = next(stream)
-        except StopIteration:
-            return
-        except Exception as error:  # ASE's readers raise anything from KeyError to their own
-            raise StructureError(f"{path}, frame {number}: cannot be read ({error})") from error
-        _check_read(atoms, f"{path}, frame {number}")
+    path, empty = _existing(path), True
+    for atoms in _stream(path, apart):
         yield atoms
-        number += 1
+        empty = False
+    if empty:
+        raise StructureError(f"{path}: holds no structure")
 
 
 def _existing(path: str | PathLike) -> Path:
@@ -97,16 +88,77 @@ def _existing(path: str | PathLike) -> Path:
         raise StructureError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise StructureError(f"{path}: the file is empty")
-    check_headers(path)
     return path
 
 
-def write_frames(path: str | Path | TextIO, frames: Sequence[Atoms]) -> None:
-    """Write extended XYZ, with all constraints: see `CONSTRAINTS_KEY`."""
-    write(path, [_with_constraints(atoms) for atoms in frames], format="extxyz")
+def _stream(path: Path, apart: bool) -> Iterator[Atoms]:
+    try:
+        if is_xyz(path):
+            with open_text(path) as lines:
+                yield from _from_xyz(lines, str(path), apart)
+            return
+    except (OSError, EOFError) as error:  # of a compressed file
+        raise StructureError(f"{path}: cannot be read ({error})") from error
+    number = 0
+    stream = iread(str(path), index=":", do_not_split_by_at_sign=True)
+    while True:
+        where = f"{path}, frame {number}"
+        try:
+            atoms = next(stream)
+        except StopIteration:
+            return
+        except Exception as error:  # ASE's readers raise anything from KeyError to their own
+            raise StructureError(f"{where}: cannot be read ({error!r})") from error
+        yield _checked(atoms, where, apart)
+        number += 1
 
 
-def _with_constraints(atoms: Atoms) -> Atoms:
+def _from_xyz(lines: TextIO, where: str, apart: bool) -> Iterator[Atoms]:
+    for number, block in enumerate(blocks(lines, where)):
+        place = f"{where}, frame {number}"
+        yield _checked(atoms_from(block, place), place, apart)
+
+
+def _checked(atoms: Atoms, where: str, apart: bool) -> Atoms:
+    """The structure with what the comment line of `write_frames` holds, after `check_structure`."""
+    unpack(atoms, where)
+    described = atoms.info.pop(CONSTRAINTS_KEY, None)
+    if described is not None:
+        try:
+            atoms.set_constraint(_constraints(described))
+        except UNREADABLE as error:
+            raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
+    check_structure(atoms, where, apart)
+    return atoms
+
+
+def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
+    """Write extended XYZ that `read_frames` gives back, with all constraints (`CONSTRAINTS_KEY`).
+
+    Raises
+    ------
+    StructureError
+        Naming the file, and the frame and key of what it cannot hold.
+    """
+    Path(path).write_bytes(extxyz_bytes(frames, str(path)))
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file for structures whose ending says that it is something else.
+
+    Raises
+    ------
+    StructureError
+        Naming the file and the endings that are written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise StructureError(
+            f"{path}: structures are written as extended XYZ; end the name in "
+            f"{' or '.join(reversed(SUFFIXES))}"
+        )
+
+
+def _with_constraints(atoms: Atoms, where: str) -> Atoms:
     """The structure, with constraints that extended XYZ would lose in its comment line."""
     if all(isinstance(c, FixAtoms | FixCartesian) for c in atoms.constraints):
         return atoms
@@ -115,7 +167,9 @@ def _with_constraints(atoms: Atoms) -> Atoms:
         _constraints(described)
     except (*UNREADABLE, NotImplementedError) as error:
         names = ", ".join(type(c).__name__ for c in atoms.constraints)
-        raise StructureError(f"a constraint cannot be written to a file ({names})") from error
+        raise StructureError(
+            f"{where}: a constraint cannot be written to a file ({names})"
+        ) from error
     out = atoms.copy()
     out.calc = atoms.calc
     out.set_constraint()
@@ -129,14 +183,3 @@ def _constraints(described: list[Any]) -> list[FixConstraint]:
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 """What ASE raises on descriptions of constraints that it does not know."""
-
-
-def _check_read(atoms: Atoms, where: str) -> None:
-    """`check_structure`, and the constraints that the comment line holds."""
-    described = atoms.info.pop(CONSTRAINTS_KEY, None)
-    if described is not None:
-        try:
-            atoms.set_constraint(_constraints(described))
-        except UNREADABLE as error:
-            raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
-    check_structure(atoms, where)

@@ -1,7 +1,8 @@
-"""Labels of structures: keys in files, targets of a fit."""
+"""Labels of structures: keys in files, targets of a fit. What a label is, is decided here alone."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,12 @@ REF_ENERGY, REF_FORCES, REF_VIRIAL, REF_STRESS = (
     f"REF_{name}" for name in ("energy", "forces", "virial", "stress")
 )
 """Keys of labels in files that this package writes: eV, eV/A, eV, eV/A^3."""
+OWN_PREFIX = "bayesel_"
+"""Of keys under which this package writes what is no label."""
+NO_LABEL = ("weight", "std", "error", "variance", "cutoff", "kinetic", "unit", "kin_")
+"""Parts of the names of numbers that belong to a label, or to a calculation, but are none."""
+ASYMMETRY = 0.1
+"""Largest difference of mirrored components of a virial, over its largest component."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,10 @@ class PropertyKeys:
     """Where labels are found: ``atoms.info`` for energy and virial, ``atoms.arrays`` for forces.
 
     Energies in eV (force-consistent), forces in eV/A, the virial (-volume times
-    stress) in eV as a symmetric 3x3 tensor. None means that the property is not used.
+    stress) in eV as a symmetric 3x3 tensor. A ``virial`` key with the word stress in it
+    (`is_stress`) is that of a stress in eV/A^3, and is taken times -volume. None means that the
+    property is not used. Where ``info`` or ``arrays`` lack a key, the results of an attached
+    calculator serve.
     """
 
     energy: str | None = "energy"
@@ -42,34 +52,123 @@ class FitTargets:
     forces: np.ndarray | None = None
     virial: np.ndarray | None = None
 
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the labels that are there."""
+        return tuple(name for name in PROPERTIES if getattr(self, name) is not None)
+
+
+def is_stress(key: str | None) -> bool:
+    """Whether a key names a stress (eV/A^3), not a virial (eV)."""
+    return key is not None and "stress" in key.lower() and "virial" not in key.lower()
+
 
 def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTargets:
     """The labels that a structure carries under ``keys``; missing ones are None.
 
-    A single-point calculator attached by ASE's reader serves the keys
-    ``energy``, ``forces`` and, as -volume times it, ``stress``.
+    A virial is there only with three periodic directions: what a file says of a molecule or a
+    slab, zeros for the most part, belongs to no volume.
+
+    Raises
+    ------
+    StructureError
+        Which begins with ``where``: for a label that is not numeric, finite and of its shape, a
+        virial that is not symmetric, or where an energy or forces are missing and stand under a
+        key that is not used, as if it were misspelt.
     """
-    results = atoms.calc.results if atoms.calc is not None else {}
     energy = forces = virial = None
     if keys.energy is not None:
-        raw = atoms.info.get(keys.energy, results.get(keys.energy))
-        energy = None if raw is None else float(_checked(raw, (), where, keys.energy))
-    if keys.forces is not None:
-        raw = atoms.arrays.get(keys.forces, results.get(keys.forces))
-        forces = None if raw is None else _checked(raw, (len(atoms), 3), where, keys.forces)
-    if keys.virial is not None:
-        raw = atoms.info.get(keys.virial)
-        if raw is None and keys.virial == "stress" and "stress" in results:
-            raw = -atoms.get_volume() * voigt_6_to_full_3x3_stress(results["stress"])
+        raw = raw_label(atoms, keys.energy, "energy")
         if raw is not None:
-            tensor = _checked(np.reshape(raw, -1), (9,), where, keys.virial).reshape(3, 3)
-            tensor = (tensor + tensor.T) / 2
+            raw = raw[0] if np.shape(raw) == (1,) else raw
+            energy = float(_checked(raw, (), where, keys.energy))
+    if keys.forces is not None:
+        raw = raw_label(atoms, keys.forces, "forces")
+        forces = None if raw is None else _checked(raw, (len(atoms), 3), where, keys.forces)
+    if keys.virial is not None and atoms.pbc.all():
+        raw = raw_label(atoms, keys.virial, "virial")
+        if raw is not None:
+            tensor = _tensor(atoms, raw, where, keys.virial)
             virial = tensor[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    for prop, key, value in (("energy", keys.energy, energy), ("forces", keys.forces, forces)):
+        if key is not None and value is None and (others := lookalikes(atoms, prop)):
+            raise StructureError(
+                f"{where}: has no {key!r}, but {', '.join(map(repr, others))}; rename the key if "
+                f"that is the label, or remove it if the structure is to be without one"
+            )
     return FitTargets(energy, forces, virial)
+
+
+def raw_label(atoms: Atoms, key: str, prop: str) -> Any:
+    """What a structure carries under the key of a property, unchecked; None for nothing."""
+    own = atoms.arrays if prop == "forces" else atoms.info
+    return own.get(key, _results(atoms).get(key))
+
+
+def lookalikes(atoms: Atoms, prop: str) -> list[str]:
+    """Keys of a structure under which a property, energy or forces, seems to stand, sorted."""
+    results = _results(atoms)
+    if prop == "energy":
+        found = {**results, **atoms.info}
+        return sorted(k for k, v in found.items() if _is_named(k, "energy") and _is_number(v))
+    if prop != "forces":
+        return []
+    return sorted(
+        key
+        for key, value in {**results, **atoms.arrays}.items()
+        if (_is_named(key, "force") or str(key).lower().startswith("f_"))
+        and np.shape(value) == (len(atoms), 3)
+    )
+
+
+def force_consistent(atoms: Atoms, keys: PropertyKeys) -> float | None:
+    """How far the energy of an attached calculator lies from the one that its forces derive from.
+
+    In eV, where ``keys`` name the first (with smearing: extrapolated to zero width) and both are
+    there; else None.
+    """
+    results = _results(atoms)
+    both = _is_number(results.get("energy")) and _is_number(results.get("free_energy"))
+    if keys.energy != "energy" or "energy" in atoms.info or not both:
+        return None
+    return float(results["energy"] - results["free_energy"])
+
+
+def _results(atoms: Atoms) -> Mapping[str, Any]:
+    return {} if atoms.calc is None else atoms.calc.results
+
+
+def _is_named(key: Any, word: str) -> bool:
+    name = str(key).lower()
+    return word in name and not name.startswith(OWN_PREFIX) and not any(p in name for p in NO_LABEL)
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    return number and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _tensor(atoms: Atoms, raw: Any, where: str, key: str) -> np.ndarray:
+    """A virial ``(3, 3)``, eV, of what stands under its key."""
+    if np.shape(raw) == (6,) and key not in atoms.info and key == "stress":
+        raw = voigt_6_to_full_3x3_stress(raw)  # in the order of ASE's calculators
+    if np.shape(raw) == (6,):
+        raise StructureError(
+            f"{where}: {key!r} has six numbers, whose order programs do not agree on; "
+            "give the nine of the tensor"
+        )
+    flat = np.reshape(raw, -1) if np.shape(raw) == (3, 3) else raw
+    tensor = _checked(flat, (9,), where, key).reshape(3, 3)
+    if np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
+        raise StructureError(f"{where}: {key!r} is not symmetric; is it a virial or a stress?")
+    tensor = (tensor + tensor.T) / 2
+    return -atoms.get_volume() * tensor if is_stress(key) else tensor
 
 
 def _checked(raw: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarray:
     try:
+        if np.asarray(raw).dtype.kind in "bc":
+            raise TypeError("real numbers are expected")
         value = np.asarray(raw, float)
     except (TypeError, ValueError) as error:
         raise StructureError(f"{where}: {key!r} is not numeric ({error})") from error

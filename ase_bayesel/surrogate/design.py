@@ -14,8 +14,8 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
-from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys, targets
-from ..structures.reference_energies import composition_energy
+from ..structures.labels import PROPERTIES, FitTargets, PropertyKeys
+from ..structures.reference_energies import composition_energy, fitted_targets
 from .energy_weights import EnergyWeights, force_growth, frame_weight
 from .triangular import append_rows, merge
 
@@ -324,9 +324,9 @@ def assembling(
     unlabelled = {prop: RowFactor(column_scale) for prop in properties}
     stream = training_features(frames, descriptor, force_projections, first)
     for number, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
-        labels = targets(atoms, keys, f"training frame {first + number}")
-        baseline = composition_energy(atoms, e0s)
         where = f"training frame {first + number}"
+        labels = fitted_targets(atoms, keys, e0s, where)
+        baseline = composition_energy(atoms, e0s)
         scales = row_scales(atoms, labels, properties, baseline, energy_weights, where)
         growth = force_growth(labels.forces, max_force)
         for prop, scale in scales.items():

@@ -14,8 +14,12 @@ from ..descriptors.base import Descriptor, as_frames
 from ..errors import SingularPrecisionError, StructureError
 from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
-from ..structures.labels import PROPERTIES, PropertyKeys, targets
-from ..structures.reference_energies import composition_energy, reference_energies
+from ..structures.labels import PROPERTIES, PropertyKeys
+from ..structures.reference_energies import (
+    composition_energy,
+    fitted_targets,
+    reference_energies,
+)
 from .design import DesignFactors, Noise, assembling
 from .energy_weights import EnergyWeights
 from .evidence import maximise_evidence, stacked_triangle
@@ -181,7 +185,7 @@ def energy_weights_of(
         raise ValueError("weights.high_energy: auto needs a temperature; see Weights.at")
     known = []
     for number, atoms in enumerate(frames):
-        energy = targets(atoms, keys, f"training frame {number}").energy
+        energy = fitted_targets(atoms, keys, e0s, f"training frame {number}").energy
         if energy is not None:
             known.append((atoms, energy - composition_energy(atoms, e0s)))
     if scale != "auto":
@@ -196,9 +200,19 @@ def energy_weights_of(
 
 
 def baseline_energies(
-    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
+    apart: bool = True,
 ) -> dict[str, float]:
     """What a fit takes off the energies, by element, eV; all structures are checked first.
+
+    Parameters
+    ----------
+    frames, keys, e0s
+        As in `fitting`.
+    apart
+        That of `check_structure`.
 
     Raises
     ------
@@ -206,7 +220,7 @@ def baseline_energies(
         For a structure that cannot be used, naming its number.
     """
     for number, atoms in enumerate(frames):
-        check_structure(atoms, f"training frame {number}")
+        check_structure(atoms, f"training frame {number}", apart)
     return reference_energies(frames, e0s, keys.energy)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import EnergyAndFeatures, JointDescriptor
-from ..structures.identity import structure_id
+from ..structures.identity import geometry_id, structure_id
 from .posterior import Posterior
 
 
@@ -136,4 +136,4 @@ def _gradients(
 
 
 def _generator(atoms: Atoms) -> np.random.Generator:
-    return np.random.default_rng(int(structure_id(atoms)[1:], 16))
+    return np.random.default_rng(int(geometry_id(structure_id(atoms))[1:], 16))

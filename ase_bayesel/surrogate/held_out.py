@@ -11,7 +11,8 @@ from ase.calculators.calculator import Calculator
 from scipy.linalg import LinAlgError, solve
 
 from ..descriptors.base import Features, Sketch
-from ..structures.labels import PropertyKeys, targets
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import fitted_targets
 from .design import (
     iterate_features,
     property_rows,
@@ -60,7 +61,8 @@ def held_out(
     parts: dict[str, list[HeldOut]] = {}
     for k, features in enumerate(iterate_features(frames, surrogate.descriptor)):
         atoms = frames[k]
-        labels, baseline = targets(atoms, keys, f"frame {k}"), surrogate.baseline(atoms)
+        labels = fitted_targets(atoms, keys, surrogate.e0s, f"frame {k}")
+        baseline = surrogate.baseline(atoms)
         for prop in usable_properties(atoms, surrogate.properties):
             observed = property_targets(labels, prop, baseline)
             if observed is None:
@@ -157,7 +159,7 @@ class _Rows:
     ) -> _Rows:
         """Of a structure; empty where a property that it brings has no label."""
         result = cls()
-        labels, baseline = targets(atoms, keys), surrogate.baseline(atoms)
+        labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
         known = surrogate.properties, baseline, surrogate.energy_weights
         for prop, scale in row_scales(atoms, labels, *known).items():
             observed = property_targets(labels, prop, baseline)

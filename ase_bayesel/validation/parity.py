@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from ..structures.labels import PropertyKeys, targets
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import fitted_targets
 from ..surrogate.surrogate import Surrogate
 
 
@@ -55,7 +56,8 @@ def compare(
     surrogate
         Gives the standard deviations.
     frames
-        Labelled structures; those without a label are left out.
+        Labelled structures; those without a label, and isolated atoms that the fit leaves out
+        (`fitted_targets`), do not count.
     keys
         Where the labels are.
     potential
@@ -69,7 +71,7 @@ def compare(
     columns: dict[str, list[float]] = {name: [] for name in Parity.__dataclass_fields__}
     potential = surrogate.calculator() if potential is None else potential
     for k, atoms in enumerate(frames):
-        labels = targets(atoms, keys, f"test frame {k}")
+        labels = fitted_targets(atoms, keys, surrogate.e0s, f"test frame {k}")
         if labels.energy is not None:
             columns["energy"].append(labels.energy / len(atoms))
             columns["energy_predicted"].append(potential.get_potential_energy(atoms) / len(atoms))

@@ -25,7 +25,7 @@ from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.dynamics.triggers import Guards, with_thresholds
 from ase_bayesel.labelling.engines import ENGINES
 from ase_bayesel.resources import BatchJobs, Here, LocalCluster, ProcessPool, RunningCluster
-from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.structures.identity import geometry_id, structure_id
 from ase_bayesel.surrogate.fitting import Weights
 
 ENGINES_PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
@@ -148,7 +148,7 @@ def test_calculators_see_only_what_the_address_of_a_label_knows(tmp_path):
     charged = plain.copy()
     charged.set_initial_charges([1.0, 0.0, 0.0])
     found = [engine.evaluate(atoms, tmp_path, 0, ["energy"]) for atoms in (plain, charged)]
-    assert structure_id(plain) == structure_id(charged)
+    assert structure_id(plain) == geometry_id(structure_id(charged)) != structure_id(charged)
     assert found[0].energy == found[1].energy
 
 

@@ -442,11 +442,11 @@ def test_failures_are_counted_over_rounds(tmp_path):
 
 
 def overlapping():
-    """Two atoms on the same site, and two that nearly touch."""
-    same, near = copper(1), copper(2)
-    same.positions[1] = same.positions[0]
-    near.positions[1] = near.positions[0] + [0.0, 0.0, 0.05]
-    return [same, near]
+    """Two atoms that touch, and two that nearly do; those on the same site are refused."""
+    touching, near = copper(1), copper(2)
+    touching.positions[1] = touching.positions[0] + [0.0, 0.0, 0.11]
+    near.positions[1] = near.positions[0] + [0.0, 0.0, 0.15]
+    return [touching, near]
 
 
 EXPLOSIONS = {

@@ -37,7 +37,7 @@ from ase_bayesel.labelling.store import Label, LabelStore
 from ase_bayesel.resources.threads import cpu_threads
 from ase_bayesel.selection.feature_store import FeatureStore, pool_features
 from ase_bayesel.structures.checks import check_structure
-from ase_bayesel.structures.frames import iterate_frames, read_frames, write_frames
+from ase_bayesel.structures.frames import extxyz_bytes, iterate_frames, read_frames, write_frames
 from ase_bayesel.structures.identity import canonical, structure_id
 from ase_bayesel.structures.labels import PropertyKeys, targets
 
@@ -131,7 +131,7 @@ def use_structures(path, picks):
     read_frames(path)
     for atoms in iterate_frames(path):
         structure_id(atoms), canonical(atoms), targets(atoms, KEYS)
-        write_frames(io.StringIO(), [atoms])
+        extxyz_bytes([atoms])
     read_labels_by_hand(path, picks, KEYS)
     pool_features(path, ACE)
 
@@ -178,7 +178,7 @@ def test_structures(atoms):
 
     def use():
         check_structure(atoms, "here")
-        structure_id(atoms), canonical(atoms), write_frames(io.StringIO(), [atoms])
+        structure_id(atoms), canonical(atoms), extxyz_bytes([atoms])
         pool_features([atoms], ACE)
         (features,) = ACE.compute(atoms, derivatives=True)
         assert np.isfinite(features.jacobian).all()

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from helpers.mace_models import mace_calculator, needs_cuda, needs_mace, save_model, tiny_mace
+from helpers.mace_models import E0, mace_calculator, needs_cuda, needs_mace, save_model, tiny_mace
 from helpers.refits import E0S, KEYS, finished, weights
-from helpers.structures import copper, copper_training
+from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
+from ase_bayesel.campaign.refit.mace import LEFT_OUT
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys
@@ -73,6 +74,15 @@ class TestTrainingFile:
         assert written[1]["config_weight"] == pytest.approx(2.0 / 2.0**4)
         assert written[2]["config_weight"] == pytest.approx(1.0 / 3.0**4)
         assert [info.get("config_stress_weight") for info in written] == [None, None, 0.5]
+
+    def test_a_virial_of_a_molecule_is_no_stress(self, tmp_path):
+        molecule = emt_labelled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]]))
+        molecule.info["virial"] = np.zeros((3, 3))
+        frames = [*copper_training(), molecule]
+        write_training_frames(tmp_path / "t.extxyz", frames, task_of(frames, KEYS, tmp_path))
+        *_, last = read(tmp_path / "t.extxyz", ":")
+        assert set(last.info) == {"REF_energy"}
+        assert "REF_forces" in last.arrays
 
     def test_labels_with_extreme_forces(self, tmp_path):
         frames = [copper(k, 0.05) for k in range(3)]
@@ -213,3 +223,60 @@ class TestMACE:
         assert all(len(a) > 1 for a in train + valid)
         assert has_stress == any("REF_stress" in a.info for a in train)
         assert n_train <= expected
+
+    @pytest.mark.parametrize("unlabelled", [[], [9], [1, 2, 3, 9], [0, 1, 2, 3, 4, 9]])
+    @pytest.mark.parametrize("replay", [True, False])
+    def test_structures_without_a_label_are_left_out(self, mace_task, unlabelled, replay):
+        frames = copper_training()
+        for k in unlabelled:
+            frames[k].info.clear()
+            frames[k].arrays.pop("forces")
+        task = RefitTask(frames, 5, KEYS, E0S, mace_task.model, mace_task.directory, 5)
+        task.directory.mkdir()
+        MACERefitter(replay=replay, valid_fraction=0.1)._write_data(task)
+        for name in ("train", "valid"):
+            written = read(task.directory / f"{name}.extxyz", ":")
+            assert written
+            assert all("REF_energy" in a.info and "REF_forces" in a.arrays for a in written)
+        told = (task.directory / LEFT_OUT).read_text()
+        named = f"without a label: training frames {', '.join(map(str, unlabelled))}"
+        assert (named in told) == bool(unlabelled)
+        assert ("isolated atoms: training frames 0" in told) == (0 not in unlabelled)
+
+    def test_nothing_to_train_on(self, mace_task):
+        frames = [Atoms("Cu"), *(copper(k) for k in range(4))]
+        frames[0].info["energy"] = -0.5
+        frames[0].arrays["forces"] = np.zeros((1, 3))
+        task = RefitTask(frames, 2, KEYS, E0S, mace_task.model, mace_task.directory, 5)
+        with pytest.raises(RefitError, match=r"no structure.*1, 2, 3, 4; isolated atoms.* 0\."):
+            list(MACERefitter().refit(task))
+
+    @pytest.mark.parametrize(
+        ("e0s", "given", "expected"),
+        [
+            ("model", {"Cu": 3.5}, {29: E0, 79: E0}),
+            ("data", {"Cu": 3.5}, {29: 3.5, 79: E0}),
+            ("data", {"Cu": 3.5, "Au": 3.8}, {29: 3.5, 79: 3.8}),
+            ("data", {"Cu": 3.5, "Al": 9.0}, {29: 3.5, 79: E0}),
+        ],
+    )
+    def test_reference_energies_of_the_elements_of_the_model(self, tmp_path, e0s, given, expected):
+        save_model(tiny_mace(("Cu", "Au")), tmp_path / "start.model")
+        task = RefitTask(copper_training(), 2, KEYS, given, tmp_path / "start.model", tmp_path, 5)
+        found = MACERefitter(e0s=e0s)._e0s(task, load_module(task.model))
+        assert found == pytest.approx(expected)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("e0s", ["model", "data"])
+    def test_the_new_model_knows_all_elements_of_the_old_one(self, tmp_path, e0s):
+        """Also where the data hold one of them, an isolated atom of the other, and no label."""
+        save_model(tiny_mace(("Cu", "Au")), tmp_path / "start.model")
+        frames = [emt_labelled(Atoms("Au")), *copper_training(), copper(77)]
+        task = RefitTask(
+            *(frames, 2, KEYS, {"Cu": 3.5, "Au": 3.8}, tmp_path / "start.model"),
+            *(tmp_path / "refit", 5),
+        )
+        refitter = MACERefitter(max_epochs=1, checkpoint_epochs=1, batch_size=4, e0s=e0s)
+        progress, model = finished(refitter.refit(task))
+        assert "without a label: training frames 11" in progress[0].detail
+        assert load_module(model).atomic_numbers.tolist() == [29, 79]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from helpers.campaigns import copy_campaign, write_campaign, write_config
 from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
@@ -16,9 +17,10 @@ from helpers.files import hashes
 from helpers.pages import TITLES, Page, assert_drawn
 from helpers.structures import alloy_cells, reference
 
-from ase_bayesel import Campaign
+from ase_bayesel import Campaign, Surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.structures.frames import read_frames, write_frames
 
 ONE_ROUND = {"stop.max_rounds": 1}
 
@@ -83,6 +85,130 @@ def test_template_runs_with_files_of_its_names(tmp_path):
         write(tmp_path / f"{name}.extxyz", frame)
     result = call("validate", tmp_path / "mine.yaml")
     assert result.exit_code == 0, result.output
+
+
+def test_validate_tells_what_labels_are_taken_for(tmp_path):
+    config = write_campaign(tmp_path, {"data.e0s": "average", "data.virial_key": "REF_virial"})
+    frames = read_frames(tmp_path / "train.extxyz")
+    del frames[2].info["REF_energy"], frames[2].arrays["REF_forces"], frames[2].info["REF_virial"]
+    frames.append(reference(Atoms("Cu")))
+    write_frames(tmp_path / "train.extxyz", frames)
+    result = call("validate", config)
+    assert result.exit_code == 0, result.output
+    for told in (
+        "labels of 7 structures: energy 6 (REF_energy, eV); forces 6 (REF_forces, eV/A); ",
+        "virial 5 (REF_virial, eV)",
+        "E0 of Al: ",
+        "eV, average over 5 frames",
+        "note: 1 structures have no label, and enter the covariance alone: frames 2",
+        "note: isolated atoms whose energies are not the E0s are left out of the fit: frames 6",
+    ):
+        assert told in result.output
+
+
+def test_a_run_tells_doubts_when_it_begins(tmp_path):
+    config = write_campaign(tmp_path, ONE_ROUND)
+    frames = read_frames(tmp_path / "train.extxyz")
+    del frames[2].info["REF_energy"], frames[2].arrays["REF_forces"]
+    write_frames(tmp_path / "train.extxyz", frames)
+    assert "note: 1 structures have no label" in call("run", config).output
+    assert "note: " not in call("run", config).output
+
+
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_some_frames_under_misspelt_keys(config, command):
+    frames = read_frames(config.with_name("train.extxyz"))
+    for atoms in frames[3:]:
+        atoms.info["energy_dft"] = atoms.info.pop("REF_energy")
+        atoms.arrays["f_dft"] = atoms.arrays.pop("REF_forces")
+    write_frames(config.with_name("train.extxyz"), frames)
+    result = call(command, config)
+    assert_refused(result, "train.extxyz, frame 3", "'REF_energy'", "'energy_dft'")
+    assert not directory(config).exists()
+
+
+@pytest.mark.parametrize("name", ["train", "starts"])
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_an_atom_that_is_there_twice(config, name, command):
+    path = config.with_name(f"{name}.extxyz")
+    frames = read_frames(path)
+    frames[1].calc = None
+    frames[1].positions[2] = frames[1].positions[0]
+    path.write_bytes(b"")
+    write(path, frames, format="extxyz")
+    assert_refused(call(command, config), f"{name}.extxyz, frame 1", "on top of each other")
+
+
+def test_stresses_train_a_campaign_as_virials_do(tmp_path):
+    """Also those of its own labels, which go under the key as it is read."""
+    found = []
+    for key in ("REF_virial", "REF_stress"):
+        folder = tmp_path / key
+        config = write_campaign(folder, ONE_ROUND | {"data.virial_key": key})
+        frames = read_frames(folder / "train.extxyz")
+        for atoms in frames:
+            if key == "REF_stress":
+                atoms.info[key] = -atoms.info.pop("REF_virial") / atoms.get_volume()
+        write_frames(folder / "train.extxyz", frames)
+        (folder / "test.extxyz").unlink()
+        write_config(folder, ONE_ROUND | {"data.virial_key": key, "data.test": None})
+        result = call("run", config)
+        assert result.exit_code == 0, result.output
+        found.append(vars(load_surrogate(config).noise))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+def load_surrogate(config):
+    return Surrogate.load(store_of(config).model_path(1))
+
+
+def test_odd_texts_survive_a_campaign(tmp_path):
+    """None of them costs a label, nor the periodicity of a start."""
+    config = write_campaign(tmp_path, ONE_ROUND)
+    frames = read_frames(tmp_path / "train.extxyz")
+    for k, atoms in enumerate(frames):
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=atoms.info["REF_energy"], forces=atoms.arrays["REF_forces"]
+        )
+        atoms.info = {"note": "", "title": "two\nlines", "quote": "\"'", "k": k}
+    write(tmp_path / "train.traj", frames)
+    starts = read_frames(tmp_path / "starts.extxyz")
+    for atoms in starts:
+        atoms.info["note"] = ""
+        atoms.pbc = (True, True, False)
+    write(tmp_path / "starts.traj", starts)
+    files = {"data.train": "train.traj", "explore.starts": "starts.traj", "data.test": None}
+    write_config(
+        tmp_path, ONE_ROUND | files | {"data.energy_key": "energy", "data.forces_key": "forces"}
+    )
+    result = call("run", config)
+    assert result.exit_code == 0, result.output
+    kept = store_of(config).read_input("train")
+    assert [atoms.info["k"] for atoms in kept] == list(range(len(frames)))
+    assert all(atoms.info["title"] == "two\nlines" for atoms in kept)
+    assert all(atoms.calc.results.keys() == {"energy", "forces"} for atoms in kept)
+    for atoms in store_of(config).read_input("starts"):
+        assert atoms.pbc.tolist() == [True, True, False]
+
+
+def test_a_batch_to_be_labelled_by_hand_keeps_moments_and_charges(tmp_path):
+    config = write_campaign(tmp_path, ONE_ROUND | {"labelling": "none"})
+    starts = read_frames(tmp_path / "starts.extxyz")
+    for atoms in starts:
+        atoms.set_initial_magnetic_moments([1.0, -1.0, 1.0, -1.0])
+        atoms.set_initial_charges([0.5, -0.5, 0.25, -0.25])
+    write_frames(tmp_path / "starts.extxyz", starts)
+    assert call("run", config).exit_code == 0
+    batch = store_of(config).batch_path(1)
+    for atoms in read_frames(batch):
+        assert atoms.get_initial_magnetic_moments().tolist() == [1.0, -1.0, 1.0, -1.0]
+        assert atoms.get_initial_charges().tolist() == [0.5, -0.5, 0.25, -0.25]
+    write_frames(
+        batch.with_name("labelled.extxyz"), [reference(a)[::-1] for a in read_frames(batch)]
+    )
+    result = call("run", config)
+    assert result.exit_code == 0, result.output
+    assert store_of(config).read_report(1).n_labels == len(read_frames(batch))
 
 
 def test_validate_counts_the_structures(config):

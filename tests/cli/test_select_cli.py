@@ -12,6 +12,7 @@ from ase_bayesel import ACEDescriptor, fit_surrogate, select
 from ase_bayesel.cli.select_report import principal_components
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError
+from ase_bayesel.structures.frames import read_frames, write_frames
 
 ACE = "ace:Cu,3,8"
 TITLES = ["Score of each pick", "The pool, and the picks in their order"]
@@ -134,7 +135,7 @@ def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
         return compute(self, frames, derivatives)
 
     monkeypatch.setattr(ACEDescriptor, "compute", watched)
-    assert call("select", *given).exit_code == 0
+    assert call("select", *given, "--overwrite").exit_code == 0
     assert frames_computed == []
     assert (tmp_path / "o.json").read_bytes() == before
 
@@ -210,3 +211,43 @@ def test_principal_components_against_an_svd():
     assert np.allclose(explained, (spread**2 / np.sum(spread**2))[:2])
     equal, _ = principal_components(np.ones((3, 2)))
     assert (equal == 0).all()
+
+
+@pytest.mark.parametrize("name", ["o.traj", "o.xyz.gz", "o.db", "o.cif", "POSCAR", "o"])
+def test_endings_of_other_formats_are_refused(folder, tmp_path, name):
+    result = call("select", *options(folder, method="random", output=tmp_path / name))
+    assert_refused(result, tmp_path / name, "extended XYZ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".xyz", ".html", ".json"])
+def test_nothing_is_overwritten_without_a_word(folder, tmp_path, ending):
+    (tmp_path / f"o{ending}").write_text("mine")
+    given = options(folder, method="random", output=tmp_path / "o.xyz")
+    assert_refused(call("select", *given), tmp_path / f"o{ending}", "exists already", "--overwrite")
+    assert (tmp_path / f"o{ending}").read_text() == "mine"
+    assert call("select", *given, "--overwrite").exit_code == 0
+    assert (tmp_path / f"o{ending}").read_text() != "mine"
+
+
+def test_names_of_kinds_are_no_formulas(folder, tmp_path):
+    frames = read_frames(folder / "pool.xyz")
+    kinds = ["$", "$x", "$\\frac{$", "_hidden", "a_b", "", "two\nlines", "<b>", "100%"]
+    for atoms, kind in zip(frames, kinds, strict=False):
+        atoms.info["config_type"] = kind
+    write_frames(tmp_path / "pool.xyz", frames)
+    given = [*options(folder, method="random", output=tmp_path / "o.xyz")]
+    given[0] = tmp_path / "pool.xyz"
+    result = call("select", *given)
+    assert result.exit_code == 0, result.output
+    kept = json.loads((tmp_path / "o.json").read_text())["config_types"]
+    assert set(kinds) <= set(kept)
+
+
+def test_faults_of_pool_and_core_are_named_with_their_files(folder, tmp_path):
+    frames = read_frames(folder / "core.xyz")
+    frames[1].calc = None
+    frames[1].info["energy"] = "many"
+    write_frames(tmp_path / "core.xyz", frames)
+    result = call("select", *options(folder, core=tmp_path / "core.xyz"))
+    assert_refused(result, f"{tmp_path / 'core.xyz'}, frame 1", "not numeric")

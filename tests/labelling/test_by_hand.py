@@ -3,10 +3,11 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io import write
-from helpers.structures import cluster, copper, emt_labelled
+from helpers.structures import alloy, cluster, copper, emt_labelled
 
 from ase_bayesel.errors import LabellingError, StructureError
 from ase_bayesel.labelling.by_hand import FAILED_KEY, read_labels_by_hand
+from ase_bayesel.labelling.engines import ReferenceResult
 from ase_bayesel.labelling.store import with_labels
 from ase_bayesel.structures.identity import canonical, structure_id
 from ase_bayesel.structures.labels import PropertyKeys, targets
@@ -121,3 +122,128 @@ def test_one_atom(tmp_path):
     atom = Atoms("Cu")
     (label,) = answers(tmp_path, [emt_labelled(atom)], picks=[canonical(atom)])
     assert label.ok
+
+
+# the same structure, given otherwise
+
+ALLOY = canonical(alloy("CuAuCuAu", seed=3))
+
+
+def by_element(atoms):
+    return atoms[np.argsort(atoms.symbols, kind="stable")]
+
+
+def reversed_order(atoms):
+    return atoms[::-1]
+
+
+def shuffled(atoms):
+    return atoms[np.random.default_rng(0).permutation(len(atoms))]
+
+
+def wrapped(atoms):
+    atoms = by_element(atoms)
+    atoms.positions += atoms.cell.array[1]  # none, without a cell
+    atoms.positions[0] -= atoms.cell.array[2]
+    return atoms
+
+
+@pytest.mark.parametrize("change", [by_element, reversed_order, shuffled, wrapped])
+@pytest.mark.parametrize("pick", [ALLOY, PICKS[0], PICKS[2]], ids=["alloy", "copper", "cluster"])
+def test_atoms_in_another_order(tmp_path, change, pick):
+    expected = emt_labelled(pick)
+    (label,) = answers(tmp_path, [emt_labelled(change(pick.copy()))], picks=[PICKS[1], pick])
+    assert structure_id(label.atoms) == structure_id(pick)
+    np.testing.assert_allclose(label.values.forces, expected.arrays["forces"], atol=1e-6)
+    assert label.values.energy == pytest.approx(expected.info["energy"], abs=1e-8)
+
+
+def rotated(atoms):
+    atoms.rotate(30, "z", rotate_cell=True)
+    return atoms
+
+
+def mirrored(atoms):
+    atoms.set_cell(atoms.cell.array * [1, 1, -1])
+    atoms.positions *= [1, 1, -1]
+    return atoms
+
+
+def shifted(atoms):
+    atoms.positions += 0.25
+    return atoms
+
+
+def shifted_and_sorted(atoms):
+    return by_element(shifted(atoms))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (rotated, "rotated or mirrored"),
+        (mirrored, "rotated or mirrored"),
+        (shifted, "shifted origin"),
+        (shifted_and_sorted, "shifted origin"),
+    ],
+)
+@pytest.mark.parametrize("pick", [ALLOY, PICKS[2]], ids=["alloy", "cluster"])
+def test_what_differs_is_told(tmp_path, change, told, pick):
+    frame = emt_labelled(change(pick.copy()))
+    with pytest.raises(LabellingError, match=rf"frame 0: is none of the 2 structures.*{told}"):
+        answers(tmp_path, [frame], picks=[PICKS[1], pick])
+
+
+def test_two_labels_of_a_structure(tmp_path):
+    one, same, other = (emt_labelled(PICKS[0]) for _ in range(3))
+    other.info["energy"] += 5.0
+    assert len(answers(tmp_path, [one, same])) == 1
+    for frames in ([one, other], [other, one], [one, same, other]):
+        with pytest.raises(LabellingError, match=r"contradicts frame 0.*differ by 5 eV"):
+            answers(tmp_path, frames)
+    other.info["energy"] -= 5.0
+    other.arrays["forces"][2, 1] += 0.1
+    with pytest.raises(LabellingError, match="contradicts frame 0"):
+        answers(tmp_path, [one, other])
+    given_up = PICKS[0].copy()
+    given_up.info[FAILED_KEY] = True
+    with pytest.raises(LabellingError, match=r"contradicts frame 0.*gives the structure up"):
+        answers(tmp_path, [one, given_up])
+
+
+def test_two_spin_states_of_one_geometry(tmp_path):
+    up, down = PICKS[0].copy(), PICKS[0].copy()
+    up.set_initial_magnetic_moments([1.0] * 4)
+    down.set_initial_magnetic_moments([-1.0] * 4)
+    frames = [emt_labelled(down), emt_labelled(up)]
+    frames[0].info["energy"] += 1.0
+    labels = answers(tmp_path, frames, picks=[up, down])
+    assert [label.structure_id for label in labels] == [structure_id(down), structure_id(up)]
+    with pytest.raises(LabellingError, match=r"geometry of 2 structures.*keep these in the frame"):
+        answers(tmp_path, [emt_labelled(PICKS[0])], picks=[up, down])
+    (label,) = answers(tmp_path, [emt_labelled(PICKS[0])], picks=[up])
+    assert label.structure_id == structure_id(up)
+
+
+def test_a_virial_of_a_molecule_is_no_stress(tmp_path):
+    answer = emt_labelled(PICKS[2])
+    answer.info["virial"] = np.zeros((3, 3))
+    (label,) = answers(tmp_path, [answer])
+    assert label.values.stress is None
+
+
+def test_a_misspelt_key_is_named(tmp_path):
+    answer = emt_labelled(PICKS[0])
+    answer.info["energy_dft"] = answer.info.pop("energy")
+    with pytest.raises(StructureError, match="frame 0: has no 'energy', but 'energy_dft'"):
+        answers(tmp_path, [answer])
+
+
+@pytest.mark.parametrize("key", ["virial", "REF_stress"])
+def test_labels_go_under_the_key_as_it_is_read(key):
+    pick, keys = PICKS[0], PropertyKeys("energy", "forces", key)
+    values = ReferenceResult(1.0, np.ones((4, 3)), np.arange(6.0))
+    again = targets(with_labels(pick, values, keys), keys)
+    np.testing.assert_allclose(again.virial, -pick.get_volume() * np.arange(6.0), atol=1e-9)
+    molecule = with_labels(PICKS[2], ReferenceResult(1.0, None, np.zeros(6)), keys)
+    assert key not in molecule.info

@@ -47,6 +47,16 @@ def test_input(engine, tmp_path):
     assert len(names) == len(set(names))
 
 
+def test_right_handed_cells(engine, tmp_path):
+    atoms = silicon_pair()
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+    left = np.linalg.det(atoms.cell.array)
+    written(engine, atoms, tmp_path)
+    again = read(tmp_path / "abinit.abi", format="abinit-in")
+    assert np.sign(np.linalg.det(again.cell.array)) == 1.0 != np.sign(left)
+    np.testing.assert_allclose(again.positions / Bohr, atoms.positions, atol=1e-9)
+
+
 def test_another_tolerance_takes_the_place_of_the_default(engine):
     forces = replace(engine, parameters={"TolDFF": "5e-6"})
     assert forces.parameters_of(0)["toldff"] == 5e-6

@@ -321,6 +321,22 @@ def test_vasp_input(tmp_path, directory, monkeypatch):
     np.testing.assert_allclose(poscar.positions[:4], atoms.positions[atoms.symbols == "Ga"])
 
 
+def test_vasp_gets_right_handed_cells(tmp_path, directory):
+    """VASP refuses a negative triple product. Lattice, atoms and grid are those of the other."""
+    atoms = crystal()
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+    assert np.linalg.det(atoms.cell.array) < 0
+    written(vasp(tmp_path / "potentials"), directory, atoms)
+    poscar = read(directory / "POSCAR")
+    assert np.linalg.det(poscar.cell.array) > 0
+    np.testing.assert_allclose(poscar.cell.array, -atoms.cell.array, atol=1e-12)
+    gallium = atoms[atoms.symbols == "Ga"]
+    apart = poscar.positions[: len(gallium)] - gallium.positions
+    steps = apart @ np.linalg.inv(atoms.cell.array)
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-9)
+    assert "2 2 3" in (directory / "KPOINTS").read_text()
+
+
 def test_vasp_other_attempt_and_no_stress(tmp_path, directory):
     engine = vasp(tmp_path / "potentials")
     written(engine, directory, crystal(), ("energy", "forces"), attempt=1)

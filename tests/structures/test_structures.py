@@ -21,7 +21,7 @@ from ase.constraints import (
 from ase.io import write
 from ase.neighborlist import neighbor_list
 from helpers.structures import alloy, copper, emt_labelled, silicon, with_pbc
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ase_bayesel.errors import StructureError
@@ -146,7 +146,9 @@ def structures(draw):
     symbols = draw(st.lists(st.sampled_from(["H", "Si", "Au"]), min_size=1, max_size=4))
     positions = draw(st.lists(vectors, min_size=len(symbols), max_size=len(symbols)))
     cell = 200 * np.eye(3) + np.array(draw(st.tuples(vectors, vectors, vectors))) / 2
-    return Atoms(symbols, positions, cell=cell, pbc=draw(st.tuples(*[st.booleans()] * 3)))
+    atoms = Atoms(symbols, positions, cell=cell, pbc=draw(st.tuples(*[st.booleans()] * 3)))
+    assume(not len(neighbour_pairs(atoms, 0.2)[0]))
+    return atoms
 
 
 @given(atoms=structures())
@@ -258,7 +260,8 @@ def test_constraints_that_cannot_be_kept_are_named(tmp_path):
 
 
 def test_targets_in_voigt_order():
-    atoms = Atoms("Si", info={"virial": np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3.0]])})
+    atoms = Atoms("Si", cell=[4, 4, 4], pbc=True)
+    atoms.info["virial"] = np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3.0]])
     assert targets(atoms, KEYS).virial.tolist() == [1, 2, 3, 4, 5, 6]
     atoms.info["virial"] = atoms.info["virial"].ravel()
     assert targets(atoms, KEYS).virial.tolist() == [1, 2, 3, 4, 5, 6]
@@ -300,12 +303,16 @@ def test_targets_of_an_attached_calculator():
         ("energy", "many", "not numeric"),
         ("energy", np.nan, "not finite"),
         ("energy", [1.0, 2.0], "shape"),
-        ("virial", [1.0] * 6, "shape"),
+        ("energy", True, "not numeric"),
+        ("energy", 1j, "not numeric"),
+        ("virial", [1.0] * 6, "six numbers"),
+        ("virial", [1.0] * 4, "shape"),
+        ("virial", [[0, 1, 0], [0, 0, 0], [0, 0, 0]], "not symmetric"),
         ("virial", [[np.inf] * 3] * 3, "not finite"),
     ],
 )
 def test_faulty_targets_are_named(key, value, message):
-    atoms = Atoms("Si", info={key: value})
+    atoms = Atoms("Si", info={key: value}, cell=[4, 4, 4], pbc=True)
     with pytest.raises(StructureError, match=f"frame 7: '{key}'.*{message}"):
         targets(atoms, KEYS, "frame 7")
 

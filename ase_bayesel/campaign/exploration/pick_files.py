@@ -49,7 +49,7 @@ def read_pick(path: Path) -> Pick:
     StoreError
         If it is damaged.
     """
-    frame = read_frames(path)[0]
+    frame = read_frames(path, apart=False)[0]
     structure = canonical(frame)
     try:
         pick = pick_from(structure, frame.info, frame.arrays, np.nan, np.nan)

@@ -10,12 +10,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from ase import Atoms
 from ase.data import atomic_numbers
 from pydantic import Field
 from torch.nn import Module
@@ -33,7 +32,7 @@ from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, NonNegativeFloat, PositiveFloat, PositiveInt, Scalar
 from ...resources.commands import run_command
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
-from ...structures.neighbours import neighbour_pairs
+from ...structures.reference_energies import is_isolated
 from .base import RefitProgress, RefitTask, write_training_frames
 
 NAME = "model"
@@ -41,8 +40,8 @@ ENVIRONMENT = {
     "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",  # mace's models are pickles
     "PYTHONWARNINGS": "ignore",
 }
-ISOLATED_A = 6.0
-"""A single atom without neighbours closer than this is an isolated one."""
+LEFT_OUT = "left_out.txt"
+"""Names the structures of the training set that a fine-tuning does not see, and why."""
 EPOCH = re.compile(r"Epoch (\d+): head: \S+ (.*)")
 
 
@@ -73,8 +72,9 @@ class MACERefitter:
     energy_weight, forces_weight, stress_weight
         Of the loss.
     e0s
-        ``"data"``: the reference energies of the training set; ``"model"``: those of
-        the model.
+        ``"data"``: the reference energies of the training set, and those of the model for elements
+        that are not in it; ``"model"``: those of the model. The new model knows all elements of
+        the old one.
     time_limit_h
         Hours for one refit, None for no limit. When they are up the best complete
         segment serves; without one the refit fails.
@@ -118,7 +118,7 @@ class MACERefitter:
             If mace-torch is not installed.
         """
         nothing = RefitTask([], 0, PropertyKeys(), {}, Path(), Path(), 0)
-        ours = replace(self, e0s="data")._settings(nothing, 1, 1, False)
+        ours = self._settings(nothing, 1, 1, False, {})
         taken = sorted(set(ours) & set(self.options))
         if taken:
             raise ConfigError(f"refit.options: {', '.join(taken)} is set by ase_bayesel itself")
@@ -137,9 +137,14 @@ class MACERefitter:
         """
         start = time.monotonic()
         task.directory.mkdir(parents=True, exist_ok=True)
+        module = load_module(task.model, self.trust)
         if not self.trust:
-            write_atomically(self._foundation(task), module_bytes(load_module(task.model)))
+            write_atomically(self._foundation(task), module_bytes(module))
+        e0s = self._e0s(task, module)
         n_train, has_stress = self._write_data(task)
+        left_out = (task.directory / LEFT_OUT).read_text().splitlines()
+        if left_out:
+            yield RefitProgress(0, self.max_epochs, f"left out: {'; '.join(left_out)}")
         n_segments = -(-self.max_epochs // self.checkpoint_epochs)
         shutil.rmtree(task.directory / "running", ignore_errors=True)
         done = len(_segments(task.directory))
@@ -147,7 +152,7 @@ class MACERefitter:
         for number in range(done + 1, n_segments + 1):
             left = None if limit is None else max(1.0, limit - (time.monotonic() - start))
             try:
-                yield from self._train(task, number, n_train, has_stress, left)
+                yield from self._train(task, number, (n_train, has_stress, e0s), left)
             except TimeLimitError as error:
                 if not _segments(task.directory):
                     raise RefitError(
@@ -169,7 +174,11 @@ class MACERefitter:
         return best / f"{NAME}.model"
 
     def _train(
-        self, task: RefitTask, number: int, n_train: int, has_stress: bool, limit: float | None
+        self,
+        task: RefitTask,
+        number: int,
+        data: tuple[int, bool, Mapping[int, float]],
+        limit: float | None,
     ) -> Generator[RefitProgress, None, None]:
         """One segment; its directory takes its final name when it is complete."""
         running = task.directory / "running"
@@ -178,7 +187,7 @@ class MACERefitter:
             shutil.copytree(before, running / "checkpoints")
         else:
             running.mkdir()
-        settings = self._settings(task, number, n_train, has_stress)
+        settings = self._settings(task, number, *data)
         command = [sys.executable, "-m", "mace.cli.run_train"]
         command += _arguments({**settings, **self.options})
         environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(task.threads)}
@@ -193,12 +202,14 @@ class MACERefitter:
             shutil.rmtree(before)
 
     def _settings(
-        self, task: RefitTask, number: int, n_train: int, has_stress: bool
+        self,
+        task: RefitTask,
+        number: int,
+        n_train: int,
+        has_stress: bool,
+        e0s: Mapping[int, float],
     ) -> dict[str, str | float | bool]:
         """Options of ``mace_run_train`` for one segment."""
-        e0s = {atomic_numbers[symbol]: float(energy) for symbol, energy in task.e0s.items()}
-        if self.e0s == "model":
-            e0s = _model_e0s(load_module(task.model, self.trust), self.head)
         settings: dict[str, str | float | bool] = {
             "name": NAME,
             "work_dir": str(task.directory / "running"),
@@ -209,7 +220,8 @@ class MACERefitter:
             "stress_key": REF_STRESS,
             "foundation_model": str(self._foundation(task)),
             "multiheads_finetuning": False,
-            "E0s": str(e0s),
+            "foundation_model_elements": True,
+            "E0s": str(dict(e0s)),
             "loss": "stress" if has_stress else "weighted",
             "energy_weight": self.energy_weight,
             "forces_weight": self.forces_weight,
@@ -237,25 +249,55 @@ class MACERefitter:
     def _write_data(self, task: RefitTask) -> tuple[int, bool]:
         """Training and validation files; their number of structures, and whether any has a stress.
 
-        Isolated atoms are left out: their energies are the E0s.
+        Left out and named in `LEFT_OUT` are structures without a label, and isolated atoms: their
+        energies are the E0s.
+
+        Raises
+        ------
+        RefitError
+            If no structure with a label is left to train on.
         """
         every = max(2, round(1.0 / self.valid_fraction))
-        numbered = [(k, atoms) for k, atoms in enumerate(task.frames) if not _isolated(atoms)]
+        numbered, unlabelled, isolated = {}, [], []
+        virials = set()
+        for k, atoms in enumerate(task.frames):
+            labels = targets(atoms, task.keys, f"training frame {k}").properties
+            if not labels:
+                unlabelled.append(k)
+            elif is_isolated(atoms):
+                isolated.append(k)
+            else:
+                numbered[k] = atoms
+            if "virial" in labels:
+                virials.add(k)
         first_new = 0 if self.replay else len(task.frames) - task.n_new
-        valid = [atoms for k, atoms in numbered if k % every == every - 1]
-        train = [atoms for k, atoms in numbered if k % every != every - 1 and k >= first_new]
-        train = train or [atoms for k, atoms in numbered if k >= first_new]
-        write_training_frames(task.directory / "train.extxyz", train, task)
-        write_training_frames(task.directory / "valid.extxyz", valid or train, task)
-        return len(train), any(_has_virial(atoms, task) for atoms in train)
+        valid = [k for k in numbered if k % every == every - 1]
+        train = [k for k in numbered if k % every != every - 1 and k >= first_new]
+        train = train or [k for k in numbered if k >= first_new]
+        left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
+        write_atomically(task.directory / LEFT_OUT, left_out.encode())
+        if not train:
+            raise RefitError(
+                "fine-tuning: no structure to train on has a label; left out: "
+                f"{'; '.join(left_out.splitlines()) or 'none'}. The last good model is {task.model}"
+            )
+        for name, chosen in (("train", train), ("valid", valid or train)):
+            file = task.directory / f"{name}.extxyz"
+            write_training_frames(file, [numbered[k] for k in chosen], task)
+        return len(train), not virials.isdisjoint(train)
+
+    def _e0s(self, task: RefitTask, module: Module) -> dict[int, float]:
+        """Reference energies by atomic number, of all elements of the model and no others."""
+        e0s = _model_e0s(module, self.head)
+        if self.e0s == "data":
+            given = {atomic_numbers[symbol]: float(e0) for symbol, e0 in task.e0s.items()}
+            e0s = {number: given.get(number, e0) for number, e0 in e0s.items()}
+        return e0s
 
 
-def _isolated(atoms: Atoms) -> bool:
-    return len(atoms) == 1 and len(neighbour_pairs(atoms, ISOLATED_A)[0]) == 0
-
-
-def _has_virial(atoms: Atoms, task: RefitTask) -> bool:
-    return targets(atoms, task.keys).virial is not None
+def _named(what: str, numbers: Sequence[int]) -> str:
+    """A line that names structures of the training set; nothing for none."""
+    return f"{what}: training frames {', '.join(map(str, numbers))}\n" if numbers else ""
 
 
 def _arguments(settings: Mapping[str, str | float | bool]) -> list[str]:

@@ -13,7 +13,8 @@ from ase.calculators.calculator import Calculator
 from ...bias.calculator import BiasedCalculator
 from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
-from ...structures.labels import PropertyKeys, targets
+from ...structures.labels import PropertyKeys
+from ...structures.reference_energies import fitted_targets
 from ...surrogate.design import row_scales, training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
 from ...surrogate.steps import finished
@@ -98,7 +99,7 @@ def _left_out(
     """The surrogate without each structure in turn."""
     stream = training_features(frames, surrogate.descriptor, projections)
     for k, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
-        labels = targets(atoms, keys, f"training frame {k}")
+        labels = fitted_targets(atoms, keys, surrogate.e0s, f"training frame {k}")
         known = surrogate.properties, surrogate.baseline(atoms), surrogate.energy_weights
         scales = row_scales(atoms, labels, *known, f"training frame {k}")
         if not scales:

@@ -177,12 +177,18 @@ def _holds(parameters: Mapping[str, Any], name: str) -> bool:
 def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> Atoms:
     """Elements, positions, cell and pbc alone, which is what a label's address knows.
 
+    All vectors of a left-handed cell are turned round, for programs such as VASP and ABINIT refuse
+    it: lattice, atoms and grids of k-points stay the same.
+
     Parameters
     ----------
     magnetic_moments
         Initial moments by element, Bohr magnetons; none for the elements left out.
     """
-    out = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    cell = atoms.cell.array
+    if np.linalg.det(cell) < 0:
+        cell = -cell
+    out = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc)
     if magnetic_moments:
         out.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in out.symbols])
     return out
