@@ -92,14 +92,16 @@ def record_pick_errors(
 
 
 def save_pick_errors(store: Store, number: int, errors: PickErrors) -> None:
-    """Keep them in the directory of the round."""
+    """Keep them in the directory of the round; written once, and anew where labels came since."""
     arrays = {
         f"{of}.{prop}.{column}": values
         for of, by_property in vars(errors).items()
         for prop, rows in by_property.items()
         for column, values in vars(rows).items()
     }
-    write_atomically(store.pick_errors_path(number), npz_bytes(arrays))
+    path, content = store.pick_errors_path(number), npz_bytes(arrays)
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
 
 
 def read_pick_errors(store: Store, number: int) -> PickErrors | None:

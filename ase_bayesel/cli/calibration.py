@@ -123,10 +123,13 @@ def calibrate(
     Raises
     ------
     StructureError
-        If no structure has a label under the keys.
+        If no structure has a label under the keys, or one is not of its shape.
     """
     surrogate = Surrogate.load(model)
-    found = held_out(surrogate, read_frames(frames), keys)
+    try:
+        found = held_out(surrogate, read_frames(frames), keys)
+    except StructureError as error:
+        raise StructureError(f"{frames}: {error}") from error
     if not found:
         raise StructureError(
             f"{frames}: no frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "

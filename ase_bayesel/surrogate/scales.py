@@ -148,7 +148,7 @@ class Scale:
     def to_json(self) -> dict[str, Any]:
         """For a file; JSON knows no infinity."""
         error = self.error if math.isfinite(self.error) else None
-        return {**vars(self), "error": error}
+        return {**vars(self), "error": error, "quantiles": list(self.quantiles)}
 
 
 @dataclass(frozen=True)

@@ -92,4 +92,4 @@ def test_a_saved_model_is_compared_with_new_labels(campaign, tmp_path):
     assert Surrogate.load(output).scales.forces.n_structures > 0
     refused = call("calibrate", model, frames, "--energy-key", "x", "--forces-key", "y")
     assert refused.exit_code == 2
-    assert "no frame has a label under the keys 'x', 'y', None" in " ".join(refused.output.split())
+    assert f"{frames}: frame 0: has no 'x', but 'REF_energy'" in refused.output

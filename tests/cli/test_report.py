@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from helpers.campaigns import write_campaign
 from helpers.files import hashes
-from helpers.pages import TITLES, Page, assert_drawn
+from helpers.pages import PICKS, TITLES, Page, assert_drawn
 
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE
+from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.calibration import COLUMNS
 from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
 
 
@@ -42,7 +44,7 @@ def page(store):
 
 
 def test_table_of_rounds(store, page):
-    head, *rows = page.rows
+    head, *rows = page.rows[:4]
     assert len(head) == 8
     reports = [store.read_report(k) for k in range(3)]
     assert [row[:5] for row in rows] == [
@@ -56,11 +58,11 @@ def test_table_of_rounds(store, page):
 
 
 def test_three_plots(page):
-    assert page.titles == TITLES
-    assert len(page.images) == 3
+    assert page.titles == [*TITLES, PICKS]
+    assert len(page.images) == 4
     for image in page.images:
         assert_drawn(image)
-    assert len(set(page.images)) == 3
+    assert len(set(page.images)) == 4
 
 
 def test_page_needs_nothing_from_outside(store, page):
@@ -118,6 +120,17 @@ def test_errors_are_drawn_against_labels(store):
     np.testing.assert_allclose(forces.lines[0].get_ydata(), [1e3 * r.forces_rmse for r in reports])
 
 
+def test_table_of_picks(store, page):
+    head, *rows = page.rows[4:]
+    assert head == ["round", "property", *COLUMNS]
+    assert [row[:2] for row in rows] == [
+        [k, prop] for k in ("1", "2") for prop in ("energy", "forces")
+    ]
+    errors = read_pick_errors(store, 2).fitted["energy"].errors
+    assert float(rows[2][3]) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
+    assert rows[2][2] == str(len(errors))
+
+
 def test_parity_is_that_of_the_last_round(store):
     reports = [store.read_report(k) for k in range(3)]
     energy, forces = parity_figure(store, reports).axes
@@ -131,9 +144,9 @@ def test_parity_is_that_of_the_last_round(store):
 
 def test_without_a_test_set(tmp_path):
     page = page_of(store_of(tmp_path, {"data.test": None, "stop.max_rounds": 1}))
-    assert page.titles == TITLES[:1]
+    assert page.titles == [TITLES[0], PICKS]
     assert_drawn(page.images[0])
-    assert [row[5:7] for row in page.rows[1:]] == [["-", "-"]] * 2
+    assert [row[5:7] for row in page.rows[1:3]] == [["-", "-"]] * 2
 
 
 def test_without_picks(tmp_path):
@@ -154,10 +167,10 @@ def test_without_any_evaluation_of_the_trigger(tmp_path):
 
 def test_without_forces(tmp_path):
     page = page_of(store_of(tmp_path, {"data.forces_key": None, "stop.max_rounds": 1}))
-    assert page.titles == TITLES
+    assert page.titles == [*TITLES, PICKS]
     for image in page.images:
         assert_drawn(image)
-    assert [row[6] for row in page.rows[1:]] == ["-", "-"]
+    assert [row[6] for row in page.rows[1:3]] == ["-", "-"]
 
 
 def test_one_test_structure(tmp_path):
@@ -168,7 +181,7 @@ def test_one_test_structure(tmp_path):
     for _ in campaign.run():
         pass
     page = page_of(campaign.store)
-    assert page.titles == TITLES
+    assert page.titles == [*TITLES, PICKS]
     for image in page.images:
         assert_drawn(image)
 

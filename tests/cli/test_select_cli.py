@@ -249,5 +249,6 @@ def test_faults_of_pool_and_core_are_named_with_their_files(folder, tmp_path):
     frames[1].calc = None
     frames[1].info["energy"] = "many"
     write_frames(tmp_path / "core.xyz", frames)
-    result = call("select", *options(folder, core=tmp_path / "core.xyz"))
+    output = tmp_path / "picks.xyz"
+    result = call("select", *options(folder, core=tmp_path / "core.xyz", output=output))
     assert_refused(result, f"{tmp_path / 'core.xyz'}, frame 1", "not numeric")

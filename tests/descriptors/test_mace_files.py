@@ -355,9 +355,9 @@ def test_the_refit_gets_a_copy_made_here(tmp_path, plain):
         list(steps)
     assert not mark.exists()
     assert_same(stock(tmp_path / "refit" / "foundation.model"), plain, copper())
-    settings = MACERefitter()._settings(task, 1, 1, False)
+    settings = MACERefitter()._settings(task, 1, 1, False, {29: 0.0})
     assert settings["foundation_model"] == str(tmp_path / "refit" / "foundation.model")
-    trusted = MACERefitter(trust=True)._settings(task, 1, 1, False)
+    trusted = MACERefitter(trust=True)._settings(task, 1, 1, False, {29: 0.0})
     assert trusted["foundation_model"] == str(path)
 
 

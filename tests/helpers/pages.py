@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 from matplotlib.image import imread
 
+PICKS = "Errors of picks beside their uncertainties"
 TITLES = [
     "Uncertainty along the walkers",
     "Error against number of labels",
