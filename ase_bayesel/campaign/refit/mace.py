@@ -143,11 +143,12 @@ class MACERefitter:
         e0s = self._e0s(task, module)
         n_train, has_stress = self._write_data(task)
         left_out = (task.directory / LEFT_OUT).read_text().splitlines()
-        if left_out:
-            yield RefitProgress(0, self.max_epochs, f"left out: {'; '.join(left_out)}")
         n_segments = -(-self.max_epochs // self.checkpoint_epochs)
         shutil.rmtree(task.directory / "running", ignore_errors=True)
         done = len(_segments(task.directory))
+        if left_out:
+            epochs = min(done * self.checkpoint_epochs, self.max_epochs)
+            yield RefitProgress(epochs, self.max_epochs, f"left out: {'; '.join(left_out)}")
         limit = None if self.time_limit_h is None else 3600.0 * self.time_limit_h
         for number in range(done + 1, n_segments + 1):
             left = None if limit is None else max(1.0, limit - (time.monotonic() - start))
