@@ -57,7 +57,7 @@ def jobs(totaldegree: int) -> dict[str, Callable[[int, int], list[float]]]:
         frames.append(frame)
     descriptor = ACEDescriptor(["Si"], 3, totaldegree, 5.0)
     fitted = fit_surrogate(frames, descriptor, e0s={"Si": -4.5})
-    fitted = replace(fitted, energy_weights=EnergyWeights(1e6, {"Si8 xyz": -1.0}), force_scale=2.0)
+    fitted = replace(fitted, energy_weights=EnergyWeights(1e6, {"Si8 xyz": -1.0}))
 
     def start_of(n_atoms: int, seed: int) -> Any:
         atoms = bulk("Si", cubic=True) * SIZES[n_atoms]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,28 +31,30 @@ COLUMNS = ("rows", "RMSE", "z raw", "z", *(f"in {level:.0%}" for level in LEVELS
 def scaled_pick_errors(store: Store, reports: Sequence[RoundReport]) -> Rows:
     """All picks of a campaign under the model before each refit; deviations carry its scales."""
     parts: dict[str, list[HeldOut]] = {}
-    for before, report in pairwise(reports):
-        errors = read_pick_errors(store, report.round_number)
-        if errors is None:
-            continue
-        scales = Scales.from_json(before.scales)
-        for prop, rows in errors.fitted.items():
-            value = getattr(scales, prop).value
-            parts.setdefault(prop, []).append(replace(rows, deviations=value * rows.deviations))
+    for _, prop, rows, scale in _foretold(store, reports):
+        scaled = replace(rows, deviations=scale.value * rows.deviations)
+        parts.setdefault(prop, []).append(scaled)
     return {prop: HeldOut.joined(rows) for prop, rows in parts.items()}
 
 
 def pick_table(store: Store, reports: Sequence[RoundReport]) -> list[tuple[str, str, list[str]]]:
     """Lines of round, property and numbers: how well each round's picks were foretold."""
-    lines = []
+    compared = [
+        (str(number), prop, reliability(rows, scale))
+        for number, prop, rows, scale in _foretold(store, reports)
+    ]
+    return [(number, prop, numbers(found)) for number, prop, found in compared if found is not None]
+
+
+def _foretold(
+    store: Store, reports: Sequence[RoundReport]
+) -> Iterator[tuple[int, str, HeldOut, Scale]]:
+    """Round and property of its picks, their errors, and the scale of the model before."""
     for before, report in pairwise(reports):
         errors = read_pick_errors(store, report.round_number)
         scales = Scales.from_json(before.scales)
         for prop, rows in (errors.fitted if errors is not None else {}).items():
-            found = reliability(rows, getattr(scales, prop))
-            if found is not None:
-                lines.append((str(report.round_number), prop, numbers(found)))
-    return lines
+            yield report.round_number, prop, rows, getattr(scales, prop)
 
 
 def numbers(found: Reliability) -> list[str]:
