@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.fd import calculate_numerical_forces
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from nshot import quick, tables
 from nshot.arms import ARMS, arms_named, settings_of
+from nshot.refits import REFITS, refit_key, refit_records
 from nshot.report import write_report
+from nshot.repulsion import Repulsion
 from nshot.runs import Task, read_records, run_all
 from nshot.systems import Silicon
 from nshot.systems_more import SYSTEMS
@@ -34,6 +39,20 @@ class Small(Silicon):
 
     def policy_starts(self):
         return self.starts()
+
+
+class Whole(Calculator):
+    """The repulsion as all of a potential."""
+
+    implemented_properties = ["energy"]
+
+    def __init__(self, repulsion):
+        super().__init__()
+        self.repulsion = repulsion
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": self.repulsion(self.atoms)[0]}
 
 
 def entry(labels, energy, forces):
@@ -80,18 +99,34 @@ def test_every_arm_and_system_has_a_config():
 
 def test_a_page_keeps_what_is_around_the_tables(tmp_path):
     page = tmp_path / "page.md"
-    write_report([], page)
+    write_report([], [], page)
     page.write_text(f"{page.read_text()}\nWhat it means.\n")
-    write_report([], page)
+    write_report([], [], page)
     assert page.read_text().endswith("What it means.\n")
     assert page.read_text().count("prove_nshot.py report -->") == 1
+
+
+def test_a_repulsion_has_the_forces_of_its_energy():
+    atoms = Atoms("SiCSi", [[0, 0, 0], [1.4, 0.2, 0], [0.3, 1.6, 0.4]], cell=[4, 5, 6], pbc=True)
+    repulsion = Repulsion(inner=0.5, outer=0.95)
+    energy, forces = repulsion(atoms)
+    atoms.calc = Whole(repulsion)
+    assert energy > 1
+    assert forces == pytest.approx(calculate_numerical_forces(atoms, eps=1e-5), rel=1e-5, abs=1e-6)
+
+
+def test_two_bare_nuclei_repel_by_coulomb_and_bonded_atoms_not_at_all():
+    near = Atoms("Si2", [[0, 0, 0], [0, 0, 0.005]])
+    assert Repulsion()(near)[0] == pytest.approx(14.3996 * 14**2 / 0.005, rel=0.05)
+    assert Repulsion()(Atoms("Si2", [[0, 0, 0], [0, 0, 2.35]]))[0] == 0
 
 
 @pytest.mark.slow
 def test_runs_are_resumed(tmp_path):
     results, said = tmp_path / "runs.jsonl", []
     arms = ("plain", "pool_random", "floor")
-    tasks = [Task(Small(tmp_path), "poor", arm, 0, 4, 0.1) for arm in arms]
+    system, picks = Small(tmp_path), tmp_path / "picks"
+    tasks = [Task(system, "poor", arm, 0, 4, 0.1, picks) for arm in arms]
     assert run_all(tasks, results, 1, said.append) == [], said
     first = read_records(results)
     assert [r["arm"] for r in first] == list(arms)
@@ -105,7 +140,14 @@ def test_runs_are_resumed(tmp_path):
     again = {r["arm"]: r for r in read_records(results)}
     assert said.count("1 runs to do") == 1
     assert again["pool_random"]["rounds"] == first[1]["rounds"]
+    refits = list(refit_records(system, "poor", ["plain"], picks, set()))
+    assert [r["refit"] for r in refits] == list(REFITS)
+    ended = first[0]["rounds"][-1]["errors"]["all"]
+    assert refits[0]["errors"]["all"] == pytest.approx(ended, rel=0.01)
+    assert refits[0]["errors"] != refits[3]["errors"]
+    assert not list(refit_records(system, "poor", ["plain"], picks, set(map(refit_key, refits))))
     page = tmp_path / "page.md"
-    write_report(read_records(results), page)
+    write_report(read_records(results), refits, page)
     assert "| plain | 1 | 1 |" in page.read_text()
+    assert "| weights | (1 + dE / s)^2" in page.read_text()
     assert (tmp_path / "nshot_small_poor.png").exists()

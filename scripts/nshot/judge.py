@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -80,7 +80,11 @@ def judged_on(system: System) -> dict[str, KindRows]:
 
 def errors(system: System, surrogate: Surrogate) -> dict[str, list[float]]:
     """Errors by kind, and over all frames as ``all``; see `KindRows.errors`."""
-    sets = judged_on(system)
+    return errors_on(judged_on(system), surrogate)
+
+
+def errors_on(sets: Mapping[str, KindRows], surrogate: Surrogate) -> dict[str, list[float]]:
+    """`errors` on test frames by kind."""
     own = {kind: rows.errors(surrogate) for kind, rows in sets.items()}
     squares = np.array([np.square(own[kind]) for kind in sets])
     weights = [[len(s.energies), len(s.forces)] for s in sets.values()]

@@ -43,3 +43,21 @@ def keep_picks(
         arrays["positions"] = np.concatenate([a.positions for a in picks]).astype(np.float32)
         arrays["forces"] = np.concatenate([a.arrays[KEYS.forces] for a in picks]).astype(np.float32)
     np.savez_compressed(path, **arrays)
+
+
+def kept_picks(path: Path, pbc: np.ndarray) -> list[Atoms]:
+    """The labelled picks of a file, in their order; ``pbc`` is not in it."""
+    with np.load(path) as data:
+        if not len(data["sizes"]):
+            return []
+        ends = np.cumsum(data["sizes"])[:-1]
+        columns = (np.split(data[name], ends) for name in ("numbers", "positions", "forces"))
+        frames = []
+        for numbers, positions, forces, cell, energy in zip(
+            *columns, data["cells"], data["energies"], strict=True
+        ):
+            atoms = Atoms(numbers, positions.astype(float), cell=cell.astype(float), pbc=pbc)
+            atoms.info[KEYS.energy] = float(energy)
+            atoms.arrays[KEYS.forces] = forces.astype(float)
+            frames.append(atoms)
+    return frames

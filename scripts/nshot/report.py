@@ -9,6 +9,7 @@ import numpy as np
 
 from . import figures
 from .arms import ARMS, FLOOR
+from .refits import REFITS
 from .tables import (
     AT_ONCE,
     DFT_S,
@@ -25,22 +26,28 @@ from .tables import (
 
 BEGIN, END = "<!-- written by scripts/prove_nshot.py report -->\n", "<!-- end -->\n"
 DEFAULT = "default"
+WHAT = ("energy", "forces")
 UNIT = {"butane": "meV per molecule", "adatom": "meV per cell"}
 INTRODUCTION = "# Does N-shot pay?\n\n"
 COMMANDS = """```bash
 python scripts/prove_nshot.py run --system SYSTEM --start START --arms ARMS --seeds SEEDS
+python scripts/prove_nshot.py refit --system SYSTEM --start START
 python scripts/prove_nshot.py report
 ```
 """
 
 
-def write_report(records: Sequence[Record], page: Path, constants: str = "") -> None:
+def write_report(
+    records: Sequence[Record], refits: Sequence[Record], page: Path, constants: str = ""
+) -> None:
     """Write the page between its markers, what is around them stays, and the figures beside it.
 
     Parameters
     ----------
     records
         Finished runs.
+    refits
+        Kept picks fitted again, of `refits.refit_records`.
     page
         The markdown file.
     constants
@@ -55,6 +62,7 @@ def write_report(records: Sequence[Record], page: Path, constants: str = "") -> 
         figures.draw(own, page.parent / name)
         parts += [f"## {system}, {start} start", _errors(own, system), _ratios(own)]
         parts += [_policy(own), _costs(own), f"![{system}, {start}]({name})"]
+        parts.append(_refits([r for r in refits if (r["system"], r["start"]) == (system, start)]))
     text = "\n\n".join(part for part in parts if part) + "\n"
     old = page.read_text() if page.exists() else INTRODUCTION + BEGIN + END
     head, rest = old.split(BEGIN)
@@ -142,7 +150,7 @@ def _ratios(records: Sequence[Record]) -> str:
         rows.append([arm, *cells])
     if not rows:
         return ""
-    header = ["arm", *(f"{kind}, {what}" for kind in kinds for what in ("energy", "forces"))]
+    header = ["arm", *(f"{kind}, {what}" for kind in kinds for what in WHAT)]
     return f"Errors over those of the default, {labels} labels:\n\n{markdown(header, rows)}"
 
 
@@ -152,6 +160,32 @@ def _ratio(found: tuple[float, float, float] | None) -> str:
         return ""
     middle, low, high = found
     return f"{middle:.2f}" if low == high else f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _refits(records: Sequence[Record]) -> str:
+    """Errors of other fits to kept picks, over those of the default's fit to the same picks."""
+    found: dict[str, dict[tuple[str, int], dict[str, list[float]]]] = {}
+    for r in records:
+        found.setdefault(r["refit"], {})[r["arm"], r["seed"]] = r["errors"]
+    if not found:
+        return ""
+    kinds = list(records[0]["errors"])
+    rows = []
+    for name, errors in found.items():
+        cells: list[object] = [name, REFITS[name].description, len(errors)]
+        for kind in kinds:
+            for column in (0, 1):
+                ours, theirs = (
+                    {run: e[kind][column] for run, e in found[way].items()}
+                    for way in (name, next(iter(REFITS)))
+                )
+                cells.append(_ratio(paired_ratio(ours, theirs)))
+        rows.append(cells)
+    header = ["fit", "", "sets", *(f"{kind}, {what}" for kind in kinds for what in WHAT)]
+    return (
+        "Picks of the telling arms fitted again (`prove_nshot.py refit`), errors over those of "
+        f"the default's weights:\n\n{markdown(header, rows)}"
+    )
 
 
 def _policy(records: Sequence[Record]) -> str:

@@ -137,13 +137,13 @@ def run_all(
             failed.append(task.name)
             tell(f"{task.name} failed: {record}")
             continue
-        _append(path, record)
+        append_record(path, record)
         tell(summary(record))
     return failed
 
 
-def _append(path: Path, record: Record) -> None:
-    """Add one line; after a line that a kill has cut, on a new one."""
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a file of results; after a line that a kill has cut, on a new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as handle:
         if handle.tell():
