@@ -51,8 +51,9 @@ def run(options: argparse.Namespace) -> int:
 def split(name: str, seed: int, degree: int) -> dict[str, object]:
     """One fit and all methods on its test frames."""
     import numpy as np
+    from calibration.fit import Fit
     from calibration.materials import KEYS, MATERIALS
-    from calibration.methods import METHODS, Fit
+    from calibration.methods import METHODS
 
     from ase_bayesel import fit_surrogate
     from ase_bayesel.resources.threads import cpu_threads

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,11 +19,10 @@ from ..resources import Here, open_executor
 from ..resources.threads import cpu_threads
 from ..structures.labels import PropertyKeys, targets
 from ..structures.reference_energies import reference_energies
+from ..surrogate.calibration import calibrating
 from ..surrogate.design import DesignFactors, assembling, chunks
 from ..surrogate.energy_weights import EnergyWeights, force_growth
 from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
-from ..surrogate.held_out import leaving_out
-from ..surrogate.scales import Scales
 from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
@@ -96,25 +94,24 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
-    surrogate = yield from _with_scales(config, number, frames, surrogate)
+    surrogate = yield from _calibrated(config, number, frames, surrogate)
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
     return surrogate
 
 
-def _with_scales(
+def _calibrated(
     config: CampaignConfig, number: int, frames: Sequence[Atoms], surrogate: Surrogate
 ) -> Generator[Progress, None, Surrogate]:
-    """The surrogate with `Surrogate.scales`, of labels that are not extreme."""
+    """`surrogate.calibration.calibrated`, by labels that are not extreme."""
     keys, limit = config.data.keys, config.labels.max_force
     usual = [a for a in frames if force_growth(targets(a, keys).forces, limit) == 1.0]
-    projections = force_projections(config.descriptor)
-    steps = Steps(leaving_out(usual, surrogate, keys, projections))
+    steps = Steps(calibrating(surrogate, usual, keys, force_projections(config.descriptor)))
     for done in steps:
         if done % TOLD_EVERY == 0:
             yield Progress(number, "fit", done, len(frames), "training set left out in turn")
-    return replace(surrogate, scales=Scales.of(steps.value))
+    return steps.value
 
 
 def _assembling(

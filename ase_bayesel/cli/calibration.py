@@ -32,8 +32,7 @@ def scaled_pick_errors(store: Store, reports: Sequence[RoundReport]) -> Rows:
     """All picks of a campaign under the model before each refit; deviations carry its scales."""
     parts: dict[str, list[HeldOut]] = {}
     for _, prop, rows, scale in _foretold(store, reports):
-        scaled = replace(rows, deviations=scale.value * rows.deviations)
-        parts.setdefault(prop, []).append(scaled)
+        parts.setdefault(prop, []).append(rows.scaled(scale.value))
     return {prop: HeldOut.joined(rows) for prop, rows in parts.items()}
 
 

@@ -23,6 +23,7 @@ from .design import (
     weighted_rows,
 )
 from .scales import HeldOut
+from .support import SHARE
 from .surrogate import Surrogate
 
 MOST = 100
@@ -74,6 +75,9 @@ def held_out(
                 value = _predicted(potential, atoms, prop) - (prop == "energy") * baseline
             deviations = np.sqrt(surrogate.posterior.variance(rows))
             own = HeldOut(value - observed, deviations, np.zeros(len(rows), dtype=int))
+            if prop == "energy":
+                outside = surrogate.extrapolated(atoms, features.values).sum()
+                own = replace(own, added=np.array([SHARE * abs(outside)]))
             parts.setdefault(prop, []).append(own)
     return {prop: HeldOut.joined(own) for prop, own in parts.items()}
 

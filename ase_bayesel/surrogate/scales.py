@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,22 @@ class HeldOut:
         the standard deviation of the model, without scale and without the noise of the label.
     structures
         ``(n,)`` to which structure a row belongs.
+    added
+        ``(n,)`` deviations in the units of errors that no scale multiplies: of what is
+        extrapolated (`Uncertainty.extrapolated`). Zeros where it is not given.
     """
 
     errors: np.ndarray
     deviations: np.ndarray
     structures: np.ndarray
+    added: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        if not len(self.errors) == len(self.deviations) == len(self.structures):
-            raise ValueError("errors, deviations and structures differ in number")
+        if not len(self.added):
+            object.__setattr__(self, "added", np.zeros(len(self.errors)))
+        columns = (self.deviations, self.structures, self.added)
+        if any(len(column) != len(self.errors) for column in columns):
+            raise ValueError("errors, deviations, structures and what is added differ in number")
 
     @classmethod
     def joined(cls, parts: Iterable[HeldOut]) -> HeldOut:
@@ -49,7 +56,7 @@ class HeldOut:
         columns: list[tuple[np.ndarray, ...]] = []
         first = 0
         for part in parts:
-            columns.append((part.errors, part.deviations, part.structures + first))
+            columns.append((part.errors, part.deviations, part.structures + first, part.added))
             first += int(part.structures.max(initial=-1)) + 1
         if not columns:
             return cls(np.empty(0), np.empty(0), np.empty(0, int))
@@ -58,12 +65,17 @@ class HeldOut:
     def telling(self) -> HeldOut:
         """Without the rows that vanish by symmetry."""
         kept = self.deviations > SMALLEST_SHARE * self.deviations.max(initial=0.0)
-        return HeldOut(self.errors[kept], self.deviations[kept], self.structures[kept])
+        return HeldOut(*(column[kept] for column in vars(self).values()))
 
     def z(self) -> np.ndarray:
-        """Errors over deviations of the rows that tell something."""
+        """Errors over raw deviations of the rows that tell something."""
         kept = self.telling()
         return kept.errors / kept.deviations
+
+    def scaled(self, scale: float) -> HeldOut:
+        """With deviations as large as errors: times a scale, and with what is added."""
+        whole = np.hypot(scale * self.deviations, self.added)
+        return HeldOut(self.errors, whole, self.structures)
 
     def ratios(self) -> np.ndarray:
         """``(n_structures,)`` root mean square error over that of the deviations, by structure."""

@@ -36,30 +36,11 @@ from .force_uncertainty import leading_force_rows
 from .mean import SurrogateCalculator
 from .posterior import Posterior, opened
 from .scales import Scales
+from .support import Support
+from .uncertainty import LocalUncertainty, Uncertainty
 
 SURROGATE_SUFFIX = ".npz"
 """By which a saved surrogate is told from a file of structures, where both can be given."""
-
-
-@dataclass(frozen=True)
-class Uncertainty:
-    """Standard deviations of one structure's predictions.
-
-    ``energy`` eV; ``forces (n_atoms,)`` eV/A, the length of each atom's force
-    deviation, sqrt(trace of its 3x3 covariance); ``stress (6,)`` eV/A^3 in
-    ASE's Voigt order, None without three periodic directions.
-    """
-
-    energy: float
-    forces: np.ndarray
-    stress: np.ndarray | None
-
-    def scaled(self, scales: Scales) -> Uncertainty:
-        """As large as errors: each property by its scale."""
-        stress = None if self.stress is None else scales.virial.value * self.stress
-        return Uncertainty(
-            scales.energy.value * self.energy, scales.forces.value * self.forces, stress
-        )
 
 
 @dataclass(frozen=True)
@@ -82,6 +63,8 @@ class Surrogate:
     scales
         Errors over deviations of structures that the fit has not seen, by property; plain ones
         where nothing is known. Deviations are given without them: see `Uncertainty.scaled`.
+    support
+        The environments that the fit knows; None where they were not looked at.
     """
 
     descriptor: Descriptor
@@ -91,6 +74,7 @@ class Surrogate:
     properties: tuple[str, ...] = ("energy", "forces")
     energy_weights: EnergyWeights | None = None
     scales: Scales = Scales()
+    support: Support | None = None
 
     def __post_init__(self) -> None:
         if self.posterior.n_features != self.descriptor.n_features:
@@ -223,7 +207,26 @@ class Surrogate:
         """
         features = self.features(atoms) if features is None else features
         stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
-        return Uncertainty(self.energy_std(atoms, features.total), self.force_std(features), stress)
+        return Uncertainty(
+            self.energy_std(atoms, features.total),
+            self.force_std(features),
+            stress,
+            abs(float(self.extrapolated(atoms, features.values).sum())),
+        )
+
+    def local_uncertainty(self, atoms: Atoms) -> LocalUncertainty:
+        """Of each atom, as large as errors: for colours, and for cutting environments out."""
+        features = self.features(atoms)
+        energies = np.sqrt(self.posterior.variance(features.values))
+        changes = self.extrapolated(atoms, features.values)
+        return LocalUncertainty.of(energies, self.force_std(features), changes, self.scales)
+
+    def extrapolated(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
+        """``(n_atoms,)`` eV as of `Support.changes`, from features ``(n_atoms, D)``."""
+        if self.support is None:
+            return np.zeros(len(atoms))
+        scale = self.descriptor.prior_std()
+        return self.support.changes(atoms.numbers, values * scale, self.posterior.mean / scale)
 
     def force_std(self, features: Features) -> np.ndarray:
         """``(n_atoms,)`` eV/A as in `Uncertainty`, from features with derivatives."""
@@ -262,7 +265,8 @@ class Surrogate:
         self.posterior.save(buffer := io.BytesIO())
         posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
         with opened(file, "wb") as handle:
-            np.savez(handle, meta=json.dumps(meta), posterior=posterior)
+            known: dict[str, Any] = {} if self.support is None else self.support.to_arrays()
+            np.savez(handle, meta=json.dumps(meta), posterior=posterior, **known)
 
     @classmethod
     def load(
@@ -293,6 +297,7 @@ class Surrogate:
             ):
                 meta: dict[str, Any] = json.loads(str(data["meta"]))
                 posterior = data["posterior"].tobytes()
+                arrays = {name: data[name] for name in data.files if name.startswith("support.")}
             SURROGATE.check(meta[KEY], path, PosteriorError)
             if descriptor is None:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust)
@@ -310,6 +315,7 @@ class Surrogate:
                 tuple(meta["properties"]),
                 EnergyWeights.from_json(raw) if (raw := meta.get("energy_weights")) else None,
                 Scales.from_json(meta.get("scales", {})),
+                Support.from_arrays(arrays, descriptor.n_features),
             )
         except PosteriorError:
             raise

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from ..surrogate.scales import LEVELS, HeldOut, Scale
 
@@ -53,8 +53,7 @@ def reliability(held_out: HeldOut, scale: Scale = Scale()) -> Reliability | None
     rows = held_out.telling()
     if not len(rows.errors):
         return None
-    raw = np.abs(rows.errors) / rows.deviations
-    std = scale.value * rows.deviations
+    raw, std = np.abs(rows.errors) / rows.deviations, rows.scaled(scale.value).deviations
     z = rows.errors / std
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     crps = std * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi))
@@ -63,10 +62,15 @@ def reliability(held_out: HeldOut, scale: Scale = Scale()) -> Reliability | None
         _rms(rows.errors),
         _rms(raw),
         _rms(z),
-        tuple(float(np.mean(raw <= scale.half_width(level))) for level in LEVELS),
+        tuple(float(np.mean(np.abs(rows.errors) <= _half_width(rows, scale, q))) for q in LEVELS),
         float(np.mean(0.5 * np.log(2 * math.pi * std**2) + 0.5 * z**2)),
         float(np.mean(crps)),
     )
+
+
+def _half_width(rows: HeldOut, scale: Scale, level: float) -> np.ndarray:
+    """Of intervals: conformal, and wider by the normal quantile of what is added."""
+    return np.hypot(scale.half_width(level) * rows.deviations, ndtri((1 + level) / 2) * rows.added)
 
 
 def binned(held_out: HeldOut, n_bins: int = 10) -> tuple[np.ndarray, np.ndarray]:

@@ -5,69 +5,31 @@ All take the same fit, and what is calibrated is calibrated on the training set 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from ase import Atoms
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
 
-from ase_bayesel.surrogate.held_out import held_out, leaving_out
+from ase_bayesel.surrogate.held_out import held_out
 from ase_bayesel.surrogate.scales import HeldOut, Scale
-from ase_bayesel.surrogate.steps import finished
-from ase_bayesel.surrogate.surrogate import Surrogate
+from ase_bayesel.surrogate.support import Support
 
+from .fit import (
+    NO_SCALES,
+    PROPERTIES,
+    Deviations,
+    Fit,
+    Frames,
+    Result,
+    scales_of,
+)
 from .materials import KEYS
+from .methods_more import by_element, committee, pops
 
-PROPERTIES = ("energy", "forces")
 GROUPS, COMPONENTS = 8, 8
 LEFT_OUT_BY_DISTANCE = 12
-Rows = Mapping[str, HeldOut]
-Frames = Sequence[Atoms]
-Deviations = Mapping[str, np.ndarray]
-Result = tuple[Mapping[str, Rows], Mapping[str, Scale]]
-"""Errors and deviations by kind and property, and a scale for each property."""
-NO_SCALES = dict.fromkeys(PROPERTIES, Scale())
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fit, its training set, and test frames by kind."""
-
-    surrogate: Surrogate
-    train: Frames
-    kinds: Mapping[str, Frames]
-
-    @cached_property
-    def tested(self) -> dict[str, Rows]:
-        """Errors and raw deviations by kind."""
-        return {kind: held_out(self.surrogate, frames, KEYS) for kind, frames in self.kinds.items()}
-
-    @cached_property
-    def alone(self) -> Rows:
-        """The training set, each structure left out."""
-        return self.grouped([[k] for k in range(len(self.train))])
-
-    def grouped(self, groups: Sequence[Sequence[int]]) -> Rows:
-        """The training set in the order of groups that are left out together."""
-        return finished(leaving_out(self.train, self.surrogate, KEYS, groups=groups))
-
-    def features(self, frames: Frames) -> list[np.ndarray]:
-        """``(n_atoms, D)`` of each structure."""
-        return [f.values for f in self.surrogate.descriptor.compute(list(frames))]
-
-    def with_deviations(self, deviations: Callable[[Frames], Deviations]) -> dict[str, Rows]:
-        """The errors of the fit beside other deviations."""
-        result: dict[str, Rows] = {}
-        for kind, rows in self.tested.items():
-            own = deviations(self.kinds[kind])
-            result[kind] = {
-                prop: HeldOut(rows[prop].errors, own[prop], rows[prop].structures)
-                for prop in PROPERTIES
-            }
-        return result
 
 
 def raw(fit: Fit) -> Result:
@@ -89,15 +51,23 @@ def with_noise(fit: Fit) -> Result:
 
 
 def left_out(fit: Fit) -> Result:
-    """One scale from structures left out one by one: the default of the package."""
-    return fit.tested, _scales(fit.alone)
+    """One scale from structures left out one by one."""
+    return fit.tested, scales_of(fit.alone)
+
+
+def supported(fit: Fit) -> Result:
+    """The same, and what is extrapolated: the default of the package."""
+    support = Support.of(list(fit.train), fit.surrogate.descriptor)
+    known = replace(fit.surrogate, support=support)
+    tested = {kind: held_out(known, frames, KEYS) for kind, frames in fit.kinds.items()}
+    return tested, scales_of(fit.alone)
 
 
 def folds(fit: Fit) -> Result:
     """One scale from random groups of structures left out together."""
     order = np.random.default_rng(0).permutation(len(fit.train))
     groups = [part.tolist() for part in np.array_split(order, GROUPS)]
-    return fit.tested, _scales(fit.grouped(groups))
+    return fit.tested, scales_of(fit.grouped(groups))
 
 
 def clusters(fit: Fit) -> Result:
@@ -107,7 +77,7 @@ def clusters(fit: Fit) -> Result:
     n = min(COMPONENTS, int(np.sum(singular > 1e-9 * singular[0])))
     _, labels = kmeans2(left[:, :n], GROUPS, seed=1, minit="++")
     groups = [np.flatnonzero(labels == k).tolist() for k in np.unique(labels)]
-    return fit.tested, _scales(fit.grouped(groups))
+    return fit.tested, scales_of(fit.grouped(groups))
 
 
 def constant(fit: Fit) -> Result:
@@ -150,15 +120,15 @@ METHODS: dict[str, Callable[[Fit], Result]] = {
     "raw": raw,
     "raw and noise": with_noise,
     "left out": left_out,
+    "left out and support": supported,
     "folds": folds,
     "clusters": clusters,
+    "by element": by_element,
+    "committee": committee,
+    "POPS": pops,
     "constant": constant,
     "distance": distance,
 }
-
-
-def _scales(rows: Rows) -> dict[str, Scale]:
-    return {prop: Scale.of(rows[prop]) for prop in PROPERTIES}
 
 
 def _baseline(

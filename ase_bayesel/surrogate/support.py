@@ -1,0 +1,167 @@
+"""Which environments a fit knows, and what may be wrong with energies of those it does not.
+
+The variance of a linear model vanishes with its features: pulled apart, atoms seem certain. What a
+model says of an environment outside its training set is extrapolated, and the further its energy
+moves from that of the nearest environment inside, the less of it rests on data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from ..descriptors.base import Descriptor
+from ..io.bounded_npz import real
+
+SHARE = 0.4
+"""Of an extrapolated change of energy, so much may be wrong (docs/calibration.md)."""
+WITHIN = 0.99
+"""This part of the training set's environments lies within reach of other structures'."""
+MOST_KNOWN = 256
+"""Environments of an element that are kept; they cover the others."""
+MOST_CANDIDATES = 4000
+"""Environments of an element among which these are chosen, evenly spread over the training set."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Environments of one element.
+
+    Attributes
+    ----------
+    features
+        ``(M, D)``, times the descriptor's ``prior_std``: there a smooth model has coefficients of
+        one size, so that distances count what changes its energies.
+    reach
+        How far from those of other training structures an environment of the set may lie: the
+        distance within which `WITHIN` of them do; infinite for a single structure.
+    """
+
+    features: np.ndarray
+    reach: float
+
+    def nearest(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distance to the nearest known environment and its place, for ``(n, D)`` features."""
+        squares = _squares(features, self.features)
+        places = squares.argmin(axis=1)
+        return np.sqrt(squares[np.arange(len(places)), places]), places
+
+
+@dataclass(frozen=True)
+class Support:
+    """The known environments of a training set, by atomic number."""
+
+    known: Mapping[int, Known]
+
+    @classmethod
+    def of(cls, frames: Sequence[Atoms], descriptor: Descriptor) -> Support:
+        """The environments of a training set.
+
+        Of each element those are kept that lie furthest from each other, `MOST_KNOWN` at most.
+
+        Parameters
+        ----------
+        frames
+            The training set.
+        descriptor
+            Gives their features.
+        """
+        found = descriptor.compute(frames) if len(frames) else []
+        if not found:
+            return cls({})
+        structures = np.repeat(np.arange(len(frames)), [len(atoms) for atoms in frames])
+        numbers = np.concatenate([atoms.numbers for atoms in frames])
+        features = np.concatenate([each.values for each in found]) * descriptor.prior_std()
+        known: dict[int, Known] = {}
+        for number in np.unique(numbers).tolist():
+            own = np.flatnonzero(numbers == number)
+            own = own[:: -(-len(own) // MOST_CANDIDATES)]
+            known[number] = _covering(features[own], structures[own])
+        return cls(known)
+
+    def changes(self, numbers: np.ndarray, features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """What of each atom's energy is extrapolated, eV.
+
+        (1 - reach / d) (e - e'), with e' the energy of the nearest known environment and d its
+        distance; none within ``reach``. An atom of an element that is not known counts whole.
+
+        Parameters
+        ----------
+        numbers
+            ``(n_atoms,)`` atomic numbers.
+        features
+            ``(n_atoms, D)`` of each atom, times ``prior_std``.
+        mean
+            ``(D,)`` coefficients of these features.
+        """
+        energies = features @ mean
+        changes = energies.copy()
+        for number, known in self.known.items():
+            own = np.flatnonzero(numbers == number)
+            if len(own):
+                distances, places = known.nearest(features[own])
+                outside = distances > known.reach
+                share = 1.0 - known.reach / distances[outside]
+                changes[own] = 0.0
+                near = known.features[places[outside]] @ mean
+                changes[own[outside]] = share * (energies[own[outside]] - near)
+        return changes
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """For a file."""
+        return {
+            f"support.{number}.{name}": np.asarray(value)
+            for number, known in self.known.items()
+            for name, value in vars(known).items()
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], n_features: int) -> Support | None:
+        """What `to_arrays` gave; None where there is nothing of it.
+
+        Raises
+        ------
+        ValueError
+            For arrays that do not fit.
+        """
+        parts: dict[int, dict[str, Any]] = {}
+        for key, array in arrays.items():
+            word, _, rest = key.partition(".")
+            if word == "support":
+                element, name = rest.split(".")
+                parts.setdefault(int(element), {})[name] = array
+        known: dict[int, Known] = {}
+        for number, own in parts.items():
+            features = real(own["features"], (None, n_features))
+            reach = float(own["reach"])
+            if not len(features) or not reach >= 0:
+                raise ValueError("known environments: a reach or a number that they cannot have")
+            known[number] = Known(features, reach)
+        return cls(known) if known else None
+
+
+def _covering(features: np.ndarray, structures: np.ndarray) -> Known:
+    """Farthest points and their reach."""
+    places = [0]
+    nearest = _squares(features, features[:1])[:, 0]
+    while len(places) < min(MOST_KNOWN, len(features)) and nearest.max() > 0:
+        places.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, _squares(features, features[places[-1:]])[:, 0])
+    squares = _squares(features, features[places])
+    squares[structures[:, None] == structures[places]] = np.inf
+    closest = squares.min(axis=1)
+    closest = closest[np.isfinite(closest)]
+    reach = math.sqrt(np.quantile(closest, WITHIN)) if len(closest) else math.inf
+    return Known(features[places], reach)
+
+
+def _squares(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """``(n, m)`` squared distances; of a point from itself zero but for rounding."""
+    products = ours @ theirs.T
+    squares = np.square(ours).sum(axis=1)[:, None] + np.square(theirs).sum(axis=1) - 2 * products
+    return np.maximum(squares, 0.0)
