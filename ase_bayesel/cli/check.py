@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -27,6 +27,7 @@ from ..io.kinds import VALUE
 from ..labelling.engines.calculators import imported
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames
+from ..surrogate.scales import Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation import (
     Facet,
@@ -42,6 +43,8 @@ from ..validation import (
 from ..validation.crystal import elastic_names, lattice_names
 from ..validation.phonons import import_phonopy
 from ..validation.surfaces import J_PER_M2
+
+T = TypeVar("T", float, np.ndarray)
 
 
 class CrystalConfig(Section):
@@ -108,14 +111,27 @@ class Bands:
     names: tuple[str, ...]
     named: Frequencies
 
+    def scaled(self, scales: Scales) -> Bands:
+        """With the standard deviations as large as errors."""
+        along, named = (
+            replace(found, std=_times(found.std, scales.forces.value))
+            for found in (self.along, self.named)
+        )
+        return replace(self, along=along, named=named)
+
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All results; ``references`` by the names of quantities."""
+    """All results; ``references`` by the names of quantities.
+
+    Standard deviations carry the ``scales`` of a surrogate: of energies in quantities, of forces
+    in phonons.
+    """
 
     quantities: tuple[Quantity, ...]
     references: Mapping[str, float]
     bands: Bands | None
+    scales: Scales
 
 
 def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
@@ -167,7 +183,9 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
         bands = None
         if config.phonons is not None:
             bands = _bands(crystal, model, config.phonons, config.members, for_phonons)
-    return CheckReport(tuple(quantities), config.references, bands)
+    scales = model.scales if isinstance(model, Surrogate) else Scales()
+    scaled = tuple(replace(q, std=_times(q.std, scales.energy.value)) for q in quantities)
+    return CheckReport(scaled, config.references, bands and bands.scaled(scales), scales)
 
 
 def write_check(report: CheckReport, directory: Path) -> list[Path]:
@@ -177,6 +195,7 @@ def write_check(report: CheckReport, directory: Path) -> list[Path]:
         for quantity in report.quantities
     ]
     content: dict[str, Any] = {KEY: str(CHECK), "quantities": quantities}
+    content["scales"] = report.scales.to_json()
     written = [directory / "check.json"]
     if (bands := report.bands) is not None:
         content["phonons"] = {
@@ -201,6 +220,9 @@ def tables(report: CheckReport) -> list[Table]:
         deviation = None if reference is None else quantity.value - reference
         numbers = (quantity.value, quantity.std, reference, deviation)
         table.add_row(quantity.name, *map(_shown, numbers), quantity.unit)
+    if report.scales.energy.n_structures:
+        factor = report.scales.energy.value
+        table.caption = f"std: of the posterior, times {factor:.3g} (training set left out in turn)"
     if report.bands is None:
         return [table]
     named = report.bands.named
@@ -255,6 +277,10 @@ def _band_path(crystal: Atoms, config: PhononConfig) -> BandPath:
     except (ValueError, KeyError) as error:
         known = ", ".join(crystal.cell.get_bravais_lattice().get_special_points())
         raise ConfigError(f"phonons.path: {config.path!r}; special points: {known}") from error
+
+
+def _times(std: T | None, factor: float) -> T | None:
+    return None if std is None else std * factor
 
 
 def _listed(frequencies: Frequencies) -> dict[str, Any]:

@@ -39,17 +39,16 @@ class Known:
         one size, so that distances count what changes its energies.
     reach
         How far from those of other training structures an environment of the set may lie: the
-        distance within which `WITHIN` of them do; infinite for a single structure.
+        distance within which `WITHIN` of them do; infinite for a single structure. Relative to
+        the longer of two feature vectors: those of a dimer are all small.
     """
 
     features: np.ndarray
     reach: float
 
     def nearest(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distance to the nearest known environment and its place, for ``(n, D)`` features."""
-        squares = _squares(features, self.features)
-        places = squares.argmin(axis=1)
-        return np.sqrt(squares[np.arange(len(places)), places]), places
+        """Relative distance to the nearest environment and its place, for ``(n, D)`` features."""
+        return _nearest(features, self.features, _squares(features, self.features))
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,24 @@ def _covering(features: np.ndarray, structures: np.ndarray) -> Known:
         nearest = np.minimum(nearest, _squares(features, features[places[-1:]])[:, 0])
     squares = _squares(features, features[places])
     squares[structures[:, None] == structures[places]] = np.inf
-    closest = squares.min(axis=1)
-    closest = closest[np.isfinite(closest)]
-    reach = math.sqrt(np.quantile(closest, WITHIN)) if len(closest) else math.inf
+    distances, _ = _nearest(features, features[places], squares)
+    distances = distances[np.isfinite(distances)]
+    reach = float(np.quantile(distances, WITHIN)) if len(distances) else math.inf
     return Known(features[places], reach)
+
+
+def _nearest(
+    ours: np.ndarray, theirs: np.ndarray, squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Relative distances and places, from squared distances ``(n, m)``."""
+    places = squares.argmin(axis=1)
+    lengths = np.maximum(_lengths(ours), _lengths(theirs)[places])
+    distances = np.sqrt(squares[np.arange(len(places)), places])
+    return np.divide(distances, lengths, out=np.zeros_like(distances), where=lengths > 0), places
+
+
+def _lengths(features: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(features, axis=1)
 
 
 def _squares(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from helpers.command_line import assert_refused, call
 from helpers.mace_models import needs_mace, save_model, tiny_mace
 
 from ase_bayesel.campaign.config.loading import load_config, validate_config
-from ase_bayesel.cli.check import CheckConfig, model_to_check, run_check
+from ase_bayesel.cli.check import CheckConfig, model_to_check, run_check, tables
 from ase_bayesel.errors import ConfigError, ValidationError
+from ase_bayesel.surrogate.scales import Scale, Scales
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2
 
@@ -56,6 +58,19 @@ def test_table_and_files(tmp_path, cu_surrogate):
     assert phonons["names"] == ["G", "K", "L", "U", "W", "X", "half"]
     assert len(phonons["along_path"]["std"]) == len(phonons["along_path"]["qpoints"]) >= 12
     assert (out / "phonons.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_error_bars_carry_the_scales_of_the_surrogate(tmp_path, cu_surrogate):
+    config = load_config(written(tmp_path), CheckConfig)
+    plain = run_check(cu_surrogate, config)
+    scales = Scales(Scale(3.0, 0.1, 9), Scale(5.0, 0.1, 9))
+    scaled = run_check(replace(cu_surrogate, scales=scales), config)
+    for one, other in zip(plain.quantities, scaled.quantities, strict=True):
+        assert other.value == one.value
+        assert other.std == pytest.approx(3 * one.std)
+    assert scaled.bands.named.std == pytest.approx(5 * plain.bands.named.std)
+    assert "times 3 (training set left out in turn)" in tables(scaled)[0].caption
+    assert tables(plain)[0].caption is None
 
 
 def test_runs_repeat(tmp_path, cu_surrogate):
