@@ -94,7 +94,7 @@ def make_model(
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
-    surrogate = yield from _calibrated(config, number, frames, surrogate)
+    surrogate = yield from _calibrated(config, store, number, frames, surrogate)
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
     store.save_model(number, surrogate)
@@ -102,12 +102,30 @@ def make_model(
 
 
 def _calibrated(
-    config: CampaignConfig, number: int, frames: Sequence[Atoms], surrogate: Surrogate
+    config: CampaignConfig, store: Store, number: int, frames: Sequence[Atoms], surrogate: Surrogate
 ) -> Generator[Progress, None, Surrogate]:
-    """`surrogate.calibration.calibrated`, by labels that are not extreme."""
+    """`surrogate.calibration.calibrated`, by labels that are not extreme.
+
+    A potential of its own is compared with what it was not trained on: the whole training set
+    before the first refit, then what the refits leave out.
+    """
     keys, limit = config.data.keys, config.labels.max_force
-    usual = [a for a in frames if force_growth(targets(a, keys).forces, limit) == 1.0]
-    steps = Steps(calibrating(surrogate, usual, keys, force_projections(config.descriptor)))
+    usual = [k for k, a in enumerate(frames) if force_growth(targets(a, keys).forces, limit) == 1.0]
+    potential, unseen = None, set[int]()
+    if config.potential is not None:
+        potential = build_potential(config, store.potential_path(number), surrogate)
+        refitter = build_refitter(config) if number else None
+        unseen.update(range(len(frames)) if refitter is None else refitter.unseen(len(frames)))
+    steps = Steps(
+        calibrating(
+            surrogate,
+            [frames[k] for k in usual],
+            keys,
+            force_projections(config.descriptor),
+            potential,
+            [place for place, k in enumerate(usual) if k in unseen],
+        )
+    )
     for done in steps:
         if done % TOLD_EVERY == 0:
             yield Progress(number, "fit", done, len(frames), "training set left out in turn")

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from ..descriptors.base import as_frames
 from ..structures.labels import PropertyKeys
@@ -45,6 +46,8 @@ def calibrating(
     frames: Sequence[Atoms],
     keys: PropertyKeys,
     force_projections: int | None = None,
+    potential: Calculator | None = None,
+    unseen: Sequence[int] = (),
 ) -> Generator[int, None, Surrogate]:
     """`calibrated` step by step: yields how many structures are left out.
 
@@ -52,8 +55,17 @@ def calibrating(
     ----------
     surrogate, frames, keys, force_projections
         As in `leaving_out`.
+    potential
+        A network that predicts in place of the mean. Each scale is then the larger of two: the
+        surrogate's own, and that of the network's errors over the surrogate's deviations.
+    unseen
+        Numbers of the frames that the network was not trained on.
     """
     found = yield from leaving_out(frames, surrogate, keys, force_projections)
-    step = max(1, -(-len(frames) // MOST))
-    known = Support.of(frames[::step], surrogate.descriptor)
-    return replace(surrogate, scales=Scales.of(found), support=known)
+    scales = Scales.of(found)
+    if potential is not None and len(unseen):
+        groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
+        steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential)
+        scales = scales.larger(Scales.of(finished(steps)))
+    known = Support.of(frames[:: max(1, -(-len(frames) // MOST))], surrogate.descriptor)
+    return replace(surrogate, scales=scales, support=known)

@@ -72,7 +72,7 @@ def held_out(
             if potential is None:
                 value = rows @ surrogate.posterior.mean
             else:
-                value = _predicted(potential, atoms, prop) - (prop == "energy") * baseline
+                value = _predicted(potential, atoms, prop, baseline)
             deviations = np.sqrt(surrogate.posterior.variance(rows))
             own = HeldOut(value - observed, deviations, np.zeros(len(rows), dtype=int))
             if prop == "energy":
@@ -88,6 +88,7 @@ def leaving_out(
     keys: PropertyKeys,
     force_projections: int | None = None,
     groups: Sequence[Sequence[int]] | None = None,
+    potential: Calculator | None = None,
 ) -> Generator[int, None, Rows]:
     """Training structures as the others predict them; yields how many structures are done.
 
@@ -109,6 +110,9 @@ def leaving_out(
     groups
         Numbers of structures that are left out together: of one trajectory, or of one kind. By
         default each alone, of a large set `MOST`.
+    potential
+        Predicts in place of the mean of what is left; it knows none of the structures, so that its
+        errors are what they are. The deviations are the same.
     """
     step = 1
     if groups is None:
@@ -119,8 +123,8 @@ def leaving_out(
     parts: dict[str, list[HeldOut]] = {}
     done = 0
     for group in groups:
-        rows = [_Rows.of(frames[k], next(features), surrogate, keys) for k in group]
-        for prop, found in _without(rows, surrogate).items():
+        rows = [_Rows.of(frames[k], next(features), surrogate, keys, potential) for k in group]
+        for prop, found in _without(rows, surrogate, potential is None).items():
             parts.setdefault(prop, []).append(found)
         done += len(group) * step
         yield min(done, len(frames))
@@ -140,10 +144,10 @@ def given_labels(surrogate: Surrogate, atoms: Atoms, keys: PropertyKeys) -> Surr
     return replace(surrogate, posterior=surrogate.posterior.condition(rows, observed))
 
 
-def _predicted(potential: Calculator, atoms: Atoms, prop: str) -> np.ndarray:
-    """What a potential says, as `property_rows` order it."""
+def _predicted(potential: Calculator, atoms: Atoms, prop: str, baseline: float) -> np.ndarray:
+    """What a potential says, as `property_rows` order it; ``baseline`` is taken off the energy."""
     if prop == "energy":
-        return np.array([potential.get_potential_energy(atoms)])
+        return np.array([potential.get_potential_energy(atoms) - baseline])
     if prop == "forces":
         return np.asarray(potential.get_forces(atoms)).ravel()
     return -atoms.get_volume() * np.asarray(potential.get_stress(atoms))
@@ -159,7 +163,12 @@ class _Rows:
 
     @classmethod
     def of(
-        cls, atoms: Atoms, features: Features | Sketch, surrogate: Surrogate, keys: PropertyKeys
+        cls,
+        atoms: Atoms,
+        features: Features | Sketch,
+        surrogate: Surrogate,
+        keys: PropertyKeys,
+        potential: Calculator | None = None,
     ) -> _Rows:
         """Of a structure; empty where a property that it brings has no label."""
         result = cls()
@@ -169,18 +178,24 @@ class _Rows:
             observed = property_targets(labels, prop, baseline)
             if observed is None:
                 return cls()
+            if potential is not None:
+                observed = observed - _predicted(potential, atoms, prop, baseline)
             if prop == "forces" and isinstance(features, Sketch):
                 observed = features.project(observed.reshape(-1, 3))
             rows = scale * weighted_rows(features, surrogate.noise, [prop])
             unit = surrogate.noise.std(prop, len(atoms)) / scale
             result.rows[prop] = rows
-            result.residuals[prop] = rows @ surrogate.posterior.mean - observed / unit
+            mean = 0.0 if potential is not None else rows @ surrogate.posterior.mean
+            result.residuals[prop] = mean - observed / unit
             result.units[prop] = unit
         return result
 
 
-def _without(group: Sequence[_Rows], surrogate: Surrogate) -> Mapping[str, HeldOut]:
-    """A group as the rest of the training set predicts it, by property."""
+def _without(group: Sequence[_Rows], surrogate: Surrogate, refitted: bool) -> Mapping[str, HeldOut]:
+    """A group as the rest of the training set predicts it, by property.
+
+    Residuals are those of a fit without the group where it is ``refitted``, else as they are.
+    """
     blocks = [(k, prop) for k, member in enumerate(group) for prop in member.rows]
     if not blocks:
         return {}
@@ -196,7 +211,8 @@ def _without(group: Sequence[_Rows], surrogate: Surrogate) -> Mapping[str, HeldO
     start = 0
     for k, prop in blocks:
         end, unit = start + len(group[k].rows[prop]), group[k].units[prop]
-        errors, own = left_out[start:end, 0], variances[start:end]
+        errors = left_out[start:end, 0] if refitted else residuals[start:end]
+        own = variances[start:end]
         start = end
         if own.mean() > NOTHING_TO_LEARN:
             structures = np.zeros(len(own), dtype=int)

@@ -176,6 +176,11 @@ class Scales:
         """By property."""
         return cls(**{prop: Scale.of(rows) for prop, rows in held_out.items()})
 
+    def larger(self, other: Scales) -> Scales:
+        """The larger scale of each property."""
+        pairs = ((prop, scale, getattr(other, prop)) for prop, scale in vars(self).items())
+        return Scales(**{prop: max(one, two, key=lambda s: s.value) for prop, one, two in pairs})
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Scales:
         """What `to_json` gave; ValueError as of `Scale.from_json`."""

@@ -14,15 +14,19 @@ from helpers.mace_models import needs_cuda, needs_mace, save_model, tiny_mace, t
 from helpers.refits import TRAIN
 from helpers.structures import copper
 
-from ase_bayesel import ACEDescriptor, Campaign, fit_surrogate, load_config
+from ase_bayesel import ACEDescriptor, Campaign, calibrated, fit_surrogate, load_config
 from ase_bayesel.bias.calculator import BiasedCalculator
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
 from ase_bayesel.campaign.events import Ended
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.campaign.training_set import TrainingSet
 from ase_bayesel.errors import BayeselError, ConfigError, RefitError
 from ase_bayesel.structures.frames import write_frames
 from ase_bayesel.structures.identity import structure_id
+from ase_bayesel.surrogate.held_out import leaving_out
+from ase_bayesel.surrogate.scales import Scale
+from ase_bayesel.surrogate.steps import finished
 
 
 @pytest.fixture
@@ -93,6 +97,22 @@ class TestAnyPotential:
         store, _ = ended(other_package)
         assert {store.potential_path(k) for k in range(3)} == {store.potential_path(0)}
         assert store.potential_path(0).read_text() == "0.9"
+
+    def test_deviations_are_as_large_as_the_errors_of_the_potential(self, other_package):
+        store, _ = ended(other_package)
+        config = load_config(other_package)
+        given, keys = store.read_input("train"), config.data.keys
+        surrogate, potential = load_model(config, store, 0)
+        rows = finished(leaving_out(given, surrogate, keys, potential=potential))
+        own = finished(leaving_out(given, surrogate, keys))
+        for prop, scale in vars(surrogate.scales).items():
+            if prop in rows:
+                both = Scale.of(rows[prop]).value, Scale.of(own[prop]).value
+                assert scale.value == max(both)
+        assert surrogate.scales.energy.value == Scale.of(rows["energy"]).value
+        later, _ = load_model(config, store, 1)
+        whole = TrainingSet(store, 1, store.used_labels(), given, keys)
+        assert later.scales == calibrated(later, whole, "REF_energy", "REF_forces").scales
 
     def test_a_failing_refit_leaves_the_last_good_model(self, other_package):
         settings = yaml.safe_load(other_package.read_text())

@@ -223,6 +223,10 @@ class TestMACE:
         assert all(len(a) > 1 for a in train + valid)
         assert has_stress == any("REF_stress" in a.info for a in train)
         assert n_train <= expected
+        kept = [frames[k] for k in refitter.unseen(len(frames)) if len(frames[k]) > 1]
+        assert len(kept) == len(valid) == 2
+        for one, other in zip(kept, valid, strict=True):
+            assert one.positions == pytest.approx(other.positions, abs=1e-7)
 
     @pytest.mark.parametrize("unlabelled", [[], [9], [1, 2, 3, 9], [0, 1, 2, 3, 4, 9]])
     @pytest.mark.parametrize("replay", [True, False])

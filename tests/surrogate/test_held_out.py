@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from ase_bayesel import (
     RelativeForceTrigger,
     Surrogate,
     Weights,
+    calibrated,
     fit_surrogate,
 )
 from ase_bayesel.structures.labels import PropertyKeys, targets
+from ase_bayesel.surrogate.calibration import calibrating
 from ase_bayesel.surrogate.design import (
     property_rows,
     property_targets,
@@ -118,6 +121,35 @@ def test_held_out_errors_are_those_of_the_potential(fitted):
         np.square(mean["forces"].deviations[: 3 * len(atoms[0])]).reshape(-1, 3).sum(1)
     )
     assert by_atom == pytest.approx(surrogate.uncertainty(atoms[0]).forces)
+
+
+def test_a_potential_that_knows_none_of_them_errs_as_it_does(fitted):
+    frames, surrogate = fitted
+    own = finished(leaving_out(frames, surrogate, KEYS))
+    theirs = finished(leaving_out(frames, surrogate, KEYS, potential=Stiffer()))
+    for prop, rows in own.items():
+        assert (theirs[prop].deviations == rows.deviations).all()
+    labels = [atoms.arrays["forces"].ravel() for atoms in frames if len(atoms) > 1]
+    assert theirs["forces"].errors == pytest.approx(0.1 * np.concatenate(labels), abs=1e-10)
+
+
+def test_a_network_that_errs_more_has_larger_scales(fitted):
+    frames, surrogate = fitted
+    seen = finished(calibrating(surrogate, frames, KEYS, potential=Stiffer()))
+    assert seen.scales == calibrated(surrogate, frames).scales
+    unseen = finished(calibrating(surrogate, frames, KEYS, potential=Stiffer(), unseen=[1, 3, 4]))
+    assert unseen.scales.forces.value > 2 * seen.scales.forces.value
+    assert unseen.scales.forces.n_structures == 3
+    right = finished(calibrating(surrogate, frames, KEYS, potential=EMT(), unseen=[1, 3, 4]))
+    assert right.scales == seen.scales
+
+
+class Stiffer(EMT):
+    """Forces that are a tenth too large, and energies so with them."""
+
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        self.results = {name: 1.1 * np.asarray(value) for name, value in self.results.items()}
 
 
 def test_a_large_set_is_sampled_and_counted_to_its_end(fitted):

@@ -91,6 +91,10 @@ class Refitter(Protocol):
         """
         ...
 
+    def unseen(self, n_frames: int) -> Sequence[int]:
+        """Numbers of the structures of a training set of ``n_frames`` that it never trains on."""
+        ...
+
 
 def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress, None, Path]:
     """`Refitter.refit`, once nobody else works in the task's directory.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -90,3 +90,7 @@ class CommandRefitter:
         if not output.is_file():
             raise RefitError(f"refit failed: the command left no {output}; see {log}")
         return output
+
+    def unseen(self, n_frames: int) -> Sequence[int]:
+        """None: what a command trains on is its own affair."""
+        return ()

@@ -243,6 +243,11 @@ class MACERefitter:
             settings["foundation_head"] = self.head
         return settings
 
+    def unseen(self, n_frames: int) -> Sequence[int]:
+        """Every 1/valid_fraction-th structure: those of validation."""
+        every = max(2, round(1.0 / self.valid_fraction))
+        return range(every - 1, n_frames, every)
+
     def _foundation(self, task: RefitTask) -> Path:
         """The file that ``mace_run_train`` starts from."""
         return task.model if self.trust else task.directory / "foundation.model"
@@ -258,7 +263,6 @@ class MACERefitter:
         RefitError
             If no structure with a label is left to train on.
         """
-        every = max(2, round(1.0 / self.valid_fraction))
         numbered, unlabelled, isolated = {}, [], []
         virials = set()
         for k, atoms in enumerate(task.frames):
@@ -272,8 +276,9 @@ class MACERefitter:
             if "virial" in labels:
                 virials.add(k)
         first_new = 0 if self.replay else len(task.frames) - task.n_new
-        valid = [k for k in numbered if k % every == every - 1]
-        train = [k for k in numbered if k % every != every - 1 and k >= first_new]
+        unseen = set(self.unseen(len(task.frames)))
+        valid = [k for k in numbered if k in unseen]
+        train = [k for k in numbered if k not in unseen and k >= first_new]
         train = train or [k for k in numbered if k >= first_new]
         left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
         write_atomically(task.directory / LEFT_OUT, left_out.encode())
