@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from ..errors import BayeselError
 from .fields import FLAT, HIDDEN, REQUIRED, refusal
+from .numbers import without_booleans
 
 UNKNOWN_KEY = "extra_forbidden"
 """Type of the error for a key that is not known, as pydantic has it."""
@@ -317,7 +318,7 @@ class _Fields:
                 continue
             has_default = field.default is not MISSING or field.default_factory is not MISSING
             required = REQUIRED in _marks(hint) or not has_default
-            schema = handler.generate_schema(hint)
+            schema = without_booleans(handler.generate_schema(hint))
             entries[field.name] = core_schema.typed_dict_field(schema, required=required)
         return entries
 
