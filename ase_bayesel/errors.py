@@ -41,6 +41,10 @@ class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
 
 
+class ResultError(BayeselError):
+    """A calculator fails, or what it gives is no energy, forces or stress."""
+
+
 class EngineError(BayeselError):
     """A reference calculation of one structure has failed; the message is the reason."""
 

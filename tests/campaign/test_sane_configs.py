@@ -128,9 +128,9 @@ def test_numbers_are_finite(field, value):
     ],
 )
 def test_absurd_numbers(field, value):
-    section, *_, key = field.split(".")
+    parts = field.split(".")
     lines = refusal({field: value})
-    assert any(section in line and key in line for line in lines[1:]), lines
+    assert any(parts[0] in line and parts[-1] in line for line in lines[1:]), lines
 
 
 @pytest.mark.parametrize("hot", [20_000.0, [[0, 300], [30, 20_000.0]]])
