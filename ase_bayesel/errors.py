@@ -81,6 +81,10 @@ class LostTaskError(WorkerError):
     """A task has cost several workers their lives, and is given up."""
 
 
+class ExplorationError(BayeselError):
+    """All walkers of a round have failed before anything was picked."""
+
+
 class RefitError(BayeselError):
     """The potential could not be refitted; the last good model is still in place."""
 

@@ -5,7 +5,8 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     format                      version of all files here that state none of their own
     config.yaml                 the resolved config
     inputs/                     copies of the training, test, start and prior structures, and of
-                                a surrogate in place of the latter
+                                a surrogate in place of the latter; sources.json has the
+                                content hashes of the files that they came from
     settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since
@@ -23,7 +24,8 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     round_0001/model.npz        the surrogate after the round's refit
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
-    round_0002_empty_1/         a round in which nothing triggered, explored again since
+    round_0002_empty_1/         a round in which nothing triggered, or all walkers failed,
+                                explored again since
 
 Every file but a trajectory is written beside its place, flushed to disk and moved there in
 one step, so that a kill at any moment leaves the old or the new content. Trajectories and

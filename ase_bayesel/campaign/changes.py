@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import BayeselError, ConfigError
 from ..io.hashing import content_hash
 from ..structures.frames import extxyz_bytes, read_frames
+from .beginning import input_files
 from .config.campaign import CampaignConfig
 from .config.loading import changed_fields
+from .config.models import model_file
 from .store import Store
 
 ALWAYS = (
@@ -83,6 +85,7 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     """
     ours, stored = config.model_dump(mode="json"), store.read_config()
     changes = [Change(name, *pair) for name, pair in changed_fields(stored, ours).items()]
+    _refuse_edited(config, [change.field for change in changes], store)
     refused = {c.field: reason for c in changes if (reason := _reason(c, store))}
     if refused:
         lines = [f"  {name}: {reason}" for name, reason in sorted(refused.items())]
@@ -91,6 +94,36 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
             "undo that, or use a new directory:\n" + "\n".join(lines)
         )
     return changes
+
+
+def _refuse_edited(config: CampaignConfig, changed: Sequence[str], store: Store) -> None:
+    """Refuse files that have other contents than at the start, under the names of then.
+
+    One that is gone is no matter, since the campaign has its copy.
+    """
+    files, sources, told = input_files(config), store.read_sources(), []
+    for field, name in INPUTS.items():
+        path = files.get(name)
+        if field in changed or path is None or not path.is_file():
+            continue
+        if content_hash(path) == sources.get(name):
+            continue
+        reason = _unless_same(Change(field, str(path), str(path)), store)
+        if reason is not None:
+            surrogate = name == "prior" and config.data.prior_is_surrogate
+            copy = store.prior_path if surrogate else store.input_path(name)
+            told.append(f"  {field}: {reason}, which lie in {copy}")
+    model, kept = model_file(config.potential), store.potential_path(0)
+    if kept is not None and "potential.model" not in changed and Path(model or "").is_file():
+        reason = _unless_same_model(Change("potential.model", str(model), str(model)), store)
+        if reason is not None:
+            told.append(f"  potential.model: {reason}, which lies in {kept}")
+    if told:
+        raise ConfigError(
+            f"{store.directory}: files were edited after the start of this campaign, which goes on "
+            "with its own copies. Restore them or name the copies to go on, or use a new directory "
+            "to begin with what they hold now:\n" + "\n".join(told)
+        )
 
 
 def reopened_round(changes: Sequence[Change], store: Store) -> int | None:
@@ -173,7 +206,9 @@ def _unless_same(change: Change, store: Store) -> str | None:
         given = read_frames(change.after)
     except BayeselError:
         return f"{change.after} cannot be read"
-    if extxyz_bytes(given) == extxyz_bytes(kept):
+    content = extxyz_bytes(given)
+    path = store.input_path(INPUTS[change.field])
+    if content == extxyz_bytes(kept) or content == path.read_bytes():
         return None
     return f"{change.after} holds other structures than those of the start"
 
@@ -187,5 +222,8 @@ def _unless_same_model(change: Change, store: Store) -> str | None:
 
 def _under_way(store: Store, section: str) -> bool:
     """Whether the round that is not complete has results of a section."""
-    directory = store.round_directory(store.completed_rounds())
-    return (directory / ("explore.npz" if section == "explore." else "refit")).exists()
+    number = store.completed_rounds()
+    if section == "explore.":
+        exploration = store.exploration(number)
+        return exploration.path.exists() and not exploration.has_failed()
+    return store.refit_directory(number).exists()

@@ -91,9 +91,9 @@ def absolute(given: Path, info: ValidationInfo) -> Path:
         raise ValueError(f"{given}: set the environment variable that it names")
     if str(expanded).startswith("~"):
         raise ValueError(f"{given}: there is no such user's home; give an absolute path")
-    folder = Path() if info.context is None else info.context["folder"]
-    _nameable(folder / expanded, given)
-    if info.context is None or expanded.is_absolute():
+    folder = (info.context or {}).get("folder")
+    _nameable((folder or Path()) / expanded, given)
+    if folder is None or expanded.is_absolute():
         return expanded
     if not Path(os.path.realpath(folder / expanded)).is_relative_to(os.path.realpath(folder)):
         raise ValueError(f"{given}: leads out of the config's folder; give an absolute path")

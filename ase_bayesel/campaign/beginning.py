@@ -1,0 +1,45 @@
+"""How a campaign directory begins: everything is checked and tried, then copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..io.hashing import content_hash
+from .config.campaign import CampaignConfig
+from .inputs import check_inputs
+from .store import Store
+from .trial import try_potential
+
+
+def begin(config: CampaignConfig, store: Store) -> None:
+    """Set up the directory of a campaign, unless another process is faster.
+
+    Raises
+    ------
+    BayeselError
+        If a file or the potential cannot be used (`check_inputs`, `try_potential`).
+    """
+    inputs, sources = check_inputs(config), _hashes(input_files(config))
+    try_potential(config, inputs["starts"])
+    with store.lock():
+        if not store.exists:
+            prior = config.data.prior if config.data.prior_is_surrogate else None
+            store.create(config.model_dump(mode="json"), inputs, prior, sources)
+
+
+def input_files(config: CampaignConfig) -> dict[str, Path]:
+    """The files that are copied at the start, by the names of the copies."""
+    data = config.data
+    paths = {
+        "train": data.train,
+        "test": data.test,
+        "prior": data.prior,
+        "targets": data.targets,
+        "starts": config.explore.starts,
+    }
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def _hashes(paths: Mapping[str, Path]) -> dict[str, str]:
+    return {name: content_hash(path) for name, path in paths.items()}
