@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from .mlip import MLIPResults, mlip_results
+from ..structures.mlip import MLIPResults, mlip_results
 
 RATTLE_A, STRAIN = 0.05, 0.01
 """By how much a structure is distorted first, since forces vanish in a crystal at rest."""

@@ -28,12 +28,12 @@ from ..descriptors.base import (
 )
 from ..errors import BayeselError
 from ..structures.calculators import volume
+from ..structures.mlip import mlip_results
 from ..surrogate.mean import SurrogateCalculator
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate
 from . import batching
 from .kinds import SIGMA_FLOOR, Bias
-from .mlip import mlip_results
 from .response import Parts, Response
 
 EVALUATION_ERRORS = (

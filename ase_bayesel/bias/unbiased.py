@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ..structures.calculators import LeanCalculator
-from .mlip import mlip_results
+from ..structures.mlip import mlip_results
 from .prediction import Prediction
 from .response import Parts, Response
 from .tau import TauHistory, TauState

@@ -5,8 +5,7 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     format                      version of all files here that state none of their own
     config.yaml                 the resolved config
     inputs/                     copies of the training, test, start and prior structures, and of
-                                a surrogate in place of the latter; sources.json has the
-                                content hashes of the files that they came from
+                                a surrogate in place of the latter
     settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from ..io.hashing import content_hash
 from .config.campaign import CampaignConfig
 from .inputs import check_inputs
 from .store import Store
@@ -20,12 +18,12 @@ def begin(config: CampaignConfig, store: Store) -> None:
     BayeselError
         If a file or the potential cannot be used (`check_inputs`, `try_potential`).
     """
-    inputs, sources = check_inputs(config), _hashes(input_files(config))
+    inputs = check_inputs(config)
     try_potential(config, inputs["starts"])
     with store.lock():
         if not store.exists:
             prior = config.data.prior if config.data.prior_is_surrogate else None
-            store.create(config.model_dump(mode="json"), inputs, prior, sources)
+            store.create(config.model_dump(mode="json"), inputs, prior)
 
 
 def input_files(config: CampaignConfig) -> dict[str, Path]:
@@ -39,7 +37,3 @@ def input_files(config: CampaignConfig) -> dict[str, Path]:
         "starts": config.explore.starts,
     }
     return {name: path for name, path in paths.items() if path is not None}
-
-
-def _hashes(paths: Mapping[str, Path]) -> dict[str, str]:
-    return {name: content_hash(path) for name, path in paths.items()}

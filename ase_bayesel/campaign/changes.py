@@ -85,7 +85,6 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     """
     ours, stored = config.model_dump(mode="json"), store.read_config()
     changes = [Change(name, *pair) for name, pair in changed_fields(stored, ours).items()]
-    _refuse_edited(config, [change.field for change in changes], store)
     refused = {c.field: reason for c in changes if (reason := _reason(c, store))}
     if refused:
         lines = [f"  {name}: {reason}" for name, reason in sorted(refused.items())]
@@ -96,34 +95,26 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     return changes
 
 
-def _refuse_edited(config: CampaignConfig, changed: Sequence[str], store: Store) -> None:
-    """Refuse files that have other contents than at the start, under the names of then.
+def edited_files(config: CampaignConfig, store: Store) -> list[str]:
+    """What is told of files that hold something else than at the start, under their names of then.
 
-    One that is gone is no matter, since the campaign has its copy.
+    The campaign goes on with its own copies. One that is gone is no matter.
     """
-    files, sources, told = input_files(config), store.read_sources(), []
+    changed = changed_fields(store.read_config(), config.model_dump(mode="json"))
+    told, files = [], input_files(config)
     for field, name in INPUTS.items():
         path = files.get(name)
         if field in changed or path is None or not path.is_file():
             continue
-        if content_hash(path) == sources.get(name):
-            continue
+        surrogate = name == "prior" and config.data.prior_is_surrogate
+        copy = store.prior_path if surrogate else store.input_path(name)
         reason = _unless_same(Change(field, str(path), str(path)), store)
-        if reason is not None:
-            surrogate = name == "prior" and config.data.prior_is_surrogate
-            copy = store.prior_path if surrogate else store.input_path(name)
-            told.append(f"  {field}: {reason}, which lie in {copy}")
+        told += [f"{field}: {reason}; the campaign goes on with {copy}"] if reason else []
     model, kept = model_file(config.potential), store.potential_path(0)
     if kept is not None and "potential.model" not in changed and Path(model or "").is_file():
         reason = _unless_same_model(Change("potential.model", str(model), str(model)), store)
-        if reason is not None:
-            told.append(f"  potential.model: {reason}, which lies in {kept}")
-    if told:
-        raise ConfigError(
-            f"{store.directory}: files were edited after the start of this campaign, which goes on "
-            "with its own copies. Restore them or name the copies to go on, or use a new directory "
-            "to begin with what they hold now:\n" + "\n".join(told)
-        )
+        told += [f"potential.model: {reason}; the campaign goes on with {kept}"] if reason else []
+    return told
 
 
 def reopened_round(changes: Sequence[Change], store: Store) -> int | None:

@@ -33,7 +33,6 @@ from .exploration.saved import SavedExploration
 from .pick_labels import PickLabel
 
 REPORT = TypeAdapter(RoundReport)
-SOURCES = "inputs/sources.json"
 T = TypeVar("T")
 LABELLED = TypeAdapter(dict[Literal["picks"], list[PickLabel]])
 
@@ -69,12 +68,10 @@ class Store:
         config: Mapping[str, Any],
         inputs: Mapping[str, Sequence[Atoms]],
         prior: Path | None = None,
-        sources: Mapping[str, str] = {},
     ) -> None:
         """Set up the directory; the config comes last and marks it as complete.
 
-        ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any, and
-        ``sources`` the content hashes of the files from which they came.
+        ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any.
         """
         for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
             stale.unlink(missing_ok=True)
@@ -82,13 +79,8 @@ class Store:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
             write_atomically(self.input_path(name), extxyz_bytes(frames, name))
-        write_atomically(self.directory / SOURCES, json.dumps(dict(sources)).encode())
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
-
-    def read_sources(self) -> dict[str, str]:
-        """Content hashes of the input files at the start, by name; empty in older campaigns."""
-        return _read_json(self.directory / SOURCES, dict) or {}
 
     @property
     def _format_path(self) -> Path:

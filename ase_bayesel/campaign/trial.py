@@ -9,12 +9,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
 from ..bias.consistency import disagreements
-from ..bias.mlip import mlip_results
 from ..dynamics.ensembles import NPT
 from ..dynamics.moves import CellMove
 from ..errors import BayeselError, ConfigError
 from ..io.failures import is_failure, reason_of
 from ..labelling.engines import Engine, ImportedEngine
+from ..structures.mlip import mlip_results
 from .build.models import build_potential, initial_potential
 from .build.walkers import walker_options
 from .config import ExploreConfig, ImportedPotentialConfig

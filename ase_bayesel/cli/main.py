@@ -52,7 +52,7 @@ def validate(
 
     Where the campaign has begun, also what has changed since.
     """
-    from ..campaign.changes import accepted_changes
+    from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
@@ -68,6 +68,7 @@ def validate(
     store = Store(_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)
+        notes += edited_files(settings, store)
     survey = label_survey(settings, inputs["train"])
     for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
         say(line)
@@ -91,6 +92,7 @@ def run(
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
     """
     from ..campaign.campaign import Campaign
+    from ..campaign.changes import edited_files
     from ..campaign.config.loading import load_config
     from ..campaign.inputs import label_survey
     from ..campaign.store import Store
@@ -108,6 +110,8 @@ def run(
             campaign = Campaign(settings, _directory(config, directory))
             for note in label_survey(settings).notes() if new else ():
                 say(f"note: {note}")
+            for told in () if new else edited_files(settings, campaign.store):
+                say(f"note: {told}")
             for change in campaign.changes:
                 say(f"changed since the last run: {change}")
             if campaign.reopened is not None:

@@ -1,5 +1,7 @@
 """Calculators that do wrong on purpose: EMT, from some evaluation on with a fault."""
 
+from pathlib import Path
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -152,14 +154,27 @@ class FaultyEMT(EMT):
         if self.fault == "interrupt":
             raise KeyboardInterrupt("of a library")
         if self.fault:
-            self.results = {
-                "stress": None,
-                "descriptors": 0,
-                "node_energy_of_mine": 0,
-            } | self.results
+            missing = {"stress": None, "descriptors": 0, "node_energy_of_mine": 0}
+            self.results = missing | self.results
             FAULTS[self.fault](self, atoms)
             if self.fault.startswith("energy"):
                 self.results.pop("free_energy", None)
+
+
+class DyingEMT(EMT):
+    """EMT that fails as long as a file is there: from an evaluation on, or for some formulas."""
+
+    def __init__(self, file: str, after: int = 0, symbols: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.file, self.after, self.symbols, self.calls = Path(file), after, symbols, 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        if self.file.exists():
+            self.calls += 1
+            chosen = not self.symbols or atoms.get_chemical_formula() in self.symbols
+            if chosen and self.calls > self.after:
+                raise RuntimeError("no licence")
+        super().calculate(atoms, properties, system_changes)
 
 
 class NoStress(Calculator):

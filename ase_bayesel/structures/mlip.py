@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
 from ..errors import BayeselError, ResultError
 from ..io.failures import is_failure, reason_of
-from ..structures.results import energy_of, forces_of, stress_of, untouched
+from .results import energy_of, forces_of, stress_of, untouched
 
 
 class MLIPResults(NamedTuple):
