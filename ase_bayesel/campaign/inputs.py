@@ -45,7 +45,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         Naming the file and the frame, or the field of the config.
     """
     if not run_code:
-        config = _without_trust(config)
+        config = without_trust(config)
     descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
@@ -156,7 +156,7 @@ def _imports_code(engine: Engine) -> bool:
     return isinstance(engine, ImportedEngine) or type(engine) not in ENGINES
 
 
-def _without_trust(config: CampaignConfig) -> CampaignConfig:
+def without_trust(config: CampaignConfig) -> CampaignConfig:
     """The config, in which no model is unpickled."""
     parts = {"potential": config.potential, "descriptor": config.descriptor}
     parts["labelling"] = config.labelling  # type: ignore[assignment]

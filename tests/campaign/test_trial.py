@@ -1,19 +1,22 @@
 """What `validate` accepts, `run` can do: a wrong setup fails before round 0, naming its place."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
-from helpers.campaigns import campaign, copy_campaign, ended, write_campaign
+from helpers.campaigns import campaign, campaign_settings, copy_campaign, ended, write_campaign
 from helpers.command_line import assert_refused, call
 from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, UNITS, WRONG, FaultyEMT, NoStress
 from helpers.structures import alloy_cells, cluster, reference
 
 from ase_bayesel.bias.consistency import disagreements
 from ase_bayesel.campaign.changes import edited_files
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.campaign.inputs import without_trust
 from ase_bayesel.campaign.trial import covering
 
 BOTH = ("validate", "run")
@@ -273,6 +276,16 @@ def test_files_only_and_kinds_from_elsewhere(tmp_path, monkeypatch):
     config = write_campaign(tmp_path, {"labelling": {"kind": kind}})
     assert_refused(call("validate", config, "--files"), kind, "imported to be checked")
     assert not note.exists()
+
+
+def test_files_only_trusts_no_model():
+    model = {"kind": "mace", "model": "m.model", "trust": True}
+    changes = {"potential": model, "descriptor": model, "labelling": model}
+    config = validate_config(campaign_settings(changes), "here.yaml")
+    harmless = without_trust(config)
+    parts = (harmless.potential, harmless.descriptor, harmless.labelling)
+    assert [part.trust for part in parts] == [False] * 3
+    assert replace(harmless.potential, trust=True) == config.potential
 
 
 def test_files_only_reads_files(tmp_path):

@@ -1,5 +1,8 @@
 """Calculators that do wrong on purpose: EMT, from some evaluation on with a fault."""
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +178,21 @@ class DyingEMT(EMT):
             if chosen and self.calls > self.after:
                 raise RuntimeError("no licence")
         super().calculate(atoms, properties, system_changes)
+
+
+class EndlessEMT(EMT):
+    """EMT that never comes back, with a child; the ids of both are written down."""
+
+    def __init__(self, note: str, busy: bool = False) -> None:
+        super().__init__()
+        self.note, self.busy = Path(note), busy
+
+    def calculate(self, *arguments, **named) -> None:
+        child = subprocess.Popen(["sleep", "600"])
+        self.note.write_text(f"{os.getpid()} {child.pid}")
+        while True:
+            if not self.busy:
+                time.sleep(600.0)
 
 
 class NoStress(Calculator):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, WRONG
+from helpers.processes import alive, pids_in, wait_for
 from helpers.structures import alloy_cells
 
 from ase_bayesel.errors import ConfigError
@@ -153,3 +154,54 @@ def test_a_calculator_of_other_atoms():
     engine = ImportedEngine(factory="helpers.faulty:of_other_atoms")
     assert "PropertyNotImplementedError" in compute(atoms, engine, PROPERTIES).reason
     assert isinstance(engine.make({}), SinglePointCalculator)
+
+
+# a time limit
+
+
+def limited(hours, factory, **parameters):
+    return ImportedEngine(parameters, factory=f"helpers.{factory}", time_limit_h=hours)
+
+
+def test_within_its_time():
+    atoms, engine = structure(), limited(1.0, "faulty:FaultyEMT")
+    label = compute(atoms, engine, PROPERTIES)
+    expected = compute(atoms, replace(engine, time_limit_h=None), PROPERTIES)
+    assert label.ok
+    assert label.settings == expected.settings
+    assert label.values.energy == expected.values.energy
+    np.testing.assert_array_equal(label.values.forces, expected.values.forces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("resource", "busy"),
+    [(Here(), True), (ProcessPool(1), False)],
+    ids=["busy-here", "asleep-processes"],
+)
+def test_when_its_time_is_up(tmp_path, resource, busy):
+    """The child and what it has started are gone."""
+    atoms, note = structure(), tmp_path / "pids"
+    engine = limited(30.0 / 3600.0, "faulty:EndlessEMT", note=str(note), busy=busy)
+    reference = Reference(engine, PROPERTIES, tmp_path / "labels")
+    with open_executor(resource) as executor:
+        names = reference.settings(atoms.symbols)
+        result = executor.submit(label_task, atoms, reference, names).result()
+    assert result.reason == "TimeLimitError: stopped after 30 s"
+    pids = pids_in(tmp_path, 2)
+    assert note.exists()
+    wait_for(lambda: not any(map(alive, pids)))
+
+
+@pytest.mark.parametrize("fault", ["runtime", "exit", "forces-row"])
+def test_failures_within_a_limit(fault):
+    label = compute(structure(), limited(1.0, "faulty:FaultyEMT", fault=fault), PROPERTIES)
+    assert not label.ok
+    assert "no licence" in label.reason or "forces" in label.reason
+
+
+@pytest.mark.slow
+def test_an_engine_that_kills_its_process():
+    """It costs a child, and not the worker."""
+    engine = limited(1.0, "calculators:DeadlyEMT", log="/dev/null")
+    assert compute(structure(), engine, PROPERTIES).reason.startswith("LostTaskError")

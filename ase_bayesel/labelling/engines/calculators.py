@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,8 +15,9 @@ from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
 from ...io.failures import is_failure, reason_of
-from ...io.fields import REQUIRED, Factory, InputPath
+from ...io.fields import REQUIRED, Factory, Hours, InputPath
 from ...io.hashing import content_hash
+from ...resources.apart import call_apart
 from ...structures.results import energy_of, forces_of, stress_of, untouched
 from ...surrogate.surrogate import Surrogate
 from .base import Engine, ReferenceResult, bare
@@ -104,10 +105,20 @@ class TBLiteEngine(CalculatorEngine):
 
 @dataclass(frozen=True)
 class ImportedEngine(CalculatorEngine):
-    """Any importable callable, ``package.module:callable``, that returns an ASE calculator."""
+    """Any importable callable, ``package.module:callable``, that returns an ASE calculator.
+
+    Attributes
+    ----------
+    factory
+        The callable, which gets ``parameters`` as keywords.
+    time_limit_h
+        Hours of wall time for one calculation, which then has a process of its own; None for no
+        limit.
+    """
 
     kind: ClassVar[str] = "import"
     factory: Annotated[Factory, REQUIRED] = ""
+    time_limit_h: Hours | None = None
 
     @property
     def name(self) -> str:
@@ -122,6 +133,15 @@ class ImportedEngine(CalculatorEngine):
         except ConfigError as error:
             return [str(error)]
         return []
+
+    def evaluate(
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
+    ) -> ReferenceResult:
+        if self.time_limit_h is None:
+            return super().evaluate(atoms, directory, attempt, properties)
+        unlimited = replace(self, time_limit_h=None)
+        limit_s, asked = 3600.0 * self.time_limit_h, (atoms, directory, attempt, properties)
+        return call_apart(limit_s, unlimited.evaluate, *asked)
 
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         made = imported(self.factory, "labelling.factory")(**parameters)
