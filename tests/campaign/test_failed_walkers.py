@@ -20,6 +20,7 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.unbiased import UnbiasedCalculator
 from ase_bayesel.campaign.exploration.state import endings_of
+from ase_bayesel.cli.stopping import StopRequested, stop_requests
 from ase_bayesel.errors import ExplorationError, ResultError
 from ase_bayesel.io.failures import MOST_CHARACTERS, is_failure, reason_of
 
@@ -66,9 +67,12 @@ def test_rollbacks_have_the_message(surrogate):
     assert (last.status, last.message) == ("calculator_error", "RuntimeError: no licence")
 
 
-def test_interruptions():
+def test_interruptions(pythons_handler):
     assert not is_failure(GeneratorExit())
-    assert not is_failure(KeyboardInterrupt())  # python's own handler is there
+    assert not is_failure(KeyboardInterrupt())
+    with stop_requests():  # a signal raises no plain KeyboardInterrupt here
+        assert is_failure(KeyboardInterrupt())
+        assert not is_failure(StopRequested())
     assert is_failure(SystemExit(0))
     assert reason_of(SystemExit()) == "SystemExit"
     assert reason_of(ValueError("a" * 10**6)).endswith("a" * 100)

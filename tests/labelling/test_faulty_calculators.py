@@ -66,7 +66,7 @@ def test_what_is_certain_is_taken(fault):
 
 
 @pytest.mark.parametrize("resource", [Here(), ProcessPool(1)], ids=["here", "processes"])
-def test_an_interruption_of_a_library_in_a_worker(tmp_path, resource):
+def test_an_interruption_of_a_library_in_a_worker(tmp_path, resource, pythons_handler):
     """It is a failed calculation there; here it may be the user's, and goes on its way."""
     atoms, engine = structure(), faulty("interrupt")
     reference = Reference(engine, PROPERTIES, tmp_path / "labels")
