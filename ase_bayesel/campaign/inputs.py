@@ -66,7 +66,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         for problem in engine.missing(sorted(elements)):
             raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
-        _check_elements(frames[name], path, descriptor.elements)
+        check_elements(frames[name], path, descriptor.elements)
     _check_training_labels(frames["train"], data.train, data.keys)
     try:
         e0s = reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -131,7 +131,8 @@ def check_e0s(
     frames, path
         The structures, and their file for the error.
     e0s, source
-        Of the training set, and what the config says of them.
+        Reference energies, and what the config says of them; ``"given"`` those of a saved
+        surrogate.
 
     Raises
     ------
@@ -140,6 +141,7 @@ def check_e0s(
     """
     ways = {
         "isolated": "add an isolated atom of it to the training set, or give data.e0s",
+        "given": "fit the surrogate with it",
         "average": "it is not in the training set: add structures with it, or give data.e0s",
     }
     for k, atoms in enumerate(frames):
@@ -165,7 +167,14 @@ def without_trust(config: CampaignConfig) -> CampaignConfig:
     return config.model_copy(update=changes)
 
 
-def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+    """Refuse structures of a file with elements that a descriptor does not know.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the frame and the element.
+    """
     for k, atoms in enumerate(frames):
         unknown = sorted(set(atoms.symbols) - set(elements))
         if unknown:

@@ -112,11 +112,11 @@ class SavedExploration:
         with reading(self.path) as data:
             meta = json.loads(str(data["meta"]))
             found = bool(meta["picks"]) or data["candidates"].size > 0
-        walkers = [
-            (int(w["step"]), str(w["status"]), w.get("message", "")) for w in meta["walkers"]
-        ]
-        endings = endings_of(walkers)
-        return endings, not found and all_failed(endings, len(walkers))
+            endings = endings_of(
+                (int(walker["step"]), str(walker["status"]), str(walker.get("message", "")))
+                for walker in meta["walkers"]
+            )
+            return endings, not found and all_failed(endings, len(meta["walkers"]))
 
     def read_trace(self) -> np.ndarray:
         """The trace of a round's exploration, ``(n, 7)``; see `TRACE_COLUMNS`."""
