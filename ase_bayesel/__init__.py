@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .dynamics.schedules import Ramp
     from .dynamics.triggers import EnergyTrigger, ForceTrigger, Guards, RelativeForceTrigger
     from .dynamics.trust import TrustBound
-    from .dynamics.walkers import WalkerStep, run_walker, run_walkers
+    from .dynamics.walker_step import WalkerStep
+    from .dynamics.walkers import run_walker, run_walkers
     from .generation import generate_pool
     from .selection.feature_store import FeatureStore
     from .selection.select import select
@@ -61,7 +62,7 @@ _MODULES = {
     "TauRule": "bias.tau",
     "TrustBound": "dynamics.trust",
     "Variance": "bias.kinds",
-    "WalkerStep": "dynamics.walkers",
+    "WalkerStep": "dynamics.walker_step",
     "Weights": "surrogate.fitting",
     "calibrated": "surrogate.calibration",
     "fit_surrogate": "surrogate.fitting",

@@ -41,6 +41,10 @@ class LabellingError(BayeselError):
     """Labels are missing or do not belong to the structures that were asked for."""
 
 
+class ResultError(BayeselError):
+    """A calculator fails, or what it gives is no energy, forces or stress."""
+
+
 class EngineError(BayeselError):
     """A reference calculation of one structure has failed; the message is the reason."""
 
@@ -75,6 +79,10 @@ class WorkerError(BayeselError):
 
 class LostTaskError(WorkerError):
     """A task has cost several workers their lives, and is given up."""
+
+
+class ExplorationError(BayeselError):
+    """All walkers of a round have failed before anything was picked."""
 
 
 class RefitError(BayeselError):

@@ -1,6 +1,7 @@
 """Fixtures of the whole suite."""
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def one_thread():
     """Small structures are fastest on one thread."""
     with cpu_threads(1):
         yield
+
+
+@pytest.fixture
+def pythons_handler():
+    """Python's own handler of SIGINT, which a background job of a shell has not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

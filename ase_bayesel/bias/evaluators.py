@@ -28,6 +28,7 @@ from ..descriptors.base import (
 )
 from ..errors import BayeselError
 from ..structures.calculators import volume
+from ..structures.mlip import mlip_results
 from ..surrogate.mean import SurrogateCalculator
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate
@@ -204,11 +205,7 @@ class SeparateEvaluator:
         """Energy, forces and, where wanted or already there, stress; and the features."""
         volume = _volume(atoms, want_stress)
         rows = _Rows(self.descriptor, atoms, weights)
-        energy = float(self.mlip.get_potential_energy(atoms))
-        forces = np.array(self.mlip.get_forces(atoms))
-        stress = None
-        if volume is not None and (want_stress or "stress" in self.mlip.results):
-            stress = np.array(self.mlip.get_stress(atoms))
+        energy, forces, stress = mlip_results(self.mlip, atoms, want_stress)
         return _SeparateEvaluation(energy, Response(forces, stress), rows, volume)
 
 

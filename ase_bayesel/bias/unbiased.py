@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ..structures.calculators import LeanCalculator
+from ..structures.mlip import mlip_results
 from .prediction import Prediction
 from .response import Parts, Response
 from .tau import TauHistory, TauState
@@ -62,11 +63,12 @@ class UnbiasedCalculator(LeanCalculator):
         The parameters are those of `BiasedCalculator.calculate`.
         """
         self.keep(atoms)
-        wanted = ["energy", "forces", *(["stress"] if "stress" in properties else [])]
-        self.results = {name: self.mlip.get_property(name, self.atoms) for name in wanted}
-        self.results["free_energy"] = self.results["energy"]
-        unbiased = Response(self.results["forces"], self.results.get("stress"))
+        energy, forces, stress = mlip_results(self.mlip, self.atoms, "stress" in properties)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        if stress is not None:
+            self.results["stress"] = stress
+        unbiased = Response(forces, stress)
         nothing = Response(np.zeros((len(self.atoms), 3)), None)
         self.last_prediction = Prediction(
-            self.atoms, self.results["energy"], unbiased, parts=Parts(unbiased, nothing)
+            self.atoms, energy, unbiased, parts=Parts(unbiased, nothing)
         )

@@ -23,7 +23,8 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     round_0001/model.npz        the surrogate after the round's refit
     round_0001/report.json      errors and counts; parity.npz beside it
     round_0001/DONE             written last
-    round_0002_empty_1/         a round in which nothing triggered, explored again since
+    round_0002_empty_1/         a round in which nothing triggered, or all walkers failed,
+                                explored again since
 
 Every file but a trajectory is written beside its place, flushed to disk and moved there in
 one step, so that a kill at any moment leaves the old or the new content. Trajectories and

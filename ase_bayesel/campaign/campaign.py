@@ -26,16 +26,16 @@ from ..structures.labels import targets
 from ..surrogate.energy_weights import largest_force
 from ..surrogate.steps import Steps
 from ..validation.parity import compare
+from .beginning import begin
 from .build.engines import build_reference
 from .build.resources import build_resource
 from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
 from .ending import closest_to_firing
-from .events import Ended, Event, ExtremeLabel, Progress, RoundReport
+from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
-from .inputs import check_inputs
 from .pick_labels import PickLabel, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
@@ -77,11 +77,7 @@ class Campaign:
         self.changes: list[Change] = []
         self.reopened: int | None = None
         if not self.store.exists:
-            inputs = check_inputs(config)
-            with self.store.lock():
-                if not self.store.exists:  # another process may have been faster
-                    prior = config.data.prior if config.data.prior_is_surrogate else None
-                    self.store.create(config.model_dump(mode="json"), inputs, prior)
+            begin(config, self.store)
         self._take_up()
         self._reference = build_reference(config, self.store)
         self._labels = self.store.labels if self._reference is None else self._reference.store
@@ -216,6 +212,7 @@ class Campaign:
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,
             extreme=self._extreme(number, labels),
+            stopped=tuple(named(state.endings)),
         )
         self.store.finish_round(report, parity)
         yield report
@@ -259,8 +256,7 @@ class Campaign:
     def _starts_of(self, number: int) -> list[Atoms]:
         """The starts of a round's walkers."""
         n_walkers = self.config.explore.walkers
-        first = (number - 1) * n_walkers
-        return list(islice(cycle(self._starts), first, first + n_walkers))
+        return list(islice(cycle(self._starts), (number - 1) * n_walkers, number * n_walkers))
 
     def _pick_limit(self, number: int) -> int:
         limit = self.config.explore.picks

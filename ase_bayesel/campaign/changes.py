@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import BayeselError, ConfigError
 from ..io.hashing import content_hash
 from ..structures.frames import extxyz_bytes, read_frames
+from .beginning import input_files
 from .config.campaign import CampaignConfig
 from .config.loading import changed_fields
+from .config.models import model_file
 from .store import Store
 
 ALWAYS = (
@@ -91,6 +93,28 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
             "undo that, or use a new directory:\n" + "\n".join(lines)
         )
     return changes
+
+
+def edited_files(config: CampaignConfig, store: Store) -> list[str]:
+    """What is told of files that hold something else than at the start, under their names of then.
+
+    The campaign goes on with its own copies. One that is gone is no matter.
+    """
+    changed = changed_fields(store.read_config(), config.model_dump(mode="json"))
+    told, files = [], input_files(config)
+    for field, name in INPUTS.items():
+        path = files.get(name)
+        if field in changed or path is None or not path.is_file():
+            continue
+        surrogate = name == "prior" and config.data.prior_is_surrogate
+        copy = store.prior_path if surrogate else store.input_path(name)
+        reason = _unless_same(Change(field, str(path), str(path)), store)
+        told += [f"{field}: {reason}; the campaign goes on with {copy}"] if reason else []
+    model, kept = model_file(config.potential), store.potential_path(0)
+    if kept is not None and "potential.model" not in changed and Path(model or "").is_file():
+        reason = _unless_same_model(Change("potential.model", str(model), str(model)), store)
+        told += [f"potential.model: {reason}; the campaign goes on with {kept}"] if reason else []
+    return told
 
 
 def reopened_round(changes: Sequence[Change], store: Store) -> int | None:
@@ -173,7 +197,9 @@ def _unless_same(change: Change, store: Store) -> str | None:
         given = read_frames(change.after)
     except BayeselError:
         return f"{change.after} cannot be read"
-    if extxyz_bytes(given) == extxyz_bytes(kept):
+    content = extxyz_bytes(given)
+    path = store.input_path(INPUTS[change.field])
+    if content == extxyz_bytes(kept) or content == path.read_bytes():
         return None
     return f"{change.after} holds other structures than those of the start"
 
@@ -187,5 +213,8 @@ def _unless_same_model(change: Change, store: Store) -> str | None:
 
 def _under_way(store: Store, section: str) -> bool:
     """Whether the round that is not complete has results of a section."""
-    directory = store.round_directory(store.completed_rounds())
-    return (directory / ("explore.npz" if section == "explore." else "refit")).exists()
+    number = store.completed_rounds()
+    if section == "explore.":
+        exploration = store.exploration(number)
+        return exploration.path.exists() and not exploration.has_failed()
+    return store.refit_directory(number).exists()

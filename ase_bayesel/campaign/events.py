@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EXTREMES_TOLD = 10
-"""So many labels with extreme forces are named one by one in a round."""
+MOST_NAMED = 10
+"""So many labels with extreme forces, or walkers, are named one by one in a round."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class RoundReport:
         How often walkers met their bound of trust and went back to their start, all together.
     extreme
         Labels with extreme forces: of this round's picks; in round 0 of the given training set.
+    stopped
+        How walkers were stopped by a guard or an error, the first of them.
     """
 
     round_number: int
@@ -83,12 +86,17 @@ class RoundReport:
     rollbacks: int = 0
     returns: int = 0
     extreme: tuple[ExtremeLabel, ...] = ()
+    stopped: tuple[str, ...] = ()
 
     def extremes_told(self) -> list[str]:
         """The first of ``extreme`` in words, and how many more there are."""
-        more = len(self.extreme) - EXTREMES_TOLD
-        told = [str(label) for label in self.extreme[:EXTREMES_TOLD]]
-        return [*told, f"and {more} more labels with extreme forces"] if more > 0 else told
+        return named(self.extreme, "labels with extreme forces")
+
+
+def named(things: Sequence[object], what: str = "walkers") -> list[str]:
+    """The first of many in words, and how many more there are."""
+    told, more = [str(thing) for thing in things[:MOST_NAMED]], len(things) - MOST_NAMED
+    return [*told, f"and {more} more {what}"] if more > 0 else told
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..dynamics.recording import Recording, RoundRecorder
 from ..dynamics.triggers import LazyCheck, force_search, uncalibrated, with_thresholds
 from ..dynamics.trust import TrustBound
 from ..dynamics.walkers import run_walker
+from ..errors import ExplorationError
 from ..resources import Here, open_client
 from ..resources.threads import cpu_threads
 from ..surrogate.surrogate import Surrogate
@@ -25,7 +26,7 @@ from .build.resources import build_resource
 from .build.walkers import build_bias, build_tau_rule, walker_options
 from .config import ExploreConfig
 from .config.campaign import CampaignConfig
-from .events import Progress
+from .events import Progress, named
 from .exploration import (
     ExploreState,
     Pick,
@@ -84,7 +85,8 @@ def explore_round(
 ) -> Generator[Progress, None, ExploreState]:
     """Run the walkers of a round, from where the store has them, until ``limit`` picks.
 
-    Returns the last state, which is also saved.
+    Returns the last state, which is also saved. Where all walkers have failed in the run before,
+    the round is moved aside and explored anew.
 
     Parameters
     ----------
@@ -98,7 +100,14 @@ def explore_round(
         Largest number of picks.
     on_picks
         Is told of picks once they are on disk.
+
+    Raises
+    ------
+    ExplorationError
+        If all walkers fail before anything is picked, with what they say.
     """
+    if store.exploration(number).has_failed():
+        store.reopen_round(number, False)
     if config.explore.unbiased_walkers:
         starts = [*starts, *starts]
     setup = load_setup(config, store, number, starts)
@@ -120,6 +129,12 @@ def explore_round(
         recorded = RecordedExecutor(executor, saving.recorder)
         barriers = explore_to_barriers(state, surrogate, setup, recorded, limit)
         state = yield from _saved(saving, setup, state, barriers, limit)
+    if state.failed:
+        raise ExplorationError(
+            f"round {number}: all walkers have failed, and nothing was picked: "
+            f"{'; '.join(named(state.endings))}. Correct that and run again: the round is then "
+            "explored anew"
+        )
     if setup.rules.batch != "joint":
         return state
     yield _progress(number, setup, state, limit)

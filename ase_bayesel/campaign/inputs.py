@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ase import Atoms
 
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
+from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
 from ..structures.reference_energies import reference_energies
@@ -22,8 +24,15 @@ from .exploration import Targets
 from .refit import MACERefitter
 
 
-def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
+def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, list[Atoms]]:
     """Read and check every structure file of a config, its descriptor and its engine.
+
+    Parameters
+    ----------
+    config
+        The config.
+    run_code
+        Also import what the config names, and unpickle the models that it trusts.
 
     Returns
     -------
@@ -35,6 +44,8 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     BayeselError
         Naming the file and the frame, or the field of the config.
     """
+    if not run_code:
+        config = without_trust(config)
     descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
@@ -50,17 +61,19 @@ def check_inputs(config: CampaignConfig) -> dict[str, list[Atoms]]:
     if data.targets is not None:
         paths["targets"] = data.targets
     frames = {name: read_frames(path) for name, path in paths.items()}
-    if engine is not None:
+    if engine is not None and (run_code or not _imports_code(engine)):
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
         for problem in engine.missing(sorted(elements)):
             raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
-        _check_elements(frames[name], path, descriptor.elements)
+        check_elements(frames[name], path, descriptor.elements)
     _check_training_labels(frames["train"], data.train, data.keys)
     try:
-        reference_energies(frames["train"], data.e0s, data.energy_key)
+        e0s = reference_energies(frames["train"], data.e0s, data.energy_key)
     except StructureError as error:
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
+    for name in ("starts", "test"):
+        check_e0s(frames.get(name, ()), paths.get(name), e0s, data.e0s)
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, data.keys)
     try:
@@ -85,20 +98,83 @@ def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
-    """Whether triggers, guards and what drives a walker make sense for every start."""
+    """Whether triggers, guards and what drives a walker make sense for every start.
+
+    A start must not break a guard itself: its walker would end where it begins.
+    """
     stress = any(isinstance(probe, StressTrigger) for probe in probes(explore.trigger))
     for k, atoms in enumerate(frames):
         where = f"{explore.starts}, frame {k}"
         if stress and not atoms.pbc.all():
             raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
         try:
-            explore.guards.against(atoms)
+            broken = explore.guards.against(atoms).violated(atoms)
         except StructureError as error:
             raise ConfigError(f"{where}: {error}") from error
+        if broken is not None:
+            raise ConfigError(
+                f"{where}: breaks the guard {broken} before the first step (explore.guards)"
+            )
         check_start(explore, atoms, where)
 
 
-def _check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+def check_e0s(
+    frames: Sequence[Atoms],
+    path: Path | None,
+    e0s: Mapping[str, float],
+    source: Mapping[str, float] | str,
+) -> None:
+    """Refuse structures with elements that have no reference energy.
+
+    Parameters
+    ----------
+    frames, path
+        The structures, and their file for the error.
+    e0s, source
+        Reference energies, and what the config says of them; ``"given"`` those of a saved
+        surrogate.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the frame and the element.
+    """
+    ways = {
+        "isolated": "add an isolated atom of it to the training set, or give data.e0s",
+        "given": "fit the surrogate with it",
+        "average": "it is not in the training set: add structures with it, or give data.e0s",
+    }
+    for k, atoms in enumerate(frames):
+        unknown = sorted(set(atoms.symbols) - set(e0s))
+        if unknown:
+            way = ways[source] if isinstance(source, str) else "add it to data.e0s"
+            raise ConfigError(
+                f"{path}, frame {k}: element {', '.join(unknown)} has no reference energy; {way}"
+            )
+
+
+def _imports_code(engine: Engine) -> bool:
+    """Whether an engine is, or imports, code that the config names."""
+    return isinstance(engine, ImportedEngine) or type(engine) not in ENGINES
+
+
+def without_trust(config: CampaignConfig) -> CampaignConfig:
+    """The config, in which no model is unpickled."""
+    parts = {"potential": config.potential, "descriptor": config.descriptor}
+    parts["labelling"] = config.labelling  # type: ignore[assignment]
+    trusting = {k: part for k, part in parts.items() if getattr(part, "trust", False)}
+    changes = {k: replace(part, trust=False) for k, part in trusting.items()}  # type: ignore[type-var]
+    return config.model_copy(update=changes)
+
+
+def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+    """Refuse structures of a file with elements that a descriptor does not know.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the frame and the element.
+    """
     for k, atoms in enumerate(frames):
         unknown = sorted(set(atoms.symbols) - set(elements))
         if unknown:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
@@ -33,6 +33,7 @@ from .exploration.saved import SavedExploration
 from .pick_labels import PickLabel
 
 REPORT = TypeAdapter(RoundReport)
+T = TypeVar("T")
 LABELLED = TypeAdapter(dict[Literal["picks"], list[PickLabel]])
 
 
@@ -77,9 +78,7 @@ class Store:
         if prior is not None:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
-            write_atomically(
-                self.directory / "inputs" / f"{name}.extxyz", extxyz_bytes(frames, name)
-            )
+            write_atomically(self.input_path(name), extxyz_bytes(frames, name))
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
 
@@ -124,8 +123,12 @@ class Store:
 
     def read_input(self, name: str) -> list[Atoms]:
         """The stored copy of an input; empty if the campaign has none of that name."""
-        path = self.directory / "inputs" / f"{name}.extxyz"
+        path = self.input_path(name)
         return read_frames(path) if path.exists() else []
+
+    def input_path(self, name: str) -> Path:
+        """Where the copy of an input lies."""
+        return self.directory / "inputs" / f"{name}.extxyz"
 
     @property
     def prior_path(self) -> Path:
@@ -138,11 +141,7 @@ class Store:
 
     def read_settings(self) -> str | None:
         """The name of the settings, None where nothing was labelled yet."""
-        path = self.directory / "settings.json"
-        try:
-            return str(json.loads(path.read_text())) if path.exists() else None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: is damaged ({error})") from error
+        return _read_json(self.directory / "settings.json", str)
 
     def save_thresholds(self, thresholds: Sequence[float]) -> None:
         """Keep the calibrated thresholds, from left to right in the config."""
@@ -151,16 +150,7 @@ class Store:
 
     def read_thresholds(self) -> list[float] | None:
         """The calibrated thresholds, None where nothing was calibrated yet."""
-        path = self.directory / "thresholds.json"
-        if not path.exists():
-            return None
-        try:
-            thresholds = [float(number) for number in json.loads(path.read_text())["calibrated"]]
-            if not all(0 < number < float("inf") for number in thresholds):
-                raise ValueError("a threshold must be positive")
-            return thresholds
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path}: is damaged ({error})") from error
+        return _read_json(self.directory / "thresholds.json", _thresholds)
 
     def lock(self) -> AbstractContextManager[None]:
         """Work here alone; a `LockedError` names who else does."""
@@ -334,3 +324,18 @@ class Store:
         """Write a page of the report; returns its path."""
         write_atomically(self.directory / name, page.encode())
         return self.directory / name
+
+
+def _read_json(path: Path, kind: Callable[[Any], T]) -> T | None:
+    """What a file holds, as this kind of value; None where there is no file."""
+    try:
+        return kind(json.loads(path.read_text())) if path.exists() else None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path}: is damaged ({error})") from error
+
+
+def _thresholds(content: Any) -> list[float]:
+    thresholds = [float(number) for number in content["calibrated"]]
+    if not all(0 < number < float("inf") for number in thresholds):
+        raise ValueError("a threshold must be positive")
+    return thresholds

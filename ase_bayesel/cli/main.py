@@ -41,15 +41,36 @@ def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None
 
 @app.command()
 @named_errors
-def validate(config: ConfigArgument) -> None:
-    """Check a config and every file that it names, without running anything."""
+def validate(
+    config: ConfigArgument,
+    directory: DirectoryOption = None,
+    only_files: Annotated[
+        bool, typer.Option("--files", help="Read files only: import and evaluate nothing.")
+    ] = False,
+) -> None:
+    """Check a config, every file that it names, and the potential on a start.
+
+    Where the campaign has begun, also what has changed since.
+    """
+    from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
     from ..campaign.inputs import check_inputs, label_survey
+    from ..campaign.store import Store
+    from ..campaign.trial import try_engine, try_potential
+    from ..resources.threads import cpu_threads
 
-    settings: CampaignConfig = load_config(config)
-    inputs = check_inputs(settings)
+    settings: CampaignConfig = load_config(config, run_code=not only_files)
+    inputs, notes = check_inputs(settings, not only_files), []
+    if not only_files:
+        with cpu_threads(settings.threads):
+            try_engine(settings.engine)
+            notes = try_potential(settings, inputs["starts"])
+    store = Store(_directory(config, directory))
+    if store.exists:
+        accepted_changes(settings, store)
+        notes += edited_files(settings, store)
     survey = label_survey(settings, inputs["train"])
-    for line in (*survey.lines(), *(f"note: {note}" for note in survey.notes())):
+    for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -71,6 +92,7 @@ def run(
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
     """
     from ..campaign.campaign import Campaign
+    from ..campaign.changes import edited_files
     from ..campaign.config.loading import load_config
     from ..campaign.inputs import label_survey
     from ..campaign.store import Store
@@ -88,6 +110,8 @@ def run(
             campaign = Campaign(settings, _directory(config, directory))
             for note in label_survey(settings).notes() if new else ():
                 say(f"note: {note}")
+            for told in () if new else edited_files(settings, campaign.store):
+                say(f"note: {told}")
             for change in campaign.changes:
                 say(f"changed since the last run: {change}")
             if campaign.reopened is not None:

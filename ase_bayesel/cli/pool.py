@@ -15,6 +15,7 @@ from ..campaign.build.models import (
     initial_potential,
 )
 from ..campaign.config import PoolConfig
+from ..campaign.inputs import check_e0s, check_elements
 from ..descriptors.base import Descriptor
 from ..generation import PoolProgress, PoolSummary, generate_pool
 from ..resources.threads import cpu_threads
@@ -44,15 +45,23 @@ def make_pool(
         calculator = None
         if config.potential is not None:
             calculator = build_potential(config, model, surrogate)
+        starts, core = _frames(config.starts), _frames(config.core)
+        known = descriptor if surrogate is None else surrogate.descriptor
+        for path, frames in ((config.starts, starts), (config.core, core)):
+            if path is not None and known is not None:
+                check_elements(frames, path, known.elements)
+        if surrogate is not None and config.potential is None:
+            source = "given" if config.data is None else config.data.e0s
+            check_e0s(starts, config.starts, surrogate.e0s, source)
         return generate_pool(
             output,
             recipes,
-            _frames(config.starts),
+            starts,
             seed=config.seed,
             calculator=calculator,
             surrogate=surrogate,
             descriptor=descriptor,
-            core=[*training, *_frames(config.core)],
+            core=[*training, *core],
             screen=config.screen,
             on_progress=on_progress,
         )

@@ -97,6 +97,8 @@ def _lines(events: Iterator[Event], console: Console) -> str | None:
 def _sentence(report: RoundReport) -> str:
     text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed, "
     text += f"{report.n_labels} labels in all, {report.n_train} training structures"
+    if report.stopped:
+        text += f"; walkers were stopped ({'; '.join(report.stopped)})"
     if report.extreme:
         text += f"; {len(report.extreme)} labels with extreme forces"
     if report.energy_rmse is not None:

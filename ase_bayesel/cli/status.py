@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from ..campaign.events import named
 from ..campaign.store import Store
 from ..validation.parity import milli
 
@@ -32,6 +33,11 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
         yield f"round {done}: {store.exploration(done).count_picks()} picks so far"
+    endings = store.exploration(done).read_endings() if done else ()
+    for ending in named(endings):
+        yield f"round {done}: {ending}"
+    if done and store.exploration(done).has_failed():
+        yield f"round {done}: all walkers have failed, and nothing was picked"
     labels = store.used_labels()
     tally = labels.counts()
     yield (
@@ -41,5 +47,6 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     for number in shown:
         for identity in store.set_aside(number):
             yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"
-        for told in store.read_report(number).extremes_told():
+        report = store.read_report(number)
+        for told in (*report.stopped, *report.extremes_told()):
             yield f"round {number}: {told}"

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, Hookean
+from pydantic import Field
 
 from ..errors import StructureError
-from ..io.fields import PositiveFloat
+from ..io.fields import Femtoseconds
 from ..io.kinds import OneOf
 from .integrators import (
     AxesBarostat,
@@ -74,7 +75,7 @@ class Langevin:
 
     kind: ClassVar[str] = "langevin"
 
-    friction_per_fs: PositiveFloat = 0.01
+    friction_per_fs: Annotated[float, Field(gt=0, le=10)] = 0.01
     conserves_momentum: ClassVar[bool] = False
     thermostatted: ClassVar[bool] = True
 
@@ -102,7 +103,7 @@ class Bussi:
 
     kind: ClassVar[str] = "bussi"
 
-    time_constant_fs: PositiveFloat = 100.0
+    time_constant_fs: Femtoseconds = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -130,7 +131,7 @@ class NoseHooverChain:
 
     kind: ClassVar[str] = "nose_hoover_chain"
 
-    time_constant_fs: PositiveFloat = 100.0
+    time_constant_fs: Femtoseconds = 100.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 
@@ -168,8 +169,8 @@ class NPT:
 
     cell: Literal["volume", "axes", "full"] = "volume"
     axes: tuple[bool, bool, bool] = (True, True, True)
-    thermostat_fs: PositiveFloat = 100.0
-    barostat_fs: PositiveFloat = 1000.0
+    thermostat_fs: Femtoseconds = 100.0
+    barostat_fs: Femtoseconds = 1000.0
     conserves_momentum: ClassVar[bool] = True
     thermostatted: ClassVar[bool] = True
 

@@ -14,10 +14,32 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from ..bias.prediction import Prediction
-from ..errors import StructureError
+from ..errors import BayeselError, StructureError
+from ..io.failures import reason_of, shortened
 from ..io.fields import HIDDEN, PositiveFloat
 from ..structures.calculators import determinant
 from ..structures.neighbours import neighbour_pairs
+
+CALCULATOR = "calculator_error"
+"""Status of a walker whose calculator has failed."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a frame: a status by which a walker ends, and what there is to say."""
+
+    status: str
+    message: str = ""
+
+    @classmethod
+    def of(cls, status: str | None) -> Fault | None:
+        """A fault that says nothing but its status, if there is one."""
+        return None if status is None else cls(status)
+
+    @classmethod
+    def by(cls, error: Exception, status: str = CALCULATOR) -> Fault:
+        """A fault with the message of an error; by default one of the calculator."""
+        ours = isinstance(error, BayeselError)
+        return cls(status, shortened(str(error)) if ours else reason_of(error))
 
 
 class Fragments(NamedTuple):

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import PlainSerializer, PlainValidator
 
+from ..io.numbers import no_boolean
+
 
 @dataclass(frozen=True)
 class Ramp:
@@ -64,26 +66,28 @@ def values_of(schedule: Schedule) -> tuple[float, ...]:
     return (float(schedule),)
 
 
-def _schedule(least: float | None, included: bool = True) -> Callable[[Any], Schedule]:
-    """A validator of a number or a list of [step, value], with a bound for the values."""
+def _schedule(least: float, most: float, included: bool = True) -> Callable[[Any], Schedule]:
+    """A validator of a number or a list of [step, value], with bounds for the values."""
 
     def checked(given: Any) -> Schedule:
         schedule = given if isinstance(given, Ramp) else _parsed(given)
         for value in values_of(schedule):
             if not abs(value) < float("inf"):
                 raise ValueError("must be finite")
-            if least is not None and (value < least or (value == least and not included)):
+            if value < least or (value == least and not included):
                 raise ValueError(f"must be {'at least' if included else 'above'} {least:g}")
+            if value > most:
+                raise ValueError(f"must be at most {most:g}")
         return schedule
 
     return checked
 
 
 def _parsed(given: Any) -> Schedule:
-    if isinstance(given, int | float) and not isinstance(given, bool):
+    if isinstance(no_boolean(given), int | float):
         return float(given)
     try:
-        points = [(step, float(value)) for step, value in given]
+        points = [(step, float(no_boolean(value))) for step, value in given]
     except (TypeError, ValueError):
         raise ValueError("expected a number, or a ramp as [[step, value], ...]") from None
     if not all(type(step) is int and step >= 0 for step, _ in points):
@@ -97,6 +101,6 @@ def schedule_as_json(schedule: Schedule) -> Any:
 
 
 _as_json = PlainSerializer(schedule_as_json)
-TemperatureSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, False)), _as_json]
-PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(None)), _as_json]
-TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0)), _as_json]
+TemperatureSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e6, False)), _as_json]
+PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json]
+TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e3)), _as_json]

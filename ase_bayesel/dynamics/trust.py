@@ -19,6 +19,7 @@ from ..bias.prediction import Prediction
 from ..errors import BayeselError
 from ..io.fields import PositiveFloat
 from ..surrogate.surrogate import Surrogate
+from .guards import Fault
 from .triggers import (
     AnyOf,
     ForceTrigger,
@@ -128,11 +129,11 @@ class Trust:
 
     def looked_at(
         self, prediction: Prediction, atoms: Atoms
-    ) -> tuple[Trust, TriggerReport | None, str | None]:
+    ) -> tuple[Trust, TriggerReport | None, Fault | None]:
         """The next `Trust`, the report where one was made, and what is wrong with the frame."""
         by_energy = self._rise(prediction, atoms)
         if by_energy is not None and by_energy.fired:
-            return self, by_energy, None if np.isfinite(by_energy.value) else "nan"
+            return self, by_energy, None if np.isfinite(by_energy.value) else Fault("nan")
         if self.check is None:
             return self, by_energy, None
         try:
@@ -140,9 +141,9 @@ class Trust:
             if not _same(prediction.surrogate, self.surrogate):
                 last_fit = prediction.under(self.surrogate)
             report, check = self.check(last_fit, atoms)
-        except BayeselError:
-            return self, None, "calculator_error"
-        broken = None if report is None or np.isfinite(report.value) else "nan"
+        except BayeselError as error:
+            return self, None, Fault.by(error)
+        broken = None if report is None or np.isfinite(report.value) else Fault("nan")
         return replace(self, check=check), report, broken
 
     def _rise(self, prediction: Prediction, atoms: Atoms) -> TriggerReport | None:

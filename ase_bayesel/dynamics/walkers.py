@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,79 +16,13 @@ from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
 from .driver import Driver, DriverState, Targets, check_moves
 from .ensembles import Ensemble, Langevin, check_ensemble
+from .guards import CALCULATOR, Fault
 from .integrators import CellExplosionError
 from .moves import Move
 from .schedules import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 from .trust import RETURN, BoundFrame, Trust
-
-
-@dataclass(frozen=True)
-class WalkerStep:
-    """One MD step.
-
-    Attributes
-    ----------
-    step
-        Absolute step number.
-    atoms
-        Snapshot with momenta. In the last step of a stopped trajectory this is
-        the last sane frame.
-    prediction
-        The evaluation that belongs to ``atoms``; None where the start itself
-        breaks a guard or cannot be evaluated.
-    temperature_K
-        Instantaneous temperature, over the degrees of freedom that the ensemble has.
-    reports
-        What the triggers saw; nothing of those that were not evaluated.
-    status
-        ``"running"``, or the reason for the stop: ``"calculator_error"``, ``"volume"`` (also
-        of a barostat's step), or the name of a guard (see `Guards.violated`).
-    driver
-        The state with which this step is gone on from, see `run_walker`.
-    rolled_back
-        The reason, where this step is a rollback; ``driver.rollbacks`` counts them.
-    checks
-        The triggers with what they have learnt so far.
-    beyond
-        The frame at which the walker met its bound of trust in this step; ``atoms`` are back at
-        the start then.
-    trust
-        The bound with what it has learnt so far.
-    checked
-        Whether the triggers were looked at, be it only to find that they cannot fire.
-    """
-
-    step: int
-    atoms: Atoms
-    prediction: Prediction | None
-    temperature_K: float
-    reports: tuple[TriggerReport, ...] = ()
-    status: str = "running"
-    driver: DriverState = DriverState()
-    rolled_back: str | None = None
-    checks: tuple[LazyCheck, ...] = ()
-    beyond: BoundFrame | None = None
-    trust: Trust | None = None
-    checked: bool = False
-
-    @property
-    def warning(self) -> str:
-        """What is wrong with the mean temperature (`ThermostatCheck`), empty if nothing is.
-
-        It stays from the step at which a `ThermostatWarning` was given.
-        """
-        return self.driver.thermostat.warning
-
-    @property
-    def fired(self) -> TriggerReport | None:
-        """The first trigger that fired, if any."""
-        return next((report for report in self.reports if report.fired), None)
-
-    @property
-    def leading(self) -> TriggerReport | None:
-        """`fired`, else the first report, if any."""
-        return self.fired or next(iter(self.reports), None)
+from .walker_step import WalkerStep
 
 
 def run_walker(
@@ -183,9 +117,9 @@ def run_walker(
     driver = Driver(
         atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0, moves
     )
-    broken = guards.violated(atoms)
+    broken = Fault.of(guards.violated(atoms))
     if broken is not None:
-        yield _present_step(driver, first_step, None, status=broken)
+        yield _stopped(_present_step(driver, first_step, None), broken)
         return
     guards = guards if guards.start is not None else guards.against(atoms)
     surrogate = calculator.surrogate
@@ -193,7 +127,7 @@ def run_walker(
     last: WalkerStep | None = None
     for step in range(first_step, max(n_steps, first_step) + 1):
         reports: tuple[TriggerReport, ...] = ()
-        rolled_back: str | None = None
+        rolled_back: Fault | None = None
         beyond: BoundFrame | None = None
         while True:
             broken = _advanced(driver, step, guards, last is None)
@@ -204,12 +138,12 @@ def run_walker(
                     checks = [check.forgotten() for check in checks]
                 checks, reports, broken = _checked(checks, calculator.prediction, atoms)
                 if broken is None and any(report.fired for report in reports):
-                    broken = guards.unbiased_violated(calculator.prediction)
+                    broken = Fault.of(guards.unbiased_violated(calculator.prediction))
                 if broken is None and trust is not None:
                     trust, bound, broken = trust.looked_at(calculator.prediction, atoms)
                     if broken is None and bound is not None and bound.fired:
                         beyond = _at_the_bound(driver, calculator.prediction, reports, bound)
-                        rolled_back, reports = RETURN, ()
+                        rolled_back, reports = Fault(RETURN), ()
                         driver.return_to(trust.start, step)
                         continue
             if broken is None or last is None or driver.state.rollbacks >= max_rollbacks:
@@ -217,12 +151,12 @@ def run_walker(
             rolled_back, reports = broken, ()
             driver.rewind(step)
         if broken is not None and last is not None:
-            over = replace(last, step=step, reports=(), status=broken, rolled_back=None)
-            yield replace(over, beyond=None, checked=False)
+            over = replace(last, step=step, reports=(), rolled_back=None)
+            yield _stopped(replace(over, beyond=None, checked=False), broken)
             return
         if broken is not None:
-            prediction = None if broken == "calculator_error" else calculator.prediction
-            yield _present_step(driver, step, prediction, status=broken)
+            prediction = None if broken.status == CALCULATOR else calculator.prediction
+            yield _stopped(_present_step(driver, step, prediction), broken)
             return
         driver.accept(step)
         last = _present_step(
@@ -237,7 +171,7 @@ def run_walker(
         yield last
 
 
-def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | None:
+def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> Fault | None:
     """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
     try:
         driver.attempt_moves(step, guards)
@@ -245,8 +179,9 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> str | 
     except EVALUATION_ERRORS as error:
         if starts and isinstance(error, StructureError | DescriptorError):
             raise
-        return "volume" if isinstance(error, CellExplosionError) else "calculator_error"
-    return guards.violated(driver.atoms, driver.atoms.calc.prediction)
+        exploded = isinstance(error, CellExplosionError)
+        return Fault.by(error, "volume" if exploded else CALCULATOR)
+    return Fault.of(guards.violated(driver.atoms, driver.atoms.calc.prediction))
 
 
 def _at_the_bound(
@@ -266,30 +201,41 @@ def _present_step(
     step: int,
     prediction: Prediction | None,
     reports: tuple[TriggerReport, ...] = (),
-    status: str = "running",
-    rolled_back: str | None = None,
+    rolled_back: Fault | None = None,
     checks: tuple[LazyCheck, ...] = (),
 ) -> WalkerStep:
     """The step that shows the present frame of a driver."""
     snapshot = driver.atoms.copy()
     snapshot.calc = None
-    temperature_K, state = driver.temperature_K, driver.state
     return WalkerStep(
-        step, snapshot, prediction, temperature_K, reports, status, state, rolled_back, checks
+        step,
+        snapshot,
+        prediction,
+        driver.temperature_K,
+        reports,
+        driver=driver.state,
+        rolled_back=None if rolled_back is None else rolled_back.status,
+        checks=checks,
+        message="" if rolled_back is None else rolled_back.message,
     )
+
+
+def _stopped(step: WalkerStep, fault: Fault) -> WalkerStep:
+    """The step as the last one of its trajectory."""
+    return replace(step, status=fault.status, message=fault.message)
 
 
 def _checked(
     checks: Sequence[LazyCheck], prediction: Prediction, atoms: Atoms
-) -> tuple[list[LazyCheck], tuple[TriggerReport, ...], str | None]:
+) -> tuple[list[LazyCheck], tuple[TriggerReport, ...], Fault | None]:
     """The next checks, the reports of those triggers that were evaluated, and what is wrong."""
     try:
         pairs = [check(prediction, atoms) for check in checks]
-    except BayeselError:
-        return list(checks), (), "calculator_error"
+    except BayeselError as error:
+        return list(checks), (), Fault.by(error)
     reports = tuple(report for report, _ in pairs if report is not None)
     sane = all(np.isfinite(report.value) for report in reports)
-    return [check for _, check in pairs], reports, None if sane else "nan"
+    return [check for _, check in pairs], reports, None if sane else Fault("nan")
 
 
 def run_walkers(

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import GenerationError
-from ..io.fields import PositiveFloat, PositiveInt, Several
+from ..io.fields import Length, PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 SLAB_BUILDERS = (
@@ -87,7 +87,7 @@ class Slab(Recipe):
 
     miller: tuple[int, int, int]
     layers: Annotated[tuple[PositiveInt, ...], Several]
-    vacuum_A: PositiveFloat = 8.0
+    vacuum_A: Length = 8.0
     repeat: AlongSurface = (1, 1)
     periodic: bool = True
     name = "slab"
@@ -132,7 +132,7 @@ class StandardSlab(Recipe):
     builder: str
     element: str
     layers: Annotated[tuple[PositiveInt, ...], Several]
-    vacuum_A: PositiveFloat = 8.0
+    vacuum_A: Length = 8.0
     repeat: AlongSurface = (1, 1)
     a: PositiveFloat | None = None
     c: PositiveFloat | None = None

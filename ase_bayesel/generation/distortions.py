@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from ..io.fields import PositiveFloat, PositiveInt, Several
+from ..io.fields import Count, PositiveFloat, PositiveInt, Several
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 
@@ -25,7 +25,7 @@ class Rattle(Recipe):
     kind: ClassVar[str] = "rattle"
 
     amplitudes_A: Annotated[tuple[PositiveFloat, ...], Several]
-    copies: PositiveInt = 1
+    copies: Count = 1
     name = "rattle"
 
     @property
@@ -54,7 +54,7 @@ class Strain(Recipe):
     kind: ClassVar[str] = "strain"
 
     limit: Annotated[float, Field(gt=0, lt=0.5)]
-    copies: PositiveInt = 1
+    copies: Count = 1
     name = "strain"
 
     @property
@@ -83,7 +83,7 @@ class VolumeScan(Recipe):
 
     smallest: PositiveFloat = 0.9
     largest: PositiveFloat = 1.1
-    points: PositiveInt = 5
+    points: Count = 5
     name = "volume_scan"
 
     @property
@@ -121,7 +121,7 @@ class Vacancies(Recipe):
     kind: ClassVar[str] = "vacancies"
 
     counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
-    copies: PositiveInt = 1
+    copies: Count = 1
     name = "vacancies"
 
     @property
@@ -153,7 +153,7 @@ class Swaps(Recipe):
     kind: ClassVar[str] = "swaps"
 
     counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
-    copies: PositiveInt = 1
+    copies: Count = 1
     name = "swaps"
 
     @property

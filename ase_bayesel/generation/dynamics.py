@@ -25,7 +25,7 @@ from ..dynamics.schedules import (
 )
 from ..dynamics.walkers import run_walker
 from ..errors import GenerationError
-from ..io.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Several
+from ..io.fields import NonNegativeFloat, NonNegativeInt, Several, Steps, Timestep
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 _RELATIVE: TypeAdapter[float | None] = TypeAdapter(
@@ -91,10 +91,10 @@ class Dynamics(Recipe):
     kind: ClassVar[str] = "md"
 
     temperatures_K: Temperatures
-    steps: PositiveInt
-    interval: PositiveInt
+    steps: Steps
+    interval: Steps
     equilibration: NonNegativeInt = 0
-    timestep_fs: PositiveFloat = 1.0
+    timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
     pressures_GPa: Pressures = ()
     tau: float | None = None

@@ -1,4 +1,4 @@
-"""YAML that is read as plain values, and cannot grow beyond bounds by its aliases."""
+"""YAML that is read as plain values: no key twice, no growth beyond bounds by its aliases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"
 MAX_VALUES = 100_000
 """Values of a document, each alias counted as often as it is used."""
 
@@ -14,6 +15,19 @@ class _Loader(yaml.SafeLoader):
     """Safe loading, in which merge keys copy a bounded number of entries."""
 
     merged = 0
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse a key that is there twice: PyYAML would keep the last one and say nothing."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen and key.tag != MERGE:
+                line = key.start_mark.line + 1
+                raise ValueError(f"line {line}: the key {key.value!r} is there twice")
+            if name is not None:
+                seen.add(name)
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
@@ -27,7 +41,7 @@ def parse_yaml(text: str) -> Any:
     Raises
     ------
     ValueError
-        If it holds more than `MAX_VALUES`.
+        If it holds more than `MAX_VALUES`, or a mapping has a key twice.
     Exception
         Whatever PyYAML raises: its own errors, and others on values that a tag does not fit.
     """

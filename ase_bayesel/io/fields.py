@@ -29,24 +29,33 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from .numbers import without_booleans
+
 __all__ = [
     "FACTORY",
     "FLAT",
     "HIDDEN",
     "MODEL_NAME",
     "REQUIRED",
+    "Count",
     "Factory",
+    "Femtoseconds",
     "FileName",
+    "Hours",
     "InputPath",
     "Json",
+    "Length",
     "ModelFile",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
     "PositiveInt",
+    "Program",
     "Scalar",
     "Several",
+    "Steps",
     "Threads",
+    "Timestep",
     "ValueOrMapping",
     "absolute",
     "refusal",
@@ -68,21 +77,23 @@ def refusal(message: str, kind: str = "value_error") -> PydanticCustomError:
 
 
 def absolute(given: Path, info: ValidationInfo) -> Path:
-    """Environment variables expanded; relative to the config file where that is known.
+    """Environment variables and ``~`` expanded; relative to the config file where that is known.
 
     A path that is not absolute must not lead out of that folder, symbolic links resolved.
 
     Raises
     ------
     ValueError
-        If it does, if a variable is not set, or if no file can have this name.
+        If it does, if a variable or a home is not there, or if no file can have this name.
     """
-    expanded = Path(os.path.expandvars(given))
+    expanded = Path(os.path.expanduser(os.path.expandvars(given)))
     if "$" in str(expanded):
         raise ValueError(f"{given}: set the environment variable that it names")
-    folder = Path() if info.context is None else info.context["folder"]
-    _nameable(folder / expanded, given)
-    if info.context is None or expanded.is_absolute():
+    if str(expanded).startswith("~"):
+        raise ValueError(f"{given}: there is no such user's home; give an absolute path")
+    folder = (info.context or {}).get("folder")
+    _nameable((folder or Path()) / expanded, given)
+    if folder is None or expanded.is_absolute():
         return expanded
     if not Path(os.path.realpath(folder / expanded)).is_relative_to(os.path.realpath(folder)):
         raise ValueError(f"{given}: leads out of the config's folder; give an absolute path")
@@ -96,6 +107,10 @@ def _nameable(path: Path, given: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise ValueError(f"{given}: {error.strerror}") from error
+
+
+def _at_home(given: str) -> str:
+    return os.path.expanduser(given)
 
 
 def _within(given: str) -> str:
@@ -127,6 +142,8 @@ def _scalar(given: Any) -> Any:
 
 InputPath = Annotated[Path, AfterValidator(absolute)]
 """A path that is made absolute, see `absolute`."""
+Program = Annotated[str, AfterValidator(_at_home)]
+"""A word of a command; ``~`` at its beginning is expanded."""
 FileName = Annotated[str, AfterValidator(_within)]
 """Of a file in a folder that another field names."""
 ModelFile = Annotated[str, AfterValidator(_located)]
@@ -134,6 +151,18 @@ ModelFile = Annotated[str, AfterValidator(_located)]
 Factory = Annotated[str, Field(pattern=FACTORY)]
 """``package.module:callable``."""
 Threads = Annotated[int, Field(gt=0, le=1024)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+"""Of what a machine has, or is asked to make."""
+Steps = Annotated[int, Field(gt=0, le=10**12)]
+"""Of molecular dynamics."""
+Timestep = Annotated[float, Field(gt=0, le=100)]
+"""fs; none of a molecular dynamics of atoms is longer."""
+Femtoseconds = Annotated[float, Field(gt=0, le=1e9)]
+"""A time constant, at most a microsecond."""
+Hours = Annotated[float, Field(gt=0, le=1e5)]
+"""A limit of wall time."""
+Length = Annotated[float, Field(gt=0, le=1000)]
+"""A; of vacuum, say."""
 Json = Annotated[Any, PlainValidator(_json)]
 """What JSON can hold, as it is."""
 Scalar = Annotated[str | float | bool, PlainValidator(_scalar)]
@@ -152,8 +181,9 @@ class ValueOrMapping:
     """
 
     def __init__(self, value: Any, mapping: Any) -> None:
+        numbers = Annotated[mapping, _Numbers()]
         self._value: TypeAdapter[Any] = TypeAdapter(value)
-        self._mapping: TypeAdapter[Any] = TypeAdapter(mapping, config=_finite(mapping))
+        self._mapping: TypeAdapter[Any] = TypeAdapter(numbers, config=_finite(mapping))
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -163,6 +193,15 @@ class ValueOrMapping:
     def _validated(self, given: Any, info: ValidationInfo) -> Any:
         adapter = self._mapping if isinstance(given, Mapping) else self._value
         return adapter.validate_python(given, context=info.context)
+
+
+class _Numbers:
+    """Annotation under which truth values are no numbers."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return without_booleans(handler(source))
 
 
 def _finite(given: Any) -> ConfigDict | None:

@@ -18,7 +18,9 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError, Validat
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from ..errors import BayeselError
+from .failures import is_failure, reason_of
 from .fields import FLAT, HIDDEN, REQUIRED, refusal
+from .numbers import without_booleans
 
 UNKNOWN_KEY = "extra_forbidden"
 """Type of the error for a key that is not known, as pydantic has it."""
@@ -96,22 +98,27 @@ class OneOf:
         kind = raw.get("kind", self._default)
         if kind is None:
             raise refusal(f"needs a kind, one of {known}", "no_kind")
-        cls = self._class_of(kind, known)
+        cls = self._class_of(kind, known, (info.context or {}).get("run_code", True))
         rest = {key: value for key, value in raw.items() if key != "kind" or _has_kind(cls)}
         values = validated_values(cls, rest, info.context, with_kind=True)
         return _made(self.made, cls, values)
 
-    def _class_of(self, kind: Any, known: str) -> type:
+    def _class_of(self, kind: Any, known: str, run_code: bool) -> type:
         if isinstance(kind, str) and kind in self.kinds:
             return self.kinds[kind]
         if self._base is None or not isinstance(kind, str) or ":" not in kind:
             outside = "" if self._base is None else ", or package.module:Class"
             raise _at("kind", f"{kind!r} is none of {known}{outside}", "unknown_kind")
+        if not run_code:
+            raise _at("kind", f"{kind!r} would have to be imported to be checked", "unknown_kind")
         module, _, name = kind.partition(":")
         try:
             cls = getattr(importlib.import_module(module), name)
-        except Exception as error:  # importing a module runs it
-            raise _at("kind", f"cannot import {kind!r} ({error})", "unknown_kind") from error
+        except BaseException as error:  # importing a module runs it
+            if not is_failure(error):
+                raise
+            told = f"cannot import {kind!r} ({reason_of(error)})"
+            raise _at("kind", told, "unknown_kind") from error
         if not (isinstance(cls, type) and issubclass(cls, self._base) and is_dataclass(cls)):
             wanted = f"a dataclass that is derived from {self._base.__name__}"
             raise _at("kind", f"{kind!r} is not {wanted}", "unknown_kind")
@@ -317,7 +324,7 @@ class _Fields:
                 continue
             has_default = field.default is not MISSING or field.default_factory is not MISSING
             required = REQUIRED in _marks(hint) or not has_default
-            schema = handler.generate_schema(hint)
+            schema = without_booleans(handler.generate_schema(hint))
             entries[field.name] = core_schema.typed_dict_field(schema, required=required)
         return entries
 

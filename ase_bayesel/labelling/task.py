@@ -20,11 +20,20 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ..errors import ConfigError, LabellingError, MissingProgramError, StoreError, TerminatedError
+from ..errors import (
+    ConfigError,
+    LabellingError,
+    MissingProgramError,
+    ResultError,
+    StoreError,
+    TerminatedError,
+)
 from ..io.atomic import write_atomically
+from ..io.failures import is_failure, reason_of
 from ..io.hashing import bytes_hash
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
+from ..structures.results import energy_of, forces_of, stress_of, untouched
 from .engines import Engine, ReferenceResult, settings_hash
 from .reference import Reference, properties_of
 from .store import Label, LabelStore, label_bytes, read_label, with_labels
@@ -65,31 +74,45 @@ def compute(
     label = Label(atoms, settings, engine.name, attempt=attempt, host=socket.gethostname())
     start = time.perf_counter()
     try:
-        values = engine.evaluate(atoms.copy(), directory, attempt, properties)
-        _check_finite(values)
+        given = atoms.copy()
+        with untouched(given):
+            values = engine.evaluate(given, directory, attempt, properties)
+        values = _checked(values, atoms, properties)
     except FATAL:
         raise
     except ImportError as error:
         raise MissingProgramError(f"{engine.name}: {error}; install it there") from error
-    except Exception as error:  # engines raise anything; the reason is kept in the record
-        if _is_full(directory, error):
-            raise StoreError(f"{directory}: the disk is full ({error})") from error
-        reason = f"{type(error).__name__}: {error}"
+    except BaseException as error:  # engines raise anything; the reason is kept in the record
+        if not is_failure(error):
+            raise
+        reason = reason_of(error)
+        if _is_full(directory, reason):
+            raise StoreError(f"{directory}: the disk is full ({reason})") from error
         return replace(label, reason=reason, wall_s=time.perf_counter() - start)
     return replace(label, values=values, wall_s=time.perf_counter() - start)
 
 
-def _is_full(directory: Path, error: Exception) -> bool:
+def _is_full(directory: Path, reason: str) -> bool:
     """Whether a calculation failed for want of space, or of a user's share of it."""
-    told = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    told = any(os.strerror(number) in reason for number in (errno.ENOSPC, errno.EDQUOT))
     return told or shutil.disk_usage(directory).free < ROOM_BYTES
 
 
-def _check_finite(values: ReferenceResult) -> None:
+def _checked(values: ReferenceResult, atoms: Atoms, properties: Sequence[str]) -> ReferenceResult:
+    """The results that were asked for, if they are what they have to be, and nothing else."""
+    if not isinstance(values, ReferenceResult):
+        raise ResultError(f"the engine returned no ReferenceResult but {type(values).__name__}")
+    forces = stress = None
+    if "forces" in properties:
+        forces = forces_of(values.forces, len(atoms))
+    if "stress" in properties and atoms.pbc.all():
+        stress = stress_of(values.stress)
+    checked = ReferenceResult(energy_of(values.energy), forces, stress, str(values.version))
     for name in ("energy", "forces", "stress"):
-        value = getattr(values, name)
+        value = getattr(checked, name)
         if value is not None and not np.isfinite(value).all():
             raise FloatingPointError(f"the engine returned a {name} that is not finite")
+    return checked
 
 
 def labelled(frames: Sequence[Atoms], engine: Engine, keys: PropertyKeys) -> list[Atoms]:

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
-from ..io.fields import HIDDEN, InputPath, PositiveFloat, PositiveInt
+from ..io.fields import HIDDEN, Hours, InputPath, PositiveFloat
 
 T = TypeVar("T")
+Workers = Annotated[int, Field(gt=0, le=10_000)]
 MAX_DEATHS = 3
 """A task over which so many workers were lost is given up."""
 
@@ -62,7 +63,7 @@ class ProcessPool:
 
     kind: ClassVar[str] = "processes"
 
-    n_workers: PositiveInt | None = None
+    n_workers: Workers | None = None
     threads: Annotated[int, HIDDEN] = 1
 
 
@@ -75,7 +76,7 @@ class LocalCluster:
 
     kind: ClassVar[str] = "local"
 
-    n_workers: PositiveInt | None = None
+    n_workers: Workers | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ class BatchJobs:
     """
 
     kind: Literal["slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"] = "slurm"
-    jobs: PositiveInt = 1
-    cores: PositiveInt = 1
+    jobs: Workers = 1
+    cores: Workers = 1
     memory_GB: PositiveFloat = 4.0
-    processes: PositiveInt = 1
-    walltime_h: PositiveFloat = 1.0
+    processes: Workers = 1
+    walltime_h: Hours = 1.0
     queue: str | None = None
     account: str | None = None
     directives: tuple[str, ...] = ()

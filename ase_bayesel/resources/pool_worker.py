@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 
 def main(descriptor: int) -> None:
     """Serve until the pipe closes."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # what ends a worker is the end of the pipe
     connection = Connection(descriptor)
     sys.path[:] = connection.recv()
     tasks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -41,16 +42,18 @@ def answer(task: bytes) -> bytes:
     try:
         function, args = pickle.loads(task)
         return pickle.dumps((True, function(*args)))
-    except Exception as error:
+    except BaseException as error:  # a SystemExit ends a task, and not the worker
         error.add_note("".join(traceback.format_exception(error)))
         return pickled_error(error)
 
 
-def pickled_error(error: Exception) -> bytes:
+def pickled_error(error: BaseException) -> bytes:
     """An exception, or what it says where it cannot travel."""
     try:
         sent = pickle.dumps((False, error))
         pickle.loads(sent)
+        if not isinstance(error, Exception):
+            raise TypeError("whoever waits for the task would end of it")
     except Exception:
         return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
     return sent

@@ -9,7 +9,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from ..errors import ResultError
 from ..structures.labels import PropertyKeys
+from ..structures.mlip import mlip_results
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.surrogate import Surrogate
 
@@ -67,18 +69,26 @@ def compare(
     ------
     StructureError
         For a label that is not of its shape, naming the structure.
+    ResultError
+        If the potential fails on one.
     """
     columns: dict[str, list[float]] = {name: [] for name in Parity.__dataclass_fields__}
     potential = surrogate.calculator() if potential is None else potential
     for k, atoms in enumerate(frames):
         labels = fitted_targets(atoms, keys, surrogate.e0s, f"test frame {k}")
+        if labels.energy is None and labels.forces is None:
+            continue
+        try:
+            predicted = mlip_results(potential, atoms, False)
+        except ResultError as error:
+            raise ResultError(f"test frame {k}: the potential fails ({error})") from error
         if labels.energy is not None:
             columns["energy"].append(labels.energy / len(atoms))
-            columns["energy_predicted"].append(potential.get_potential_energy(atoms) / len(atoms))
+            columns["energy_predicted"].append(predicted.energy / len(atoms))
             columns["energy_std"].append(surrogate.energy_std(atoms) / len(atoms))
         if labels.forces is not None:
             columns["forces"].extend(labels.forces.ravel())
-            columns["forces_predicted"].extend(potential.get_forces(atoms).ravel())
+            columns["forces_predicted"].extend(predicted.forces.ravel())
     return Parity(**{name: np.array(values, float) for name, values in columns.items()})
 
 

@@ -12,7 +12,7 @@ from helpers.files import hashes
 from helpers.structures import alloy_cells
 
 from ase_bayesel import Campaign
-from ase_bayesel.campaign import campaign as campaign_module
+from ase_bayesel.campaign import beginning
 from ase_bayesel.campaign.campaign import Progress
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended, RoundReport
@@ -300,13 +300,13 @@ def test_a_calibrated_trigger_may_change_where_it_never_fired(tmp_path):
 
 def test_two_processes_that_begin_at_once_make_one_campaign(tmp_path, monkeypatch):
     config = write_campaign(tmp_path, {"stop.max_rounds": 1})
-    check = campaign_module.check_inputs
+    check = beginning.check_inputs
 
     def slowly(given):
-        monkeypatch.setattr(campaign_module, "check_inputs", check)
+        monkeypatch.setattr(beginning, "check_inputs", check)
         campaign(write_config(tmp_path, {"stop.max_rounds": 1, "seed": 7}))
         return check(given)
 
-    monkeypatch.setattr(campaign_module, "check_inputs", slowly)
+    monkeypatch.setattr(beginning, "check_inputs", slowly)
     with pytest.raises(ConfigError, match="seed: "):
         campaign(config)

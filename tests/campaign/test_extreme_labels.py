@@ -13,7 +13,7 @@ from helpers.structures import alloy_cells, reference
 from ase_bayesel import ForceTrigger, Surrogate, fit_surrogate
 from ase_bayesel.campaign.config.data import LabelsConfig
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.events import EXTREMES_TOLD, ExtremeLabel, RoundReport
+from ase_bayesel.campaign.events import MOST_NAMED, ExtremeLabel, RoundReport
 from ase_bayesel.campaign.pick_labels import PickLabel, extreme_labels
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.report import write_report
@@ -217,11 +217,11 @@ def test_what_is_extreme():
 
 
 def test_many_are_counted():
-    many = tuple(ExtremeLabel(f"training frame {k}", 50.0, False) for k in range(EXTREMES_TOLD + 5))
+    many = tuple(ExtremeLabel(f"training frame {k}", 50.0, False) for k in range(MOST_NAMED + 5))
     told = RoundReport(0, 1, 0, extreme=many).extremes_told()
-    assert len(told) == EXTREMES_TOLD + 1
+    assert len(told) == MOST_NAMED + 1
     assert told[-1] == "and 5 more labels with extreme forces"
-    assert len(RoundReport(0, 1, 0, extreme=many[:EXTREMES_TOLD]).extremes_told()) == EXTREMES_TOLD
+    assert len(RoundReport(0, 1, 0, extreme=many[:MOST_NAMED]).extremes_told()) == MOST_NAMED
 
 
 def test_the_second_limit_is_the_larger_one(tmp_path):

@@ -9,7 +9,7 @@ from ase.io import read, write
 from helpers.command_line import assert_refused, call
 from helpers.structures import copper, copper_training
 
-from ase_bayesel import fit_surrogate
+from ase_bayesel import ACEDescriptor, fit_surrogate
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.cli.pool import make_pool
@@ -49,6 +49,33 @@ def settings(folder, **changes):
 def built(*sections):
     config = PoolConfig.model_validate({"recipes": list(sections)})
     return [variant for recipe in config.recipes for variant in recipe.variants()]
+
+
+@pytest.mark.parametrize("name", ["starts", "core"])
+def test_structures_of_another_element_are_named(folder, name):
+    other = copper(1)
+    other.symbols[0] = "Au"
+    write(folder / f"{name}.xyz", [copper(0), other])
+    config = settings(folder, core="core.xyz")
+    assert_refused(call("pool", config, "-o", folder / "p.xyz"), f"{name}.xyz, frame 1", "Au")
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["fitted", "saved"])
+def test_starts_without_a_reference_energy(folder, saved):
+    """The mean of the surrogate, which is the potential of MD, has none."""
+    other = copper(1)
+    other.symbols[0] = "Au"
+    write(folder / "starts.xyz", [copper(0), other])
+    elements = {"elements": ["Cu", "Au"], "totaldegree": 4, "order": 2}
+    changes = {"descriptor": elements, "potential": None}
+    if saved:
+        descriptor = ACEDescriptor(["Cu", "Au"], order=2, totaldegree=4)
+        fit_surrogate(copper_training(), descriptor).save(folder / "s.npz")
+        changes |= {"surrogate": "s.npz"}
+    else:
+        changes |= {"data": {"train": "core.xyz", "energy_key": "energy", "forces_key": "forces"}}
+    told = call("pool", settings(folder, **changes), "-o", folder / "p.xyz")
+    assert_refused(told, "starts.xyz, frame 1", "Au", "reference energy")
 
 
 def test_from_a_config_to_a_pool_to_picks(folder):

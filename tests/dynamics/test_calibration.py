@@ -347,7 +347,7 @@ def test_a_damaged_file_of_thresholds_is_named(tmp_path):
 
 
 def test_a_calibration_that_sees_nothing_is_an_error(tmp_path):
-    changes = {"explore.trigger.threshold": {**MD, "steps": 1}, "explore.check_interval": 50}
+    changes = {"explore.trigger.threshold": {**MD, "steps": 1}, "explore.check_interval": 40}
     with pytest.raises(BayeselError, match="relative_force: no threshold from 0 values"):
         list(campaign_of(tmp_path, changes).run())
 

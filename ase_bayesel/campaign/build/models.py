@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
-from ...labelling.engines.calculators import imported
+from ...io.failures import is_failure, reason_of
+from ...labelling.engines.calculators import checked_calculator, imported
 from ...surrogate.surrogate import Surrogate
 from ..config import ACEConfig, AnyDescriptor, MACEPotentialConfig, PoolConfig
 from ..config.campaign import CampaignConfig
@@ -104,7 +105,17 @@ def build_potential(
             model, potential.head, potential.dtype, potential.device, potential.trust
         )
     file = {} if model is None else {"model": str(model)}
-    return imported(potential.factory, "potential.factory")(**file, **potential.parameters)
+    factory = imported(potential.factory, "potential.factory")
+    try:
+        made = factory(**file, **potential.parameters)
+    except BaseException as error:  # it may raise anything
+        if not is_failure(error):
+            raise
+        raise ConfigError(
+            f"potential.factory: {potential.factory!r} fails with these parameters "
+            f"({reason_of(error)}; potential.parameters, potential.model)"
+        ) from error
+    return checked_calculator(made, potential.factory, "potential.factory")
 
 
 def build_refitter(config: CampaignConfig) -> Refitter | None:

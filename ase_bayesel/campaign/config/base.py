@@ -7,12 +7,15 @@ from typing import Any, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetCoreSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from ...io.kinds import explained
+from ...io.numbers import without_booleans
 
 
 class Section(BaseModel):
@@ -23,6 +26,10 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return without_booleans(handler(source))
 
     @model_validator(mode="wrap")
     @classmethod

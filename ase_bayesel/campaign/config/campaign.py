@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from ...dynamics.schedules import values_of
 from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
-from ...labelling.engines import ENGINES, Engine, ProgramEngine
+from ...labelling.engines import ENGINES, Engine, ImportedEngine, ProgramEngine
 from ...resources import BatchJobs
 from ...surrogate.fitting import Weights
 from ..refit import REFITTERS, MACERefitter, Refitter
@@ -84,7 +84,7 @@ class CampaignConfig(Section):
         if isinstance(self.refit, MACERefitter) and not mace:
             raise ValueError("refit: kind mace fine-tunes a potential of kind mace only")
         engine, jobs = self.engine, self.workers.labelling
-        if isinstance(engine, ProgramEngine) and isinstance(jobs, BatchJobs):
+        if isinstance(engine, ProgramEngine | ImportedEngine) and isinstance(jobs, BatchJobs):
             limit_h, walltime_h = engine.time_limit_h, jobs.walltime_h
             if limit_h is not None and limit_h >= walltime_h:
                 raise ValueError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveFloat, model_validator
 
-from ...io.fields import InputPath, ValueOrMapping
+from ...io.fields import Count, InputPath, ValueOrMapping
 from ...structures.labels import PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
@@ -83,6 +83,6 @@ class StopConfig(Section):
     it is the engine that is wrong, and the campaign stops with an error.
     """
 
-    max_rounds: PositiveInt = 10
-    max_labels: PositiveInt | None = None
-    max_failures: PositiveInt | None = 5
+    max_rounds: Count = 10
+    max_labels: Count | None = None
+    max_failures: Count | None = 5

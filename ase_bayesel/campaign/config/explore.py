@@ -7,18 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    NonNegativeInt,
+    Field,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
 from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
-from ...dynamics.schedules import PressureSchedule, TauRelSchedule, TemperatureSchedule
+from ...dynamics.schedules import (
+    PressureSchedule,
+    TauRelSchedule,
+    TemperatureSchedule,
+    values_of,
+)
 from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrigger
 from ...dynamics.trust import TrustBound
-from ...io.fields import InputPath
+from ...io.fields import Count, InputPath, Steps, Timestep
 from ...io.kinds import VALUE, OneOf
 from ..exploration.rules import AfterPick, Batch, EarlyRefit, Offers
 from .base import Section
@@ -57,24 +61,24 @@ class ExploreConfig(Section):
     """
 
     starts: InputPath
-    walkers: PositiveInt = 4
+    walkers: Annotated[int, Field(gt=0, le=10_000)] = 4
     mode: Literal["lockstep", "turns"] = "lockstep"
-    steps: PositiveInt = 2000
-    picks: PositiveInt = 5
+    steps: Steps = 2000
+    picks: Count = 5
     temperature_K: TemperatureSchedule = 300.0
     pressure_GPa: PressureSchedule | None = None
-    timestep_fs: PositiveFloat = 1.0
+    timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
-    tau_delay: PositiveInt = 20
+    tau_delay: Steps = 20
     tau_max: PositiveFloat | None = None
     bias: BiasConfig = BiasConfig()
-    check_interval: PositiveInt = 5
+    check_interval: Steps = 5
     trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
     batch: Batch = "first"
     targets: Literal["candidates", "unbiased", "both", "file"] | None = None
-    candidate_interval: PositiveInt = 20
+    candidate_interval: Steps = 20
     after_pick: AfterPick = "go_on"
     offers: Offers = "fired"
     absorb_heat: bool = False
@@ -82,9 +86,9 @@ class ExploreConfig(Section):
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()
     moves: tuple[Annotated[Move, OneOf(MOVES)], ...] = ()
-    max_rollbacks: NonNegativeInt = 0
+    max_rollbacks: Annotated[int, Field(ge=0, le=10**9)] = 0
     trust_bound: Annotated[TrustBound, VALUE] | None = TrustBound()
-    trajectory_interval: PositiveInt | None = None
+    trajectory_interval: Steps | None = None
     log: bool = False
 
     @model_validator(mode="before")
@@ -99,6 +103,20 @@ class ExploreConfig(Section):
     def _one_strength(self) -> ExploreConfig:
         if self.tau is not None and self.tau_rel is not None:
             raise ValueError("give one of tau and tau_rel, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> ExploreConfig:
+        if self.check_interval > self.steps:
+            raise ValueError(
+                f"check_interval: no trigger is looked at in {self.steps} steps (explore.steps)"
+            )
+        hottest, limit = max(values_of(self.temperature_K)), self.guards.max_temperature_K
+        if limit is not None and hottest > limit:
+            raise ValueError(
+                f"temperature_K: {hottest:g} is above guards.max_temperature_K, {limit:g}, "
+                "at which walkers end"
+            )
         return self
 
     @model_validator(mode="after")
@@ -130,7 +148,7 @@ class Overrides(Section):
 
     temperature_K: TemperatureSchedule | None = None
     pressure_GPa: PressureSchedule | None = None
-    steps: PositiveInt | None = None
+    steps: Steps | None = None
     tau_rel: TauRelSchedule | None = None
     trigger: AnyTrigger | None = None
     ensemble: AnyEnsemble | None = None

@@ -21,8 +21,14 @@ RENAMED = {
 T = TypeVar("T", bound=Section)
 
 
-def load_config(path: str | Path, schema: type[T] = CampaignConfig) -> T:  # type: ignore[assignment]
+def load_config(
+    path: str | Path,
+    schema: type[T] = CampaignConfig,  # type: ignore[assignment]
+    run_code: bool = True,
+) -> T:
     """Read and validate a YAML config, a campaign's by default; relative paths become absolute.
+
+    Without ``run_code`` a kind that would have to be imported is refused.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def load_config(path: str | Path, schema: type[T] = CampaignConfig) -> T:  # typ
         raise ConfigError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
-    return validate_config(raw, str(path), path.resolve().parent, schema)
+    return validate_config(raw, str(path), path.resolve().parent, schema, run_code)
 
 
 def validate_config(
@@ -46,6 +52,7 @@ def validate_config(
     where: str,
     folder: Path | None = None,
     schema: type[T] = CampaignConfig,  # type: ignore[assignment]
+    run_code: bool = True,
 ) -> T:
     """The config in a mapping.
 
@@ -59,13 +66,15 @@ def validate_config(
         Where relative paths start; None to leave them as they are.
     schema
         Which config it is; a campaign's by default.
+    run_code
+        As of `load_config`.
 
     Raises
     ------
     ConfigError
         Naming every field that is wrong.
     """
-    context = None if folder is None else {"folder": folder}
+    context = {"run_code": run_code} | ({} if folder is None else {"folder": folder})
     try:
         return schema.model_validate(raw, context=context)
     except ValidationError as error:

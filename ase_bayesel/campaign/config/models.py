@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from ...io.fields import Factory, InputPath, Json, ModelFile, PositiveFloat, PositiveInt, Several
+from ...io.fields import Count, Factory, InputPath, Json, ModelFile, Several
 from ...io.kinds import OneOf
 
 
@@ -21,8 +21,8 @@ class ACEConfig:
 
     elements: Annotated[tuple[str, ...], Several]
     order: Literal[2, 3] = 3
-    totaldegree: Annotated[int, Field(ge=2)] = 12
-    cutoff: PositiveFloat = 5.0
+    totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
+    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class MACEFeaturesConfig:
 
     model: ModelFile | None = None
     components: Literal["invariant", "all"] = "invariant"
-    num_layers: PositiveInt | None = None
+    num_layers: Count | None = None
     elements: Annotated[tuple[str, ...], Several] | None = None
-    force_projections: PositiveInt | None = 32
+    force_projections: Count | None = 32
     trust: bool = False
 
 

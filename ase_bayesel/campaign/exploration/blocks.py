@@ -12,7 +12,7 @@ from ...bias.calculator import BiasedCalculator
 from ...dynamics.recording import Recording, StepRecord
 from ...dynamics.triggers import LazyCheck
 from ...dynamics.trust import Trust
-from ...dynamics.walkers import WalkerStep
+from ...dynamics.walker_step import WalkerStep
 from ...surrogate.surrogate import Surrogate
 from .picks import Candidate, Pick, TriggerEvent, event_of
 from .rules import RoundRules
@@ -140,6 +140,7 @@ def advance_walker(
         rng_state=dict(rng.bit_generator.state),
         step=last.step,
         status=status,
+        message="" if running else last.message,
         driver=last.driver,
         evaluated=calculator.evaluated(last.atoms) if running else None,
         ratios=tuple(check.ratios for check in last.checks) if running else (),

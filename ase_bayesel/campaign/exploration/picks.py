@@ -10,7 +10,7 @@ from ase import Atoms
 
 from ...dynamics.triggers import PickRule, PickState, TriggerReport
 from ...dynamics.trust import BoundFrame
-from ...dynamics.walkers import WalkerStep
+from ...dynamics.walker_step import WalkerStep
 from ...structures.identity import canonical, structure_id
 
 

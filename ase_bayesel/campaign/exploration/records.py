@@ -27,6 +27,7 @@ def record_of(walker: WalkerState) -> tuple[dict[str, Any], dict[str, np.ndarray
     meta: dict[str, Any] = {
         "step": walker.step,
         "status": walker.status,
+        "message": walker.message,
         "rng_state": walker.rng_state,
         "ratios": walker.ratios,
         "trust_ratios": walker.trust_ratios,
@@ -95,11 +96,12 @@ def walker_from(
         bool(meta["fired"]),
         None if meta["bias_energy"] is None else float(meta["bias_energy"]),
         tuple(kept_picks.values()),
+        meta.get("message", ""),  # there is none in a file of an earlier release
     )
     lives = (state.since, 0 if state.bound_after is None else state.bound_after)
     if any(type(steps) is not int or steps < 0 for steps in (state.step, *lives)):
         raise ValueError("a walker has steps that are no numbers")
-    if not isinstance(state.status, str):
+    if not isinstance(state.status, str) or not isinstance(state.message, str):
         raise ValueError("a walker has no proper status")
     state.generator()
     return state

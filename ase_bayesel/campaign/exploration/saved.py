@@ -18,7 +18,18 @@ from ...surrogate.posterior import Posterior
 from .pick_files import candidate_bytes, candidates_from, pick_bytes, read_pick
 from .picks import Pick
 from .records import record_of, walker_from
-from .state import PICKED, STEP, TAU, TEMPERATURE, TRACE_COLUMNS, WALKER, ExploreState
+from .state import (
+    PICKED,
+    STEP,
+    TAU,
+    TEMPERATURE,
+    TRACE_COLUMNS,
+    WALKER,
+    Ending,
+    ExploreState,
+    all_failed,
+    endings_of,
+)
 
 
 class SavedExploration:
@@ -86,6 +97,26 @@ class SavedExploration:
             return 0
         with reading(self.path) as data:
             return len(json.loads(str(data["meta"]))["picks"])
+
+    def read_endings(self) -> tuple[Ending, ...]:
+        """How walkers of a round were stopped so far."""
+        return self._read_failures()[0]
+
+    def has_failed(self) -> bool:
+        """Whether all walkers of a round have failed and left nothing behind."""
+        return self._read_failures()[1]
+
+    def _read_failures(self) -> tuple[tuple[Ending, ...], bool]:
+        if not self.path.exists():
+            return (), False
+        with reading(self.path) as data:
+            meta = json.loads(str(data["meta"]))
+            found = bool(meta["picks"]) or data["candidates"].size > 0
+            endings = endings_of(
+                (int(walker["step"]), str(walker["status"]), str(walker.get("message", "")))
+                for walker in meta["walkers"]
+            )
+            return endings, not found and all_failed(endings, len(meta["walkers"]))
 
     def read_trace(self) -> np.ndarray:
         """The trace of a round's exploration, ``(n, 7)``; see `TRACE_COLUMNS`."""

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from ase import Atoms
 
 from ...bias.prediction import Evaluated
 from ...dynamics.driver import DriverState
+from ...dynamics.guards import CALCULATOR
 from ...dynamics.triggers import PickState
 from .picks import Candidate, Pick
 
+UNHARMED = ("running", "finished")
+FAULTS = (CALCULATOR, "nan")
+"""Statuses of walkers that an error has stopped."""
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
 WALKER, STEP, TEMPERATURE, ENERGY_STD, VALUE, TAU, PICKED = range(len(TRACE_COLUMNS))
+
+
+class Ending(NamedTuple):
+    """How a walker was stopped: at which step, by what, and what its calculator said."""
+
+    walker: int
+    step: int
+    status: str
+    message: str
+
+    def __str__(self) -> str:
+        said = f": {self.message}" if self.message else ""
+        return f"walker {self.walker} stopped at step {self.step} ({self.status}){said}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was by an error, or before its first step; else it came to a guard's limit."""
+        return self.status in FAULTS or self.step == 0
+
+
+def endings_of(walkers: Iterable[tuple[int, str, str]]) -> tuple[Ending, ...]:
+    """Of the walkers with these steps, statuses and messages, those that were stopped."""
+    return tuple(
+        Ending(k, *walker) for k, walker in enumerate(walkers) if walker[1] not in UNHARMED
+    )
 
 
 @dataclass(frozen=True)
@@ -52,6 +81,8 @@ class WalkerState:
         taken out of its heat; else None.
     offers
         Its most uncertain frame within the bound in each window of its walk (`RoundRules`).
+    message
+        What its calculator said, where that is why it was stopped.
     """
 
     atoms: Atoms
@@ -68,6 +99,7 @@ class WalkerState:
     fired: bool = False
     bias_energy: float | None = None
     offers: tuple[Pick, ...] = ()
+    message: str = ""
 
     def generator(self) -> np.random.Generator:
         """A generator that goes on from ``rng_state``."""
@@ -113,9 +145,25 @@ class ExploreState:
         return sum(len(w.driver.returns) for w in self.walkers if w.driver is not None)
 
     @property
+    def endings(self) -> tuple[Ending, ...]:
+        """How walkers were stopped."""
+        return endings_of((w.step, w.status, w.message) for w in self.walkers)
+
+    @property
+    def failed(self) -> bool:
+        """Whether all walkers have failed and left nothing behind."""
+        found = bool(self.picks or self.candidates)
+        return not found and all_failed(self.endings, len(self.walkers))
+
+    @property
     def alive(self) -> bool:
         """Whether any walker can still run."""
         return bool(self.living)
+
+
+def all_failed(endings: Sequence[Ending], n_walkers: int) -> bool:
+    """Whether every walker was stopped by an error."""
+    return 0 < n_walkers == sum(ending.failed for ending in endings)
 
 
 def start_exploration(starts: Sequence[Atoms], rngs: Sequence[np.random.Generator]) -> ExploreState:

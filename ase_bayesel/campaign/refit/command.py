@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError
-from ...io.fields import PositiveFloat, Several
+from ...io.fields import Hours, Program, Several
 from ...resources.commands import run_command
 from .base import RefitProgress, RefitTask, write_training_frames
 
@@ -40,8 +40,8 @@ class CommandRefitter:
 
     kind: ClassVar[str] = "command"
 
-    command: Annotated[tuple[str, ...], Several]
-    time_limit_h: PositiveFloat | None = None
+    command: Annotated[tuple[Program, ...], Several]
+    time_limit_h: Hours | None = None
 
     def __post_init__(self) -> None:
         used = set()

@@ -29,7 +29,7 @@ from ...descriptors.mace.loading import load_module, module_bytes
 from ...descriptors.mace.network import chosen_head
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ...io.atomic import write_atomically
-from ...io.fields import HIDDEN, NonNegativeFloat, PositiveFloat, PositiveInt, Scalar
+from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
 from ...resources.commands import run_command
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
 from ...structures.reference_energies import is_isolated
@@ -89,18 +89,18 @@ class MACERefitter:
 
     kind: ClassVar[str] = "mace"
 
-    max_epochs: PositiveInt = 100
-    checkpoint_epochs: PositiveInt = 25
-    learning_rate: PositiveFloat = 1e-3
+    max_epochs: Count = 100
+    checkpoint_epochs: Count = 25
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     ema: bool = True
-    batch_size: PositiveInt = 5
+    batch_size: Count = 5
     valid_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     replay: bool = True
     energy_weight: NonNegativeFloat = 10.0
     forces_weight: NonNegativeFloat = 100.0
     stress_weight: NonNegativeFloat = 10.0
     e0s: Literal["data", "model"] = "data"
-    time_limit_h: PositiveFloat | None = None
+    time_limit_h: Hours | None = None
     head: Annotated[str | None, HIDDEN] = None
     dtype: Annotated[str, HIDDEN] = "float64"
     device: Annotated[str, HIDDEN] = "cpu"

@@ -11,7 +11,7 @@ from ase.constraints import FixCom
 from pydantic import Field
 
 from ...errors import StructureError
-from ...io.fields import NonNegativeInt, PositiveInt
+from ...io.fields import NonNegativeInt, Steps
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
 
@@ -59,7 +59,7 @@ class CellMove:
 
     kind: ClassVar[str] = "cell"
 
-    interval: PositiveInt = 10
+    interval: Steps = 10
     shape: Literal["volume", "full"] = "volume"
     max_strain: Annotated[float, Field(ge=STRAIN_LIMITS[0], le=STRAIN_LIMITS[1])] = 0.01
     target_acceptance: Annotated[float, Field(gt=0, lt=1)] = 0.4

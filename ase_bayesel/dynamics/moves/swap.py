@@ -11,7 +11,7 @@ from ase.constraints import FixCom
 from pydantic import Field
 
 from ...errors import StructureError
-from ...io.fields import PositiveFloat, PositiveInt
+from ...io.fields import PositiveFloat, Steps
 from ...structures.neighbours import neighbour_pairs
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
@@ -51,7 +51,7 @@ class SwapMove:
 
     kind: ClassVar[str] = "swap"
 
-    interval: PositiveInt = 10
+    interval: Steps = 10
     elements: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     cutoff: PositiveFloat | None = None
 

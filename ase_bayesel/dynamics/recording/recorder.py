@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 from ase import Atoms
 
-from ..walkers import WalkerStep
+from ..walker_step import WalkerStep
 from .log import StepLog
 from .steps import LOG_DTYPE, log_row, recorded_frame
 from .trajectory import TrajectoryFile

@@ -7,7 +7,7 @@ from ase import Atoms, units
 
 from ...bias.prediction import Prediction
 from ...structures.identity import canonical
-from ..walkers import WalkerStep
+from ..walker_step import WalkerStep
 
 LOG_DTYPE = np.dtype(
     [

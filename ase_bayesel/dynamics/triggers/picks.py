@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from ...io.fields import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field
+
+from ...io.fields import Steps
 from .base import TriggerReport
 
 MODES = ("crossing", "peak")
@@ -49,9 +51,9 @@ class PickRule:
     """
 
     at: Literal["crossing", "peak"] = "crossing"
-    patience: PositiveInt = 25
-    spacing: NonNegativeInt = 0
-    settling_fs: NonNegativeFloat = 50.0
+    patience: Steps = 25
+    spacing: Annotated[int, Field(ge=0, le=10**12)] = 0
+    settling_fs: Annotated[float, Field(ge=0, le=1e9)] = 50.0
 
     def __post_init__(self) -> None:
         if self.at not in MODES:

@@ -7,12 +7,21 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Annotated, Any, Literal
 
 from ase import Atoms
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+)
 
 from ...bias.prediction import Prediction
 from ...errors import ConfigError
-from ...io.fields import PositiveFloat, PositiveInt
+from ...io.fields import PositiveFloat, Steps
 from ...io.kinds import VALUE, OneOf, made, values_of
+from ...io.numbers import no_boolean
 from .base import Trigger, TriggerReport
 
 
@@ -36,14 +45,16 @@ class Calibration:
     calibrate: Literal["training", "md"]
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
     factor: PositiveFloat = 1.0
-    steps: PositiveInt | None = None
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is not None) != (self.calibrate == "md"):
             raise ValueError("calibrate: md needs steps, and nothing else has them")
 
 
-_NUMBER: TypeAdapter[float] = TypeAdapter(PositiveFloat, config=ConfigDict(allow_inf_nan=False))
+_NUMBER: TypeAdapter[float] = TypeAdapter(
+    Annotated[PositiveFloat, BeforeValidator(no_boolean)], config=ConfigDict(allow_inf_nan=False)
+)
 _CALIBRATION: TypeAdapter[Calibration] = TypeAdapter(Annotated[Calibration, VALUE])
 
 

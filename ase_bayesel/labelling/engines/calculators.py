@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
-from ...io.fields import REQUIRED, Factory, InputPath
+from ...io.failures import is_failure, reason_of
+from ...io.fields import REQUIRED, Factory, Hours, InputPath
 from ...io.hashing import content_hash
+from ...resources.apart import call_apart
+from ...structures.results import energy_of, forces_of, stress_of, untouched
 from ...surrogate.surrogate import Surrogate
 from .base import Engine, ReferenceResult, bare
 
@@ -43,16 +45,26 @@ class CalculatorEngine(Engine):
 
 
 def evaluated(atoms: Atoms, properties: Sequence[str], version: str = "") -> ReferenceResult:
-    """What the calculator of a structure gives, with raw forces and the energy behind them."""
-    energy = atoms.get_potential_energy()
-    # forces derive from the free energy; engines that tell the two apart put it in results
-    consistent = getattr(atoms.calc, "results", {}).get("free_energy", energy)
-    forces = stress = None
-    if "forces" in properties:
-        forces = np.array(atoms.get_forces(apply_constraint=False))
-    if "stress" in properties and atoms.pbc.all():
-        stress = np.array(atoms.get_stress(apply_constraint=False))
-    return ReferenceResult(float(consistent), forces, stress, version)
+    """What the calculator of a structure gives, with raw forces and the energy behind them.
+
+    Raises
+    ------
+    ResultError
+        If a result is not what it has to be, or the calculator has changed the structure.
+    Exception
+        Whatever the calculator raises.
+    """
+    calculator, forces, stress = atoms.calc, None, None
+    with untouched(atoms):
+        energy = calculator.get_potential_energy(atoms)
+        # forces derive from the free energy; engines that tell the two apart put it in results
+        free = getattr(calculator, "results", {}).get("free_energy")
+        consistent = energy_of(energy if free is None else free)
+        if "forces" in properties:
+            forces = forces_of(calculator.get_forces(atoms), len(atoms))
+        if "stress" in properties and atoms.pbc.all():
+            stress = stress_of(calculator.get_stress(atoms))
+    return ReferenceResult(consistent, forces, stress, version)
 
 
 def package_version(package: str) -> str:
@@ -93,10 +105,20 @@ class TBLiteEngine(CalculatorEngine):
 
 @dataclass(frozen=True)
 class ImportedEngine(CalculatorEngine):
-    """Any importable callable, ``package.module:callable``, that returns an ASE calculator."""
+    """Any importable callable, ``package.module:callable``, that returns an ASE calculator.
+
+    Attributes
+    ----------
+    factory
+        The callable, which gets ``parameters`` as keywords.
+    time_limit_h
+        Hours of wall time for one calculation, which then has a process of its own; None for no
+        limit.
+    """
 
     kind: ClassVar[str] = "import"
     factory: Annotated[Factory, REQUIRED] = ""
+    time_limit_h: Hours | None = None
 
     @property
     def name(self) -> str:
@@ -112,8 +134,18 @@ class ImportedEngine(CalculatorEngine):
             return [str(error)]
         return []
 
+    def evaluate(
+        self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
+    ) -> ReferenceResult:
+        if self.time_limit_h is None:
+            return super().evaluate(atoms, directory, attempt, properties)
+        unlimited = replace(self, time_limit_h=None)
+        limit_s, asked = 3600.0 * self.time_limit_h, (atoms, directory, attempt, properties)
+        return call_apart(limit_s, unlimited.evaluate, *asked)
+
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
-        return imported(self.factory, "labelling.factory")(**parameters)
+        made = imported(self.factory, "labelling.factory")(**parameters)
+        return checked_calculator(made, self.factory, "labelling.factory")
 
 
 @dataclass(frozen=True)
@@ -152,8 +184,33 @@ def imported(target: str, field: str) -> Callable[..., Any]:
     """
     module, _, name = target.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except BaseException as error:  # importing a module runs it
+        if not is_failure(error):
+            raise
+        why = str(error) if isinstance(error, ImportError | AttributeError) else reason_of(error)
         raise ConfigError(
-            f"{field}: cannot import {target!r} ({error}); write it as package.module:callable"
+            f"{field}: cannot import {target!r} ({why}); write it as package.module:callable"
         ) from error
+    if not callable(found):
+        raise ConfigError(f"{field}: {target!r} is no callable but {_kind_of(found)}")
+    return found
+
+
+def checked_calculator(made: Any, target: str, field: str) -> Calculator:
+    """What a factory has returned, if that is a calculator.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    asked = ("get_potential_energy", "get_forces", "get_stress")
+    if isinstance(made, type) or not all(callable(getattr(made, name, None)) for name in asked):
+        raise ConfigError(f"{field}: {target!r} returns no ASE calculator but {_kind_of(made)}")
+    calculator: Calculator = made
+    return calculator
+
+
+def _kind_of(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -12,9 +12,10 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import Bohr, GPa, Hartree, bar
+from pydantic import Field
 
 from ...errors import EngineError
-from ...io.fields import REQUIRED, InputPath, PositiveFloat, ValueOrMapping
+from ...io.fields import REQUIRED, InputPath, Length, ValueOrMapping
 from ...io.hashing import content_hash
 from .base import ReferenceResult, merged, missing_files
 from .dft import DFTEngine, numbers
@@ -101,8 +102,8 @@ class CP2KEngine(DFTEngine):
     potential: ByElement = "GTH-PBE"
     potential_file: Annotated[InputPath, REQUIRED] = Path("GTH_POTENTIALS")
     xc: str = "PBE"
-    cutoff_Ry: PositiveFloat = 400.0
-    vacuum_A: PositiveFloat = 5.0
+    cutoff_Ry: Annotated[float, Field(gt=0, le=1e5)] = 400.0
+    vacuum_A: Length = 5.0
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         physics = {

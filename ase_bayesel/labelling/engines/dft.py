@@ -11,13 +11,15 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from pydantic import Field
 
 from ...errors import ConfigError, EngineError, MissingProgramError
-from ...io.fields import REQUIRED, FileName, InputPath, PositiveFloat, PositiveInt, Several
+from ...io.fields import REQUIRED, FileName, InputPath, PositiveFloat, Several
 from ...io.hashing import content_hash
 from .base import bare, merged, missing_files
 from .program import ProgramEngine
 
+Points = Annotated[int, Field(gt=0, le=1000)]
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eEdD][+-]?\d+")
 
 
@@ -48,7 +50,7 @@ class DFTEngine(ProgramEngine):
     upper_case: ClassVar[bool] = False
     by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
 
-    kpts: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    kpts: tuple[Points, Points, Points] | None = None
     kspacing: PositiveFloat | None = None
     magnetic_moments: Mapping[str, float] = field(default_factory=dict)
 

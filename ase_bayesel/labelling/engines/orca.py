@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from ase import Atoms
 from ase.io.orca import read_orca_engrad, read_orca_output, write_orca
+from pydantic import Field
 
 from ...errors import EngineError
-from ...io.fields import PositiveInt
 from .base import ReferenceResult, bare
 from .program import ProgramEngine
 
@@ -43,7 +43,7 @@ class OrcaEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"charge": 0, "mult": 1, "blocks": []}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("simple",),)
 
-    processes: PositiveInt = 1
+    processes: Annotated[int, Field(gt=0, le=10_000)] = 1
 
     def write(
         self,

@@ -20,7 +20,7 @@ from ...errors import (
     TerminatedError,
     TimeLimitError,
 )
-from ...io.fields import PositiveFloat
+from ...io.fields import Hours, Program
 from ...resources.commands import run_program
 from .base import Engine, ReferenceResult
 
@@ -55,9 +55,9 @@ class ProgramEngine(Engine):
     complaint: ClassVar[re.Pattern[str] | None] = None
     """Finds in log and output what the program says before it gives up."""
 
-    command: tuple[str, ...] = ()
+    command: tuple[Program, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    time_limit_h: PositiveFloat | None = None
+    time_limit_h: Hours | None = None
 
     @abstractmethod
     def write(

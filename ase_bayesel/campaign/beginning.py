@@ -1,0 +1,39 @@
+"""How a campaign directory begins: everything is checked and tried, then copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .config.campaign import CampaignConfig
+from .inputs import check_inputs
+from .store import Store
+from .trial import try_potential
+
+
+def begin(config: CampaignConfig, store: Store) -> None:
+    """Set up the directory of a campaign, unless another process is faster.
+
+    Raises
+    ------
+    BayeselError
+        If a file or the potential cannot be used (`check_inputs`, `try_potential`).
+    """
+    inputs = check_inputs(config)
+    try_potential(config, inputs["starts"])
+    with store.lock():
+        if not store.exists:
+            prior = config.data.prior if config.data.prior_is_surrogate else None
+            store.create(config.model_dump(mode="json"), inputs, prior)
+
+
+def input_files(config: CampaignConfig) -> dict[str, Path]:
+    """The files that are copied at the start, by the names of the copies."""
+    data = config.data
+    paths = {
+        "train": data.train,
+        "test": data.test,
+        "prior": data.prior,
+        "targets": data.targets,
+        "starts": config.explore.starts,
+    }
+    return {name: path for name, path in paths.items() if path is not None}

@@ -1,0 +1,383 @@
+"""What `validate` accepts, `run` can do: a wrong setup fails before round 0, naming its place."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read, write
+from helpers.campaigns import campaign, campaign_settings, copy_campaign, ended, write_campaign
+from helpers.command_line import assert_refused, call
+from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, UNITS, WRONG, FaultyEMT, NoStress
+from helpers.structures import alloy_cells, cluster, reference
+
+from ase_bayesel.bias.consistency import disagreements
+from ase_bayesel.campaign.changes import edited_files
+from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.campaign.inputs import without_trust
+from ase_bayesel.campaign.trial import covering
+
+BOTH = ("validate", "run")
+
+
+def refused(config, *named, commands=BOTH):
+    for command in commands:
+        assert_refused(call(command, config), *named)
+    assert not config.with_name("config_campaign").exists()
+
+
+def faulty(**parameters):
+    return {
+        "potential": {
+            "kind": "import",
+            "factory": "helpers.faulty:FaultyEMT",
+            "parameters": parameters,
+        }
+    }
+
+
+def gold(atoms):
+    out = atoms.copy()
+    out.symbols[0] = "Au"
+    return out
+
+
+# reference energies
+
+
+@pytest.mark.parametrize("name", ["starts", "test"])
+@pytest.mark.parametrize(
+    ("e0s", "way"),
+    [
+        ("average", "not in the training set"),
+        ({"Cu": 0.0, "Al": 0.0}, "add it to data.e0s"),
+        ("isolated", "isolated atom"),
+    ],
+)
+def test_elements_without_a_reference_energy(tmp_path, name, e0s, way):
+    changes = {"descriptor.elements": ["Cu", "Al", "Au"], "data.e0s": e0s}
+    config = write_campaign(tmp_path, changes)
+    if e0s == "isolated":
+        atoms = [bulk(s, cubic=True)[:1] for s in ("Cu", "Al")]
+        for one in atoms:
+            one.set_cell([20.0] * 3)
+        train = [*map(reference, atoms), *read(tmp_path / "train.extxyz", ":")]
+        write(tmp_path / "train.extxyz", train)
+    path = tmp_path / f"{name}.extxyz"
+    frames = [a if name == "starts" else reference(a) for a in alloy_cells(2, 0.05, 1)]
+    frames[1] = gold(frames[1]) if name == "starts" else reference(gold(frames[1]))
+    write(path, frames)
+    refused(config, path, "frame 1", "Au", "data.e0s", way)
+
+
+def test_a_given_reference_energy_is_enough(tmp_path):
+    changes = {
+        "descriptor.elements": ["Cu", "Al", "Au"],
+        "data.e0s": {"Cu": 0.0, "Al": 0.0, "Au": 0.0},
+        "stop.max_rounds": 1,
+    }
+    config = write_campaign(tmp_path, changes)
+    write(tmp_path / "starts.extxyz", [gold(a) for a in alloy_cells(2, 0.02, 200)])
+    assert call("validate", config).exit_code == 0
+    ended(config)
+
+
+# guards
+
+
+def close(atoms):
+    atoms.positions[1] = atoms.positions[0] + [0.0, 0.0, 0.9]
+
+
+def hot(atoms):
+    atoms.set_momenta(np.full((len(atoms), 3), 500.0))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "guard"), [(close, "close_contact"), (hot, "temperature")], ids=["close", "hot"]
+)
+def test_starts_that_break_a_guard(tmp_path, spoil, guard):
+    config = write_campaign(tmp_path)
+    starts = alloy_cells(2, 0.02, 200)
+    spoil(starts[1])
+    write(tmp_path / "starts.extxyz", starts)
+    refused(config, tmp_path / "starts.extxyz", "frame 1", guard, "explore.guards")
+
+    free = {"explore.guards": {"close_contact": None, "max_temperature_K": None}}
+    config = write_campaign(tmp_path, free)
+    write(tmp_path / "starts.extxyz", starts)
+    assert call("validate", config).exit_code == 0
+
+
+# factories
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        ("no.such:Name", "No module named"),
+        ("helpers.faulty:NoSuchName", "NoSuchName"),
+        ("helpers.faulty:AN_INSTANCE", "no callable"),
+        ("helpers.faulty:returns_none", "NoneType"),
+        ("helpers.faulty:returns_a_class", "the class EMT"),
+        ("helpers.faulty:returns_text", "str"),
+        ("helpers.faulty:wants_a_model", "TypeError"),
+        ("helpers.faulty:ends_the_process", "SystemExit: no licence"),
+        ("helpers.ends_when_imported:EMT", "SystemExit: not here"),
+        ("helpers.fails_when_imported:EMT", "ZeroDivisionError"),
+    ],
+)
+@pytest.mark.parametrize("section", ["potential", "labelling"])
+def test_factories_that_make_nothing(tmp_path, section, factory, told):
+    config = write_campaign(tmp_path, {section: {"kind": "import", "factory": factory}})
+    # an engine's calculator is made by `validate` alone: it may want another machine
+    only = ("validate",) if section == "labelling" else BOTH
+    refused(config, f"{section}.factory", factory, told, commands=only)
+
+
+def test_kinds_that_make_nothing(tmp_path):
+    for kind in ("no.such:Engine", "helpers.ends_when_imported:Engine", "helpers.faulty:NoStress"):
+        config = write_campaign(tmp_path, {"labelling": {"kind": kind}})
+        refused(config, "labelling.kind", kind)
+
+
+# potentials
+
+
+@pytest.mark.parametrize("fault", [*RAISED, *WRONG, *NOT_FINITE])
+def test_potentials_that_fail_on_a_start(tmp_path, fault):
+    changes = {"explore.ensemble": {"kind": "npt"}, "explore.pressure_GPa": 0.0}
+    config = write_campaign(tmp_path, {**faulty(fault=fault), **changes})
+    refused(config, "potential.factory", "starts.extxyz, frame", commands=("validate",))
+
+
+def test_only_a_start_with_that_element_fails(tmp_path):
+    elements = ["Cu", "Al", "Au"]
+    known = {"data.e0s": dict.fromkeys(elements, 0.0), "descriptor.elements": elements}
+    config = write_campaign(tmp_path, {**faulty(fault="key", symbol="Au"), **known})
+    *starts, last = alloy_cells(4, 0.02, 200)
+    write(tmp_path / "starts.extxyz", [*starts, gold(last)])
+    refused(config, "starts.extxyz, frame 3", "KeyError: 'no licence'")
+
+
+def test_a_stress_that_is_needed(tmp_path):
+    no_stress = {"potential": {"kind": "import", "factory": "helpers.faulty:NoStress"}}
+    config = write_campaign(tmp_path, no_stress)
+    assert call("validate", config).exit_code == 0
+    npt = {"explore.ensemble": {"kind": "npt"}, "explore.pressure_GPa": 0.0}
+    config = write_campaign(tmp_path, {**no_stress, **npt})
+    refused(config, "potential.factory", "stress", "explore.ensemble")
+
+
+@pytest.mark.parametrize("fault", UNITS)
+def test_units(tmp_path, fault):
+    what, unit = fault.split("-", 1)
+    found = disagreements(FaultyEMT(fault), alloy_cells(1, 0.05, 0)[0])
+    assert len(found) == 1 or what == "energy"
+    assert all(one.wrong for one in found)
+    said = {
+        "sign": "its sign is wrong",
+        "virial": "a virial and its sign is wrong",
+        "minus-GPa": "the stress is in GPa and its sign is wrong",
+        "Hartree": f"the {what} {'is in Hartree' if what == 'energy' else 'are in Hartree/A'}",
+        "zero": "0 times",
+    }.get(unit, f"in {unit}")
+    assert said in str(found[0])
+
+
+@pytest.mark.parametrize("fault", ["stress-GPa", "forces-sign", "energy-Hartree", "forces-zero"])
+def test_wrong_units_are_refused(tmp_path, fault):
+    config = write_campaign(tmp_path, faulty(fault=fault))
+    refused(config, "potential.factory", "starts.extxyz, frame", "differences of its energy")
+
+
+@pytest.mark.parametrize("fault", ["", *HARMLESS])
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        alloy_cells(1, 0.05, 0)[0],
+        bulk("Cu"),
+        bulk("Cu", cubic=True),
+        cluster(["Cu"] * 5 + ["Al"] * 3),
+        cluster(["Cu"]),
+    ],
+    ids=["alloy", "primitive", "at-rest", "cluster", "atom"],
+)
+def test_right_units(fault, atoms):
+    before = atoms.copy()
+    assert disagreements(FaultyEMT(fault), atoms) == []
+    assert atoms == before
+
+
+class Rough(EMT):
+    """Forces that are near, but no derivatives, as of models that predict them directly."""
+
+    def calculate(self, *arguments, **named):
+        super().calculate(*arguments, **named)
+        self.results["forces"] = 1.3 * self.results["forces"]
+
+
+class Single(EMT):
+    """An energy in single precision, about 1e4 eV below."""
+
+    def calculate(self, *arguments, **named):
+        super().calculate(*arguments, **named)
+        self.results["energy"] = float(np.float32(self.results["energy"] - 1e4))
+
+
+def test_forces_that_are_near_are_noted():
+    (found,) = disagreements(Rough(), alloy_cells(1, 0.05, 0)[0])
+    assert not found.wrong
+    assert found.ratio == pytest.approx(1.3, rel=0.02)
+
+
+def test_energies_in_single_precision():
+    assert not [d for d in disagreements(Single(), alloy_cells(1, 0.05, 0)[0]) if d.wrong]
+
+
+def test_no_stress_is_no_matter():
+    assert disagreements(NoStress(), alloy_cells(1, 0.05, 0)[0]) == []
+
+
+def test_few_frames_hold_all_elements():
+    frames = [bulk("Cu"), bulk("Cu", cubic=True), bulk("NaCl", "rocksalt", a=5.6), bulk("Na")]
+    assert covering(frames) == [0, 3, 2]
+    assert covering([]) == []
+
+
+# files only
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labelling.factory": "helpers.imports_are_noted:EMT"},
+        {"potential": {"kind": "import", "factory": "helpers.imports_are_noted:EMT"}},
+    ],
+)
+def test_files_only_runs_nothing(tmp_path, monkeypatch, changes):
+    note = tmp_path / "imported"
+    monkeypatch.delitem(sys.modules, "helpers.imports_are_noted", raising=False)
+    monkeypatch.setenv("NOTE_OF_IMPORT", str(note))
+    config = write_campaign(tmp_path, changes)
+    result = call("validate", config, "--files")
+    assert result.exit_code == 0, result.output
+    assert not note.exists()
+    call("validate", config)
+    assert note.exists()
+
+
+def test_files_only_and_kinds_from_elsewhere(tmp_path, monkeypatch):
+    note = tmp_path / "imported"
+    monkeypatch.setenv("NOTE_OF_IMPORT", str(note))
+    kind = "helpers.imports_are_noted:Engine"
+    config = write_campaign(tmp_path, {"labelling": {"kind": kind}})
+    assert_refused(call("validate", config, "--files"), kind, "imported to be checked")
+    assert not note.exists()
+
+
+def test_files_only_trusts_no_model():
+    model = {"kind": "mace", "model": "m.model", "trust": True}
+    changes = {"potential": model, "descriptor": model, "labelling": model}
+    config = validate_config(campaign_settings(changes), "here.yaml")
+    harmless = without_trust(config)
+    parts = (harmless.potential, harmless.descriptor, harmless.labelling)
+    assert [part.trust for part in parts] == [False] * 3
+    assert replace(harmless.potential, trust=True) == config.potential
+
+
+def test_files_only_reads_files(tmp_path):
+    config = write_campaign(tmp_path)
+    (tmp_path / "starts.extxyz").write_text("nothing\n")
+    assert_refused(call("validate", config, "--files"), "starts.extxyz")
+
+
+# files that were edited
+
+
+def edited(config):
+    """What is told when a campaign is taken up."""
+    running = campaign(config)
+    return edited_files(running.config, running.store)
+
+
+def longer(path):
+    frames = read(path, ":")
+    write(path, [*frames, frames[0]])
+
+
+def shorter(path):
+    write(path, read(path, ":")[1:])
+
+
+def moved(path):
+    frames = read(path, ":")
+    frames[0].positions[0, 0] += 1e-3
+    write(path, frames)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The config of a campaign that has ended."""
+    config = write_campaign(tmp_path_factory.mktemp("finished"), {"stop.max_rounds": 1})
+    ended(config)
+    return config
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of it to be changed."""
+    return copy_campaign(finished, tmp_path)
+
+
+@pytest.mark.parametrize("edit", [longer, shorter, moved])
+@pytest.mark.parametrize("name", ["train", "test", "starts"])
+def test_inputs_edited_after_the_start(copy, name, edit):
+    field = {"starts": "explore.starts"}.get(name, f"data.{name}")
+    path = copy.with_name(f"{name}.extxyz")
+    assert edited(copy) == []
+    edit(path)
+    kept = copy.with_name("campaign") / "inputs" / path.name
+    assert edited(copy) == [
+        f"{field}: {path} holds other structures than those of the start; "
+        f"the campaign goes on with {kept}"
+    ]
+
+
+def test_what_the_commands_say_of_an_edited_file(copy):
+    longer(copy.with_name("train.extxyz"))
+    directory = copy.with_name("campaign")
+    for command in BOTH:
+        result = call(command, copy, "-d", directory)
+        assert result.exit_code == 0
+        assert "note: data.train" in result.output
+        assert "holds other structures than those of the start" in result.output
+
+
+def test_other_bytes_of_the_same_structures(copy):
+    path = copy.with_name("train.extxyz")
+    path.write_text(path.read_text() + "\n\n")
+    assert edited(copy) == []
+
+
+def test_inputs_that_are_gone_or_unreadable(copy):
+    copy.with_name("train.extxyz").unlink()
+    copy.with_name("test.extxyz").write_text("nonsense")
+    (told,) = edited(copy)
+    assert told.startswith(f"data.test: {copy.with_name('test.extxyz')} cannot be read")
+
+
+def test_the_model_of_a_potential(tmp_path):
+    (tmp_path / "scale.txt").write_text("0.9")
+    potential = {"kind": "import", "factory": "helpers.calculators:ScaledEMT", "model": "scale.txt"}
+    refit = {"kind": "command", "command": ["cp", "{model}", "{output}"]}
+    changes = {"potential": potential, "refit": refit, "stop.max_rounds": 1}
+    config = write_campaign(tmp_path, changes)
+    store, _ = ended(config)
+    assert store.potential_path(0) is not None
+    assert edited(config) == []
+    (tmp_path / "scale.txt").write_text("0.8")
+    (told,) = edited(config)
+    assert told.startswith("potential.model: ")
