@@ -38,6 +38,18 @@ class ExtremeLabel:
 
 
 @dataclass(frozen=True)
+class SuspectLabel:
+    """A label that screening has set aside: which, what does not fit, and the likely cause."""
+
+    name: str
+    found: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.name} set aside from the fit: {self.cause} ({self.found})"
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What one round did and how good the model is after it.
 
@@ -67,6 +79,8 @@ class RoundReport:
         How often walkers met their bound of trust and went back to their start, all together.
     extreme
         Labels with extreme forces: of this round's picks; in round 0 of the given training set.
+    suspects
+        Labels of this round's picks that can hardly be right.
     """
 
     round_number: int
@@ -83,11 +97,12 @@ class RoundReport:
     rollbacks: int = 0
     returns: int = 0
     extreme: tuple[ExtremeLabel, ...] = ()
+    suspects: tuple[SuspectLabel, ...] = ()
 
-    def extremes_told(self) -> list[str]:
-        """The first of ``extreme`` in words, and how many more there are."""
+    def labels_told(self) -> list[str]:
+        """``suspects`` and the first of ``extreme`` in words, and how many more there are."""
         more = len(self.extreme) - EXTREMES_TOLD
-        told = [str(label) for label in self.extreme[:EXTREMES_TOLD]]
+        told = [str(label) for label in (*self.suspects, *self.extreme[:EXTREMES_TOLD])]
         return [*told, f"and {more} more labels with extreme forces"] if more > 0 else told
 
 

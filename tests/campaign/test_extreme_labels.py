@@ -218,10 +218,10 @@ def test_what_is_extreme():
 
 def test_many_are_counted():
     many = tuple(ExtremeLabel(f"training frame {k}", 50.0, False) for k in range(EXTREMES_TOLD + 5))
-    told = RoundReport(0, 1, 0, extreme=many).extremes_told()
+    told = RoundReport(0, 1, 0, extreme=many).labels_told()
     assert len(told) == EXTREMES_TOLD + 1
     assert told[-1] == "and 5 more labels with extreme forces"
-    assert len(RoundReport(0, 1, 0, extreme=many[:EXTREMES_TOLD]).extremes_told()) == EXTREMES_TOLD
+    assert len(RoundReport(0, 1, 0, extreme=many[:EXTREMES_TOLD]).labels_told()) == EXTREMES_TOLD
 
 
 def test_the_second_limit_is_the_larger_one(tmp_path):
