@@ -23,11 +23,9 @@ FORCE_FACTORS = {
     "the forces have the wrong sign": -1.0,
     "the forces are in Hartree/Bohr": units.Hartree / units.Bohr,
     "the forces are in Rydberg/Bohr": units.Rydberg / units.Bohr,
-    "the forces are in Hartree/A": units.Hartree,
-    "the forces are in eV/Bohr": 1 / units.Bohr,
     "the forces are in kcal/mol/A": KCAL,
     "the forces are in kJ/mol/A": KJ,
-    "the forces are half of what they should be": 2.0,
+    "the forces are half of what they should be, or in eV/Bohr": 2.0,
     "the forces are twice what they should be": 0.5,
 }
 STRESS_FACTORS = {
@@ -51,7 +49,9 @@ Fits = Callable[[FitTargets, str], bool]
 """Whether a property of a label may be right, the properties before it being as they are."""
 
 
-def likely_cause(labels: FitTargets, expected: Expectation, volume: float, fits: Fits) -> str:
+def likely_cause(
+    labels: FitTargets, expected: Expectation, volume: float, fits: Fits, usual: Fits
+) -> str:
     """The change that makes a label fit, property by property; else what that looks like.
 
     Parameters
@@ -60,8 +60,8 @@ def likely_cause(labels: FitTargets, expected: Expectation, volume: float, fits:
         A label that does not fit, and what was expected.
     volume
         Of the structure, A^3; zero without three periodic directions.
-    fits
-        Judges labels.
+    fits, usual
+        Whether labels may be right; and whether they are as most of the right ones.
     """
     causes = []
     for prop in expected.predicted:
@@ -70,7 +70,7 @@ def likely_cause(labels: FitTargets, expected: Expectation, volume: float, fits:
         changes = _changes(labels, prop, expected, volume)
         sizes = {name: expected.surprise(new).sizes[prop] for name, new in changes.items()}
         most = CLEARLY * expected.surprise(_without(labels, prop, expected)).sizes[prop]
-        right = [name for name in sizes if sizes[name] < most and fits(changes[name], prop)]
+        right = [name for name in sizes if sizes[name] < most and usual(changes[name], prop)]
         if right:
             best = min(right, key=sizes.__getitem__)
             labels = changes[best]

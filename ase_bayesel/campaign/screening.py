@@ -20,8 +20,10 @@ from ..surrogate.scales import Scales
 from .causes import ENERGY_OFF, likely_cause, per_element
 
 FORCES = 4.0
-TIMES = {"virial": 4.0, "energy": 10.0}
+TIMES = {"virial": 4.0, "energy": 8.0}
 """So many times as large as usual may the surprise of a right label be."""
+USUAL = {"forces": 0.7, "virial": 0.7, "energy": 0.3}
+"""A change explains a wrong label if no more than this share of the limits remains."""
 ONE_FORCE = 8.0
 """So many times that of all forces may be the surprise of one component."""
 HARMLESS_EV = 0.005
@@ -139,13 +141,18 @@ class Levels:
         most = self.leeway * TIMES[prop] * max(usual, own, 1.0)
         return min(most, ALONE * max(scale, own))
 
-    def misfit(self, expected: Expectation, labels: FitTargets, prop: str) -> str:
-        """What is wrong with a property of a label, in words; empty where it may be right."""
+    def misfit(
+        self, expected: Expectation, labels: FitTargets, prop: str, share: float = 1.0
+    ) -> str:
+        """What is wrong with a property of a label, in words; empty where it may be right.
+
+        ``share`` of the limits is allowed.
+        """
         surprise = expected.surprise(labels)
         sizes, n_atoms = surprise.sizes, expected.n_atoms
         if prop == "energy" and abs(surprise.energy_eV) <= HARMLESS_EV * n_atoms:
             return ""
-        limit = self.limit(prop, sizes) * force_growth(labels.forces, self.max_force)
+        limit = share * self.limit(prop, sizes) * force_growth(labels.forces, self.max_force)
         if sizes[prop] > limit:
             return f"{prop} surprise by {sizes[prop]:.3g}, at most {limit:.3g} is expected"
         if prop != "forces" or labels.forces is None or sizes[prop] <= 1.0:
@@ -213,5 +220,6 @@ def _verdict(new: NewLabel, levels: Levels) -> Verdict:
         new.expected,
         new.volume,
         lambda labels, prop: not levels.misfit(new.expected, labels, prop),
+        lambda labels, prop: not levels.misfit(new.expected, labels, prop, USUAL[prop]),
     )
     return Verdict(sizes, "; ".join(found), cause)

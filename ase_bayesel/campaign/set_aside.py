@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from ..errors import ConfigError, StoreError
 from ..io.atomic import write_atomically
 from ..io.locks import locked
+from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.design import training_features
 from ..surrogate.expectation import Expectation
@@ -53,7 +54,9 @@ def screen_labels(
         return
     descriptor = build_descriptor(config, store.potential_path(number - 1))
     surrogate = Surrogate.load(store.fitted_path(number - 1), descriptor)
-    batch = list(_new_labels(config, surrogate, [*labelled.values()]))
+    projections = force_projections(config.descriptor)
+    frames = [*labelled.values()]
+    batch = list(new_labels(surrogate, frames, config.data.keys, projections))
     earlier: list[Sizes] = []
     for k in range(1, number):
         before = read_verdicts(store, k).values()
@@ -63,13 +66,28 @@ def screen_labels(
     write_atomically(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
 
 
-def _new_labels(
-    config: CampaignConfig, surrogate: Surrogate, frames: Sequence[Atoms]
+def new_labels(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    projections: int | None = None,
 ) -> Iterator[NewLabel]:
-    projections = force_projections(config.descriptor)
+    """Labelled structures beside what a surrogate that has not seen them expects.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted to labels alone.
+    frames
+        With their labels.
+    keys
+        Where these are.
+    projections
+        As in the fit.
+    """
     stream = training_features(frames, surrogate.descriptor, projections)
     for atoms, features in zip(frames, stream, strict=True):
-        labels = fitted_targets(atoms, config.data.keys, surrogate.e0s)
+        labels = fitted_targets(atoms, keys, surrogate.e0s)
         expected = Expectation.of(surrogate, atoms, labels, features)
         volume = atoms.get_volume() if atoms.pbc.all() else 0.0
         yield NewLabel(labels, expected, Counter(atoms.symbols), volume)
