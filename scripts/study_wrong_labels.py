@@ -69,7 +69,7 @@ def judge(
     from ase_bayesel.campaign.screening import screened
 
     labels = [new.labels for new in one.batch]
-    found = screened(one.batch, one.scales)
+    found = screened(one.batch, one.scales, training=one.training)
     right[one.system] += len(found)
     for k, verdict in enumerate(found):
         if verdict.suspicious:
@@ -92,12 +92,14 @@ def judge(
             batch = [*one.batch]
             batch[k] = replace(batch[k], labels=label)
             asked[name, one.system] += 1
-            caught[name, one.system] += screened(batch, one.scales)[k].suspicious
+            verdicts = screened(batch, one.scales, training=one.training)
+            caught[name, one.system] += verdicts[k].suspicious
     shifted = other_e0s(labels, one.frames)
     batch = [replace(new, labels=label) for new, label in zip(one.batch, shifted, strict=True)]
     name = "all with other reference energies"
     asked[name, one.system] += len(batch)
-    caught[name, one.system] += sum(v.suspicious for v in screened(batch, one.scales))
+    verdicts = screened(batch, one.scales, training=one.training)
+    caught[name, one.system] += sum(verdict.suspicious for verdict in verdicts)
 
 
 def tables(

@@ -302,8 +302,9 @@ class Campaign:
             left_out(self.store, number - 1, limit_force)
             | {label.identity for label in labelled if label.identity not in within},
         )
-        new = frames[len(frames) - len(within) :]
-        screen_labels(self.config, self.store, number, dict(zip(within, new, strict=True)))
+        n_known = len(frames) - len(within)
+        new = dict(zip(within, frames[n_known:], strict=True))
+        screen_labels(self.config, self.store, number, new, frames[:n_known])
 
     def _reason(self, state: ExploreState) -> str:
         """Why the last calculation of a batch has failed."""

@@ -67,6 +67,8 @@ def likely_cause(
     for prop in expected.predicted:
         if fits(labels, prop):
             continue
+        if prop == "forces" and not np.any(labels.forces):
+            return "the forces are missing: all are zero"
         changes = _changes(labels, prop, expected, volume)
         sizes = {name: expected.surprise(new).sizes[prop] for name, new in changes.items()}
         most = CLEARLY * expected.surprise(_without(labels, prop, expected)).sizes[prop]

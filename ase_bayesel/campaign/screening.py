@@ -9,7 +9,7 @@ those of the other labels of the batch, since a fit that is too certain of itsel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,12 +20,18 @@ from ..surrogate.scales import Scales
 from .causes import ENERGY_OFF, likely_cause, per_element
 
 FORCES = 4.0
-TIMES = {"virial": 4.0, "energy": 8.0}
+TIMES = {"virial": 8.0, "energy": 8.0}
 """So many times as large as usual may the surprise of a right label be."""
 USUAL = {"forces": 0.7, "virial": 0.7, "energy": 0.3}
 """A change explains a wrong label if no more than this share of the limits remains."""
 ONE_FORCE = 8.0
 """So many times that of all forces may be the surprise of one component."""
+ONE = "one force"
+"""Name of its size."""
+MOST_KNOWN, BEYOND_KNOWN = 0.98, 3.0
+"""A right label surprises up to so many times as this quantile of the training structures."""
+WORTH = 1.3
+"""Forces that surprise less than so many times the usual are not asked for a factor."""
 HARMLESS_EV = 0.005
 """Energies off by less, eV per atom, are left to the fit."""
 ALONE = 30.0
@@ -107,12 +113,15 @@ class Levels:
         eV/A: beyond it the model is not expected to follow (`force_growth`); None for no limit.
     leeway
         By which the limits are wider where few labels tell what is usual.
+    known
+        Sizes that training structures reach which the others foretell; also of `ONE`.
     """
 
     usual: Sizes
     scales: Scales
     max_force: float | None = None
     leeway: float = 1.0
+    known: Sizes = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -121,25 +130,33 @@ class Levels:
         earlier: Sequence[Sizes],
         scales: Scales,
         max_force: float | None,
+        training: Sequence[Sizes],
     ) -> Levels:
-        """Of a batch; ``earlier`` sizes, the latest last, help where its labels are few."""
+        """Of a batch; arguments as of `screened`."""
         few = min(max(0, PEERS - len(batch)), len(earlier))
         peers = [new.expected.surprise(new.labels).sizes for new in batch]
         peers += earlier[len(earlier) - few :]
         names = {prop for sizes in peers for prop in sizes}
         usual = {p: float(np.median([s[p] for s in peers if p in s])) for p in names}
-        return cls(usual, scales, max_force, 1.0 + FEW / len(peers) ** 2)
+        reached = {
+            prop: float(np.quantile([s[prop] for s in training], MOST_KNOWN, method="lower"))
+            for prop in (set.intersection(*map(set, training)) if training else ())
+        }
+        return cls(usual, scales, max_force, 1.0 + FEW / len(peers) ** 2, reached)
 
     def limit(self, prop: str, sizes: Sizes) -> float:
         """The largest surprise of a property, with those of the others as they are."""
+        known = BEYOND_KNOWN * self.known.get(prop, 0.0)
+        if prop == ONE:
+            return max(known, self.limit("forces", sizes) * ONE_FORCE / FORCES)
         usual, scale = self.usual[prop], float(getattr(self.scales, prop).value)
         if prop == "forces":
-            return min(self.leeway * FORCES * max(usual, 1.0), ALONE * scale)
+            return max(known, min(self.leeway * FORCES * max(usual, 1.0), ALONE * scale))
         own = sizes.get("forces", 0.0)  # where the forces surprise, so may the rest
         if prop == "energy" and "forces" in self.usual:
             usual = min(usual, ENERGY_OVER_FORCES * self.usual["forces"])
         most = self.leeway * TIMES[prop] * max(usual, own, 1.0)
-        return min(most, ALONE * max(scale, own))
+        return max(known, min(most, ALONE * max(scale, own)))
 
     def misfit(
         self, expected: Expectation, labels: FitTargets, prop: str, share: float = 1.0
@@ -152,14 +169,17 @@ class Levels:
         sizes, n_atoms = surprise.sizes, expected.n_atoms
         if prop == "energy" and abs(surprise.energy_eV) <= HARMLESS_EV * n_atoms:
             return ""
-        limit = share * self.limit(prop, sizes) * force_growth(labels.forces, self.max_force)
+        share *= force_growth(labels.forces, self.max_force)
+        limit = share * self.limit(prop, sizes)
         if sizes[prop] > limit:
             return f"{prop} surprise by {sizes[prop]:.3g}, at most {limit:.3g} is expected"
         if prop != "forces" or labels.forces is None or sizes[prop] <= 1.0:
             return ""
         worst = expected.worst_force(labels)
-        if worst > (limit := limit * ONE_FORCE / FORCES):
+        if worst > (limit := share * self.limit(ONE, sizes)):
             return f"a force component surprises by {worst:.3g}, at most {limit:.3g} is expected"
+        if sizes[prop] < WORTH * self.usual[prop]:
+            return ""
         if not labels.forces.any():
             vanish = sizes[prop] > VANISHING * max(self.usual[prop], 1.0)
             return "forces vanish, against all that is known" if vanish else ""
@@ -180,6 +200,7 @@ def screened(
     scales: Scales,
     earlier: Sequence[Sizes] = (),
     max_force: float | None = None,
+    training: Sequence[Sizes] = (),
 ) -> list[Verdict]:
     """Find the labels of a batch that can hardly be right.
 
@@ -193,8 +214,10 @@ def screened(
         Sizes of labels of earlier rounds that were not suspicious, the latest last.
     max_force
         That of `Levels`.
+    training
+        Sizes of structures of the fit as the others foretell them.
     """
-    levels = Levels.of(batch, earlier, scales, max_force)
+    levels = Levels.of(batch, earlier, scales, max_force, training)
     verdicts = [_verdict(new, levels) for new in batch]
     alone = [k for k, verdict in enumerate(verdicts) if verdict.cause.startswith(ENERGY_OFF)]
     errors = [batch[k].expected.surprise(batch[k].labels).energy_eV for k in alone]

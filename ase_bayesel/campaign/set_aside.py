@@ -26,19 +26,25 @@ from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, force_projections
 from .config.campaign import CampaignConfig
 from .events import SuspectLabel
-from .screening import NewLabel, Sizes, Verdict, screened
+from .screening import ONE, NewLabel, Sizes, Verdict, screened
 from .store import Store
 
 Decision = Literal["accepted", "rejected"]
 Decisions = Mapping[str, Decision]
 """By identity."""
 Content = TypeVar("Content")
+MOST_LEFT_OUT = 50
+"""So many training structures tell how much right labels surprise."""
 VERDICTS = TypeAdapter(dict[str, Verdict])
 DECISIONS = TypeAdapter(dict[str, Decision])
 
 
 def screen_labels(
-    config: CampaignConfig, store: Store, number: int, labelled: Mapping[str, Atoms]
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    labelled: Mapping[str, Atoms],
+    known: Sequence[Atoms],
 ) -> None:
     """Keep what screening finds of the labels of a round; what was found before stays.
 
@@ -48,9 +54,10 @@ def screen_labels(
         The campaign and its round.
     labelled
         Its picks with their labels, by identity and in order.
+    known
+        The training set before.
     """
-    known = read_verdicts(store, number)
-    if known.keys() == labelled.keys():
+    if read_verdicts(store, number).keys() == labelled.keys():
         return
     descriptor = build_descriptor(config, store.potential_path(number - 1))
     surrogate = Surrogate.load(store.fitted_path(number - 1), descriptor)
@@ -61,7 +68,8 @@ def screen_labels(
     for k in range(1, number):
         before = read_verdicts(store, k).values()
         earlier += [verdict.sizes for verdict in before if not verdict.found]
-    found = screened(batch, surrogate.scales, earlier, config.labels.max_force)
+    training = surprises_left_out(surrogate, known, config.data.keys, projections)
+    found = screened(batch, surrogate.scales, earlier, config.labels.max_force, training)
     verdicts = dict(zip(labelled, found, strict=True))
     write_atomically(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
 
@@ -91,6 +99,32 @@ def new_labels(
         expected = Expectation.of(surrogate, atoms, labels, features)
         volume = atoms.get_volume() if atoms.pbc.all() else 0.0
         yield NewLabel(labels, expected, Counter(atoms.symbols), volume)
+
+
+def surprises_left_out(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    projections: int | None = None,
+) -> Sequence[Sizes]:
+    """Sizes of the surprises of some training structures, evenly spread, as the others tell them.
+
+    Arguments as of `new_labels`.
+    """
+    chosen = [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))]
+    stream = training_features(chosen, surrogate.descriptor, projections)
+    found = []
+    for atoms, features in zip(chosen, stream, strict=True):
+        labels = fitted_targets(atoms, keys, surrogate.e0s)
+        if labels.energy is None or (keys.forces is not None and labels.forces is None):
+            continue
+        expected = Expectation.left_out(surrogate, atoms, labels, features)
+        if expected is not None and len(atoms) > 1:
+            sizes = dict(expected.surprise(labels).sizes)
+            if "forces" in sizes:
+                sizes[ONE] = expected.worst_force(labels)
+            found.append(sizes)
+    return found
 
 
 def read_verdicts(store: Store, number: int) -> dict[str, Verdict]:

@@ -11,15 +11,15 @@ first, then the virial, then the energy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from scipy.linalg import solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 
 from ..descriptors.base import Features, Sketch
 from ..structures.labels import FitTargets
-from .design import property_rows, property_targets, usable_properties
+from .design import property_rows, property_targets, row_scales, usable_properties
 from .surrogate import Surrogate
 from .triangular import factor_of_observed
 
@@ -98,6 +98,40 @@ class Expectation:
             factor_of_observed(white),
             surrogate.baseline(atoms),
         )
+
+    @classmethod
+    def left_out(
+        cls, surrogate: Surrogate, atoms: Atoms, labels: FitTargets, features: Features | Sketch
+    ) -> Expectation | None:
+        """Of a structure of the fit, as the others foretell it; None where they do not.
+
+        With H = A Sigma A^T of its weighted rows A, the others give the residuals (I - H)^-1 r and
+        the covariance (I - H)^-1 H (`held_out.leaving_out`). Arguments as of `of`.
+        """
+        own = cls.of(surrogate, atoms, labels, features)
+        scales = row_scales(
+            *(atoms, labels, surrogate.properties, own.baseline, surrogate.energy_weights)
+        )
+        if not own.predicted or own.predicted.keys() - scales.keys():
+            return None
+        sizes = {prop: len(predicted) for prop, predicted in own.predicted.items()}
+        weights = np.concatenate([np.full(n, scales[prop]) for prop, n in sizes.items()])
+        known = own.factor.T @ own.factor - np.eye(len(weights))
+        residuals = [own.predicted[p] - own._observed(labels, p) for p in sizes]
+        units = np.concatenate([np.full(n, own.units[prop]) for prop, n in sizes.items()])
+        try:
+            left = np.linalg.inv(np.eye(len(weights)) - weights[:, None] * known * weights)
+            covariance = known @ (weights[:, None] * left / weights)
+            factor = cholesky(np.eye(len(weights)) + (covariance + covariance.T) / 2)
+        except np.linalg.LinAlgError:
+            return None
+        errors = left @ (weights * np.concatenate(residuals) / units) / weights * units
+        ends = np.cumsum([*sizes.values()])[:-1]
+        predicted = {
+            prop: own._observed(labels, prop) + error
+            for prop, error in zip(sizes, np.split(errors, ends), strict=True)
+        }
+        return replace(own, predicted=predicted, factor=factor)
 
     def surprise(self, labels: FitTargets) -> Surprise:
         """How far a label is from it; one that holds the properties of the first."""

@@ -10,8 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from ase_bayesel.campaign.config.loading import validate_config
-from ase_bayesel.campaign.screening import NewLabel
-from ase_bayesel.campaign.set_aside import new_labels
+from ase_bayesel.campaign.screening import NewLabel, Sizes
+from ase_bayesel.campaign.set_aside import new_labels, surprises_left_out
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.campaign.training_set import TrainingSet
 from ase_bayesel.descriptors.ace import ACEDescriptor
@@ -44,6 +44,7 @@ class Round:
     frames: Sequence[Atoms]
     batch: Sequence[NewLabel]
     scales: Scales
+    training: Sequence[Sizes]
 
 
 def campaign_rounds(directory: Path, system: str) -> Iterator[Round]:
@@ -58,7 +59,8 @@ def campaign_rounds(directory: Path, system: str) -> Iterator[Round]:
         if frames:
             surrogate = Surrogate.load(store.fitted_path(number - 1))
             batch = list(new_labels(surrogate, frames, keys))
-            yield Round(system, directory.name, number, frames, batch, surrogate.scales)
+            training = surprises_left_out(surrogate, whole[: sizes[number - 1]], keys)
+            yield Round(system, directory.name, number, frames, batch, surrogate.scales, training)
 
 
 def stored_rounds(name: str, cache: Path) -> Iterator[Round]:
@@ -88,7 +90,8 @@ def stored_rounds(name: str, cache: Path) -> Iterator[Round]:
         frames = [atoms for atoms, k in zip(picks, data["rounds"], strict=True) if k == number]
         surrogate = fitted(known, system.student, KEYS, system.e0s, system.temperature_K[start])
         batch = list(new_labels(surrogate, frames, KEYS))
-        yield Round(kind, name, number, frames, batch, surrogate.scales)
+        training = surprises_left_out(surrogate, known, KEYS)
+        yield Round(kind, name, number, frames, batch, surrogate.scales, training)
         known = known + frames
 
 
@@ -107,7 +110,16 @@ def silicon_rounds(
         surrogate = fitted(isolated + chosen[:start], descriptor, keys, "isolated", 1000.0)
         batch_frames = chosen[start : start + size]
         batch = list(new_labels(surrogate, batch_frames, keys))
-        yield Round("silicon set of 2018", "random", number, batch_frames, batch, surrogate.scales)
+        training = surprises_left_out(surrogate, isolated + chosen[:start], keys)
+        yield Round(
+            "silicon set of 2018",
+            "random",
+            number,
+            batch_frames,
+            batch,
+            surrogate.scales,
+            training,
+        )
 
 
 def fitted(
