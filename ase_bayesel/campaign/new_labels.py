@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import takewhile
 
 from ase import Atoms
@@ -26,6 +27,8 @@ def take_labels_by_hand(
 ) -> int:
     """Keep the labels that the user has put in place; returns how many are missing.
 
+    One that says otherwise than before replaces what was there, and is noted among the changes.
+
     Parameters
     ----------
     store, number, picks
@@ -39,6 +42,10 @@ def take_labels_by_hand(
     if path.exists():
         structures = [pick.structure for pick in picks]
         for label in read_labels_by_hand(path, structures, keys):
+            if store.labels.correct(label):
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                noted = {"time": now, "round": number, "corrected_label": label.structure_id}
+                store.log_changes([noted])
             store.labels.save(label)
     return sum(
         not is_settled(store.labels, settings_of(pick.structure), pick.structure_id)
