@@ -132,7 +132,13 @@ class Levels:
         max_force: float | None,
         training: Sequence[Sizes],
     ) -> Levels:
-        """Of a batch; arguments as of `screened`."""
+        """Of a batch.
+
+        Parameters
+        ----------
+        batch, earlier, scales, max_force, training
+            As of `screened`.
+        """
         few = min(max(0, PEERS - len(batch)), len(earlier))
         peers = [new.expected.surprise(new.labels).sizes for new in batch]
         peers += earlier[len(earlier) - few :]
@@ -163,7 +169,14 @@ class Levels:
     ) -> str:
         """What is wrong with a property of a label, in words; empty where it may be right.
 
-        ``share`` of the limits is allowed.
+        Parameters
+        ----------
+        expected, labels
+            Of one structure.
+        prop
+            The property.
+        share
+            Of the limits that is allowed.
         """
         surprise = expected.surprise(labels)
         sizes, n_atoms = surprise.sizes, expected.n_atoms

@@ -109,7 +109,10 @@ def surprises_left_out(
 ) -> Sequence[Sizes]:
     """Sizes of the surprises of some training structures, evenly spread, as the others tell them.
 
-    Arguments as of `new_labels`.
+    Parameters
+    ----------
+    surrogate, frames, keys, projections
+        As of `new_labels`; the frames are those of the fit.
     """
     chosen = [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))]
     stream = training_features(chosen, surrogate.descriptor, projections)

@@ -106,7 +106,12 @@ class Expectation:
         """Of a structure of the fit, as the others foretell it; None where they do not.
 
         With H = A Sigma A^T of its weighted rows A, the others give the residuals (I - H)^-1 r and
-        the covariance (I - H)^-1 H (`held_out.leaving_out`). Arguments as of `of`.
+        the covariance (I - H)^-1 H (`held_out.leaving_out`).
+
+        Parameters
+        ----------
+        surrogate, atoms, labels, features
+            As of `of`.
         """
         own = cls.of(surrogate, atoms, labels, features)
         scales = row_scales(
