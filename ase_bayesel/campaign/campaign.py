@@ -10,17 +10,16 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import cycle, islice, takewhile
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
 
-from ..errors import LabellingError
-from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
-from ..labelling.task import LabellingResult, is_settled, label_of
+from ..labelling.task import LabellingResult
 from ..resources import TaskExecutor, open_executor
 from ..structures.labels import targets
 from ..surrogate.energy_weights import largest_force
@@ -36,9 +35,11 @@ from .ending import closest_to_firing
 from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
+from .new_labels import note_labels, refuse_failures, take_labels_by_hand
 from .pick_labels import PickLabel, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
+from .set_aside import left_out, screen_labels, suspects, take_decisions
 from .store import Store
 from .training_set import TrainingSet
 
@@ -128,7 +129,8 @@ class Campaign:
                 return
             if self._reference is None:
                 state = yield from self._explore(number, _ignore)
-                missing = self._take_labels_by_hand(number, state)
+                keys = self.config.data.keys
+                missing = take_labels_by_hand(self.store, number, state.picks, keys, self._settings)
             else:
                 state = yield from self._explore_and_label(number, retry_failed)
                 missing = 0
@@ -182,12 +184,14 @@ class Campaign:
         return steps.value
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
+        take_decisions(self.store, number)
+        aside = left_out(self.store, number, self.config.labels.set_aside_force)
         frames = self._training_set(number)
         labels = self.store.read_labelled(number)
-        n_new = sum(label.fitted(self.config.labels.set_aside_force) for label in labels)
+        n_new = sum(label.settings is not None and label.identity not in aside for label in labels)
         record_pick_errors(self.config, self.store, number, frames[len(frames) - n_new :])
         surrogate = yield from make_model(
-            self.config, self.store, number, frames, len(self._train), n_new
+            self.config, self.store, number, frames, len(self._train), n_new, aside
         )
         parity = None
         if self._test:
@@ -213,6 +217,7 @@ class Campaign:
             forces_rmse=None if parity is None else parity.forces_rmse,
             extreme=self._extreme(number, labels),
             stopped=tuple(named(state.endings)),
+            suspects=suspects(self.store, number),
         )
         self.store.finish_round(report, parity)
         yield report
@@ -266,11 +271,9 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        config = self.config
-        return TrainingSet(
-            *(self.store, number, self._labels, self._train, config.data.keys),
-            config.labels.set_aside_force,
-        )
+        aside = left_out(self.store, number, self.config.labels.set_aside_force)
+        keys = self.config.data.keys
+        return TrainingSet(self.store, number, self._labels, self._train, keys, aside)
 
     def _extreme(self, number: int, labels: Sequence[PickLabel]) -> tuple[ExtremeLabel, ...]:
         """Those of a round's labels that are extreme; in round 0 of the given training set."""
@@ -281,48 +284,28 @@ class Campaign:
         named = ((f"training frame {k}", force) for k, force in enumerate(forces))
         return extreme_labels(named, limits, given=True)
 
-    def _take_labels_by_hand(self, number: int, state: ExploreState) -> int:
-        """Keep the labels that the user has put in place; returns how many are missing."""
-        path = self.store.by_hand_path(number)
-        if path.exists():
-            structures = [pick.structure for pick in state.picks]
-            for label in read_labels_by_hand(path, structures, self.config.data.keys):
-                self._labels.save(label)
-        return sum(
-            not is_settled(self._labels, self._settings(pick.structure), pick.structure_id)
-            for pick in state.picks
-        )
-
     def _note_labels(self, number: int, state: ExploreState) -> None:
-        labelled = []
-        for pick in state.picks:
-            settings = self._settings(pick.structure)
-            name = label_of(self._labels, settings, pick.structure_id)
-            values = None if name is None else self._labels.load(pick.structure_id, name)
-            force = None if values is None else largest_force(values.forces)
-            labelled.append(PickLabel(pick.structure_id, name, force))
+        """Note what became of the picks, and screen their labels."""
+        labelled = note_labels(state.picks, self._labels, self._settings)
         if self._reference is not None:
-            self._refuse_failures(number, state, labelled)
+            limit = self.config.stop.max_failures
+            refuse_failures(self.store, number, labelled, limit, partial(self._reason, state))
         self.store.save_labelled(number, labelled)
+        limit_force = self.config.labels.set_aside_force
+        within = [label.identity for label in labelled if label.fitted(limit_force)]
+        frames = TrainingSet(
+            *(self.store, number, self._labels, self._train, self.config.data.keys),
+            left_out(self.store, number - 1, limit_force)
+            | {label.identity for label in labelled if label.identity not in within},
+        )
+        n_known = len(frames) - len(within)
+        new = dict(zip(within, frames[n_known:], strict=True))
+        screen_labels(self.config, self.store, number, new, frames[:n_known])
 
-    def _refuse_failures(
-        self, number: int, state: ExploreState, labelled: Sequence[PickLabel]
-    ) -> None:
-        """Stop before a round is closed in which all has failed, if that goes on for long."""
-        limit = self.config.stop.max_failures
-        if limit is None or not labelled or any(label.settings for label in labelled):
-            return
-        before = [entry for k in range(1, number) for entry in self.store.read_labelled(k)]
-        latest = reversed([*before, *labelled])
-        n_failed = len(list(takewhile(lambda label: label.settings is None, latest)))
-        if n_failed >= limit:
-            identity, last = labelled[-1].identity, self._settings(state.picks[-1].structure)[-1]
-            raise LabellingError(
-                f"round {number}: the last {n_failed} structures have all failed, {identity} with: "
-                f"{self._labels.reason(identity, last)}. Correct the engine (bayesel check-engine) "
-                "and run again with --retry-failed; or raise stop.max_failures, and the campaign "
-                "goes on without them"
-            )
+    def _reason(self, state: ExploreState) -> str:
+        """Why the last calculation of a batch has failed."""
+        last = state.picks[-1]
+        return self._labels.reason(last.structure_id, self._settings(last.structure)[-1])
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         """Where the labels of a structure may lie."""

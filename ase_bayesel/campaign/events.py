@@ -39,6 +39,18 @@ class ExtremeLabel:
 
 
 @dataclass(frozen=True)
+class SuspectLabel:
+    """A label that screening has set aside: which, what does not fit, and the likely cause."""
+
+    name: str
+    found: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.name} set aside from the fit: {self.cause} ({self.found})"
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What one round did and how good the model is after it.
 
@@ -70,6 +82,8 @@ class RoundReport:
         Labels with extreme forces: of this round's picks; in round 0 of the given training set.
     stopped
         How walkers were stopped by a guard or an error, the first of them.
+    suspects
+        Labels of this round's picks that can hardly be right.
     """
 
     round_number: int
@@ -87,10 +101,11 @@ class RoundReport:
     returns: int = 0
     extreme: tuple[ExtremeLabel, ...] = ()
     stopped: tuple[str, ...] = ()
+    suspects: tuple[SuspectLabel, ...] = ()
 
-    def extremes_told(self) -> list[str]:
-        """The first of ``extreme`` in words, and how many more there are."""
-        return named(self.extreme, "labels with extreme forces")
+    def labels_told(self) -> list[str]:
+        """``suspects`` and the first of ``extreme`` in words, and how many more there are."""
+        return [*map(str, self.suspects), *named(self.extreme, "labels with extreme forces")]
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:

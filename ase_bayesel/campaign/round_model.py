@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -60,6 +60,7 @@ def make_model(
     frames: Sequence[Atoms],
     n_initial: int,
     n_new: int,
+    aside: Set[str] = frozenset(),
 ) -> Generator[Progress, None, Surrogate]:
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
@@ -74,6 +75,8 @@ def make_model(
     frames
         The labelled training set: ``n_initial`` given ones first, ``n_new`` of this
         round last.
+    aside
+        Identities of the picks whose label is set aside.
 
     Raises
     ------
@@ -95,9 +98,10 @@ def make_model(
     factors = yield from _counted(steps, number, len(frames))
     surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
     surrogate = yield from _calibrated(config, store, number, frames, surrogate)
+    fitted = surrogate
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
-    surrogate = _knowing_the_rest(surrogate, store, number, config.labels.set_aside_force)
-    store.save_model(number, surrogate)
+    surrogate = _knowing_the_rest(surrogate, store, number, aside)
+    store.save_model(number, surrogate, fitted)
     return surrogate
 
 
@@ -223,7 +227,7 @@ def assemble_chunk(
 
 
 def _knowing_the_rest(
-    surrogate: Surrogate, store: Store, number: int, set_aside_force: float | None
+    surrogate: Surrogate, store: Store, number: int, aside: Set[str]
 ) -> Surrogate:
     """The surrogate whose covariance also knows the picks that are not in the fit.
 
@@ -235,12 +239,12 @@ def _knowing_the_rest(
         Fitted to all the others; each pick enters with the weight that it had as a pick.
     store, number
         The campaign and its round.
-    set_aside_force
-        Beyond which labels are not in the fit, eV/A.
+    aside
+        Identities of the picks whose label is not in the fit.
     """
     for k in range(1, number + 1):
         for place, label in enumerate(store.read_labelled(k)):
-            if not label.fitted(set_aside_force):
+            if label.settings is None or label.identity in aside:
                 pick = read_pick(store.exploration(k).pick_path(place, label.identity))
                 energies = [pick.energy] if np.isfinite(pick.energy) else None
                 surrogate = surrogate.condition(pick.structure, energies=energies)

@@ -251,11 +251,19 @@ class Store:
 
     # -- end of a round ------------------------------------------------------
 
-    def save_model(self, number: int, surrogate: Surrogate) -> None:
-        """Keep the surrogate of a round."""
-        buffer = io.BytesIO()
-        surrogate.save(buffer)
-        write_atomically(self.model_path(number), buffer.getvalue())
+    def save_model(self, number: int, surrogate: Surrogate, fitted: Surrogate) -> None:
+        """Keep the surrogate of a round, and what was fitted where that is not all it knows."""
+        place = self.round_directory(number) / "fitted.npz"
+        place.unlink(missing_ok=True)
+        models = {place: fitted} if fitted.posterior is not surrogate.posterior else {}
+        for path, model in {**models, self.model_path(number): surrogate}.items():
+            model.save(buffer := io.BytesIO())
+            write_atomically(path, buffer.getvalue())
+
+    def fitted_path(self, number: int) -> Path:
+        """The surrogate of a round that knows nothing but labels."""
+        path = self.round_directory(number) / "fitted.npz"
+        return path if path.exists() else self.model_path(number)
 
     def refit_directory(self, number: int) -> Path:
         """Belongs to the refit of a round, which writes there itself."""

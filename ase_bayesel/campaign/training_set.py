@@ -35,8 +35,8 @@ class TrainingSet(Sequence[Atoms]):
         The structures that a campaign starts with.
     keys
         Of the labels.
-    set_aside_force
-        Labels with larger forces (eV/A) are set aside; None for no limit.
+    left_out
+        Identities of the labels that are set aside.
     """
 
     store: Store
@@ -44,7 +44,7 @@ class TrainingSet(Sequence[Atoms]):
     labels: LabelStore
     given: Sequence[Atoms]
     keys: PropertyKeys
-    set_aside_force: float | None = None
+    left_out: frozenset[str] = frozenset()
 
     @cached_property
     def _labelled(self) -> list[tuple[int, int, str, str]]:
@@ -53,7 +53,7 @@ class TrainingSet(Sequence[Atoms]):
             (k, pick, label.identity, label.settings)
             for k in range(1, self.number + 1)
             for pick, label in enumerate(self.store.read_labelled(k))
-            if label.settings is not None and label.fitted(self.set_aside_force)
+            if label.settings is not None and label.identity not in self.left_out
         ]
 
     def __len__(self) -> int:

@@ -12,20 +12,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError, ConfigError
-from . import model_commands  # noqa: F401, its commands
-from .shared import ConfigArgument, TrustOption, app, console, named_errors, say
+from . import decisions, model_commands  # noqa: F401, their commands
+from .shared import (
+    ConfigArgument,
+    DirectoryOption,
+    TrustOption,
+    app,
+    campaign_directory,
+    console,
+    existing_campaign,
+    named_errors,
+    say,
+)
 
 if TYPE_CHECKING:
     from ..campaign.config.campaign import CampaignConfig
-    from ..campaign.store import Store
     from ..generation import PoolProgress
 
 EXIT_RUN_AGAIN = 75
 ROUNDS_SHOWN = 20
-DirectoryOption = Annotated[
-    Path | None,
-    typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
-]
 
 
 @app.command()
@@ -65,7 +70,7 @@ def validate(
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
             notes = try_potential(settings, inputs["starts"])
-    store = Store(_directory(config, directory))
+    store = Store(campaign_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
@@ -106,8 +111,8 @@ def run(
     settings: CampaignConfig = load_config(config)
     with cpu_threads(settings.threads), stop_requests() as requests:
         try:
-            new = not Store(_directory(config, directory)).exists
-            campaign = Campaign(settings, _directory(config, directory))
+            new = not Store(campaign_directory(config, directory)).exists
+            campaign = Campaign(settings, campaign_directory(config, directory))
             for note in label_survey(settings).notes() if new else ():
                 say(f"note: {note}")
             for told in () if new else edited_files(settings, campaign.store):
@@ -141,7 +146,7 @@ def status(
     """Show the last rounds and what comes next."""
     from .status import rounds_table, status_lines
 
-    store = _existing(config, directory)
+    store = existing_campaign(config, directory)
     done = store.completed_rounds()
     shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
     console.print(rounds_table(store, shown))
@@ -155,7 +160,7 @@ def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
     """Write the campaign's HTML page."""
     from .report import write_report
 
-    say(f"wrote {write_report(_existing(config, directory))}")
+    say(f"wrote {write_report(existing_campaign(config, directory))}")
 
 
 @app.command()
@@ -268,19 +273,3 @@ def pool(
         summary = make_pool(settings, output, show)
     console.print(summary_table(summary))
     say(f"{summary.kept} structures: {summary.path}")
-
-
-def _directory(config: Path, directory: Path | None) -> Path:
-    return directory or config.resolve().with_name(f"{config.stem}_campaign")
-
-
-def _existing(config: Path, directory: Path | None) -> Store:
-    """The store of a campaign that was begun."""
-    from ..campaign.store import Store
-
-    if directory is None and not config.is_file():
-        raise ConfigError(f"{config}: no such file")
-    store = Store(_directory(config, directory))
-    if not store.exists:
-        raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
-    return store

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 
-from ..errors import BayeselError
+from ..errors import BayeselError, ConfigError
+
+if TYPE_CHECKING:
+    from ..campaign.store import Store
 
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
 ]
 ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
+]
 app = typer.Typer(
     name="bayesel",
     help="Bayesian selection of training structures, while the MD is running.",
@@ -50,3 +57,20 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
 def say(text: str) -> None:
     """Print a line as it is: no markup, no wrapping."""
     console.print(text, soft_wrap=True, markup=False)
+
+
+def campaign_directory(config: Path, directory: Path | None) -> Path:
+    """Where a campaign lies."""
+    return directory or config.resolve().with_name(f"{config.stem}_campaign")
+
+
+def existing_campaign(config: Path, directory: Path | None) -> Store:
+    """The store of a campaign that was begun."""
+    from ..campaign.store import Store
+
+    if directory is None and not config.is_file():
+        raise ConfigError(f"{config}: no such file")
+    store = Store(campaign_directory(config, directory))
+    if not store.exists:
+        raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
+    return store

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..campaign.events import named
+from ..campaign.set_aside import read_decisions
 from ..campaign.store import Store
 from ..validation.parity import milli
 
@@ -48,5 +49,24 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for identity in store.set_aside(number):
             yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"
         report = store.read_report(number)
-        for told in (*report.stopped, *report.extremes_told()):
+        for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
+    yield from decision_lines(store, shown)
+
+
+def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
+    """What was decided of labels, and which wait for a decision."""
+    decisions = read_decisions(store)
+    for identity, decision in decisions.items():
+        yield f"{identity}: {decision} by you"
+    open_ones = [
+        suspect.name
+        for number in shown
+        for suspect in store.read_report(number).suspects
+        if suspect.name not in decisions
+    ]
+    if open_ones:
+        yield (
+            f"to decide by bayesel accept or bayesel reject: {', '.join(open_ones)}; "
+            "no fit takes them until they are accepted"
+        )

@@ -8,7 +8,8 @@
 
 A label's place follows from the structure and the settings alone, so that any number of
 campaigns may share one directory and none computes what another has computed. Nothing is
-ever overwritten but a failure's record, and that by the same calculation made again.
+ever overwritten but a failure's record, and that by the same calculation made again; a label by
+hand that was corrected stays beside the new one, as ``<id>.extxyz.old_1``.
 """
 
 from __future__ import annotations
@@ -182,6 +183,28 @@ class LabelStore:
         }
         failed = self.failure_path(identity, label.settings)
         write_atomically(failed, json.dumps(record, indent=2).encode())
+
+    def correct(self, label: Label) -> bool:
+        """Put a label by hand in the place of another one or of a failure, if it says otherwise.
+
+        What was there stays beside it, with the next number at the end of its name.
+
+        Returns
+        -------
+        Whether something was replaced; where nothing was there, nothing is done.
+        """
+        identity = label.structure_id
+        path = self.path(identity, BY_HAND)
+        failed = self.failure_path(identity, BY_HAND)
+        old = path if path.exists() else failed
+        if not old.exists() or (old is failed and not label.ok):
+            return False
+        if old is path and label.ok and path.read_bytes() == label_bytes(label):
+            return False
+        number = len(list(old.parent.glob(f"{old.name}.old_*"))) + 1
+        old.rename(old.with_name(f"{old.name}.old_{number}"))
+        self.save(label)
+        return True
 
     def load(self, identity: str, settings: str) -> ReferenceResult | None:
         """The values of a label; None where there is none.

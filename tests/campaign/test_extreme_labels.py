@@ -218,10 +218,10 @@ def test_what_is_extreme():
 
 def test_many_are_counted():
     many = tuple(ExtremeLabel(f"training frame {k}", 50.0, False) for k in range(MOST_NAMED + 5))
-    told = RoundReport(0, 1, 0, extreme=many).extremes_told()
+    told = RoundReport(0, 1, 0, extreme=many).labels_told()
     assert len(told) == MOST_NAMED + 1
     assert told[-1] == "and 5 more labels with extreme forces"
-    assert len(RoundReport(0, 1, 0, extreme=many[:MOST_NAMED]).extremes_told()) == MOST_NAMED
+    assert len(RoundReport(0, 1, 0, extreme=many[:MOST_NAMED]).labels_told()) == MOST_NAMED
 
 
 def test_the_second_limit_is_the_larger_one(tmp_path):

@@ -1,0 +1,218 @@
+"""Labels that no fit takes until somebody has decided: what screening found, and decisions.
+
+What screening found of a round is kept in ``screened.json`` of the round, decisions in
+``decisions.json`` of the campaign. A round's fit takes the decisions of its beginning, kept
+beside the round's model: one that comes later counts in the next fit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ase import Atoms
+from pydantic import TypeAdapter
+
+from ..errors import ConfigError, StoreError
+from ..io.atomic import write_atomically
+from ..io.locks import locked
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import fitted_targets
+from ..surrogate.design import training_features
+from ..surrogate.expectation import Expectation
+from ..surrogate.surrogate import Surrogate
+from .build.models import build_descriptor, force_projections
+from .config.campaign import CampaignConfig
+from .events import SuspectLabel
+from .screening import ONE, NewLabel, Sizes, Verdict, screened
+from .store import Store
+
+Decision = Literal["accepted", "rejected"]
+Decisions = Mapping[str, Decision]
+"""By identity."""
+Content = TypeVar("Content")
+MOST_LEFT_OUT = 50
+"""So many training structures tell how much right labels surprise."""
+VERDICTS = TypeAdapter(dict[str, Verdict])
+DECISIONS = TypeAdapter(dict[str, Decision])
+
+
+def screen_labels(
+    config: CampaignConfig,
+    store: Store,
+    number: int,
+    labelled: Mapping[str, Atoms],
+    known: Sequence[Atoms],
+) -> None:
+    """Keep what screening finds of the labels of a round; what was found before stays.
+
+    Parameters
+    ----------
+    config, store, number
+        The campaign and its round.
+    labelled
+        Its picks with their labels, by identity and in order.
+    known
+        The training set before.
+    """
+    if read_verdicts(store, number).keys() == labelled.keys():
+        return
+    descriptor = build_descriptor(config, store.potential_path(number - 1))
+    surrogate = Surrogate.load(store.fitted_path(number - 1), descriptor)
+    projections = force_projections(config.descriptor)
+    frames = [*labelled.values()]
+    batch = list(new_labels(surrogate, frames, config.data.keys, projections))
+    earlier: list[Sizes] = []
+    for k in range(1, number):
+        before = read_verdicts(store, k).values()
+        earlier += [verdict.sizes for verdict in before if not verdict.found]
+    training = surprises_left_out(surrogate, known, config.data.keys, projections)
+    found = screened(batch, surrogate.scales, earlier, config.labels.max_force, training)
+    verdicts = dict(zip(labelled, found, strict=True))
+    write_atomically(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
+
+
+def new_labels(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    projections: int | None = None,
+) -> Iterator[NewLabel]:
+    """Labelled structures beside what a surrogate that has not seen them expects.
+
+    Parameters
+    ----------
+    surrogate
+        Fitted to labels alone.
+    frames
+        With their labels.
+    keys
+        Where these are.
+    projections
+        As in the fit.
+    """
+    stream = training_features(frames, surrogate.descriptor, projections)
+    for atoms, features in zip(frames, stream, strict=True):
+        labels = fitted_targets(atoms, keys, surrogate.e0s)
+        expected = Expectation.of(surrogate, atoms, labels, features)
+        volume = atoms.get_volume() if atoms.pbc.all() else 0.0
+        yield NewLabel(labels, expected, Counter(atoms.symbols), volume)
+
+
+def surprises_left_out(
+    surrogate: Surrogate,
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    projections: int | None = None,
+) -> Sequence[Sizes]:
+    """Sizes of the surprises of some training structures, evenly spread, as the others tell them.
+
+    Parameters
+    ----------
+    surrogate, frames, keys, projections
+        As of `new_labels`; the frames are those of the fit.
+    """
+    chosen = [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))]
+    stream = training_features(chosen, surrogate.descriptor, projections)
+    found = []
+    for atoms, features in zip(chosen, stream, strict=True):
+        labels = fitted_targets(atoms, keys, surrogate.e0s)
+        if labels.energy is None or (keys.forces is not None and labels.forces is None):
+            continue
+        expected = Expectation.left_out(surrogate, atoms, labels, features)
+        if expected is not None and len(atoms) > 1:
+            sizes = dict(expected.surprise(labels).sizes)
+            if "forces" in sizes:
+                sizes[ONE] = expected.worst_force(labels)
+            found.append(sizes)
+    return found
+
+
+def read_verdicts(store: Store, number: int) -> dict[str, Verdict]:
+    """What screening found of the labels of a round, by identity; empty if it was not done."""
+    return _read(_verdicts_path(store, number), VERDICTS)
+
+
+def suspects(store: Store, number: int) -> tuple[SuspectLabel, ...]:
+    """The labels of a round that screening has set aside."""
+    found = read_verdicts(store, number).items()
+    return tuple(SuspectLabel(name, v.found, v.cause) for name, v in found if v.found)
+
+
+def read_decisions(store: Store) -> dict[str, Decision]:
+    """What users have decided so far."""
+    return _read(_decisions_path(store), DECISIONS)
+
+
+def decide(store: Store, identity: str, decision: Decision) -> None:
+    """Note whether a label enters fits, from the next one on.
+
+    Raises
+    ------
+    ConfigError
+        If no pick of that name has a label.
+    """
+    labelled = [
+        label.identity
+        for k in range(1, store.completed_rounds() + 1)
+        for label in store.read_labelled(k)
+        if label.settings is not None
+    ]
+    if identity not in labelled:
+        raise ConfigError(
+            f"{store.directory}: has no label of {identity!r}; bayesel status names those set aside"
+        )
+    with locked(store.directory / "decisions.lock", wait=True):
+        decisions = {**read_decisions(store), identity: decision}
+        write_atomically(_decisions_path(store), DECISIONS.dump_json(decisions))
+
+
+def take_decisions(store: Store, number: int) -> None:
+    """Keep the decisions that count in the fit of a round, unless that was done before."""
+    path = _taken_path(store, number)
+    if not path.exists():
+        write_atomically(path, DECISIONS.dump_json(read_decisions(store)))
+
+
+def left_out(store: Store, number: int, set_aside_force: float | None) -> frozenset[str]:
+    """Identities of the labels that the fit of a round does not take.
+
+    Those with forces beyond a limit (eV/A), and those that screening has found, but for the
+    accepted ones; and all that are rejected.
+    """
+    taken = _taken_path(store, number)
+    decisions = _read(taken, DECISIONS) if taken.exists() else read_decisions(store)
+    out = set()
+    for k in range(1, number + 1):
+        verdicts = read_verdicts(store, k)
+        for label in store.read_labelled(k):
+            found = label.identity in verdicts and bool(verdicts[label.identity].found)
+            aside = found or not label.fitted(set_aside_force)
+            decided = decisions.get(label.identity)
+            if decided == "rejected" or (aside and decided is None):
+                out.add(label.identity)
+    return frozenset(out)
+
+
+def _verdicts_path(store: Store, number: int) -> Path:
+    return store.round_directory(number) / "screened.json"
+
+
+def _taken_path(store: Store, number: int) -> Path:
+    return store.round_directory(number) / "decisions.json"
+
+
+def _decisions_path(store: Store) -> Path:
+    return store.directory / "decisions.json"
+
+
+def _read(path: Path, form: TypeAdapter[dict[str, Content]]) -> dict[str, Content]:
+    """The content of a file; empty if it is not there."""
+    if not path.exists():
+        return {}
+    try:
+        return form.validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: is damaged ({error})") from error
