@@ -15,6 +15,7 @@ from pathlib import Path
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.calibration import calibration_figure, scaled_pick_errors
 from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure
 from ase_bayesel.resources.threads import cpu_threads
 
@@ -54,11 +55,12 @@ def table(reports: Sequence[RoundReport]) -> str:
 
 
 def write_page(store: Store, reports: Sequence[RoundReport]) -> None:
-    """Write docs/silicon.md and its three pictures."""
+    """Write docs/silicon.md and its pictures."""
     figures = {
         "silicon_uncertainty.png": uncertainty_figure(store, len(reports)),
         "silicon_errors.png": error_figure(reports),
         "silicon_parity.png": parity_figure(store, reports),
+        "silicon_calibration.png": calibration_figure(scaled_pick_errors(store, reports)),
     }
     parts = [INTRODUCTION, table(reports)]
     for name, figure in figures.items():

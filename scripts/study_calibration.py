@@ -1,6 +1,7 @@
 """Do uncertainties mean what they say? Ways to calibrate them, on kinds of structures never seen.
 
     python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+    python scripts/study_calibration.py curves       # errors along stretched and compressed bonds
     python scripts/study_calibration.py report       # writes tables into docs/calibration.md
 
 Each finished split (a material, a seed, a degree) is one line of
@@ -19,13 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CURVES = ROOT / "benchmarks" / "results" / "calibration_curves.jsonl"
 RESULTS = ROOT / "benchmarks" / "results" / "calibration.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return {"run": run, "report": report}[options.command](options)
+    return {"run": run, "curves": curves, "report": report}[options.command](options)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,11 +88,23 @@ def split(name: str, seed: int, degree: int) -> dict[str, object]:
     }
 
 
+def curves(options: argparse.Namespace) -> int:
+    """Do all curves anew; half a minute."""
+    from calibration.curves import curve_records
+
+    from ase_bayesel.resources.threads import cpu_threads
+
+    with cpu_threads(1):
+        lines = [json.dumps(record) + "\n" for record in curve_records()]
+    options.curves.write_text("".join(lines))
+    return 0
+
+
 def report(options: argparse.Namespace) -> int:
     """Write the tables."""
     from calibration.report import write_report
 
-    write_report(read(options.results), options.page)
+    write_report(read(options.results), read(options.curves), options.page)
     return 0
 
 
@@ -105,10 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--results", type=Path, default=RESULTS, help="file of finished splits")
+    common.add_argument("--curves", type=Path, default=CURVES, help="file of curves")
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", parents=[common], help="do splits")
     running.add_argument("--materials", default="silicon,alloy", help="names with commas")
     running.add_argument("--seeds", default="0", help="numbers with commas")
+    commands.add_parser("curves", parents=[common], help="do the curves")
     reporting = commands.add_parser("report", parents=[common], help="write docs/calibration.md")
     reporting.add_argument("--page", type=Path, default=ROOT / "docs" / "calibration.md")
     return parser

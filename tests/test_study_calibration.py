@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from ase.build import molecule
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import study_calibration as study
-from calibration import materials
+from calibration import curves, materials
 from calibration.methods import METHODS
 from calibration.report import values
 
@@ -35,8 +36,8 @@ class Small(materials.Alloy):
 def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
     monkeypatch.setitem(materials.MATERIALS, "small", Small)
     results, page = tmp_path / "runs.jsonl", tmp_path / "page.md"
-    command = ["run", "--materials", "small", "--seeds", "0,1", "--results", str(results)]
-    assert study.main(command) == 0
+    runs = ["run", "--materials", "small", "--seeds", "0,1", "--results", str(results)]
+    assert study.main(runs) == 0
     records = study.read(results)
     assert [(r["seed"], r["degree"], r["n_train"]) for r in records] == [(0, 5, 10), (1, 5, 10)]
     for method in METHODS:
@@ -46,9 +47,26 @@ def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
     raw = values(records, "raw", "same", "forces", "rmse")
     assert (values(records, "constant", "same", "forces", "rmse") == raw).all()
     before = results.read_text()
-    assert study.main(command) == 0
+    assert study.main(runs) == 0
     assert results.read_text() == before
-    assert study.main(["report", "--results", str(results), "--page", str(page)]) == 0
+    along = tmp_path / "curves.jsonl"
+    points = [[x, 0.3 * x, 0.01, 0.1, 0.2] for x in (0.5, 1.0, 2.0)]
+    curve = {"system": "small", "curve": "volume", "coordinate": "length", "points": points}
+    along.write_text(json.dumps(curve) + "\n")
+    command = ["report", "--results", str(results), "--curves", str(along), "--page", str(page)]
+    assert study.main(command) == 0
+    assert "| small | volume | 60 | 6 | 3 |" in page.read_text()
+    assert page.with_name("page_curves.png").exists()
     assert "| small | copper |" in page.read_text()
     assert page.with_suffix(".png").exists()
     assert json.loads(before.splitlines()[0])["material"] == "small"
+
+
+def test_a_torn_molecule_keeps_the_lengths_of_its_other_bonds():
+    butane = molecule("trans-butane")
+    torn = curves._torn(butane, 2.0)
+    before, after = (a.get_all_distances() for a in (butane, torn))
+    kept = np.isclose(before, after)
+    halves = {frozenset(np.flatnonzero(row).tolist()) for row in kept}
+    assert sorted(map(len, halves)) == [7, 7]
+    assert (after[~kept] > before[~kept]).all()

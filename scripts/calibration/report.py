@@ -10,23 +10,26 @@ import numpy as np
 from matplotlib.figure import Figure
 from nshot.tables import markdown
 
+from .curves import curve_table, draw_curves
+from .fit import PROPERTIES
 from .materials import SAME
-from .methods import METHODS, PROPERTIES
+from .methods import METHODS
 
 BEGIN, END = "<!-- written by scripts/study_calibration.py report -->\n", "<!-- end -->\n"
 INTRODUCTION = "# Do uncertainties mean what they say?\n\n"
-DEFAULT = "left out"
+DEFAULT = "left out and support"
 GOOD = (0.3, 3.0)
 """Of rms z on kinds never trained on."""
 COMMANDS = """```bash
 python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+python scripts/study_calibration.py curves
 python scripts/study_calibration.py report
 ```"""
 Record = Mapping[str, Any]
 
 
-def write_report(records: Sequence[Record], page: Path) -> None:
-    """Write the page between its markers, and the figure beside it."""
+def write_report(records: Sequence[Record], curves: Sequence[Record], page: Path) -> None:
+    """Write the page between its markers, and the figures beside it."""
     _figure(records).savefig(page.with_suffix(".png"), dpi=110)
     degrees = sorted({(r["material"], r["degree"]) for r in records})
     parts = [
@@ -39,6 +42,10 @@ def write_report(records: Sequence[Record], page: Path) -> None:
         + _others(records),
         f"![rms z by kind]({page.stem}.png)",
     ]
+    if curves:
+        draw_curves(curves, page.with_name(f"{page.stem}_curves.png"))
+        parts += ["## Atoms pulled apart and pressed together", curve_table(curves)]
+        parts.append(f"![errors along curves]({page.stem}_curves.png)")
     old = page.read_text() if page.exists() else INTRODUCTION + BEGIN + END
     head, rest = old.split(BEGIN)
     text = "\n\n".join(parts) + "\n"
