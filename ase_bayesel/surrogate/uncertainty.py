@@ -50,6 +50,16 @@ class LocalUncertainty:
     def of(
         cls, energies: np.ndarray, forces: np.ndarray, outside: np.ndarray, scales: Scales
     ) -> LocalUncertainty:
-        """From raw deviations, as of `Uncertainty.scaled`."""
+        """From raw deviations, as of `Uncertainty.scaled`.
+
+        Parameters
+        ----------
+        energies, forces
+            ``(n_atoms,)`` raw deviations, eV and eV/A.
+        outside
+            ``(n_atoms,)`` eV.
+        scales
+            What makes deviations as large as errors.
+        """
         scaled = np.hypot(scales.energy.value * energies, SHARE * outside)
         return cls(scaled, scales.forces.value * forces, outside)
