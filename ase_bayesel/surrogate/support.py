@@ -21,7 +21,9 @@ from ..io.bounded_npz import real
 SHARE = 0.4
 """Of an extrapolated change of energy, so much may be wrong (docs/calibration.md)."""
 WITHIN = 0.99
-"""This part of the training set's environments lies within reach of other structures'."""
+"""Of the training set's environments, this part lies so near to other structures' ..."""
+TIMES = 2.0
+"""... that from so many times that distance on an environment counts as outside."""
 MOST_KNOWN = 256
 """Environments of an element that are kept; they cover the others."""
 MOST_CANDIDATES = 4000
@@ -38,9 +40,9 @@ class Known:
         ``(M, D)``, times the descriptor's ``prior_std``: there a smooth model has coefficients of
         one size, so that distances count what changes its energies.
     reach
-        How far from those of other training structures an environment of the set may lie: the
-        distance within which `WITHIN` of them do; infinite for a single structure. Relative to
-        the longer of two feature vectors: those of a dimer are all small.
+        How far from the known ones an environment may lie: `TIMES` the distance from other
+        training structures' within which `WITHIN` of the set do; infinite for a single structure.
+        Relative to the longer of two feature vectors: those of a dimer are all small.
     """
 
     features: np.ndarray
@@ -155,7 +157,7 @@ def _covering(features: np.ndarray, structures: np.ndarray) -> Known:
     squares[structures[:, None] == structures[places]] = np.inf
     distances, _ = _nearest(features, features[places], squares)
     distances = distances[np.isfinite(distances)]
-    reach = float(np.quantile(distances, WITHIN)) if len(distances) else math.inf
+    reach = TIMES * float(np.quantile(distances, WITHIN)) if len(distances) else math.inf
     return Known(features[places], reach)
 
 
