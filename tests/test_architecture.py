@@ -163,6 +163,11 @@ def test_modules_of_plain_arrays(module):
     assert loaded_after(f"import ase_bayesel.{module}", HEAVY) == []
 
 
+@pytest.mark.parametrize("module", ["campaign.campaign", "cli.main", "cli.status", "cli.report"])
+def test_what_the_command_shows_waits_for_no_network_package(module):
+    assert loaded_after(f"import ase_bayesel.{module}", ["torch", "mace", "distributed"]) == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: ".".join(name_of(p)) or "package")
 def test_modules_are_short_and_described(path):
     text = path.read_text()

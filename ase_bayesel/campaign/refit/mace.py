@@ -13,20 +13,11 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from ase.data import atomic_numbers
 from pydantic import Field
-from torch.nn import Module
 
-from ...descriptors.mace.internals import (
-    atomic_energies_of,
-    heads_of,
-    import_mace,
-    known_numbers,
-)
-from ...descriptors.mace.loading import load_module, module_bytes
-from ...descriptors.mace.network import chosen_head
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
 from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
@@ -34,6 +25,9 @@ from ...resources.commands import run_command
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
 from ...structures.reference_energies import is_isolated
 from .base import RefitProgress, RefitTask, write_training_frames
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 NAME = "model"
 ENVIRONMENT = {
@@ -117,6 +111,8 @@ class MACERefitter:
         DescriptorError
             If mace-torch is not installed.
         """
+        from ...descriptors.mace.internals import import_mace
+
         nothing = RefitTask([], 0, PropertyKeys(), {}, Path(), Path(), 0)
         ours = self._settings(nothing, 1, 1, False, {})
         taken = sorted(set(ours) & set(self.options))
@@ -135,6 +131,8 @@ class MACERefitter:
 
         The progress is in epochs; everything that mace prints is in ``refit.log``.
         """
+        from ...descriptors.mace.loading import load_module, module_bytes
+
         start = time.monotonic()
         task.directory.mkdir(parents=True, exist_ok=True)
         module = load_module(task.model, self.trust)
@@ -308,6 +306,8 @@ def _named(what: str, numbers: Sequence[int]) -> str:
 
 def _arguments(settings: Mapping[str, str | float | bool]) -> list[str]:
     """``--name=value``; a mere switch of mace's is there where its value is true."""
+    from ...descriptors.mace.internals import import_mace
+
     actions = import_mace().parser()._actions
     switches = {option.lstrip("-") for a in actions if a.nargs == 0 for option in a.option_strings}
     arguments = []
@@ -332,5 +332,8 @@ def _loss(segment: Path) -> float:
 
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
+    from ...descriptors.mace.internals import atomic_energies_of, heads_of, known_numbers
+    from ...descriptors.mace.network import chosen_head
+
     energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
     return dict(zip(known_numbers(module), energies.tolist(), strict=True))
