@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +12,9 @@ from ase.calculators.calculator import Calculator
 from scipy.linalg import LinAlgError, solve
 
 from ..descriptors.base import Features, Sketch
+from ..errors import ResultError
 from ..structures.labels import PropertyKeys
+from ..structures.mlip import mlip_results
 from ..structures.reference_energies import fitted_targets
 from .design import (
     iterate_features,
@@ -58,6 +61,8 @@ def held_out(
     ------
     StructureError
         For a label that is not of its shape, naming the structure.
+    ResultError
+        Where the potential fails.
     """
     parts: dict[str, list[HeldOut]] = {}
     for k, features in enumerate(iterate_features(frames, surrogate.descriptor)):
@@ -112,7 +117,8 @@ def leaving_out(
         default each alone, of a large set `MOST`.
     potential
         Predicts in place of the mean of what is left; it knows none of the structures, so that its
-        errors are what they are. The deviations are the same.
+        errors are what they are. The deviations are the same. A structure on which it fails says
+        nothing.
     """
     step = 1
     if groups is None:
@@ -123,7 +129,11 @@ def leaving_out(
     parts: dict[str, list[HeldOut]] = {}
     done = 0
     for group in groups:
-        rows = [_Rows.of(frames[k], next(features), surrogate, keys, potential) for k in group]
+        rows = []
+        for k in group:
+            of_structure = next(features)
+            with suppress(ResultError):
+                rows.append(_Rows.of(frames[k], of_structure, surrogate, keys, potential))
         for prop, found in _without(rows, surrogate, potential is None).items():
             parts.setdefault(prop, []).append(found)
         done += len(group) * step
@@ -146,11 +156,13 @@ def given_labels(surrogate: Surrogate, atoms: Atoms, keys: PropertyKeys) -> Surr
 
 def _predicted(potential: Calculator, atoms: Atoms, prop: str, baseline: float) -> np.ndarray:
     """What a potential says, as `property_rows` order it; ``baseline`` is taken off the energy."""
+    found = mlip_results(potential, atoms, prop == "virial")
     if prop == "energy":
-        return np.array([potential.get_potential_energy(atoms) - baseline])
+        return np.array([found.energy - baseline])
     if prop == "forces":
-        return np.asarray(potential.get_forces(atoms)).ravel()
-    return -atoms.get_volume() * np.asarray(potential.get_stress(atoms))
+        return found.forces.ravel()
+    assert found.stress is not None
+    return -atoms.get_volume() * found.stress
 
 
 @dataclass(frozen=True)

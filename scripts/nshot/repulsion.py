@@ -28,7 +28,7 @@ class Repulsion:
     """
 
     inner: float = 0.6
-    outer: float = 0.9
+    outer: float = 0.8
 
     def __call__(self, atoms: Atoms) -> tuple[float, np.ndarray]:
         """Energy, eV, and forces ``(n_atoms, 3)``, eV/A."""

@@ -158,13 +158,6 @@ def test_without_picks(tmp_path):
     assert [row[3] for row in page.rows[1:]] == ["0", "0"]
 
 
-def test_without_any_evaluation_of_the_trigger(tmp_path):
-    changes = {"explore.check_interval": 50, "data.test": None}
-    page = page_of(store_of(tmp_path, changes))
-    assert page.images == []
-    assert len(page.rows) == 3
-
-
 def test_without_forces(tmp_path):
     page = page_of(store_of(tmp_path, {"data.forces_key": None, "stop.max_rounds": 1}))
     assert page.titles == [*TITLES, PICKS]
