@@ -28,6 +28,7 @@ from ..validation.parity import compare
 from .beginning import begin
 from .build.engines import build_reference
 from .build.resources import build_resource
+from .canary import check_canary
 from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
@@ -171,6 +172,7 @@ class Campaign:
             Labeller(self._reference, self._open_executor, retry_failed) as labeller,
             closing(Steps(self._explore(number, submit if at_once else _ignore))) as steps,
         ):
+            yield from check_canary(self.config, number, labeller, self._train, self._starts)
             for progress in steps:
                 yield progress
                 yield from _told(number, labeller.ended(), labeller)
