@@ -192,7 +192,7 @@ class Campaign:
         labels = self.store.read_labelled(number)
         n_new = sum(label.settings is not None and label.identity not in aside for label in labels)
         record_pick_errors(self.config, self.store, number, frames[len(frames) - n_new :])
-        surrogate = yield from make_model(
+        surrogate, warnings = yield from make_model(
             self.config, self.store, number, frames, len(self._train), n_new, aside
         )
         parity = None
@@ -220,6 +220,7 @@ class Campaign:
             extreme=self._extreme(number, labels),
             stopped=tuple(named(state.endings)),
             suspects=suspects(self.store, number),
+            warnings=warnings,
         )
         self.store.finish_round(report, parity)
         yield report

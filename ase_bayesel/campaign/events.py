@@ -84,6 +84,8 @@ class RoundReport:
         How walkers were stopped by a guard or an error, the first of them.
     suspects
         Labels of this round's picks that can hardly be right.
+    warnings
+        What looks wrong of the fit, a line each (`fit_warnings`).
     """
 
     round_number: int
@@ -102,10 +104,12 @@ class RoundReport:
     extreme: tuple[ExtremeLabel, ...] = ()
     stopped: tuple[str, ...] = ()
     suspects: tuple[SuspectLabel, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def labels_told(self) -> list[str]:
-        """``suspects`` and the first of ``extreme`` in words, and how many more there are."""
-        return [*map(str, self.suspects), *named(self.extreme, "labels with extreme forces")]
+        """``suspects``, the first of ``extreme`` and how many more there are, and ``warnings``."""
+        extreme = named(self.extreme, "labels with extreme forces")
+        return [*map(str, self.suspects), *extreme, *self.warnings]
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:
