@@ -47,7 +47,12 @@ class SuspectLabel:
     cause: str
 
     def __str__(self) -> str:
-        return f"{self.name} set aside from the fit: {self.cause} ({self.found})"
+        return f"{self.name} set aside from the fit: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The cause and what does not fit."""
+        return f"{self.cause} ({self.found})"
 
 
 @dataclass(frozen=True)
