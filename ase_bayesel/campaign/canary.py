@@ -53,15 +53,17 @@ def canary_of(train: Sequence[Atoms], keys: PropertyKeys, starts: Sequence[Atoms
         The engine is made for the elements of these.
     """
     elements = {symbol for atoms in starts for symbol in atoms.symbols}
-    found: list[tuple[tuple[bool, int, int], Canary]] = []
+    found: list[tuple[tuple[bool, int, int, int], FitTargets]] = []
     for number, atoms in enumerate(train):
         labels = targets(atoms, keys, f"training frame {number}")
         known = sum(value is not None for value in (labels.energy, labels.forces))
         if known and elements.issuperset(atoms.symbols):
             odd = is_isolated(atoms) or atoms.info.get("charge", 0) != 0
-            rank = odd, -known, len(atoms)
-            found.append((rank, Canary(number, canonical(atoms), labels)))
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+            found.append(((odd, -known, len(atoms), number), labels))
+    if not found:
+        return None
+    (*_, number), labels = min(found, key=lambda pair: pair[0])
+    return Canary(number, canonical(train[number]), labels)
 
 
 def check_canary(

@@ -96,12 +96,12 @@ def refuse_failures(
     lost = [*takewhile(lambda one: one.settings is None or one.identity in undecided, latest)]
     if limit is None or not batches[-1] or len(lost) < max(limit, len(batches[-1])):
         return
-    fate, way = "failed", "correct the engine (bayesel check-engine) and run with --retry-failed"
+    fate, way = "failed", "correct the engine (bayesel check-engine) and use --retry-failed"
     if any(label.settings is not None for label in lost):
         fate = "failed or been set aside"
-        way += ", correct labels by hand, or say bayesel accept or bayesel reject of each and run"
+        way += ", or correct labels by hand, or say bayesel accept or bayesel reject of each"
     raise LabellingError(
         f"round {number}: the last {len(lost)} structures have all {fate}, "
-        f"{latest[0].identity} with: {last_reason()}. To go on, {way} again; or raise "
-        "stop.max_failures, and the campaign goes on without them"
+        f"{latest[0].identity} with: {last_reason()}. Before you run again, {way}; or "
+        "raise stop.max_failures, and the campaign goes on without them"
     )
