@@ -131,6 +131,9 @@ def test_which_it_is(train, number):
 # in a campaign
 
 
+WITH = {"labelling.canary": True}
+
+
 def wrong_training_set(config, change):
     """All labels of the training set changed."""
     frames = [reference(atoms) for atoms in alloy_cells(6, 0.05, 0)]
@@ -144,7 +147,7 @@ def in_hartree(atoms):
 
 
 def test_a_campaign_with_wrong_training_data_stops_before_its_first_label(tmp_path):
-    config = counted(tmp_path)
+    config = counted(tmp_path, WITH)
     wrong_training_set(config, in_hartree)
     for _ in range(2):  # and is not calculated twice
         with pytest.raises(LabellingError, match=r"train\.extxyz, frame 0: the engine gives ano"):
@@ -173,7 +176,7 @@ def test_it_goes_on_where_it_is_told_to(tmp_path):
 
 
 def test_it_is_calculated_once_and_not_counted(tmp_path):
-    config = counted(tmp_path)
+    config = counted(tmp_path, WITH)
     running = campaign(config)
     events = list(running.run())
     told = [event for event in events if isinstance(event, Progress) and event.stage == "canary"]
@@ -188,8 +191,8 @@ def test_it_is_calculated_once_and_not_counted(tmp_path):
 
 
 def test_a_run_that_was_left_after_it_goes_on_with_it(tmp_path):
-    whole, _ = ended(counted(tmp_path / "whole"))
-    config = counted(tmp_path / "left")
+    whole, _ = ended(counted(tmp_path / "whole", WITH))
+    config = counted(tmp_path / "left", WITH)
     events = campaign(config).run()
     for event in events:
         if isinstance(event, Progress) and event.stage == "canary" and event.done:
