@@ -24,7 +24,10 @@ MOST_NAMED = 5
 
 
 def fit_warnings(
-    found: Hyperparameters, surrogate: Surrogate, before: Mapping[str, float] | None
+    found: Hyperparameters,
+    surrogate: Surrogate,
+    before: Mapping[str, float] | None,
+    n_rows_before: int,
 ) -> list[str]:
     """Hyperparameters at a bound, and noise that jumps; a line each.
 
@@ -34,12 +37,15 @@ def fit_warnings(
         What the evidence chose, and the fit with it.
     before
         Noise of the round before, by property; None for the first.
+    n_rows_before
+        Energies and force components of its fit. With fewer than features the fit could follow
+        them without any noise, and what was found says nothing.
     """
     told = [
         f"fit: {what}; look at units and keys of the labels, and whether there are enough"
         for what in found.at_bounds
     ]
-    if before is None:
+    if before is None or n_rows_before < surrogate.descriptor.n_features:
         return told
     noise = {prop: float(getattr(surrogate.noise, prop)) for prop in surrogate.properties}
     growth = {prop: now / before[prop] for prop, now in noise.items() if before.get(prop)}

@@ -114,7 +114,8 @@ def make_model(
     found = hyperparameters_of(factors, keys, weights)
     surrogate = surrogate_at(found, factors, descriptor, keys, e0s, growth)
     before = store.read_report(number - 1).noise if number else None
-    told = fit_warnings(found, surrogate, before)
+    n_rows_before = sum(1 + 3 * len(atoms) for atoms in frames[: len(frames) - n_new])
+    told = fit_warnings(found, surrogate, before, n_rows_before)
     residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force)
     told += yield from _told(residuals, number, len(frames), "residuals of the training set")
     surrogate = yield from _calibrated(config, store, number, frames, surrogate)

@@ -71,14 +71,20 @@ def test_at_most_a_handful_is_named():
     assert f"and {10 - MOST_NAMED} more" in told
 
 
-JUMPS = [(None, 0.1, False), (0.1, 0.25, False), (0.1, 0.31, True), (0.1, 0.03, True)]
+JUMPS = [
+    (None, 0.1, 98, False),
+    (0.1, 0.25, 98, False),
+    (0.1, 0.31, 98, True),
+    (0.1, 0.03, 98, True),
+    (0.1, 0.31, 97, False),  # fewer rows than features
+]
 
 
-@pytest.mark.parametrize(("before", "now", "told"), JUMPS)
-def test_noise_that_jumps(before, now, told):
+@pytest.mark.parametrize(("before", "now", "n_rows", "told"), JUMPS)
+def test_noise_that_jumps(before, now, n_rows, told):
     surrogate = replace(fitted(training()[:4]), noise=Noise(0.01, now, 0.01))
     old = None if before is None else {"energy": 0.01, "forces": before, "virial": 0.01}
-    lines = fit_warnings(Hyperparameters(1.0, surrogate.noise), surrogate, old)
+    lines = fit_warnings(Hyperparameters(1.0, surrogate.noise), surrogate, old, n_rows)
     expected = f"noise of forces went from {before} to {now} in one round"
     assert (len(lines), told and expected in lines[0]) == (int(told), told)
 
@@ -86,7 +92,7 @@ def test_noise_that_jumps(before, now, told):
 def test_hyperparameters_at_a_bound_are_told():
     surrogate = fitted(training()[:4])
     found = Hyperparameters(1.0, surrogate.noise, ("the noise is at the lower end of its range",))
-    (line,) = fit_warnings(found, surrogate, None)
+    (line,) = fit_warnings(found, surrogate, None, 0)
     assert line.startswith("fit: the noise is at the lower end of its range; look at")
 
 
