@@ -28,6 +28,7 @@ from ..validation.parity import compare
 from .beginning import begin
 from .build.engines import build_reference
 from .build.resources import build_resource
+from .canary import check_canary
 from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
@@ -39,7 +40,7 @@ from .new_labels import note_labels, refuse_failures, take_labels_by_hand
 from .pick_labels import PickLabel, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
-from .set_aside import left_out, screen_labels, suspects, take_decisions
+from .set_aside import left_out, read_decisions, screen_labels, suspects, take_decisions
 from .store import Store
 from .training_set import TrainingSet
 
@@ -171,6 +172,7 @@ class Campaign:
             Labeller(self._reference, self._open_executor, retry_failed) as labeller,
             closing(Steps(self._explore(number, submit if at_once else _ignore))) as steps,
         ):
+            yield from check_canary(self.config, number, labeller, self._train, self._starts)
             for progress in steps:
                 yield progress
                 yield from _told(number, labeller.ended(), labeller)
@@ -190,7 +192,7 @@ class Campaign:
         labels = self.store.read_labelled(number)
         n_new = sum(label.settings is not None and label.identity not in aside for label in labels)
         record_pick_errors(self.config, self.store, number, frames[len(frames) - n_new :])
-        surrogate = yield from make_model(
+        surrogate, warnings = yield from make_model(
             self.config, self.store, number, frames, len(self._train), n_new, aside
         )
         parity = None
@@ -218,6 +220,7 @@ class Campaign:
             extreme=self._extreme(number, labels),
             stopped=tuple(named(state.endings)),
             suspects=suspects(self.store, number),
+            warnings=warnings,
         )
         self.store.finish_round(report, parity)
         yield report
@@ -287,9 +290,6 @@ class Campaign:
     def _note_labels(self, number: int, state: ExploreState) -> None:
         """Note what became of the picks, and screen their labels."""
         labelled = note_labels(state.picks, self._labels, self._settings)
-        if self._reference is not None:
-            limit = self.config.stop.max_failures
-            refuse_failures(self.store, number, labelled, limit, partial(self._reason, state))
         self.store.save_labelled(number, labelled)
         limit_force = self.config.labels.set_aside_force
         within = [label.identity for label in labelled if label.fitted(limit_force)]
@@ -301,11 +301,17 @@ class Campaign:
         n_known = len(frames) - len(within)
         new = dict(zip(within, frames[n_known:], strict=True))
         screen_labels(self.config, self.store, number, new, frames[:n_known])
+        undecided = left_out(self.store, number, limit_force) - read_decisions(self.store).keys()
+        limit, reason = self.config.stop.max_failures, partial(self._reason, number, state)
+        refuse_failures(self.store, number, undecided, limit, reason)
 
-    def _reason(self, state: ExploreState) -> str:
-        """Why the last calculation of a batch has failed."""
-        last = state.picks[-1]
-        return self._labels.reason(last.structure_id, self._settings(last.structure)[-1])
+    def _reason(self, number: int, state: ExploreState) -> str:
+        """Why no fit can take the label of the last pick of a batch."""
+        last, label = state.picks[-1], self.store.read_labelled(number)[-1]
+        if label.settings is None:
+            return self._labels.reason(last.structure_id, self._settings(last.structure)[-1])
+        found = {suspect.name: suspect.told for suspect in suspects(self.store, number)}
+        return found.get(label.identity, f"a force of {label.max_force:.4g} eV/A")
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         """Where the labels of a structure may lie."""

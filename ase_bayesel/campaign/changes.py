@@ -27,6 +27,7 @@ ALWAYS = (
     "labelling.environment",
     "labelling.time_limit_h",
     "labelling.fallbacks",
+    "labelling.canary",
     "refit.time_limit_h",
     "potential.device",
     "potential.trust",

@@ -47,7 +47,12 @@ class SuspectLabel:
     cause: str
 
     def __str__(self) -> str:
-        return f"{self.name} set aside from the fit: {self.cause} ({self.found})"
+        return f"{self.name} set aside from the fit: {self.told}"
+
+    @property
+    def told(self) -> str:
+        """The cause and what does not fit."""
+        return f"{self.cause} ({self.found})"
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class RoundReport:
         How walkers were stopped by a guard or an error, the first of them.
     suspects
         Labels of this round's picks that can hardly be right.
+    warnings
+        What looks wrong of the fit, a line each (`fit_warnings`).
     """
 
     round_number: int
@@ -102,10 +109,12 @@ class RoundReport:
     extreme: tuple[ExtremeLabel, ...] = ()
     stopped: tuple[str, ...] = ()
     suspects: tuple[SuspectLabel, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def labels_told(self) -> list[str]:
-        """``suspects`` and the first of ``extreme`` in words, and how many more there are."""
-        return [*map(str, self.suspects), *named(self.extreme, "labels with extreme forces")]
+        """``suspects``, the first of ``extreme`` and how many more there are, and ``warnings``."""
+        extreme = named(self.extreme, "labels with extreme forces")
+        return [*map(str, self.suspects), *extreme, *self.warnings]
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:

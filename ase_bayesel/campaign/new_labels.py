@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from itertools import takewhile
 
@@ -69,35 +69,39 @@ def note_labels(
 def refuse_failures(
     store: Store,
     number: int,
-    labelled: Sequence[PickLabel],
+    undecided: Set[str],
     limit: int | None,
     last_reason: Callable[[], str],
 ) -> None:
-    """Stop before a round is closed in which all has failed, if that goes on for long.
+    """Stop before a round is closed of which no fit can take a label, if that goes on for long.
 
     Parameters
     ----------
-    store, number, labelled
-        The campaign, its round and what became of the picks.
+    store, number
+        The campaign and its round, of whose picks it is noted what became of them.
+    undecided
+        Identities of labels that are set aside, and nobody has said anything of.
     limit
-        So many failures in a row are too many; None for any number.
+        So many structures in a row without a label for a fit are too many; None for any number.
     last_reason
-        Says why the last one has failed.
+        Says what is wrong with the last one.
 
     Raises
     ------
     LabellingError
         If it does.
     """
-    if limit is None or not labelled or any(label.settings for label in labelled):
+    batches = [store.read_labelled(k) for k in range(1, number + 1)]
+    latest = [label for batch in reversed(batches) for label in reversed(batch)]
+    lost = [*takewhile(lambda one: one.settings is None or one.identity in undecided, latest)]
+    if limit is None or not batches[-1] or len(lost) < max(limit, len(batches[-1])):
         return
-    before = [entry for k in range(1, number) for entry in store.read_labelled(k)]
-    latest = reversed([*before, *labelled])
-    n_failed = len(list(takewhile(lambda label: label.settings is None, latest)))
-    if n_failed >= limit:
-        raise LabellingError(
-            f"round {number}: the last {n_failed} structures have all failed, "
-            f"{labelled[-1].identity} with: {last_reason()}. Correct the engine (bayesel "
-            "check-engine) and run again with --retry-failed; or raise stop.max_failures, and the "
-            "campaign goes on without them"
-        )
+    fate, way = "failed", "correct the engine (bayesel check-engine) and use --retry-failed"
+    if any(label.settings is not None for label in lost):
+        fate = "failed or been set aside"
+        way += ", or correct labels by hand, or say bayesel accept or bayesel reject of each"
+    raise LabellingError(
+        f"round {number}: the last {len(lost)} structures have all {fate}, "
+        f"{latest[0].identity} with: {last_reason()}. Before you run again, {way}; or "
+        "raise stop.max_failures, and the campaign goes on without them"
+    )

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -22,7 +23,12 @@ from ..structures.reference_energies import reference_energies
 from ..surrogate.calibration import calibrating
 from ..surrogate.design import DesignFactors, assembling, chunks
 from ..surrogate.energy_weights import EnergyWeights, force_growth
-from ..surrogate.fitting import baseline_energies, energy_weights_of, surrogate_from_factors
+from ..surrogate.fitting import (
+    baseline_energies,
+    energy_weights_of,
+    hyperparameters_of,
+    surrogate_at,
+)
 from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import (
@@ -36,14 +42,23 @@ from .build.resources import build_resource
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .exploration.pick_files import read_pick
+from .fit_warnings import fit_warnings, large_residuals
 from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
 
+Result = TypeVar("Result")
 TOLD_EVERY = 20
 """So many structures are left out between two events."""
 CHUNKS_AHEAD = 64
 """So many parts of a fit wait, run or are to be combined at a time: memory is theirs."""
+
+
+class RoundModel(NamedTuple):
+    """The surrogate of a round, and what looks wrong of its fit, a line each."""
+
+    surrogate: Surrogate
+    warnings: tuple[str, ...]
 
 
 def load_model(config: CampaignConfig, store: Store, number: int) -> tuple[Surrogate, Calculator]:
@@ -61,7 +76,7 @@ def make_model(
     n_initial: int,
     n_new: int,
     aside: Set[str] = frozenset(),
-) -> Generator[Progress, None, Surrogate]:
+) -> Generator[Progress, None, RoundModel]:
     """Train the potential on the new labels, then fit the surrogate to all structures.
 
     The features of a refitted network are new ones, so the posterior is rebuilt from
@@ -96,13 +111,19 @@ def make_model(
     growth = energy_weights_of(frames, keys, e0s, weights, config.hottest_K, descriptor.n_features)
     steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
-    surrogate = surrogate_from_factors(factors, descriptor, keys, e0s, weights, growth)
+    found = hyperparameters_of(factors, keys, weights)
+    surrogate = surrogate_at(found, factors, descriptor, keys, e0s, growth)
+    before = store.read_report(number - 1).noise if number else None
+    n_rows_before = sum(1 + 3 * len(atoms) for atoms in frames[: len(frames) - n_new])
+    told = fit_warnings(found, surrogate, before, n_rows_before)
+    residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force)
+    told += yield from _told(residuals, number, len(frames), "residuals of the training set")
     surrogate = yield from _calibrated(config, store, number, frames, surrogate)
     fitted = surrogate
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, aside)
     store.save_model(number, surrogate, fitted)
-    return surrogate
+    return RoundModel(surrogate, tuple(told))
 
 
 def _calibrated(
@@ -120,20 +141,26 @@ def _calibrated(
         potential = build_potential(config, store.potential_path(number), surrogate)
         refitter = build_refitter(config) if number else None
         unseen.update(range(len(frames)) if refitter is None else refitter.unseen(len(frames)))
-    steps = Steps(
-        calibrating(
-            surrogate,
-            [frames[k] for k in usual],
-            keys,
-            force_projections(config.descriptor),
-            potential,
-            [place for place, k in enumerate(usual) if k in unseen],
-        )
+    steps = calibrating(
+        surrogate,
+        [frames[k] for k in usual],
+        keys,
+        force_projections(config.descriptor),
+        potential,
+        [place for place, k in enumerate(usual) if k in unseen],
     )
-    for done in steps:
+    return (yield from _told(steps, number, len(frames), "training set left out in turn"))
+
+
+def _told(
+    steps: Generator[int, None, Result], number: int, total: int, detail: str
+) -> Generator[Progress, None, Result]:
+    """What becomes of steps over the training set, some of which are told."""
+    counts = Steps(steps)
+    for done in counts:
         if done % TOLD_EVERY == 0:
-            yield Progress(number, "fit", done, len(frames), "training set left out in turn")
-    return steps.value
+            yield Progress(number, "fit", done, total, detail)
+    return counts.value
 
 
 def _assembling(

@@ -46,7 +46,7 @@ def screen_labels(
     labelled: Mapping[str, Atoms],
     known: Sequence[Atoms],
 ) -> None:
-    """Keep what screening finds of the labels of a round; what was found before stays.
+    """Keep what screening finds of the labels of a round.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def screen_labels(
     known
         The training set before.
     """
-    if read_verdicts(store, number).keys() == labelled.keys():
+    if not labelled:
         return
     descriptor = build_descriptor(config, store.potential_path(number - 1))
     surrogate = Surrogate.load(store.fitted_path(number - 1), descriptor)

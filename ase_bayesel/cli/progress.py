@@ -101,8 +101,8 @@ def _sentence(report: RoundReport) -> str:
         text += f"; walkers were stopped ({'; '.join(report.stopped)})"
     if report.extreme:
         text += f"; {len(report.extreme)} labels with extreme forces"
-    for suspect in report.suspects:
-        text += f"; {suspect}"
+    for told in (*report.suspects, *report.warnings):
+        text += f"; {told}"
     if report.energy_rmse is not None:
         text += f"; test energy RMSE {milli(report.energy_rmse)} meV/atom"
     if report.forces_rmse is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -76,6 +76,26 @@ class Labeller:
             else:
                 self.reference.describe(atoms.symbols)
                 self._start(atoms)
+
+    def beforehand(self, atoms: Atoms) -> Iterator[None]:
+        """Label a structure before all others, uncounted; yields while it is under way.
+
+        Parameters
+        ----------
+        atoms
+            The structure. It may be asked for again, and is settled then.
+
+        Raises
+        ------
+        BayeselError
+            As of `ended`.
+        """
+        self.submit([atoms])
+        while self._running:
+            self.ended(HEARTBEAT_S)
+            yield
+        self._asked.clear()
+        self.n_done = 0
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         return self.reference.settings(atoms.symbols)

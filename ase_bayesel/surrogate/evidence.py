@@ -16,18 +16,23 @@ from scipy.optimize import minimize
 
 from .triangular import merge
 
+AT_BOUND = 1e-6
+"""Logarithms nearer to that of a bound are at it."""
+
 
 @dataclass(frozen=True)
 class Evidence:
     """Optimum of the marginal likelihood.
 
     ``prior_std`` is s, ``noise`` maps each property to its standard deviation,
-    and ``log_evidence`` is the logarithm of the marginal likelihood.
+    and ``log_evidence`` is the logarithm of the marginal likelihood. ``at_bounds`` says what lies
+    at an end of its range.
     """
 
     prior_std: float
     noise: dict[str, float]
     log_evidence: float
+    at_bounds: tuple[str, ...] = ()
 
 
 def stacked_triangle(
@@ -94,7 +99,17 @@ def maximise_evidence(
     result = minimize(
         objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-8}
     )
+    told = ["the prior", *("the noise" if n == "all" else f"the noise of {n}" for n in names)]
+    at_bounds = tuple(
+        f"{what} is at the {end} end of its range"
+        for what, value, ends in zip(told, result.x, bounds, strict=True)
+        for end, bound in zip(("lower", "upper"), ends, strict=True)
+        if abs(value - bound) < AT_BOUND
+    )
     prior_std, *noises = np.exp(result.x)
     return Evidence(
-        float(prior_std), dict(zip(names, map(float, noises), strict=True)), -float(result.fun)
+        float(prior_std),
+        dict(zip(names, map(float, noises), strict=True)),
+        -float(result.fun),
+        at_bounds,
     )

@@ -22,16 +22,15 @@ from ..structures.reference_energies import (
 )
 from .design import DesignFactors, Noise, assembling
 from .energy_weights import EnergyWeights
-from .evidence import maximise_evidence, stacked_triangle
+from .evidence import stacked_triangle
+from .hyperparameters import Hyperparameters, hyperparameters
 from .posterior import Posterior
 from .steps import OnProgress, finished
 from .surrogate import Surrogate
-from .triangular import append_rows, merge
+from .triangular import merge
 
-NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}
 MOST_RAISED = 8
 """So often the noise is doubled at most where the precision is singular."""
-FIRST_NOISE = {"energy": 0.01, "forces": 0.1, "virial": 0.05}
 
 
 @dataclass(frozen=True)
@@ -254,13 +253,47 @@ def surrogate_from_factors(
     StructureError, SingularPrecisionError
         As `fit_surrogate`.
     """
+    found = hyperparameters_of(factors, keys, weights)
+    return surrogate_at(found, factors, descriptor, keys, e0s, energy_weights)
+
+
+def hyperparameters_of(
+    factors: DesignFactors, keys: PropertyKeys, weights: Weights | None
+) -> Hyperparameters:
+    """Prior and noise by evidence, at the relative weights; StructureError without labels.
+
+    Parameters
+    ----------
+    factors, keys, weights
+        As in `surrogate_from_factors`.
+    """
     if not any(f.n_rows for f in factors.labelled.values()):
         raise StructureError(
             f"no training frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
             f"{keys.virial!r}; check the key names"
         )
-    prior_std, noise = _hyperparameters(factors, weights)
-    noise, posterior = _regular(factors, noise, prior_std, descriptor.prior_std())
+    relative = None if weights is None else {p: float(getattr(weights, p)) for p in PROPERTIES}
+    return hyperparameters(factors, relative)
+
+
+def surrogate_at(
+    found: Hyperparameters,
+    factors: DesignFactors,
+    descriptor: Descriptor,
+    keys: PropertyKeys,
+    e0s: Mapping[str, float],
+    energy_weights: EnergyWeights | None = None,
+) -> Surrogate:
+    """`surrogate_from_factors` at hyperparameters that are known.
+
+    Parameters
+    ----------
+    found
+        Prior and noise.
+    factors, descriptor, keys, e0s, energy_weights
+        As in `surrogate_from_factors`.
+    """
+    noise, posterior = _regular(factors, found.noise, found.prior_std, descriptor.prior_std())
     return Surrogate(
         descriptor,
         posterior,
@@ -269,53 +302,6 @@ def surrogate_from_factors(
         tuple(p for p in PROPERTIES if getattr(keys, p) is not None),
         energy_weights,
     )
-
-
-def with_prior(surrogate: Surrogate, factors: DesignFactors, prior: Posterior) -> Surrogate:
-    """The surrogate of a fit, its covariance with another prior; mean and noise stay.
-
-    Sigma^-1 = Phi^T Lambda Phi + R^T R with R of ``prior``, in place of the independent
-    coefficients of the fit: what is known of other data is the posterior that they gave, which
-    has a prior of its own, and two priors would count twice where there are no data.
-
-    Parameters
-    ----------
-    surrogate
-        Made from ``factors`` by `surrogate_from_factors`.
-    factors
-        All rows Phi of the fit.
-    prior
-        Of the same descriptor; none of the fit's structures is behind it.
-    """
-    factor, scale = prior.precision_factor, surrogate.descriptor.prior_std()
-    for kind in (factors.labelled, factors.unlabelled):
-        for prop, rows in kind.items():
-            if rows.n_rows:
-                noise = getattr(surrogate.noise, prop)
-                factor = append_rows(factor, rows.triangle[:-1, :-1] / noise / scale)
-    return replace(surrogate, posterior=Posterior(factor, surrogate.posterior.mean))
-
-
-def _hyperparameters(factors: DesignFactors, weights: Weights | None) -> tuple[float, Noise]:
-    triangles = {p: f.triangle for p, f in factors.labelled.items() if f.n_rows}
-    counts = {p: f.n_rows for p, f in factors.labelled.items() if f.n_rows}
-    if weights is None:
-        best = maximise_evidence(triangles, counts, FIRST_NOISE, NOISE_BOUNDS)
-        return best.prior_std, Noise(**{**FIRST_NOISE, **best.noise})
-    relative = {p: float(getattr(weights, p)) for p in PROPERTIES}
-    together: np.ndarray | None = None
-    for prop, triangle in triangles.items():
-        weighted = triangle * relative[prop]
-        together = weighted if together is None else merge(together, weighted)
-    assert together is not None
-    best = maximise_evidence(
-        {"all": together},
-        {"all": sum(counts.values())},
-        {"all": FIRST_NOISE["forces"]},
-        {"all": NOISE_BOUNDS["forces"]},
-    )
-    noise = {prop: best.noise["all"] / relative[prop] for prop in PROPERTIES}
-    return best.prior_std, Noise(**noise)
 
 
 def _regular(

@@ -22,6 +22,7 @@ from ase import Atoms
 from ase_bayesel import Campaign, CampaignConfig
 from ase_bayesel.campaign.events import Ended, Progress, RoundReport
 from ase_bayesel.campaign.round_model import load_model
+from ase_bayesel.campaign.set_aside import left_out
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.campaign.training_set import TrainingSet
 from ase_bayesel.errors import ConfigError
@@ -235,6 +236,7 @@ def _campaign(task: Task, config: CampaignConfig, folder: Path, clock: _Clock) -
                     "steps": steps[number],
                     "picks": event.picks,
                     "failed": event.failed,
+                    "suspects": len(event.suspects),
                     "returns": event.returns,
                     "rollbacks": event.rollbacks,
                     "walkers": dict(Counter(event.walkers)),
@@ -245,9 +247,11 @@ def _campaign(task: Task, config: CampaignConfig, folder: Path, clock: _Clock) -
             ended = event.reason
     batches = [campaign.store.read_batch(k) for k in range(1, len(rounds))]
     facts = [atoms.info for batch in batches for atoms in batch]
-    picks = _labelled_picks(campaign.store, len(rounds) - 1)
+    aside = left_out(campaign.store, len(rounds) - 1, config.labels.set_aside_force)
+    picks = _labelled_picks(campaign.store, len(rounds) - 1, aside)
     if task.picks is not None and task.arm in TELLING:
-        keep_picks(task.picks / f"{task.name}.npz", campaign.store, picks, batches)
+        paid = _labelled_picks(campaign.store, len(rounds) - 1)
+        keep_picks(task.picks / f"{task.name}.npz", campaign.store, paid, batches)
     return {
         "rounds": rounds,
         "ended": ended,
@@ -258,9 +262,10 @@ def _campaign(task: Task, config: CampaignConfig, folder: Path, clock: _Clock) -
     }
 
 
-def _labelled_picks(store: Store, number: int) -> list[Atoms]:
+def _labelled_picks(store: Store, number: int, aside: frozenset[str] = frozenset()) -> list[Atoms]:
+    """All of them, but for those that fits do not take."""
     given = store.read_input("train")
-    whole = TrainingSet(store, number, store.used_labels(), given, KEYS)
+    whole = TrainingSet(store, number, store.used_labels(), given, KEYS, aside)
     return whole[len(given) :]
 
 

@@ -91,24 +91,39 @@ def stored_rounds(name: str, cache: Path) -> Iterator[Round]:
         surrogate = fitted(known, system.student, KEYS, system.e0s, system.temperature_K[start])
         batch = list(new_labels(surrogate, frames, KEYS))
         training = surprises_left_out(surrogate, known, KEYS)
-        yield Round(kind, name, number, frames, batch, surrogate.scales, training)
+        yield Round(f"{kind} of the proof", name, number, frames, batch, surrogate.scales, training)
         known = known + frames
 
 
 def silicon_rounds(
-    folder: Path, count: int = 500, size: int = 20, seed: int = 0
+    folder: Path, count: int = 500, first: int = 20, largest: int = 100, seed: int = 0
 ) -> Iterator[Round]:
-    """Frames of the silicon set of 2018 in random order, each batch fitted before the next one."""
+    """Frames of the silicon set of 2018 in random order, each batch fitted before the next one.
+
+    Parameters
+    ----------
+    folder
+        Of the set.
+    count
+        So many frames are screened.
+    first, largest
+        Frames that are fitted at first; each batch is as large as what was before, up to a limit.
+    seed
+        Of the order.
+    """
     keys = PropertyKeys("dft_energy", "dft_force", "dft_virial")
     frames = [a for n in ("core", "surfaces") for a in read_frames(folder / f"{n}.extxyz")]
     isolated = [atoms for atoms in frames if len(atoms) == 1]
     others = [atoms for atoms in frames if len(atoms) > 1]
-    order = np.random.default_rng(seed).permutation(len(others))[: count + size]
+    order = np.random.default_rng(seed).permutation(len(others))[: count + first]
     chosen = [others[k] for k in order]
     descriptor = ACEDescriptor(["Si"], order=3, totaldegree=12, cutoff=5.0)
-    for number, start in enumerate(range(size, len(chosen), size), start=1):
+    starts = [first]
+    while starts[-1] + min(starts[-1], largest) < len(chosen):
+        starts.append(starts[-1] + min(starts[-1], largest))
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(chosen)], strict=True), 1):
         surrogate = fitted(isolated + chosen[:start], descriptor, keys, "isolated", 1000.0)
-        batch_frames = chosen[start : start + size]
+        batch_frames = chosen[start:end]
         batch = list(new_labels(surrogate, batch_frames, keys))
         training = surprises_left_out(surrogate, isolated + chosen[:start], keys)
         yield Round(

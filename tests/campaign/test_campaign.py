@@ -102,7 +102,7 @@ def test_events(events, finished):
     assert events[-1] == Ended("all 2 rounds are done")
     assert [e for e in events if isinstance(e, RoundReport)] == reports(finished)
     progress = [e for e in events if isinstance(e, Progress)]
-    assert {e.stage for e in progress} == {"explore", "label", "fit"}
+    assert {e.stage for e in progress} == {"canary", "explore", "label", "fit"}
     assert all(0 <= e.done <= e.total for e in progress)
     for number in (1, 2):
         labelled = [e.done for e in progress if (e.round_number, e.stage) == (number, "label")]
@@ -208,7 +208,7 @@ def test_stops_when_nothing_triggers(tmp_path):
     zero, one = reports(store)
     assert (one.picks, one.n_labels, one.walkers) == (0, 0, ("finished", "finished"))
     assert one.forces_rmse == zero.forces_rmse
-    assert not list(store.directory.glob("labels/e*"))
+    assert len(settled(store.directory)) == 1  # of the canary
 
 
 def test_what_came_closest_is_told_in_terms_of_its_own_threshold():
@@ -246,7 +246,7 @@ def test_stops_at_the_label_budget(tmp_path, budget, expected):
     assert [r.picks for r in reports(store)] == [0, *expected]
     assert (
         reports(store)[-1].n_labels
-        == len(list(store.directory.glob("labels/*/*.extxyz")))
+        == len(settled(store.directory)) - 1  # beside the canary
         == budget
     )
 
@@ -255,6 +255,7 @@ def test_failed_calculations_count_towards_the_budget(tmp_path):
     changes = {
         "stop.max_labels": 3,
         "labelling.factory": "helpers.calculators:no_such_engine_works",
+        "labelling.canary": False,
         "explore.steps": 60,
     }
     store, last = ended(write_campaign(tmp_path, changes))
@@ -394,6 +395,7 @@ def test_walkers_do_not_go_back_to_what_cannot_be_labelled(tmp_path):
 def test_a_round_of_failures_only(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:no_such_engine_works",
+        "labelling.canary": False,
         "stop.max_rounds": 1,
     }
     store, last = ended(write_campaign(tmp_path, changes))
@@ -409,6 +411,7 @@ def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:emt_once_there_is",
         "labelling.parameters": {"file": str(works)},
+        "labelling.canary": False,
         "stop.max_failures": 2,
     }
     config = write_campaign(tmp_path, changes)
@@ -428,6 +431,7 @@ def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
 def test_failures_are_counted_over_rounds(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:no_such_engine_works",
+        "labelling.canary": False,
         "stop.max_failures": 4,
     }
     config = write_campaign(tmp_path, changes)

@@ -23,7 +23,10 @@ LIMIT, THRESHOLD, LABEL_NOISE = 0.7, 0.2, 0.03
 """eV/A: picks have forces above the limit, training structures below."""
 LESS_WEIGHT = {"max_force": LIMIT, "set_aside_force": None}
 SET_ASIDE = {"max_force": LIMIT, "set_aside_force": 2 * LIMIT}
-FAILED = {"labelling.factory": "helpers.calculators:no_such_engine_works"}
+FAILED = {
+    "labelling.factory": "helpers.calculators:no_such_engine_works",
+    "labelling.canary": False,
+}
 
 
 def hot_campaign(folder, changes):

@@ -24,7 +24,7 @@ from ase_bayesel.campaign.set_aside import (
 )
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.descriptors.ace import ACEDescriptor
-from ase_bayesel.errors import ConfigError, StoreError
+from ase_bayesel.errors import ConfigError, LabellingError, StoreError
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.structures.reference_energies import fitted_targets
 from ase_bayesel.surrogate.design import property_rows, property_targets, row_scales
@@ -145,8 +145,9 @@ def test_a_single_label_is_compared_with_earlier_ones(batch):
 # in a campaign
 
 
-def by_hand(folder, rounds=2):
-    config = write_campaign(folder, {"labelling": "none", "stop.max_rounds": rounds})
+def by_hand(folder, rounds=2, changes=None):
+    settings = {"labelling": "none", "stop.max_rounds": rounds, **(changes or {})}
+    config = write_campaign(folder, settings)
     write(folder / "train.extxyz", [reference(atoms) for atoms in alloy_cells(40, 0.08, 0)])
     store, _ = ended(config)
     return config, store
@@ -251,6 +252,48 @@ def test_screening_again_gives_the_same(suspicious, tmp_path):
     ended(config)
     assert read_verdicts(store, 1) == whole
     assert reports(store)[1] == report
+
+
+@pytest.fixture(scope="module")
+def all_set_aside(tmp_path_factory):
+    """A campaign of which every label of the first round is wrong, and two are too many."""
+    config, store = by_hand(tmp_path_factory.mktemp("aside"), 1, {"stop.max_failures": 2})
+    answer(store, 1, wrong=[0, 1, 2])
+    told = f"round 1: the last 3 structures have all failed or been set aside, {names(store)[2]}"
+    for _ in range(2):
+        with pytest.raises(LabellingError, match=rf"{told} with: .*Al .5, Cu .5 eV.*max_failures"):
+            ended(config)
+    assert store.completed_rounds() == 1
+    return config, store
+
+
+def test_a_round_set_aside_entirely_ends_with_a_message(all_set_aside, tmp_path):
+    """Until the labels are corrected."""
+    config = copy_campaign(all_set_aside[0], tmp_path)
+    store = campaign(config).store
+    answer(store, 1)
+    ended(config)
+    report = store.read_report(1)
+    assert (report.suspects, report.n_train) == ((), 43)
+
+
+@pytest.mark.parametrize(("decision", "more"), [("accept", 3), ("reject", 0)])
+def test_or_until_somebody_decides(all_set_aside, tmp_path, decision, more):
+    config = copy_campaign(all_set_aside[0], tmp_path)
+    store = campaign(config).store
+    for name in names(store):
+        assert call(decision, config, name, "--dir", store.directory).exit_code == 0
+    ended(config)
+    assert store.read_report(1).n_train == 40 + more
+
+
+def test_or_no_number_is_too_large(all_set_aside, tmp_path):
+    config = copy_campaign(all_set_aside[0], tmp_path)
+    store = campaign(config).store
+    config.write_text(config.read_text().replace("max_failures: 2", "max_failures: null"))
+    ended(config)
+    assert store.read_report(1).n_train == 40
+    assert len(store.read_report(1).suspects) == 3
 
 
 def test_damaged_records_are_named(suspicious, tmp_path):

@@ -445,6 +445,7 @@ def test_failed_calculations_are_made_again_on_request(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:emt_once_there_is",
         "labelling.parameters": {"file": str(tmp_path / "works")},
+        "labelling.canary": False,
         "stop.max_failures": 1,
         "stop.max_rounds": 1,
     }

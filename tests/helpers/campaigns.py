@@ -153,12 +153,13 @@ def assert_same_errors(one, other):
 
 
 def counted(folder, changes=None):
-    """A campaign whose labels take a while, and are counted."""
+    """A campaign whose labels take a while, and are counted; without a canary among them."""
     parameters = {"log": str(folder / "calls.log"), "delay_s": 0.05}
     labelling = {
         "kind": "import",
         "factory": "helpers.calculators:CountingEMT",
         "parameters": parameters,
+        "canary": False,
     }
     return write_campaign(folder, {"labelling": labelling, **(changes or {})})
 

@@ -199,7 +199,7 @@ def test_an_error_of_the_labelling_saves_the_walkers_before_the_lock_is_left(tmp
 
     monkeypatch.setattr(Labeller, "ended", failing)
     monkeypatch.setattr(Saving, "save", save)
-    never = {"explore.trigger.threshold": 1e9, "explore.steps": 1000}
+    never = {"explore.trigger.threshold": 1e9, "explore.steps": 1000, "labelling.canary": False}
     config = write_campaign(tmp_path, never)
     running = Campaign(load_config(config), tmp_path / "campaign").run()
     with pytest.raises(MissingProgramError) as caught:

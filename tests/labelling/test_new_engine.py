@@ -60,6 +60,7 @@ def test_the_config_is_written_and_read_again(config):
         "kind": "my_engines:LennardJonesEngine",
         "parameters": {"rc": 6.0},
         "fallbacks": [],
+        "canary": True,
         "sigma": 2.3,
         "epsilon": 1.0,
     }
@@ -71,7 +72,10 @@ def test_the_config_is_written_and_read_again(config):
     ("changes", "message"),
     [
         ({"sigma": -1}, r"labelling\.sigma: Input should be greater than 0"),
-        ({"sgima": 1}, r"labelling\.sgima: .*the keys are kind, parameters, fallbacks, sigma, eps"),
+        (
+            {"sgima": 1},
+            r"labelling\.sgima: .*the keys are kind, parameters, fallbacks, canary, sig",
+        ),
         ({"kind": "my_engines:Nothing"}, r"labelling\.kind: cannot import 'my_engines:Nothing'"),
         ({"kind": "not_there:Engine"}, r"labelling\.kind: cannot import"),
         ({"kind": "os:system"}, r"labelling\.kind: 'os:system' is not a dataclass .* from Engine"),

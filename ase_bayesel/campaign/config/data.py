@@ -79,8 +79,9 @@ class LabelsConfig(Section):
 class StopConfig(Section):
     """When the campaign ends, besides a round in which nothing triggers.
 
-    When all structures of a round have failed, and with rounds before it the last ``max_failures``,
-    it is the engine that is wrong, and the campaign stops with an error.
+    When all structures of a round have failed, or their labels are set aside, and with rounds
+    before it the last ``max_failures``, it is the engine that is wrong, and the campaign stops with
+    an error.
     """
 
     max_rounds: Count = 10

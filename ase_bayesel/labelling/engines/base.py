@@ -60,6 +60,8 @@ class Engine(ABC):
     fallbacks
         Changes of ``parameters``, merged into them section by section, to be tried one after
         the other where a calculation has failed.
+    canary
+        Whether campaigns begin with a training structure that is calculated again.
     """
 
     kind: ClassVar[str]
@@ -74,6 +76,7 @@ class Engine(ABC):
 
     parameters: Mapping[str, Json] = field(default_factory=dict)
     fallbacks: tuple[Mapping[str, Json], ...] = ()
+    canary: bool = field(default=True, kw_only=True)
 
     @property
     def name(self) -> str:
