@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ase import Atoms
 
+from ..descriptors.base import Descriptor
+from ..descriptors.states import check_states
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
@@ -67,6 +69,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
             raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
         check_elements(frames[name], path, descriptor.elements)
+    _check_states(frames, paths, descriptor, engine if run_code else None)
     _check_training_labels(frames["train"], data.train, data.keys)
     try:
         e0s = reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -95,6 +98,27 @@ def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -
     data = config.data
     frames = read_frames(data.train) if train is None else train
     return survey_labels(frames, data.keys, data.e0s, str(data.train))
+
+
+def _check_states(
+    frames: Mapping[str, Sequence[Atoms]],
+    paths: Mapping[str, Path],
+    descriptor: Descriptor,
+    engine: Engine | None,
+) -> None:
+    """Whether the engine takes the charges and multiplicities, and the descriptor sees them.
+
+    Picks have those of their starts, and are trained on.
+    """
+    for k, atoms in enumerate(frames["starts"]):
+        refusal = None if engine is None else engine.refusal(atoms)
+        if refusal is not None:
+            raise ConfigError(f"{paths['starts']}, frame {k}: {refusal}")
+    places = [
+        (name, k) for name in ("train", "prior", "starts") for k in range(len(frames.get(name, ())))
+    ]
+    trained = [frames[name][k] for name, k in places]
+    check_states(trained, descriptor, lambda k: f"{paths[places[k][0]]}, frame {places[k][1]}")
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:

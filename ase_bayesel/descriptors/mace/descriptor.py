@@ -17,6 +17,7 @@ from ...io.hashing import content_hash
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
 from .internals import is_mace_calculator
 from .loading import locate, weights_sha256
+from .network import states_read
 from .passes import MACEPass
 from .rows import feature_derivatives, sketched_features
 from .runtime import DTYPES, dtype_name
@@ -138,6 +139,11 @@ class MACEDescriptor:
     def elements(self) -> list[str]:
         """Symbols of the elements that it knows, by atomic number."""
         return [chemical_symbols[z] for z in self.network.numbers]
+
+    @property
+    def states_read(self) -> tuple[str, ...]:
+        """Which keys of an `ElectronicState` the model reads."""
+        return states_read(self.network.module)
 
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.

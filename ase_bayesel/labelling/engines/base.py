@@ -20,6 +20,7 @@ from ase import Atoms
 
 from ...io.fields import Json
 from ...io.hashing import bytes_hash
+from ...structures.electronic import electronic_state
 
 REFERENCE_PROPERTIES = ("energy", "forces", "stress")
 """What an engine can compute; a fit has `structures.labels.PROPERTIES`."""
@@ -69,6 +70,8 @@ class Engine(ABC):
     """Parameters without which labels would not be comparable; one of each tuple."""
     reserved: ClassVar[tuple[str, ...]] = ()
     """Parameters that are the engine's own to set."""
+    without_state: ClassVar[str] = ""
+    """What to do where a charge or multiplicity cannot be used, after a semicolon."""
     by_element: ClassVar[Mapping[str, Any]] = {}
     """Attributes that hold something for each element, and what goes for one they do not name."""
 
@@ -79,6 +82,23 @@ class Engine(ABC):
     def name(self) -> str:
         """What a label says of its origin."""
         return self.kind
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """What of an `ElectronicState` a calculation takes over; structures with more are refused.
+
+        The multiplicity as a rule where the settings are spin-polarised.
+        """
+        return ()
+
+    def refusal(self, atoms: Atoms) -> str | None:
+        """Why a structure with this charge and multiplicity cannot be computed; None if it can."""
+        own = electronic_state(atoms).own
+        takes = self.takes if own else ()
+        unused = " and ".join(f"{key} {own[key]}" for key in own if key not in takes)
+        if not unused:
+            return None
+        return f"{self.kind}: {unused} of the structure cannot be used{self.without_state}"
 
     @property
     def n_attempts(self) -> int:
@@ -175,7 +195,9 @@ def _holds(parameters: Mapping[str, Any], name: str) -> bool:
 
 
 def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> Atoms:
-    """Elements, positions, cell and pbc alone, which is what a label's address knows.
+    """Elements, positions, cell, pbc, and charge and multiplicity where they are not usual.
+
+    That is what a label's address knows.
 
     All vectors of a left-handed cell are turned round, for programs such as VASP and ABINIT refuse
     it: lattice, atoms and grids of k-points stay the same.
@@ -188,7 +210,8 @@ def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> A
     cell = atoms.cell.array
     if np.linalg.det(cell) < 0:
         cell = -cell
-    out = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc)
+    own = electronic_state(atoms).own
+    out = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc, info=own)
     if magnetic_moments:
         out.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in out.symbols])
     return out
