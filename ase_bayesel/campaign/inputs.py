@@ -12,6 +12,7 @@ from ..descriptors.base import Descriptor
 from ..descriptors.states import check_states
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
+from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
@@ -34,7 +35,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     config
         The config.
     run_code
-        Also import what the config names, and unpickle the models that it trusts.
+        Also import what the config names, unpickle the models that it trusts, and download those
+        that it names.
 
     Returns
     -------
@@ -48,6 +50,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     """
     if not run_code:
         config = without_trust(config)
+        _check_models_are_here(config)
     descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
@@ -189,6 +192,16 @@ def without_trust(config: CampaignConfig) -> CampaignConfig:
     trusting = {k: part for k, part in parts.items() if getattr(part, "trust", False)}
     changes = {k: replace(part, trust=False) for k, part in trusting.items()}  # type: ignore[type-var]
     return config.model_copy(update=changes)
+
+
+def _check_models_are_here(config: CampaignConfig) -> None:
+    """Refuse models by a name that would have to be downloaded."""
+    for part in (config.potential, config.descriptor, config.labelling):
+        model = getattr(part, "model", None)
+        if isinstance(model, str) and MODEL_NAME.fullmatch(model):
+            from ..descriptors.mace.loading import locate
+
+            locate(model, download=False)
 
 
 def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:

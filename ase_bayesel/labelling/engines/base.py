@@ -9,6 +9,7 @@ calculation has failed before.
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -236,6 +237,14 @@ def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str
     return f"e{bytes_hash(content.encode())[:12]}"
 
 
-def missing_files(paths: Iterable[Path], field: str) -> list[str]:
-    """A sentence for each file that is not there, with the config's name for it."""
-    return [f"{path}: no such file ({field})" for path in paths if not path.is_file()]
+def missing_files(paths: Sequence[Path], field: str, folder: Path | None = None) -> list[str]:
+    """A sentence for each file that is not there, with the config's name for it.
+
+    Where they are looked for in a ``folder``, a symbolic link that leads out of it is none.
+    """
+    told = [(path, "no such file") for path in paths if not path.is_file()]
+    if folder is not None:
+        inside, why = os.path.realpath(folder), "a symbolic link leads out of the folder"
+        out = (p for p in paths if not Path(os.path.realpath(p)).is_relative_to(inside))
+        told += [(path, f"{why}; name the one where it lies") for path in out]
+    return [f"{path}: {what} ({field})" for path, what in told]

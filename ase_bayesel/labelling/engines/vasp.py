@@ -80,7 +80,7 @@ class VaspEngine(ProgramEngine):
             *super().missing(elements),
             *(f"{s}: has no potential (labelling.potentials)" for s in unnamed),
             *(f"{s}: its potential's name begins with it (labelling.potentials)" for s in odd),
-            *missing_files(named, "labelling.pp_path, labelling.potentials"),
+            *missing_files(named, "labelling.pp_path, labelling.potentials", self.pp_path),
         ]
 
     @property
