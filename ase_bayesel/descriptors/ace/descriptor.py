@@ -229,7 +229,7 @@ class ACEDescriptor:
                 f"convention: this version evaluates {CONVENTION!r}, the file was written "
                 f"with {spec.get('convention')!r}"
             )
-        r0: dict[tuple[str, ...], float] = {(a, b): length for a, b, length in spec["r0"]}
+        r0: dict[Any, float] = {(a, b): length for a, b, length in spec["r0"]}
         if n_features is not None:
             degree, cutoff = spec["totaldegree"], spec["cutoff"]
             check_arguments(spec["elements"], spec["order"], degree, cutoff, r0, n_features)
