@@ -66,11 +66,13 @@ def campaign_directory(config: Path, directory: Path | None) -> Path:
 
 def existing_campaign(config: Path, directory: Path | None) -> Store:
     """The store of a campaign that was begun."""
+    from ..campaign.occupied import check_unoccupied
     from ..campaign.store import Store
 
     if directory is None and not config.is_file():
         raise ConfigError(f"{config}: no such file")
     store = Store(campaign_directory(config, directory))
     if not store.exists:
+        check_unoccupied(store.directory)
         raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
     return store
