@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ..errors import BayeselError, ConfigError
+from .stopping import EXIT_RUN_AGAIN, StopRequested
 
 if TYPE_CHECKING:
     from ..campaign.store import Store
@@ -44,6 +45,8 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
+        except StopRequested:  # one more signal, while the first one is seen to
+            raise typer.Exit(EXIT_RUN_AGAIN) from None
         except BayeselError as error:
             message = str(error)
         except OSError as error:

@@ -21,6 +21,8 @@ SUPERVISOR = (sys.executable, "-I", "-S", str(supervise.__file__))
 TAIL_LINES, TAIL_BYTES = 5, 4096
 TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)
 """Exit codes where the program was ended by SIGTERM, or its supervisor before it could start it."""
+PATIENCE_S = 10.0
+"""For a supervisor to end what it supervises."""
 CANNOT_RUN = (126, 127)
 """What shells, launchers and linkers end with if there is no program that they can start."""
 
@@ -173,7 +175,15 @@ def _started(
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Let the supervisor kill all that it supervises, unless it has ended already."""
+    """Let the supervisor kill all that it supervises, unless it has ended already.
+
+    One that was stopped (SIGSTOP) goes on for that, and one that does not end is killed.
+    """
     assert process.stdin is not None
     process.stdin.close()
-    process.wait()
+    process.send_signal(signal.SIGCONT)
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
