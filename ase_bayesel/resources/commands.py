@@ -83,7 +83,7 @@ def run_command(
             code = process.wait()
         finally:
             timer.cancel()
-            _end(process)
+            end_supervised(process)
             process.stdout.close()
     if code == 0:
         return
@@ -128,7 +128,7 @@ def run_program(
                 f"{command[0]}: stopped after {time_limit_s:.0f} s; see {out}"
             ) from error
         finally:
-            _end(process)
+            end_supervised(process)
     if code:
         raise _error(command[0], code, out, _last_lines(errors) or _last_lines(out))
 
@@ -174,14 +174,19 @@ def _started(
     )
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Let the supervisor kill all that it supervises, unless it has ended already.
-
-    One that was stopped (SIGSTOP) goes on for that, and one that does not end is killed.
-    """
+def release(process: subprocess.Popen) -> None:
+    """Tell a supervisor, also one that was stopped (SIGSTOP), to end what it supervises."""
     assert process.stdin is not None
     process.stdin.close()
     process.send_signal(signal.SIGCONT)
+
+
+def end_supervised(process: subprocess.Popen) -> None:
+    """Let the supervisor kill all that it supervises, unless it has ended already.
+
+    One that does not end is killed.
+    """
+    release(process)
     try:
         process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
