@@ -29,7 +29,7 @@ ENDLESS = {
     "explore.steps": 1_000_000,
 }
 STATUS = """
-from ase_bayesel.cli import app
+from ase_bayesel.cli.main import app
 app(["status", sys.argv[1], "-d", sys.argv[2]], standalone_mode=False)
 """
 RESUME = """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .config.campaign import CampaignConfig
 from .inputs import check_inputs
+from .occupied import check_unoccupied
 from .store import Store
 from .trial import try_potential
 
@@ -16,8 +17,10 @@ def begin(config: CampaignConfig, store: Store) -> None:
     Raises
     ------
     BayeselError
-        If a file or the potential cannot be used (`check_inputs`, `try_potential`).
+        If a file or the potential cannot be used (`check_inputs`, `try_potential`), or the
+        directory holds what the campaign has not made (`check_unoccupied`).
     """
+    check_unoccupied(store.directory)
     inputs = check_inputs(config)
     try_potential(config, inputs["starts"])
     with store.lock():

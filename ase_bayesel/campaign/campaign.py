@@ -37,6 +37,7 @@ from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
 from .new_labels import note_labels, refuse_failures, take_labels_by_hand
+from .occupied import check_in_place
 from .pick_labels import PickLabel, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
@@ -107,18 +108,23 @@ class Campaign:
         ------
         LockedError
             If another process works on this campaign.
+        StoreError
+            If the directory was moved away meanwhile.
         ConfigError
             If files of the engine have changed since the first run.
         LabellingError
             If all structures of a round have failed, and so the last ``stop.max_failures``.
         """
-        with self.store.lock():
+        with self.store.lock() as held:
             if self._reference is not None:
                 elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
                 check_settings(self._reference.settings(elements)[0], self.store)
-            yield from self._run(retry_failed)
+            with closing(self._run(retry_failed)) as events:
+                for event in events:
+                    check_in_place(self.store, held)
+                    yield event
 
-    def _run(self, retry_failed: bool) -> Iterator[Event]:
+    def _run(self, retry_failed: bool) -> Generator[Event, None, None]:
         number = self.store.completed_rounds()
         if number == 0:
             yield from self._refit(0, ExploreState(()))

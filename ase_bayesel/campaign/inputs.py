@@ -8,8 +8,11 @@ from pathlib import Path
 
 from ase import Atoms
 
+from ..descriptors.base import Descriptor
+from ..descriptors.states import check_states
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
+from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
@@ -32,7 +35,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     config
         The config.
     run_code
-        Also import what the config names, and unpickle the models that it trusts.
+        Also import what the config names, unpickle the models that it trusts, and download those
+        that it names.
 
     Returns
     -------
@@ -46,6 +50,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     """
     if not run_code:
         config = without_trust(config)
+        _check_models_are_here(config)
     descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
@@ -67,6 +72,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
             raise ConfigError(f"labelling: {problem}")
     for name, path in paths.items():
         check_elements(frames[name], path, descriptor.elements)
+    _check_states(frames, paths, descriptor, engine if run_code else None)
     _check_training_labels(frames["train"], data.train, data.keys)
     try:
         e0s = reference_energies(frames["train"], data.e0s, data.energy_key)
@@ -95,6 +101,27 @@ def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -
     data = config.data
     frames = read_frames(data.train) if train is None else train
     return survey_labels(frames, data.keys, data.e0s, str(data.train))
+
+
+def _check_states(
+    frames: Mapping[str, Sequence[Atoms]],
+    paths: Mapping[str, Path],
+    descriptor: Descriptor,
+    engine: Engine | None,
+) -> None:
+    """Whether the engine takes the charges and multiplicities, and the descriptor sees them.
+
+    Picks have those of their starts, and are trained on.
+    """
+    for k, atoms in enumerate(frames["starts"]):
+        refusal = None if engine is None else engine.refusal(atoms)
+        if refusal is not None:
+            raise ConfigError(f"{paths['starts']}, frame {k}: {refusal}")
+    places = [
+        (name, k) for name in ("train", "prior", "starts") for k in range(len(frames.get(name, ())))
+    ]
+    trained = [frames[name][k] for name, k in places]
+    check_states(trained, descriptor, lambda k: f"{paths[places[k][0]]}, frame {places[k][1]}")
 
 
 def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
@@ -165,6 +192,16 @@ def without_trust(config: CampaignConfig) -> CampaignConfig:
     trusting = {k: part for k, part in parts.items() if getattr(part, "trust", False)}
     changes = {k: replace(part, trust=False) for k, part in trusting.items()}  # type: ignore[type-var]
     return config.model_copy(update=changes)
+
+
+def _check_models_are_here(config: CampaignConfig) -> None:
+    """Refuse models by a name that would have to be downloaded."""
+    for part in (config.potential, config.descriptor, config.labelling):
+        model = getattr(part, "model", None)
+        if isinstance(model, str) and MODEL_NAME.fullmatch(model):
+            from ..descriptors.mace.loading import locate
+
+            locate(model, download=False)
 
 
 def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:

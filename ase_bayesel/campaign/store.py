@@ -69,17 +69,17 @@ class Store:
         inputs: Mapping[str, Sequence[Atoms]],
         prior: Path | None = None,
     ) -> None:
-        """Set up the directory; the config comes last and marks it as complete.
+        """Set up the directory; the format comes first, the config last: it is complete then.
 
         ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any.
         """
+        write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
             stale.unlink(missing_ok=True)
         if prior is not None:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
             write_atomically(self.input_path(name), extxyz_bytes(frames, name))
-        write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         self.write_config(config)
 
     @property
@@ -152,8 +152,8 @@ class Store:
         """The calibrated thresholds, None where nothing was calibrated yet."""
         return _read_json(self.directory / "thresholds.json", _thresholds)
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Work here alone; a `LockedError` names who else does."""
+    def lock(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Work here alone, see `locked`; a `LockedError` names who else does."""
         return locked(self.directory / "lock")
 
     def log_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:

@@ -1,5 +1,15 @@
 """The command `bayesel`: parsing, tables, progress and report pages."""
 
-from .main import app
+import sys
 
 __all__ = ["app"]
+
+
+def app() -> None:
+    """Run the command. ``bayesel run`` knows signals before it loads what it needs, for seconds."""
+    from .stopping import early_signals
+
+    with early_signals(sys.argv[1:2] == ["run"]):
+        from .main import app as commands
+
+        commands()

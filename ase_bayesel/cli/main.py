@@ -24,12 +24,12 @@ from .shared import (
     named_errors,
     say,
 )
+from .stopping import EXIT_RUN_AGAIN, StopRequested, stop_requests
 
 if TYPE_CHECKING:
     from ..campaign.config.campaign import CampaignConfig
     from ..generation import PoolProgress
 
-EXIT_RUN_AGAIN = 75
 ROUNDS_SHOWN = 20
 
 
@@ -104,7 +104,6 @@ def run(
     from ..resources.threads import cpu_threads
     from .progress import show
     from .report import write_report
-    from .stopping import StopRequested, stop_requests
 
     # a cluster that closes on a busy machine tells of every connection that breaks
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")

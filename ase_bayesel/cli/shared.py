@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ..errors import BayeselError, ConfigError
+from .stopping import EXIT_RUN_AGAIN, StopRequested
 
 if TYPE_CHECKING:
     from ..campaign.store import Store
@@ -44,6 +45,8 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
+        except StopRequested:  # one more signal, while the first one is seen to
+            raise typer.Exit(EXIT_RUN_AGAIN) from None
         except BayeselError as error:
             message = str(error)
         except OSError as error:
@@ -66,11 +69,13 @@ def campaign_directory(config: Path, directory: Path | None) -> Path:
 
 def existing_campaign(config: Path, directory: Path | None) -> Store:
     """The store of a campaign that was begun."""
+    from ..campaign.occupied import check_unoccupied
     from ..campaign.store import Store
 
     if directory is None and not config.is_file():
         raise ConfigError(f"{config}: no such file")
     store = Store(campaign_directory(config, directory))
     if not store.exists:
+        check_unoccupied(store.directory)
         raise ConfigError(f"{store.directory}: holds no campaign yet; start it with bayesel run")
     return store

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+EXIT_RUN_AGAIN = 75
 GRACE_S = 10.0
 """How long the step under way may take after that; what is left of it is done again."""
 
@@ -41,6 +43,33 @@ class StopRequests:
     def lose_patience(self, number: int, frame: FrameType | None) -> None:
         """The handler of the timer."""
         raise StopRequested
+
+
+@contextmanager
+def early_signals(takes: bool) -> Iterator[None]:
+    """Have SIGTERM and SIGINT end this process with `EXIT_RUN_AGAIN`, before and after all else.
+
+    Between, `stop_requests` sees to them. What ends by itself does not heed them any more.
+
+    Parameters
+    ----------
+    takes
+        Whether to do so.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM) if takes else ()
+    for number in numbers:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing runs that would have to be saved."""
+    os.write(2, f"stopped on {signal.Signals(number).name}: run again to go on\n".encode())
+    os._exit(EXIT_RUN_AGAIN)
 
 
 @contextmanager

@@ -11,10 +11,13 @@ from .base import Descriptor, Features, Gradient
 __all__ = ["Descriptor", "Features", "Gradient", "descriptor_from_spec"]
 
 
-def descriptor_from_spec(spec: Mapping[str, Any], trust: bool = False) -> Descriptor:
+def descriptor_from_spec(
+    spec: Mapping[str, Any], trust: bool = False, n_features: int | None = None
+) -> Descriptor:
     """The descriptor that a saved file describes by its ``kind``.
 
-    ``trust`` is that of `MACEDescriptor`.
+    ``trust`` is that of `MACEDescriptor`; ``n_features`` are all that it may have, where the file
+    says so beside it: what is larger is not built.
 
     Raises
     ------
@@ -25,7 +28,7 @@ def descriptor_from_spec(spec: Mapping[str, Any], trust: bool = False) -> Descri
     if kind == "ace":
         from .ace import ACEDescriptor
 
-        return ACEDescriptor.from_spec(spec)
+        return ACEDescriptor.from_spec(spec, n_features)
     if kind == "mace":
         from .mace import MACEDescriptor
 

@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..dynamics.triggers import Guards
-from ..errors import GenerationError
+from ..errors import GenerationError, StructureError
 from ..io.fields import Several
 from ..io.kinds import OneOf
+from ..structures.electronic import electronic_state
 from ..structures.identity import canonical, structure_id
 from ..surrogate.surrogate import Surrogate
 
@@ -103,17 +104,28 @@ class Recipe(ABC):
 
 
 def origin(start: Atoms | None) -> Atoms:
-    """A start as recipes take it: nothing but the structure, and its id as the parent."""
+    """A start as recipes take it: nothing but the structure (`canonical`), and its id as parent."""
     if start is None:
         return Atoms()
     bare = canonical(start)
-    bare.info = {f"{PREFIX}parent": structure_id(bare)}
+    bare.info[f"{PREFIX}parent"] = structure_id(bare)
     return bare
 
 
 def derived(atoms: Atoms, start: Atoms, recipe: str, **parameters: Any) -> Atoms:
-    """A candidate: the bare structure with the start's origin, the recipe and its parameters."""
-    made = canonical(atoms)
+    """A candidate: the bare structure with the start's origin, the recipe and its parameters.
+
+    Raises
+    ------
+    StructureError
+        If the recipe changes the composition of a start with a charge or multiplicity of its own.
+    """
+    made, own = canonical(atoms), electronic_state(start).own
+    if own and sorted(made.numbers) != sorted(start.numbers):
+        raise StructureError(
+            f"{recipe}: changes the atoms of a start with {electronic_state(start)}, and which one "
+            "the candidate has is not known; leave the start out"
+        )
     before = start.info.get(f"{PREFIX}recipe")
     made.info = {
         **start.info,

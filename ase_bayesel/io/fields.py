@@ -114,7 +114,7 @@ def _at_home(given: str) -> str:
 
 
 def _within(given: str) -> str:
-    if ".." in Path(given).parts:
+    if ".." in Path(given).parts or Path(given).is_absolute():
         raise ValueError(f"{given}: leads out of the folder in which it is looked for")
     return given
 

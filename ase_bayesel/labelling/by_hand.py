@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import LabellingError
+from ..structures.electronic import electronic_state
 from ..structures.frames import read_frames
 from ..structures.identity import difference, matching_order, states_of
 from ..structures.labels import PROPERTIES, PropertyKeys, targets
@@ -59,20 +60,28 @@ def _pick_of(frame: Atoms, picks: Sequence[Atoms], where: str) -> tuple[int, np.
         order = matching_order(pick, frame, TOLERANCE_A)
         if order is not None:
             found[number] = order
+    own = electronic_state(frame).own  # a program may leave it out, but not say otherwise
+    told = {n for n in found if not own or own == electronic_state(picks[n]).own}
+    if found and not told:
+        state = electronic_state(picks[next(iter(found))])
+        raise LabellingError(
+            f"{where}: has {electronic_state(frame)}, and the structure of the batch {state}"
+        )
+    found = {number: found[number] for number in told}
     if len(found) > 1:  # of several electronic states of one geometry, that of the frame
         same = {n: o for n, o in found.items() if _same_state(picks[n], frame[o])}
         if len(same) != 1:
             raise LabellingError(
                 f"{where}: has the geometry of {len(found)} structures of the batch, which differ "
-                "in initial moments or charges; keep these in the frame"
+                "in charge, multiplicity, initial moments or charges; keep these in the frame"
             )
         found = same
     if found:
         return next(iter(found.items()))
-    told = next((t for p in picks if (t := difference(p, frame, TOLERANCE_A)) is not None), None)
+    hint = next((t for p in picks if (t := difference(p, frame, TOLERANCE_A)) is not None), None)
     raise LabellingError(
         f"{where}: is none of the {len(picks)} structures of the batch"
-        + ("" if told is None else f"; {told}")
+        + ("" if hint is None else f"; {hint}")
     )
 
 
@@ -94,6 +103,8 @@ def _label(pick: Atoms, frame: Atoms, order: np.ndarray, keys: PropertyKeys, whe
 
 def _same_state(pick: Atoms, frame: Atoms) -> bool:
     ours, theirs = states_of(pick), states_of(frame)
+    if electronic_state(pick) != electronic_state(frame):
+        return False
     return ours.keys() == theirs.keys() and all(
         np.allclose(ours[name], theirs[name], atol=1e-6) for name in ours
     )

@@ -161,7 +161,7 @@ class LabelStore:
         """Where the directory of a calculation is kept."""
         return self._place(identity, settings, ".output")
 
-    def claim(self, identity: str, settings: str) -> AbstractContextManager[None]:
+    def claim(self, identity: str, settings: str) -> AbstractContextManager[object]:
         """The right to compute a label, alone; waits for whoever has it."""
         place = self._place(identity, settings, ".lock")
         return locked(place.with_name(f".{place.name}"), wait=True)

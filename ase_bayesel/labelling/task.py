@@ -22,6 +22,7 @@ from ase import Atoms
 
 from ..errors import (
     ConfigError,
+    EngineError,
     LabellingError,
     MissingProgramError,
     ResultError,
@@ -74,6 +75,8 @@ def compute(
     label = Label(atoms, settings, engine.name, attempt=attempt, host=socket.gethostname())
     start = time.perf_counter()
     try:
+        if (refused := engine.refusal(atoms)) is not None:
+            raise EngineError(refused)
         given = atoms.copy()
         with untouched(given):
             values = engine.evaluate(given, directory, attempt, properties)

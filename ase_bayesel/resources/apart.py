@@ -16,7 +16,8 @@ T = TypeVar("T")
 def call_apart(time_limit_s: float, function: Callable[..., T], /, *args: Any) -> T:
     """The result of a function that runs in another process, with as many threads as here.
 
-    The process and its group end with the call, when the time is up, and with this process.
+    The process, and all that it has started, end with the call, when the time is up, and with this
+    process.
 
     Parameters
     ----------

@@ -21,6 +21,8 @@ SUPERVISOR = (sys.executable, "-I", "-S", str(supervise.__file__))
 TAIL_LINES, TAIL_BYTES = 5, 4096
 TERMINATED = (128 + signal.SIGTERM, -signal.SIGTERM)
 """Exit codes where the program was ended by SIGTERM, or its supervisor before it could start it."""
+PATIENCE_S = 10.0
+"""For a supervisor to end what it supervises."""
 CANNOT_RUN = (126, 127)
 """What shells, launchers and linkers end with if there is no program that they can start."""
 
@@ -81,7 +83,7 @@ def run_command(
             code = process.wait()
         finally:
             timer.cancel()
-            _end(process)
+            end_supervised(process)
             process.stdout.close()
     if code == 0:
         return
@@ -126,7 +128,7 @@ def run_program(
                 f"{command[0]}: stopped after {time_limit_s:.0f} s; see {out}"
             ) from error
         finally:
-            _end(process)
+            end_supervised(process)
     if code:
         raise _error(command[0], code, out, _last_lines(errors) or _last_lines(out))
 
@@ -172,8 +174,21 @@ def _started(
     )
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Let the supervisor kill all that it supervises, unless it has ended already."""
+def release(process: subprocess.Popen) -> None:
+    """Tell a supervisor, also one that was stopped (SIGSTOP), to end what it supervises."""
     assert process.stdin is not None
     process.stdin.close()
-    process.wait()
+    process.send_signal(signal.SIGCONT)
+
+
+def end_supervised(process: subprocess.Popen) -> None:
+    """Let the supervisor kill all that it supervises, unless it has ended already.
+
+    One that does not end is killed.
+    """
+    release(process)
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

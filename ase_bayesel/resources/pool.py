@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
@@ -19,6 +17,7 @@ from typing import Any
 from ..errors import LostTaskError, WorkerError
 from . import pool_worker
 from .base import MAX_DEATHS
+from .commands import SUPERVISOR, end_supervised, release
 
 SCRIPT = (sys.executable, "-P", str(pool_worker.__file__))
 CLOSED = "the executor was closed before the task was done"
@@ -28,7 +27,8 @@ class PoolExecutor:
     """Runs tasks in ``n_workers`` processes; see `TaskExecutor`.
 
     Each process has a thread here that hands it one task after the other. Nothing of the
-    ``__main__`` module is imported in the processes.
+    ``__main__`` module is imported in the processes. Each runs under a supervisor (`supervise`),
+    so that all that its tasks have started ends with it, also what has left its process group.
     """
 
     def __init__(self, n_workers: int, threads: int = 1) -> None:
@@ -55,7 +55,7 @@ class PoolExecutor:
         with self._lock:
             self._closed = True
             for process in self._processes:
-                _kill(process)
+                release(process)
         while True:
             try:
                 task = self._tasks.get_nowait()
@@ -138,23 +138,16 @@ class _Worker:
         return pickle.loads(answer)
 
     def end(self) -> None:
-        _kill(self.process)
-        self.process.wait()
+        end_supervised(self.process)
         self._connection.close()
 
 
 def _started(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     descriptor = pipe.fileno()
     return subprocess.Popen(
-        [*SCRIPT, str(descriptor)],
-        stdin=subprocess.DEVNULL,
+        [*SUPERVISOR, "--pass", str(descriptor), *SCRIPT, str(descriptor)],
+        stdin=subprocess.PIPE,
         env=environment,
         pass_fds=[descriptor],
         start_new_session=True,
     )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End its process group, also where the process itself is dead already."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -1,8 +1,9 @@
 """Runs one program and ends it, and all that it has started, together with whoever asked.
 
 Run as a script, ``python -I -S supervise.py PROGRAM ARGUMENT...``, with a pipe as its standard
-input. When the other end of the pipe closes, for whatever reason, or on SIGTERM, the program
-and its descendants are killed, also those that have left its process group, as MPI ranks do.
+input; ``--pass FD`` before the program hands an open file over to it. When the other end of the
+pipe closes, for whatever reason, or on SIGTERM, the program and its descendants are killed, also
+those that have left its process group, as MPI ranks do.
 It imports the standard library only, so that it starts in milliseconds.
 """
 
@@ -20,17 +21,21 @@ GRACE_S = 0.5
 """Between SIGTERM, on which an MPI launcher ends its ranks on other machines, and SIGKILL."""
 
 
-def main(command: list[str]) -> int:
+def main(command: list[str], passed: tuple[int, ...] = ()) -> int:
     """The program's exit code, 128 + signal where one has ended it, 126 where none can be run."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     try:
-        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        program = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=passed
+        )
     except OSError as error:
         print(error, file=sys.stderr)
         return CANNOT_RUN
+    for descriptor in passed:  # whoever holds the other end sees the program's death
+        os.close(descriptor)
     signal.signal(signal.SIGTERM, lambda *_: end(program))
     threading.Thread(target=end_with_pipe, args=[program], daemon=True).start()
     code = program.wait()
@@ -58,7 +63,10 @@ def end(program: subprocess.Popen) -> None:
 def kill_all(group: int) -> None:
     """SIGKILL to a process group and to all descendants of this process."""
     signal_group(group, signal.SIGKILL)
-    while left := descendants(os.getpid()):
+    empty = 0
+    while empty < 2:  # one look may miss whose parent dies during it
+        left = descendants(os.getpid())
+        empty = 0 if left else empty + 1
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -96,4 +104,6 @@ def descendants(ancestor: int) -> list[int]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--pass":
+        sys.exit(main(sys.argv[3:], (int(sys.argv[2]),)))
     sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,8 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
+from .electronic import CHARGE, SPIN
+
 
 class LeanCalculator(Calculator):
     """An ASE calculator without files that costs little to ask again.
@@ -96,4 +98,6 @@ def changes(before: Atoms, after: Atoms) -> list[str]:
             present = name in ours and name in theirs
             if not present or not np.array_equal(ours[name], theirs[name]):
                 different.append(name)
+    if any(before.info.get(key) != after.info.get(key) for key in (CHARGE, SPIN)):
+        different.append("info")
     return different

@@ -9,6 +9,7 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from ..errors import StructureError
+from .electronic import electronic_state
 
 LARGEST_A = 1e6
 """Of coordinates and cell vectors: beyond, double precision does not hold these decimals well."""
@@ -26,8 +27,8 @@ def check_structure(atoms: Atoms, where: str, apart: bool = True) -> None:
     It needs atoms, all of known elements, no two of them on top of each other (`ON_TOP_A`, with
     periodic images); coordinates that are finite and at most `LARGEST_A`; where it is periodic a
     cell that is neither flat (`SMALLEST_A`) nor huge (`LARGEST_A3`); sites that are fully
-    occupied, by one element; and constraints of atoms that it has. Without ``apart`` atoms may be
-    on top of each other, as walkers without guards leave them.
+    occupied, by one element; constraints of atoms that it has; and an `electronic_state`. Without
+    ``apart`` atoms may be on top of each other, as walkers without guards leave them.
     """
     if len(atoms) == 0:
         raise StructureError(f"{where}: has no atoms")
@@ -52,6 +53,7 @@ def check_structure(atoms: Atoms, where: str, apart: bool = True) -> None:
         _check_cell(atoms, where)
     _check_occupancy(atoms, where)
     _check_constraints(atoms, where)
+    electronic_state(atoms, where)
     if apart:
         _check_distances(atoms, where)
 

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 from ase import Atoms
 
+from .electronic import electronic_state
 from .identity import geometry_id, structure_id
 
 TOLERANCE = 1e-6
@@ -30,7 +31,7 @@ class Copies:
     def first(self, atoms: Atoms) -> str:
         """The `structure_id` of the first structure of which this is a copy: itself, where new."""
         identity = structure_id(atoms)
-        state = identity.removeprefix(geometry_id(identity))
+        state = (electronic_state(atoms), identity.removeprefix(geometry_id(identity)))
         cell = np.round(atoms.cell.array, CELL_DECIMALS) + 0.0
         group = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), cell.tobytes(), state)
         sums = _sums(atoms)

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from ..io.hashing import bytes_hash
+from .electronic import electronic_state
 
 POSITION_DECIMALS = 8
 """Decimals of a position in extended XYZ; structures are identified to this precision."""
@@ -21,7 +22,8 @@ MOST_SHIFTS = 32
 def canonical(atoms: Atoms) -> Atoms:
     """A copy rounded as extended XYZ rounds it.
 
-    Of all else only tags, constraints, and initial moments and charges (`STATES`) stay.
+    Of all else only tags, constraints, initial moments and charges (`STATES`), and what is not
+    usual of charge and multiplicity (`electronic_state`) stay.
     """
     out = Atoms(
         numbers=atoms.numbers,
@@ -30,6 +32,7 @@ def canonical(atoms: Atoms) -> Atoms:
         pbc=atoms.pbc,
         tags=atoms.get_tags(),
         constraint=atoms.constraints,
+        info=electronic_state(atoms).own,
     )
     for name, state in states_of(atoms).items():
         out.set_array(name, np.round(state, POSITION_DECIMALS) + 0.0)
@@ -46,7 +49,8 @@ def states_of(atoms: Atoms) -> dict[str, np.ndarray]:
 
 
 def structure_id(atoms: Atoms) -> str:
-    """Content hash of elements, positions, cell and pbc to 1e-8 A, and of `states_of`.
+    """Content hash of elements, positions, cell and pbc to 1e-8 A, of charge and multiplicity where
+    they are not usual (`electronic_state`), and of `states_of`.
 
     The letter s and 15 hexadecimal digits, so that no file format takes it for a number; with
     moments or charges the letter m and 8 more, of these. See `geometry_id`.
@@ -57,6 +61,8 @@ def structure_id(atoms: Atoms) -> str:
 
     numbers, pbc = atoms.numbers.astype("<i8").tobytes(), atoms.pbc.astype("u1").tobytes()
     content = numbers + fixed(atoms.positions) + fixed(atoms.cell.array) + pbc
+    for key, value in electronic_state(atoms).own.items():
+        content += f"{key} {value};".encode()
     geometry, states = f"s{bytes_hash(content)[:15]}", states_of(atoms)
     if not states:
         return geometry
@@ -65,7 +71,7 @@ def structure_id(atoms: Atoms) -> str:
 
 
 def geometry_id(identity: str) -> str:
-    """The part of a `structure_id` that knows nothing of moments and charges."""
+    """The part of a `structure_id` that knows nothing of initial moments and charges."""
     return identity.partition(STATE_MARK)[0]
 
 

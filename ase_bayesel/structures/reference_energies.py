@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import StructureError
+from .electronic import electronic_state
 from .labels import FitTargets, PropertyKeys, targets
 from .neighbours import neighbour_pairs
 
@@ -39,7 +40,7 @@ class _Known(NamedTuple):
 
 def is_isolated(atoms: Atoms) -> bool:
     """Whether a structure is one neutral atom without neighbours: not a crystal of one atom."""
-    if len(atoms) != 1 or atoms.info.get("charge", 0) != 0:
+    if len(atoms) != 1 or electronic_state(atoms).charge:
         return False
     return len(neighbour_pairs(atoms, ISOLATED_A)[0]) == 0
 

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms, units
 
 from ..descriptors.base import Descriptor, as_frames
+from ..descriptors.states import check_states
 from ..errors import SingularPrecisionError, StructureError
 from ..io.fields import PositiveFloat
 from ..structures.checks import check_structure
@@ -144,6 +145,7 @@ def fitting(
         As `fit_surrogate`.
     """
     energies = baseline_energies(frames, keys, e0s)
+    check_states(frames, descriptor)
     scale = descriptor.prior_std()
     growth = energy_weights_of(frames, keys, energies, weights)
     factors = yield from assembling(

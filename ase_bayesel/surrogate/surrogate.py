@@ -299,8 +299,9 @@ class Surrogate:
                 posterior = data["posterior"].tobytes()
                 arrays = {name: data[name] for name in data.files if name.startswith("support.")}
             SURROGATE.check(meta[KEY], path, PosteriorError)
+            known = Posterior.load(io.BytesIO(posterior))
             if descriptor is None:
-                descriptor = descriptor_from_spec(meta["descriptor"], trust)
+                descriptor = descriptor_from_spec(meta["descriptor"], trust, known.n_features)
             elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
                 raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
             if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
@@ -309,7 +310,7 @@ class Surrogate:
                 )
             return cls(
                 descriptor,
-                Posterior.load(io.BytesIO(posterior)),
+                known,
                 _numbers(meta["e0s"]),
                 Noise(**_numbers(meta["noise"])),
                 tuple(meta["properties"]),

@@ -1,4 +1,5 @@
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -6,15 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers.campaigns import campaign_settings, write_config
+from helpers.mace_models import needs_mace
 from pydantic import ValidationError
 
 from ase_bayesel import Ramp, RelativeForceTrigger
 from ase_bayesel.campaign.config import WorkersConfig
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
+from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.cli.main import init
 from ase_bayesel.dynamics.trust import TrustBound
-from ase_bayesel.errors import ConfigError
+from ase_bayesel.errors import ConfigError, DescriptorError
 from ase_bayesel.surrogate.fitting import Weights
 
 
@@ -443,10 +446,26 @@ def test_the_workers_in_the_docs():
     assert done.stdout == f"{[2**n for n in range(8)]}\n"
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "pbe/../../Si.UPF"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "pbe/../../Si.UPF", "/etc/passwd"])
 def test_names_of_potentials_stay_in_their_folder(name):
     espresso = {"kind": "espresso", "parameters": {}, "kpts": [1, 1, 1], "pseudo_dir": "pseudo"}
     vasp = {"kind": "vasp", "pp_path": "pseudo", "potentials": {"Si": name}}
     for engine in (espresso | {"pseudopotentials": {"Si": name}}, vasp):
         with pytest.raises(ConfigError, match=r"potentials.*leads out of the folder"):
             validate_config(campaign_settings({"labelling": engine}), "config.yaml")
+
+
+@needs_mace
+@pytest.mark.parametrize("model", ["mace_mp:medium", "mace_off:small"])
+def test_reading_files_alone_downloads_no_model(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(socket.socket, "connect", None)
+    parts = (
+        {"potential": {"kind": "mace", "model": model}},
+        {"descriptor": {"kind": "mace", "model": model}},
+        {"labelling": {"kind": "mace", "model": model}},
+    )
+    for part in parts:
+        config = load_config(write_config(tmp_path, part), run_code=False)
+        with pytest.raises(DescriptorError, match=f"{model}: not in .*nothing is downloaded here"):
+            check_inputs(config, run_code=False)

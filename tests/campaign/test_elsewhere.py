@@ -67,7 +67,8 @@ def command(code):
 
 def kill_worker():
     """SIGKILL for the one worker of this process's pool."""
-    (worker,) = (pid for pid in children(os.getpid()) if "pool_worker.py" in command_line(pid))
+    supervised = [p for p in children(os.getpid()) if "pool_worker.py" in command_line(p)]
+    (worker,) = (pid for pid in supervised if "supervise.py" not in command_line(pid))
     os.kill(worker, signal.SIGKILL)
 
 

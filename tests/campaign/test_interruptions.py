@@ -17,7 +17,7 @@ from helpers.campaigns import (
     write_config,
 )
 from helpers.command_line import bayesel, finish, start
-from helpers.processes import children
+from helpers.processes import alive, catches, children, has_loaded, wait_for
 from rich.console import Console
 
 from ase_bayesel import Campaign
@@ -30,13 +30,6 @@ from ase_bayesel.cli.stopping import StopRequested, stop_requests
 from ase_bayesel.errors import LockedError
 
 NEVER = {"explore.trigger.threshold": 1e9, "explore.steps": 100_000, "stop.max_rounds": 1}
-
-
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def stopped(process, number):
@@ -79,6 +72,59 @@ def test_signals_in_the_middle_change_nothing(tmp_path):
     finish(start(config))
     assert_same_campaign(store, Store(undisturbed.with_name("config_campaign")))
     assert len(calls(config)) <= 6 + 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize("library", [None, "libtorch"])
+def test_a_signal_while_it_loads_says_run_again(tmp_path, number, library):
+    process = start(write_campaign(tmp_path, NEVER))
+    wait_for(lambda: catches(process.pid, signal.SIGTERM))  # the last that gets a handler
+    if library is not None:
+        wait_for(lambda: has_loaded(process.pid, library))
+    assert stopped(process, number) == 75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between_s", [0.0, 0.3])
+def test_signals_one_after_the_other_say_run_again(tmp_path, between_s):
+    """From the loading on, or in the middle of a round: until the process has ended."""
+    config = write_campaign(tmp_path, NEVER)
+    store = Store(tmp_path / "config_campaign")
+    for begun in (lambda: True, (store.directory / "round_0000" / "DONE").exists):
+        process = start(config)
+        wait_for(lambda process=process: catches(process.pid, signal.SIGTERM))
+        wait_for(begun)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(between_s)
+        process.communicate()
+        assert process.returncode == 75
+    assert Campaign.open(store.directory).store.completed_rounds() == 1
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_delays_the_end_by_seconds(tmp_path):
+    """A calculation in a process that was stopped; it neither answers nor ends by itself."""
+    config = write_campaign(
+        tmp_path,
+        {
+            "labelling": {
+                "kind": "import",
+                "factory": "helpers.calculators:WaitingEMT",
+                "parameters": {"log": str(tmp_path / "log"), "file": str(tmp_path / "never")},
+            },
+            "workers": {"labelling": {"kind": "processes", "n_workers": 1}},
+        },
+    )
+    process = start(config)
+    wait_for(lambda: any((tmp_path / "config_campaign").glob("labels/*/*.running")))
+    workers = children(process.pid)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    assert stopped(process, signal.SIGTERM) == 75
+    assert workers
+    wait_for(lambda: not any(map(alive, workers)))
 
 
 def test_a_step_that_takes_too_long_is_left(monkeypatch):

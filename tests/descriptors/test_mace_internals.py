@@ -201,7 +201,7 @@ def test_a_model_with_further_inputs_gets_them():
     charged = copper()
     charged.info["charge"] = 2.0
     assert "total_charge" not in network.graphs([charged])
-    model.joint_embedding = torch.nn.Identity()
+    model.embedding_specs = {"total_charge": {}}
     assert network.graphs([charged])["total_charge"].tolist() == [2.0]
 
 

@@ -39,3 +39,15 @@ def children(pid):
         newest = {child for child, parent in parents.items() if parent in newest}
         found += newest
     return found
+
+
+def catches(pid, number):
+    """Whether a process has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = (line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def has_loaded(pid, name):
+    """Whether a library of this name is in the memory of a process."""
+    return name in Path(f"/proc/{pid}/maps").read_text()

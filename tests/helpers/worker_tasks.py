@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,8 +72,6 @@ def child(folder: Path) -> None:
     """The same without a supervisor."""
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     with open(folder / "pids", "w") as out:
-        import subprocess
-
         subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
 
 
@@ -97,3 +96,17 @@ def unpicklable() -> object:
 
 def threads() -> str:
     return os.environ["OMP_NUM_THREADS"]
+
+
+def stray(folder: Path, ending: str) -> None:
+    """Start a process in a session of its own, as some engines do, and end in one way or another.
+
+    The id of that process goes into the file ``pids``.
+    """
+    code = "import time; time.sleep(600)"
+    started = subprocess.Popen([sys.executable, "-S", "-c", code], start_new_session=True)
+    (folder / "pids").write_text(str(started.pid))
+    if ending == "dies":
+        os._exit(1)
+    if ending == "hangs":
+        time.sleep(600)

@@ -202,6 +202,56 @@ def test_pseudopotentials_that_are_not_there(engine, tmp_path):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "info", "said"),
+    [
+        pytest.param(
+            ESPRESSO,
+            {"charge": -1, "spin": 2},
+            r"number of electrons += +3\.00 \(up: +2\.00, down: +1\.00\)",
+            marks=needs_espresso,
+        ),
+        pytest.param(
+            ABINIT,
+            {"charge": -1, "spin": 2},
+            r"for spin +1 is .*nelect: +2\.0+\n(.*\n)*?.*for spin +2 is .*nelect: +1\.0+\n",
+            marks=needs_abinit,
+        ),
+        pytest.param(
+            CP2K,
+            {"charge": 1, "spin": 2},
+            r"Number of electrons: +1\n(.*\n)*?.*Number of electrons: +0\n",
+            marks=needs_cp2k,
+        ),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_the_program_has_as_many_electrons_as_the_structure_says(engine, info, said, tmp_path):
+    engine = replace(engine, kpts=(1, 1, 1), magnetic_moments={"H": 0.5})
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]], cell=[5, 5, 5.5], pbc=True, info=info)
+    engine.evaluate(atoms, tmp_path, 0, ["energy"])
+    assert re.search(said, (tmp_path / engine.output).read_text())
+
+
+@pytest.mark.parametrize("engine", [ESPRESSO, ABINIT], ids=lambda one: one.kind)
+def test_a_link_must_not_lead_out_of_the_folder_of_pseudopotentials(engine, tmp_path):
+    folder = tmp_path / "pseudo"
+    folder.mkdir()
+    (tmp_path / "elsewhere").write_text("a secret")
+    (folder / "inside").write_text("a pseudopotential")
+    files = {"pseudo_dir": folder, "pseudopotentials": {"Si": "link"}, "command": ("true",)}
+    engine = replace(engine, **files)
+    (folder / "link").symlink_to(folder / "inside")
+    assert engine.missing(["Si"]) == []
+    (folder / "link").unlink()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (told,) = engine.missing(["Si"])
+    assert told.startswith(f"{folder / 'link'}: a symbolic link leads out of the folder")
+    with pytest.raises(MissingProgramError, match="leads out of the folder"):
+        engine.checked(silicon_pair())
+
+
 @pytest.mark.parametrize("engine", [ESPRESSO, ABINIT], ids=lambda one: one.kind)
 @pytest.mark.parametrize("pbc", [False, (True, True, False)])
 def test_plane_waves_need_three_periodic_directions(engine, pbc, tmp_path):

@@ -84,6 +84,20 @@ def test_leaving_early_kills(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
+@pytest.mark.parametrize("frozen", ["program", "supervisor", "both"])
+def test_what_is_frozen_ends_too(tmp_path, frozen):
+    code = "import os, time; print(os.getppid(), os.getpid(), flush=True); time.sleep(600)"
+    lines = run_command(python(code), tmp_path / "log")
+    supervisor, program = map(int, next(lines).split())
+    for name, pid in (("program", program), ("supervisor", supervisor)):
+        if frozen in (name, "both"):
+            os.kill(pid, signal.SIGSTOP)
+    lines.close()
+    assert gone(program)
+    assert gone(supervisor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
 def test_dies_with_its_parent(tmp_path):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (

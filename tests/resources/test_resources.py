@@ -16,7 +16,7 @@ from helpers import worker_tasks as tasks
 from helpers.command_line import ENVIRONMENT
 from helpers.processes import alive, children, pids_in, wait_for
 
-from ase_bayesel.errors import MissingProgramError, WorkerError
+from ase_bayesel.errors import MissingProgramError, TimeLimitError, WorkerError
 from ase_bayesel.resources import (
     BatchJobs,
     Here,
@@ -26,6 +26,7 @@ from ase_bayesel.resources import (
     open_client,
     open_executor,
 )
+from ase_bayesel.resources.apart import call_apart
 from ase_bayesel.resources.encryption import key_in_files
 
 WITH_DASK = pytest.param(LocalCluster(2), marks=pytest.mark.slow, id="LocalCluster")
@@ -233,6 +234,41 @@ def test_workers_die_with_this_process(resource, task, tmp_path):
         driver.kill()
         driver.wait()
     wait_for(lambda: not any(map(alive, [*programs, *below])))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
+@pytest.mark.parametrize("ending", ["returns", "hangs", "dies", "time limit"])
+def test_what_a_task_has_started_ends_with_the_pool(ending, tmp_path):
+    """Also in a session of its own, however the task ends."""
+    if ending == "time limit":
+        with pytest.raises(TimeLimitError):
+            call_apart(1.5, tasks.stray, tmp_path, "hangs")
+    else:
+        with open_executor(ProcessPool(1)) as executor:
+            task = executor.submit(tasks.stray, tmp_path, ending)
+            (pid,) = pids_in(tmp_path, 1)
+            assert ending != "returns" or task.result(60) is None
+            assert ending == "dies" or alive(pid)
+    (pid,) = pids_in(tmp_path, 1)
+    wait_for(lambda: not alive(pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_task_has_started_ends_with_this_process(number, tmp_path):
+    code = f"""
+from pathlib import Path
+from helpers import worker_tasks as tasks
+from ase_bayesel.resources import ProcessPool, open_executor
+with open_executor(ProcessPool(1)) as executor:
+    executor.submit(tasks.stray, Path({str(tmp_path)!r}), "hangs").result()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT) as driver:
+        (pid,) = pids_in(tmp_path, 1)
+        below = children(driver.pid)
+        assert pid in below
+        driver.send_signal(number)
+    wait_for(lambda: not any(map(alive, below)))
 
 
 def test_a_plain_script_needs_no_guard(tmp_path):

@@ -28,10 +28,11 @@ def pick_frame(pick: Pick) -> Atoms:
     potential predicts it), ``bayesel_energy_std`` (eV), ``bayesel_atom`` where the value is that
     of an atom, and ``bayesel_pick``, the place in the
     batch. ``arrays`` has ``bayesel_local_energy_std`` (eV), and ``bayesel_force_std`` or
-    ``bayesel_force_std_bound`` (eV/A). No key can be taken for a label.
+    ``bayesel_force_std_bound`` (eV/A). Charge and multiplicity stay. No key can
+    be taken for a label.
     """
     frame = pick.structure.copy()
-    frame.info = facts_of(pick)
+    frame.info |= facts_of(pick)
     frame.arrays.update(arrays_of(pick))
     return frame
 
@@ -65,7 +66,7 @@ def candidate_bytes(candidates: Sequence[Candidate]) -> bytes:
     frames = []
     for candidate in candidates:
         frame = candidate.structure.copy()
-        frame.info = {
+        frame.info |= {
             "bayesel_id": candidate.structure_id,
             "bayesel_walker": candidate.walker,
             "bayesel_step": candidate.step,

@@ -156,7 +156,8 @@ class Pick:
     Attributes
     ----------
     structure
-        As of `canonical`: without momenta, ``info`` and calculator.
+        As of `canonical`: without momenta and calculator; of ``info`` charge and multiplicity
+        alone.
     structure_id
         Its content hash.
     walker, step

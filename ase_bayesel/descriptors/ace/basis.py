@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, islice
 from math import factorial, pi, sqrt
 
 import numpy as np
@@ -121,6 +121,20 @@ def many_body_basis(n_species: int, order: int, totaldegree: int) -> ManyBodyBas
         smoothness=smoothness,
         n_species=n_species,
     )
+
+
+def count_functions(n_species: int, order: int, totaldegree: int, most: int) -> int:
+    """How many functions `many_body_basis` has, or ``most + 1`` where there are more.
+
+    Parameters
+    ----------
+    n_species, order, totaldegree
+        As of `many_body_basis`.
+    most
+        It counts no further than one more.
+    """
+    functions = (f for k in range(2, order + 1) for f in _multisets(n_species, k, totaldegree))
+    return sum(1 for _ in islice(functions, most + 1))
 
 
 def _multisets(n_species: int, order: int, totaldegree: int) -> Iterator[tuple[OneParticle, ...]]:

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, LinearizedFeatures, Pullback, as_frames, voigt6
+from .arguments import check_arguments
 from .basis import many_body_basis
 from .derivatives import Derivatives
 from .edges import EdgeBasis, Edges
@@ -20,9 +21,6 @@ from .polynomial import SitePolynomial
 CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
 """Working memory of one chunk of atoms when Jacobians are formed."""
-LARGEST_DEGREE = 50
-LARGEST_CUTOFF_A = 30.0
-"""Beyond, the basis or the neighbour list would take all memory."""
 CHUNK_ATOMS = 64
 """Atoms evaluated together otherwise: enough to be vectorised, few enough for the cache."""
 SILENT = np.errstate(all="ignore")
@@ -81,7 +79,7 @@ class ACEDescriptor:
         self.r0: dict[tuple[str, ...], float] = {
             tuple(pair): float(length) for pair, length in (r0 or {}).items()
         }
-        self._check_arguments()
+        check_arguments(self.elements, self.order, self.totaldegree, self.cutoff, self.r0)
         basis = many_body_basis(len(self.elements), self.order, self.totaldegree)
         self._smoothness = basis.smoothness
         self._polynomial = SitePolynomial(basis)
@@ -90,28 +88,6 @@ class ACEDescriptor:
         for k, symbol in enumerate(self.elements):
             self._species_of[atomic_numbers[symbol]] = k
         self._n_pair = self._edges.n_pair_types * self.totaldegree
-
-    def _check_arguments(self) -> None:
-        unknown = [symbol for symbol in self.elements if symbol not in chemical_symbols[1:]]
-        if unknown or not self.elements or len(set(self.elements)) < len(self.elements):
-            raise DescriptorError(
-                f"elements: expected different chemical symbols, got {list(self.elements)}"
-            )
-        if self.order not in (2, 3):
-            raise DescriptorError(f"order: must be 2 or 3, got {self.order}")
-        if not 2 <= self.totaldegree <= LARGEST_DEGREE:
-            raise DescriptorError(
-                f"totaldegree: must be from 2 to {LARGEST_DEGREE}, got {self.totaldegree}"
-            )
-        if not 0 < self.cutoff <= LARGEST_CUTOFF_A:
-            raise DescriptorError(
-                f"cutoff: must be positive and at most {LARGEST_CUTOFF_A} A, got {self.cutoff}"
-            )
-        for pair, length in self.r0.items():
-            if not 0 < length < float("inf"):
-                raise DescriptorError(f"r0: length of {pair} must be positive (A), got {length}")
-            if len(pair) != 2 or not set(pair) <= set(self.elements):
-                raise DescriptorError(f"r0: {pair} is not a pair of the elements {self.elements}")
 
     @property
     def n_features(self) -> int:
@@ -246,14 +222,17 @@ class ACEDescriptor:
         }
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> ACEDescriptor:
-        """The descriptor that `spec` describes."""
+    def from_spec(cls, spec: Mapping[str, Any], n_features: int | None = None) -> ACEDescriptor:
+        """The descriptor that `spec` describes; ``n_features`` are all that it may have."""
         if spec.get("convention") != CONVENTION:
             raise DescriptorError(
                 f"convention: this version evaluates {CONVENTION!r}, the file was written "
                 f"with {spec.get('convention')!r}"
             )
-        r0 = {(a, b): length for a, b, length in spec["r0"]}
+        r0: dict[Any, float] = {(a, b): length for a, b, length in spec["r0"]}
+        if n_features is not None:
+            degree, cutoff = spec["totaldegree"], spec["cutoff"]
+            check_arguments(spec["elements"], spec["order"], degree, cutoff, r0, n_features)
         return cls(spec["elements"], spec["order"], spec["totaldegree"], spec["cutoff"], r0)
 
     def __repr__(self) -> str:

@@ -16,7 +16,8 @@ from ...errors import DescriptorError
 from ...io.hashing import content_hash
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
 from .internals import is_mace_calculator
-from .loading import locate, weights_sha256
+from .loading import file_at, locate, weights_sha256
+from .network import states_read
 from .passes import MACEPass
 from .rows import feature_derivatives, sketched_features
 from .runtime import DTYPES, dtype_name
@@ -138,6 +139,11 @@ class MACEDescriptor:
     def elements(self) -> list[str]:
         """Symbols of the elements that it knows, by atomic number."""
         return [chemical_symbols[z] for z in self.network.numbers]
+
+    @property
+    def states_read(self) -> tuple[str, ...]:
+        """Which keys of an `ElectronicState` the model reads."""
+        return states_read(self.network.module)
 
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
         """Features of one or more structures of any sizes.
@@ -274,14 +280,15 @@ class MACEDescriptor:
     def from_spec(cls, spec: Mapping[str, Any], trust: bool = False) -> MACEDescriptor:
         """The descriptor that `spec` describes, on the CPU where its device is missing.
 
-        A spec says nothing of ``trust``: it may come from a stranger's file.
+        A spec may come from a stranger's file: it says nothing of ``trust``, and its model is a
+        path, as `spec` gives it. One by name would be downloaded.
 
         Raises
         ------
         DescriptorError
             If the model file is gone or is not the one that was saved.
         """
-        path = locate(spec["model"])
+        path = file_at(spec["model"])
         if content_hash(path) != spec["sha256"]:
             raise DescriptorError(f"{path}: not the MACE model that was saved (other SHA-256)")
         device = spec["device"]

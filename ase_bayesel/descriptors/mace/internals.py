@@ -313,9 +313,9 @@ def known_numbers(module: torch.nn.Module) -> list[int]:
     return [int(number) for number in model_parts(module).atomic_numbers]
 
 
-def takes_more_inputs(module: torch.nn.Module) -> bool:
-    """Whether a model reads more than elements, positions and cell: a charge, say, or a spin."""
-    return hasattr(module, "joint_embedding")
+def further_inputs(module: torch.nn.Module) -> tuple[str, ...]:
+    """What a model reads beyond elements, positions and cell, by mace's names."""
+    return tuple(getattr(module, "embedding_specs", None) or ())
 
 
 def cutoff_of(module: torch.nn.Module) -> float:

@@ -27,11 +27,11 @@ from .runtime import default_dtype, dtype_name, quiet
 FAMILIES = ("mace_mp", "mace_off")
 
 
-def locate(model: str | PathLike) -> Path:
+def locate(model: str | PathLike, download: bool = True) -> Path:
     """The file of a model given by path, or by name such as ``"mace_mp:medium"``.
 
-    A name is looked up in mace's own cache and downloaded where it is not there;
-    ``mace_off`` models have a licence that excludes commercial use.
+    A name is looked up in mace's own cache and downloaded where it is not there, unless
+    ``download`` is false; ``mace_off`` models have a licence that excludes commercial use.
 
     Raises
     ------
@@ -40,7 +40,18 @@ def locate(model: str | PathLike) -> Path:
     """
     family, _, name = str(model).partition(":")
     if family in FAMILIES and not Path(model).exists():
-        return _named(family, name)
+        return _named(family, name, download)
+    return file_at(model)
+
+
+def file_at(model: str | PathLike) -> Path:
+    """The file of a model given by path; nothing is looked up by name.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such file.
+    """
     path = Path(model)
     if not path.is_file():
         raise DescriptorError(
@@ -49,14 +60,21 @@ def locate(model: str | PathLike) -> Path:
     return path.resolve()
 
 
-def _named(family: str, name: str) -> Path:
+def _named(family: str, name: str, download: bool) -> Path:
     mace = import_mace()
     known = getattr(mace.foundations, f"{family}_urls")
     if name not in known:
         raise DescriptorError(f"{family}:{name}: no such model; known: {', '.join(known)}")
-    cached = Path(mace.foundations.get_cache_dir()) / known[name].rpartition("/")[2]
-    if family == "mace_off" and cached.is_file():
+    base = known[name].rpartition("/")[2]
+    plain = "".join(c for c in base if c.isalnum() or c == "_")  # so mace_mp names its copies
+    cached = Path(mace.foundations.get_cache_dir()) / (base if family == "mace_off" else plain)
+    if cached.is_file() and (family == "mace_off" or not download):
         return cached
+    if not download:
+        raise DescriptorError(
+            f"{family}:{name}: not in {mace.foundations.get_cache_dir()}, and nothing is "
+            "downloaded here; fetch it first, or give the path of its file"
+        )
     wanted = name if family == "mace_mp" else known[name]
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -11,15 +11,17 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
+from ...structures.electronic import CHARGE, SPIN
 from ..base import Gradient, voigt6
 from .graphs import batched_graphs
 from .internals import (
+    INFO_KEYS,
     MACENames,
     cutoff_of,
+    further_inputs,
     heads_of,
     known_numbers,
     run_model,
-    takes_more_inputs,
 )
 from .lean import lean_copy
 from .loading import cut_to_elements
@@ -29,6 +31,12 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Largest relative deviation of a cut or lean model from the one it stands for."""
 PROBED_ELEMENTS = 8
 """A lean model is compared on a cluster of at most this many of its elements."""
+
+
+def states_read(module: torch.nn.Module) -> tuple[str, ...]:
+    """Which keys of an `ElectronicState` a model reads."""
+    read = {INFO_KEYS.get(name) for name in further_inputs(module)}
+    return tuple(key for key in (CHARGE, SPIN) if key in read)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Network:
         mace, module = self.mace, self.module
         for atoms in frames:
             self._check(atoms)
-        if not takes_more_inputs(module):
+        if not further_inputs(module):
             head = heads_of(module).index(self.head)
             made = batched_graphs(
                 frames, self.numbers, self.cutoff, head, self.dtype, mace.get_neighborhood

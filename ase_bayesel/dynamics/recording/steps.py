@@ -71,7 +71,7 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
     """
     frame, prediction = canonical(step.atoms), step.prediction
     frame.set_momenta(step.atoms.get_momenta(), apply_constraint=False)
-    frame.info = {
+    frame.info |= {
         "bayesel_walker": walker,
         "bayesel_step": step.step,
         "bayesel_temperature_K": step.temperature_K,

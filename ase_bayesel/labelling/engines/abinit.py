@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.abinit import read_abinit_out
 
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult
 from .dft import PseudopotentialEngine
 
@@ -56,6 +57,7 @@ class AbinitEngine(PseudopotentialEngine):
         *("xangst", "pseudos", "pp_dirpath", "ngkpt", "kptopt", "nsppol", "spinat"),
         *("ndtset", "ionmov", "optcell", "optforces", "optstress"),
     )
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("was not enough SCF cycles to converge",)
     finished: ClassVar[str] = "Calculation completed."
     version_pattern: ClassVar[str] = r"Version (\S+) of ABINIT"
@@ -67,6 +69,10 @@ class AbinitEngine(PseudopotentialEngine):
         settings = super().parameters_of(attempt)
         return settings if TOLERANCES & set(settings) else {**settings, "tolvrs": 1e-10}
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (CHARGE, SPIN) if self.magnetic_moments else (CHARGE,)
+
     def write(
         self,
         atoms: Atoms,
@@ -74,6 +80,7 @@ class AbinitEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
+        own = electronic_state(atoms).own
         atoms = self.checked(atoms)
         variables = {
             **parameters,
@@ -82,6 +89,10 @@ class AbinitEngine(PseudopotentialEngine):
             "optforces": int("forces" in properties),
             "optstress": int("stress" in properties),
         }
+        if CHARGE in own:
+            variables["cellcharge"] = own[CHARGE]
+        if SPIN in own:
+            variables["spinmagntarget"] = own[SPIN] - 1
         lines = [f"{name} {_text(value)}\n" for name, value in variables.items()]
         (directory / INPUT).write_text("".join(lines))
         return [INPUT]

@@ -15,6 +15,7 @@ from ase.data import atomic_numbers
 from ...errors import NotConvergedError
 from ...io.fields import REQUIRED, InputPath
 from ...io.hashing import folder_hash
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine
 
@@ -42,6 +43,7 @@ class AimsEngine(ProgramEngine):
     finished: ClassVar[str] = "Have a nice day."
     version_pattern: ClassVar[str] = r"FHI-aims version\s*:\s*(\S+)"
     by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("cycle not converged", "cycle did not converge")
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("xc",), ("relativistic",))
     reserved: ClassVar[tuple[str, ...]] = (
@@ -63,6 +65,11 @@ class AimsEngine(ProgramEngine):
         files = [self.species_dir / f"{atomic_numbers[s]:02}_{s}_default" for s in elements]
         return super().missing(elements) + missing_files(files, "labelling.species_dir")
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        polarised = str(self.parameters_of(0).get("spin", "none")).lower() == "collinear"
+        return (CHARGE, SPIN) if polarised else (CHARGE,)
+
     def write(
         self,
         atoms: Atoms,
@@ -70,6 +77,11 @@ class AimsEngine(ProgramEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
+        own, parameters = electronic_state(atoms).own, dict(parameters)
+        if CHARGE in own:
+            parameters["charge"] = own[CHARGE]
+        if SPIN in own:
+            parameters["fixed_spin_moment"] = own[SPIN] - 1
         profile = AimsProfile(
             command=self.default_command[0], default_species_directory=str(self.species_dir)
         )

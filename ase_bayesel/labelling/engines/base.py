@@ -9,6 +9,7 @@ calculation has failed before.
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from ase import Atoms
 
 from ...io.fields import Json
 from ...io.hashing import bytes_hash
+from ...structures.electronic import electronic_state
 
 REFERENCE_PROPERTIES = ("energy", "forces", "stress")
 """What an engine can compute; a fit has `structures.labels.PROPERTIES`."""
@@ -71,6 +73,8 @@ class Engine(ABC):
     """Parameters without which labels would not be comparable; one of each tuple."""
     reserved: ClassVar[tuple[str, ...]] = ()
     """Parameters that are the engine's own to set."""
+    without_state: ClassVar[str] = ""
+    """What to do where a charge or multiplicity cannot be used, after a semicolon."""
     by_element: ClassVar[Mapping[str, Any]] = {}
     """Attributes that hold something for each element, and what goes for one they do not name."""
 
@@ -82,6 +86,23 @@ class Engine(ABC):
     def name(self) -> str:
         """What a label says of its origin."""
         return self.kind
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """What of an `ElectronicState` a calculation takes over; structures with more are refused.
+
+        The multiplicity as a rule where the settings are spin-polarised.
+        """
+        return ()
+
+    def refusal(self, atoms: Atoms) -> str | None:
+        """Why a structure with this charge and multiplicity cannot be computed; None if it can."""
+        own = electronic_state(atoms).own
+        takes = self.takes if own else ()
+        unused = " and ".join(f"{key} {own[key]}" for key in own if key not in takes)
+        if not unused:
+            return None
+        return f"{self.kind}: {unused} of the structure cannot be used{self.without_state}"
 
     @property
     def n_attempts(self) -> int:
@@ -178,7 +199,9 @@ def _holds(parameters: Mapping[str, Any], name: str) -> bool:
 
 
 def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> Atoms:
-    """Elements, positions, cell and pbc alone, which is what a label's address knows.
+    """Elements, positions, cell, pbc, and charge and multiplicity where they are not usual.
+
+    That is what a label's address knows.
 
     All vectors of a left-handed cell are turned round, for programs such as VASP and ABINIT refuse
     it: lattice, atoms and grids of k-points stay the same.
@@ -191,7 +214,8 @@ def bare(atoms: Atoms, magnetic_moments: Mapping[str, float] | None = None) -> A
     cell = atoms.cell.array
     if np.linalg.det(cell) < 0:
         cell = -cell
-    out = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc)
+    own = electronic_state(atoms).own
+    out = Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=atoms.pbc, info=own)
     if magnetic_moments:
         out.set_initial_magnetic_moments([magnetic_moments.get(s, 0.0) for s in out.symbols])
     return out
@@ -216,6 +240,14 @@ def settings_hash(identity: Mapping[str, Any], properties: Sequence[str]) -> str
     return f"e{bytes_hash(content.encode())[:12]}"
 
 
-def missing_files(paths: Iterable[Path], field: str) -> list[str]:
-    """A sentence for each file that is not there, with the config's name for it."""
-    return [f"{path}: no such file ({field})" for path in paths if not path.is_file()]
+def missing_files(paths: Sequence[Path], field: str, folder: Path | None = None) -> list[str]:
+    """A sentence for each file that is not there, with the config's name for it.
+
+    Where they are looked for in a ``folder``, a symbolic link that leads out of it is none.
+    """
+    told = [(path, "no such file") for path in paths if not path.is_file()]
+    if folder is not None:
+        inside, why = os.path.realpath(folder), "a symbolic link leads out of the folder"
+        out = (p for p in paths if not Path(os.path.realpath(p)).is_relative_to(inside))
+        told += [(path, f"{why}; name the one where it lies") for path in out]
+    return [f"{path}: {what} ({field})" for path, what in told]

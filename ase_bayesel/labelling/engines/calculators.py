@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -18,6 +18,7 @@ from ...io.failures import is_failure, reason_of
 from ...io.fields import REQUIRED, Factory, Hours, InputPath
 from ...io.hashing import content_hash
 from ...resources.apart import call_apart
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ...structures.results import energy_of, forces_of, stress_of, untouched
 from ...surrogate.surrogate import Surrogate
 from .base import Engine, ReferenceResult, bare
@@ -33,6 +34,10 @@ class CalculatorEngine(Engine):
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         """A calculator for one structure."""
 
+    def stated(self, atoms: Atoms) -> dict[str, Any]:
+        """Parameters that a structure's own charge and multiplicity ask for."""
+        return {}
+
     def missing(self, elements: Sequence[str]) -> list[str]:
         return []
 
@@ -40,7 +45,7 @@ class CalculatorEngine(Engine):
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> ReferenceResult:
         atoms = bare(atoms)
-        atoms.calc = self.make(self.parameters_of(attempt))
+        atoms.calc = self.make({**self.parameters_of(attempt), **self.stated(atoms)})
         return evaluated(atoms, properties, package_version(self.package))
 
 
@@ -97,6 +102,14 @@ class TBLiteEngine(CalculatorEngine):
             return ["tblite is not installed; pip install 'ase_bayesel[tblite]'"]
         return []
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (CHARGE, SPIN)
+
+    def stated(self, atoms: Atoms) -> dict[str, Any]:
+        names = {CHARGE: "charge", SPIN: "multiplicity"}
+        return {names[key]: value for key, value in electronic_state(atoms).own.items()}
+
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         from tblite.ase import TBLite
 
@@ -111,18 +124,27 @@ class ImportedEngine(CalculatorEngine):
     ----------
     factory
         The callable, which gets ``parameters`` as keywords.
+    reads
+        Some of ``charge`` and ``spin``, which the calculator takes from ``atoms.info``; structures
+        that have what it does not read are refused.
     time_limit_h
         Hours of wall time for one calculation, which then has a process of its own; None for no
         limit.
     """
 
     kind: ClassVar[str] = "import"
+    without_state: ClassVar[str] = "; if the calculator takes it from atoms.info: labelling.reads"
     factory: Annotated[Factory, REQUIRED] = ""
+    reads: tuple[Literal["charge", "spin"], ...] = ()
     time_limit_h: Hours | None = None
 
     @property
     def name(self) -> str:
         return self.factory
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return self.reads
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {**super().identity(k), "factory": self.factory}

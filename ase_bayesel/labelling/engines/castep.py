@@ -14,6 +14,7 @@ from ase.io.castep import read_castep_castep
 
 from ...io.fields import InputPath
 from ...io.hashing import content_hash
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
@@ -43,6 +44,7 @@ class CastepEngine(ProgramEngine):
     finished: ClassVar[str] = "Finalisation time"
     version_pattern: ClassVar[str] = r"CASTEP version (\S+)"
     by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("has not reached the groundstate",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "param": {"elec_energy_tol": 1e-7, "write_checkpoint": "none"},
@@ -82,6 +84,11 @@ class CastepEngine(ProgramEngine):
             *missing_files(named, "labelling.pseudopotentials"),
         ]
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        polarised = str(self.parameters_of(0)["param"].get("spin_polarized", False)).lower()
+        return (CHARGE, SPIN) if polarised == "true" else (CHARGE,)
+
     def write(
         self,
         atoms: Atoms,
@@ -107,6 +114,11 @@ class CastepEngine(ProgramEngine):
             "task": "SinglePoint",
             "calculate_stress": "stress" in properties,
         }
+        own = electronic_state(atoms).own
+        if CHARGE in own:
+            param["charge"] = own[CHARGE]
+        if SPIN in own:
+            param |= {"spin": own[SPIN] - 1, "spin_fix": -1}  # in all cycles
         (directory / "label.cell").write_text("".join(_lines(cell)))
         (directory / "label.param").write_text("".join(_lines(param)))
         return ["label"]

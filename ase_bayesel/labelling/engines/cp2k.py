@@ -17,6 +17,7 @@ from pydantic import Field
 from ...errors import EngineError
 from ...io.fields import REQUIRED, InputPath, Length, ValueOrMapping
 from ...io.hashing import content_hash
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, merged, missing_files
 from .dft import DFTEngine, numbers
 
@@ -92,6 +93,7 @@ class CP2KEngine(DFTEngine):
         "potential": None,
         "magnetic_moments": 0.0,
     }
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("SCF run NOT converged",)
     finished: ClassVar[str] = "PROGRAM ENDED AT"
     version_pattern: ClassVar[str] = r"CP2K\| version string:\s+(?:CP2K version )?(.*)"
@@ -132,6 +134,12 @@ class CP2KEngine(DFTEngine):
                     problems.append(f"{path}: no {wanted} for {element} (labelling.{name})")
         return problems
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        dft = self.parameters_of(0)["FORCE_EVAL"]["DFT"]
+        polarised = self.magnetic_moments or dft.get("UKS") is True or dft.get("LSD") is True
+        return (CHARGE, SPIN) if polarised else (CHARGE,)
+
     def write(
         self,
         atoms: Atoms,
@@ -144,7 +152,10 @@ class CP2KEngine(DFTEngine):
         atoms = self.checked(atoms)
         if not atoms.pbc.any():
             atoms = _boxed(atoms, self.vacuum_A)
+        names = {CHARGE: "CHARGE", SPIN: "MULTIPLICITY"}
+        state = {names[key]: value for key, value in electronic_state(atoms).own.items()}
         sections = merged(self._implied(atoms, properties), parameters)
+        sections = merged(sections, {"FORCE_EVAL": {"DFT": state}})
         (directory / INPUT).write_text("\n".join([*_rendered(sections), ""]))
         return ["-i", INPUT]
 

@@ -150,7 +150,7 @@ class PseudopotentialEngine(DFTEngine):
         if not self.pseudo_dir.is_dir():
             return [f"{self.pseudo_dir}: no such directory (labelling.pseudo_dir)"]
         paths = [self.path(element) for element in self.pseudopotentials]
-        return missing_files(paths, "labelling.pseudopotentials")
+        return missing_files(paths, "labelling.pseudopotentials", self.pseudo_dir)
 
     def unknown(self, elements: Sequence[str]) -> list[str]:
         return [

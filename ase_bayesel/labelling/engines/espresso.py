@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase.units import create_units
 
 from ...io.fields import REQUIRED, Json
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, merged
 from .dft import PseudopotentialEngine, numbers
 
@@ -54,6 +55,7 @@ class EspressoEngine(PseudopotentialEngine):
         "system.nat",
         "system.ntyp",
     )
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("convergence NOT achieved",)
     finished: ClassVar[str] = "JOB DONE."
     version_pattern: ClassVar[str] = r"Program (PWSCF v\.\S+)"
@@ -62,6 +64,11 @@ class EspressoEngine(PseudopotentialEngine):
     parameters: Annotated[Mapping[str, Mapping[str, Json]], REQUIRED] = field(default_factory=dict)
     fallbacks: tuple[Mapping[str, Mapping[str, Json]], ...] = ()
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        polarised = self.magnetic_moments or self.parameters_of(0)["system"].get("nspin") == 2
+        return (CHARGE, SPIN) if polarised else (CHARGE,)
+
     def write(
         self,
         atoms: Atoms,
@@ -69,7 +76,11 @@ class EspressoEngine(PseudopotentialEngine):
         parameters: Mapping[str, Any],
         properties: Sequence[str],
     ) -> Sequence[str]:
+        own = electronic_state(atoms).own
         atoms = self.checked(atoms)
+        system = {"tot_charge": own[CHARGE]} if CHARGE in own else {}
+        if SPIN in own:
+            system |= {"tot_magnetization": own[SPIN] - 1, "nspin": 2}
         control = {
             "calculation": "scf",
             "outdir": "./scratch",
@@ -85,7 +96,7 @@ class EspressoEngine(PseudopotentialEngine):
             write_espresso_in(
                 handle,
                 atoms,
-                input_data=merged(parameters, {"control": control}),
+                input_data=merged(parameters, {"control": control, "system": system}),
                 pseudopotentials=self.pseudopotentials,
                 kpts=None if real else grid,
             )

@@ -16,6 +16,7 @@ from ase.calculators.calculator import Calculator
 from ...errors import NotConvergedError
 from ...io.fields import InputPath
 from ...io.hashing import folder_hash
+from ...structures.electronic import CHARGE, electronic_state
 from .base import ReferenceResult, bare
 from .calculators import CalculatorEngine, evaluated, package_version
 
@@ -65,6 +66,10 @@ class GPAWEngine(CalculatorEngine):
             *(f"{folder}: has no data set of {s} (labelling.setup_path)" for s in absent),
         ]
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (CHARGE,)
+
     def make(self, parameters: Mapping[str, Any]) -> Calculator:
         import gpaw
 
@@ -77,7 +82,8 @@ class GPAWEngine(CalculatorEngine):
         from gpaw import KohnShamConvergenceError
 
         atoms = bare(atoms, self.magnetic_moments)
-        atoms.calc = self.make({**self.parameters_of(attempt), "txt": str(directory / "gpaw.txt")})
+        parameters = {**self.parameters_of(attempt), **electronic_state(atoms).own}
+        atoms.calc = self.make({**parameters, "txt": str(directory / "gpaw.txt")})
         try:
             return evaluated(atoms, properties, package_version(self.package))
         except KohnShamConvergenceError as error:

@@ -59,6 +59,12 @@ class MACEEngine(CalculatorEngine):
             "dtype": self.dtype,
         }
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        from ...descriptors.mace.network import states_read
+
+        return states_read(self._module())
+
     def missing(self, elements: Sequence[str]) -> list[str]:
         from ...descriptors.mace.internals import known_numbers
 

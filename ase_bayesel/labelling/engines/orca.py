@@ -12,6 +12,7 @@ from ase.io.orca import read_orca_engrad, read_orca_output, write_orca
 from pydantic import Field
 
 from ...errors import EngineError
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, bare
 from .program import ProgramEngine
 
@@ -22,7 +23,7 @@ class OrcaEngine(ProgramEngine):
 
     ``parameters`` are ``simple`` (required), the line after the exclamation mark;
     ``blocks``, lines such as ``%scf maxiter 300 end``; ``charge`` and ``mult``, 0 and 1 by
-    default. ``EnGrad`` is added.
+    default, for structures that have none of their own. ``EnGrad`` is added.
 
     Attributes
     ----------
@@ -45,6 +46,10 @@ class OrcaEngine(ProgramEngine):
 
     processes: Annotated[int, Field(gt=0, le=10_000)] = 1
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (CHARGE, SPIN)
+
     def write(
         self,
         atoms: Atoms,
@@ -58,11 +63,12 @@ class OrcaEngine(ProgramEngine):
         if "forces" in properties and "engrad" not in simple.lower().split():
             simple = f"{simple} EnGrad"
         blocks = [f"%pal nprocs {self.processes} end"] if self.processes > 1 else []
+        own = electronic_state(atoms).own
         keywords = {
             "orcasimpleinput": simple,
             "orcablocks": "\n".join([*blocks, *parameters["blocks"]]),
-            "charge": parameters["charge"],
-            "mult": parameters["mult"],
+            "charge": own.get(CHARGE, parameters["charge"]),
+            "mult": own.get(SPIN, parameters["mult"]),
         }
         write_orca(directory / "orca.inp", bare(atoms), keywords)
         return ["orca.inp"]

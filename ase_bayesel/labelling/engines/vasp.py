@@ -12,9 +12,10 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from ...errors import NotConvergedError
+from ...errors import EngineError, NotConvergedError
 from ...io.fields import REQUIRED, FileName, InputPath, Several
 from ...io.hashing import content_hash
+from ...structures.electronic import CHARGE, SPIN, electronic_state
 from .base import ReferenceResult, bare, missing_files
 from .program import ProgramEngine, require_cell
 
@@ -45,6 +46,7 @@ class VaspEngine(ProgramEngine):
     finished: ClassVar[str] = "General timing and accounting informations"
     version_pattern: ClassVar[str] = r"vasp\.(\S+)"
     by_element: ClassVar[Mapping[str, Any]] = {"potentials": None, "magnetic_moments": 0.0}
+    without_state: ClassVar[str] = "; a multiplicity needs spin-polarised settings"
     unconverged: ClassVar[tuple[str, ...]] = ("EDIFF was not reached",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "prec": "Accurate",
@@ -78,8 +80,12 @@ class VaspEngine(ProgramEngine):
             *super().missing(elements),
             *(f"{s}: has no potential (labelling.potentials)" for s in unnamed),
             *(f"{s}: its potential's name begins with it (labelling.potentials)" for s in odd),
-            *missing_files(named, "labelling.pp_path, labelling.potentials"),
+            *missing_files(named, "labelling.pp_path, labelling.potentials", self.pp_path),
         ]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return (CHARGE, SPIN) if self.parameters_of(0).get("ispin") == 2 else (CHARGE,)
 
     def write(
         self,
@@ -91,6 +97,12 @@ class VaspEngine(ProgramEngine):
         from ase.calculators.vasp import Vasp
 
         require_cell(atoms)
+        own, parameters = electronic_state(atoms).own, dict(parameters)
+        if CHARGE in own:
+            self._check_electrons(sorted(set(atoms.symbols)))
+            parameters["charge"] = own[CHARGE]  # ASE counts the electrons of the POTCARs
+        if SPIN in own:
+            parameters["nupdown"] = own[SPIN] - 1
         calculator = Vasp(
             **parameters,
             nsw=0,
@@ -120,6 +132,15 @@ class VaspEngine(ProgramEngine):
             results["stress"] if "stress" in properties else None,
             self._named_version(directory),
         )
+
+    def _check_electrons(self, elements: Sequence[str]) -> None:
+        for path in map(self._potcar, elements):
+            text = path.read_text(errors="replace")
+            if "TITEL" not in text or "ZVAL" not in text:
+                raise EngineError(
+                    f"{path}: does not say how many electrons it has (TITEL, ZVAL), so that a "
+                    "charged structure cannot be computed"
+                )
 
     def _potcar(self, element: str) -> Path:
         return self.pp_path / self.potentials[element] / "POTCAR"

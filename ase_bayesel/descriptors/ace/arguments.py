@@ -1,0 +1,70 @@
+"""What an ACE descriptor may be asked for: checked before any of it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ase.data import chemical_symbols
+
+from ...errors import DescriptorError
+from .basis import count_functions
+
+LARGEST_DEGREE = 50
+LARGEST_CUTOFF_A = 30.0
+"""Beyond, the basis or the neighbour list would take all memory."""
+LARGEST_FEATURES = 100_000
+"""A posterior of more takes 80 GB."""
+
+
+def check_arguments(
+    elements: Sequence[str],
+    order: int,
+    totaldegree: int,
+    cutoff: float,
+    r0: Mapping[tuple[str, ...], float],
+    most: int = LARGEST_FEATURES,
+) -> None:
+    """Refuse arguments of an `ACEDescriptor` that make no sense or ask for too much.
+
+    Parameters
+    ----------
+    elements, order, totaldegree, cutoff, r0
+        As of `ACEDescriptor`.
+    most
+        So many features it may have.
+
+    Raises
+    ------
+    DescriptorError
+        Naming the argument.
+    """
+    unknown = [symbol for symbol in elements if symbol not in chemical_symbols[1:]]
+    if unknown or not elements or len(set(elements)) < len(elements):
+        raise DescriptorError(
+            f"elements: expected different chemical symbols, got {_told(elements)}"
+        )
+    if order not in (2, 3):
+        raise DescriptorError(f"order: must be 2 or 3, got {order}")
+    if not 2 <= totaldegree <= LARGEST_DEGREE:
+        raise DescriptorError(f"totaldegree: must be from 2 to {LARGEST_DEGREE}, got {totaldegree}")
+    if not 0 < cutoff <= LARGEST_CUTOFF_A:
+        raise DescriptorError(
+            f"cutoff: must be positive and at most {LARGEST_CUTOFF_A} A, got {cutoff}"
+        )
+    for pair, length in r0.items():
+        if not 0 < length < float("inf"):
+            raise DescriptorError(f"r0: length of {pair} must be positive (A), got {length}")
+        if len(pair) != 2 or not set(pair) <= set(elements):
+            raise DescriptorError(f"r0: {pair} is not a pair of the elements {elements}")
+    pairs = len(elements) * (len(elements) + 1) // 2 * totaldegree
+    left = (most - pairs) // len(elements)
+    if left < 0 or count_functions(len(elements), order, totaldegree, left) > left:
+        raise DescriptorError(
+            f"totaldegree: {totaldegree} with order {order} and {len(elements)} elements gives "
+            f"more than {most} features; take a lower one, or fewer elements"
+        )
+
+
+def _told(elements: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, elements[:8]))
+    return f"[{shown}{', ...' if len(elements) > 8 else ''}]"
