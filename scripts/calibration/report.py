@@ -37,7 +37,7 @@ def write_report(records: Sequence[Record], curves: Sequence[Record], page: Path
         f"{len(records)} splits: "
         + ", ".join(f"{name} of degree {degree}" for name, degree in degrees)
         + ". Medians over splits.",
-        "## Structures of the kinds that were trained on\n\n" + _same(records),
+        "## Structures of the kinds that were trained on\n\n" + _on_the_same(records),
         f"## Kinds that were never trained on: rms z with the default (`{DEFAULT}`)\n\n"
         + _others(records),
         f"![rms z by kind]({page.stem}.png)",
@@ -58,13 +58,22 @@ def values(records: Sequence[Record], method: str, kind: str, prop: str, name: s
     return np.array([entry[name] for entry in found if entry is not None])
 
 
+def _on_the_same(records: Sequence[Record]) -> str:
+    """All splits, and where only a part has all methods, that part once more."""
+    whole = [r for r in records if set(METHODS) <= set(r["scores"])]
+    if len(whole) in (0, len(records)):
+        return _same(records)
+    note = "\n\nThe splits on which all methods were tried:\n\n"
+    return f"All {len(records)} splits:\n\n" + _same(records) + note + _same(whole)
+
+
 def _same(records: Sequence[Record]) -> str:
-    header = ["property", "method", "scale", "rms z", "in 68%", "in 95%", "NLL", "CRPS"]
+    header = ["property", "method", "splits", "scale", "rms z", "in 68%", "in 95%", "NLL", "CRPS"]
     lines = []
     for prop in PROPERTIES:
         for method in METHODS:
             coverage = values(records, method, SAME, prop, "coverage")
-            if not len(coverage):
+            if len(coverage) < len(records):
                 continue
             one = [
                 f"{np.median(values(records, method, SAME, prop, name)):.2f}"
@@ -73,7 +82,7 @@ def _same(records: Sequence[Record]) -> str:
             shares = [f"{100 * share:.0f}" for share in coverage.mean(axis=0)[[1, 3]]]
             nll = f"{np.median(values(records, method, SAME, prop, 'nll')):.2f}"
             crps = f"{1e3 * np.median(values(records, method, SAME, prop, 'crps')):.2f}"
-            lines.append([prop, method, *one, *shares, nll, crps])
+            lines.append([prop, method, len(coverage), *one, *shares, nll, crps])
     return (
         markdown(header, lines)
         + "\n\nShares in percent, their mean over splits; CRPS in meV, meV/A."
@@ -84,8 +93,8 @@ def _others(records: Sequence[Record]) -> str:
     header = ["material", "kind", "energy: raw", "scaled", "forces: raw", "scaled"]
     lines, inside = [], dict.fromkeys(PROPERTIES, 0)
     for material, kind in _kinds(records):
-        own = [r for r in records if r["material"] == material]
-        cells = []
+        own = [r for r in records if r["material"] == material and DEFAULT in r["scores"]]
+        cells: list[str] = []
         for prop in PROPERTIES:
             raw = np.median(values(own, "raw", kind, prop, "z"))
             scaled = values(own, DEFAULT, kind, prop, "z")
