@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..surrogate.scales import Scales
+
 MOST_NAMED = 10
 """So many labels with extreme forces, or walkers, are named one by one in a round."""
 
@@ -110,6 +112,9 @@ class RoundReport:
     stopped: tuple[str, ...] = ()
     suspects: tuple[SuspectLabel, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        Scales.from_json(self.scales)  # which a damaged file may not hold
 
     def labels_told(self) -> list[str]:
         """``suspects``, the first of ``extreme`` and how many more there are, and ``warnings``."""

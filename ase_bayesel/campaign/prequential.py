@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from ..io.atomic import npz_bytes, reading, write_atomically
+from ..io.atomic import npz_bytes, reading, write_if_changed
 from ..io.bounded_npz import real
 from ..structures.labels import PropertyKeys
 from ..surrogate.held_out import Rows, given_labels, held_out
@@ -99,9 +99,7 @@ def save_pick_errors(store: Store, number: int, errors: PickErrors) -> None:
         for prop, rows in by_property.items()
         for column, values in vars(rows).items()
     }
-    path, content = store.pick_errors_path(number), npz_bytes(arrays)
-    if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, content)
+    write_if_changed(store.pick_errors_path(number), npz_bytes(arrays))
 
 
 def read_pick_errors(store: Store, number: int) -> PickErrors | None:

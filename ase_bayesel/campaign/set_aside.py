@@ -16,7 +16,7 @@ from ase import Atoms
 from pydantic import TypeAdapter
 
 from ..errors import ConfigError, StoreError
-from ..io.atomic import write_atomically
+from ..io.atomic import write_atomically, write_if_changed
 from ..io.locks import locked
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
@@ -71,7 +71,7 @@ def screen_labels(
     training = surprises_left_out(surrogate, known, config.data.keys, projections)
     found = screened(batch, surrogate.scales, earlier, config.labels.max_force, training)
     verdicts = dict(zip(labelled, found, strict=True))
-    write_atomically(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
+    write_if_changed(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
 
 
 def new_labels(

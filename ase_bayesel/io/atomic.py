@@ -76,6 +76,12 @@ def npz_bytes(arrays: Mapping[str, Any], form: Format | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def write_if_changed(path: Path, content: bytes) -> None:
+    """`write_atomically`, unless the file holds this already."""
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content in one step, durable once it returns."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -145,13 +145,16 @@ class Scale:
         ValueError
             For values that no scale can have.
         """
-        error, quantiles = raw["error"], tuple(map(float, raw["quantiles"]))
-        scale = cls(
-            float(raw["value"]),
-            math.inf if error is None else float(error),
-            int(raw["n_structures"]),
-            quantiles,
-        )
+        try:
+            error, quantiles = raw["error"], tuple(map(float, raw["quantiles"]))
+            scale = cls(
+                float(raw["value"]),
+                math.inf if error is None else float(error),
+                int(raw["n_structures"]),
+                quantiles,
+            )
+        except (KeyError, TypeError) as wrong:
+            raise ValueError(f"a scale lacks what it needs ({wrong!r})") from wrong
         numbers = [scale.value, *quantiles]
         if not np.isfinite(numbers).all() or min(numbers) < 0 or len(quantiles) != len(LEVELS):
             raise ValueError("a scale holds numbers that it cannot have")
@@ -183,7 +186,9 @@ class Scales:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Scales:
-        """What `to_json` gave; ValueError as of `Scale.from_json`."""
+        """What `to_json` gave; ValueError as of `Scale.from_json`, also for other properties."""
+        if unknown := sorted(raw.keys() - vars(cls()).keys()):
+            raise ValueError(f"there are no scales of {', '.join(unknown)}")
         return cls(**{prop: Scale.from_json(scale) for prop, scale in raw.items()})
 
     def to_json(self) -> dict[str, Any]:
