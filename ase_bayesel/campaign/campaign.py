@@ -299,11 +299,11 @@ class Campaign:
         self.store.save_labelled(number, labelled)
         limit_force = self.config.labels.set_aside_force
         within = [label.identity for label in labelled if label.fitted(limit_force)]
-        frames = TrainingSet(
-            *(self.store, number, self._labels, self._train, self.config.data.keys),
-            left_out(self.store, number - 1, limit_force)
-            | {label.identity for label in labelled if label.identity not in within},
-        )
+        aside = left_out(self.store, number - 1, limit_force)
+        aside |= {label.identity for label in labelled if label.identity not in within}
+        keys = self.config.data.keys
+        frames = TrainingSet(self.store, number, self._labels, self._train, keys, aside)
+        within = [identity for identity in within if identity not in aside]
         n_known = len(frames) - len(within)
         new = dict(zip(within, frames[n_known:], strict=True))
         screen_labels(self.config, self.store, number, new, frames[:n_known])
@@ -317,7 +317,9 @@ class Campaign:
         if label.settings is None:
             return self._labels.reason(last.structure_id, self._settings(last.structure)[-1])
         found = {suspect.name: suspect.told for suspect in suspects(self.store, number)}
-        return found.get(label.identity, f"a force of {label.max_force:.4g} eV/A")
+        if label.identity in found:
+            return found[label.identity]
+        return f"a force of {label.max_force:.4g} eV/A"
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         """Where the labels of a structure may lie."""

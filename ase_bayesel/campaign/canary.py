@@ -6,7 +6,7 @@ all new labels are wrong in the same way, and none of them tells it of the other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..errors import LabellingError
 from ..labelling.engines import ReferenceResult
 from ..labelling.labeller import Labeller
 from ..labelling.task import is_settled, label_of
+from ..structures.electronic import electronic_state
 from ..structures.identity import canonical, structure_id
 from ..structures.labels import FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy, is_isolated, reference_energies
@@ -40,25 +41,35 @@ class Canary:
     labels: FitTargets
 
 
-def canary_of(train: Sequence[Atoms], keys: PropertyKeys, starts: Sequence[Atoms]) -> Canary | None:
+def canary_of(
+    train: Sequence[Atoms],
+    keys: PropertyKeys,
+    starts: Sequence[Atoms],
+    refusal: Callable[[Atoms], str | None] = lambda _: None,
+) -> Canary | None:
     """The smallest labelled training structure; None where there is none to be calculated.
 
-    Neutral ones that are no isolated atoms come first, and of these such with energy and forces.
+    Those in the usual electronic state that are no isolated atoms come first, and of these such
+    with energy and forces. Only structures that are periodic as a start is are asked for.
 
     Parameters
     ----------
     train, keys
         The training structures, and where their labels are.
     starts
-        The engine is made for the elements of these.
+        The engine is made for the elements of these, and their periodicity.
+    refusal
+        Why the engine cannot calculate a structure, None where it can.
     """
     elements = {symbol for atoms in starts for symbol in atoms.symbols}
+    periodic = {tuple(atoms.pbc) for atoms in starts}
     found: list[tuple[tuple[bool, int, int, int], FitTargets]] = []
     for number, atoms in enumerate(train):
         labels = targets(atoms, keys, f"training frame {number}")
         known = sum(value is not None for value in (labels.energy, labels.forces))
-        if known and elements.issuperset(atoms.symbols):
-            odd = is_isolated(atoms) or atoms.info.get("charge", 0) != 0
+        fits = elements.issuperset(atoms.symbols) and tuple(atoms.pbc) in periodic
+        if known and fits and refusal(atoms) is None:
+            odd = is_isolated(atoms) or bool(electronic_state(atoms).own)
             found.append(((odd, -known, len(atoms), number), labels))
     if not found:
         return None
@@ -90,7 +101,8 @@ def check_canary(
         If its calculation fails, or if its label is another one.
     """
     reference, data = labeller.reference, config.data
-    canary = canary_of(train, data.keys, starts) if reference.engine.canary else None
+    engine = reference.engine
+    canary = canary_of(train, data.keys, starts, engine.refusal) if engine.canary else None
     if canary is None:
         return
     identity, store = structure_id(canary.structure), reference.store

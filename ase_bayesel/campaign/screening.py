@@ -203,7 +203,7 @@ class Levels:
             expected.surprise(replace(labels, forces=f * labels.forces)).sizes[prop]
             for f in (factor, 0.0)
         )
-        if scaled > NEARER * min(sizes[prop], none):
+        if factor == 0.0 or scaled > NEARER * min(sizes[prop], none):
             return ""
         return f"forces are as expected but for a factor of about {1 / factor:.3g}"
 

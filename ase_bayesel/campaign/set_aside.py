@@ -21,6 +21,7 @@ from ..io.locks import locked
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.design import training_features
+from ..surrogate.energy_weights import force_growth
 from ..surrogate.expectation import Expectation
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, force_projections
@@ -68,8 +69,9 @@ def screen_labels(
     for k in range(1, number):
         before = read_verdicts(store, k).values()
         earlier += [verdict.sizes for verdict in before if not verdict.found]
-    training = surprises_left_out(surrogate, known, config.data.keys, projections)
-    found = screened(batch, surrogate.scales, earlier, config.labels.max_force, training)
+    limit = config.labels.max_force
+    training = surprises_left_out(surrogate, known, config.data.keys, projections, limit)
+    found = screened(batch, surrogate.scales, earlier, limit, training)
     verdicts = dict(zip(labelled, found, strict=True))
     write_if_changed(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
 
@@ -106,6 +108,7 @@ def surprises_left_out(
     frames: Sequence[Atoms],
     keys: PropertyKeys,
     projections: int | None = None,
+    max_force: float | None = None,
 ) -> Sequence[Sizes]:
     """Sizes of the surprises of some training structures, evenly spread, as the others tell them.
 
@@ -113,6 +116,8 @@ def surprises_left_out(
     ----------
     surrogate, frames, keys, projections
         As of `new_labels`; the frames are those of the fit.
+    max_force
+        eV/A, that of the fit: what counts less in its mean than in its covariance is passed over.
     """
     chosen = [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))]
     stream = training_features(chosen, surrogate.descriptor, projections)
@@ -120,6 +125,8 @@ def surprises_left_out(
     for atoms, features in zip(chosen, stream, strict=True):
         labels = fitted_targets(atoms, keys, surrogate.e0s)
         if labels.energy is None or (keys.forces is not None and labels.forces is None):
+            continue
+        if force_growth(labels.forces, max_force) > 1.0:
             continue
         expected = Expectation.left_out(surrogate, atoms, labels, features)
         if expected is not None and len(atoms) > 1:

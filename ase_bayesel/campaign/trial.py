@@ -53,7 +53,8 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
     ------
     ConfigError
         If it cannot be made, if it fails on a start, if a stress is needed and there is none, or
-        if forces and stress are not in the units of the energy: naming file and frame.
+        if forces and stress are not in the units of the energy: naming file and frame. A stress
+        that nobody needs, and that is wrong by no known factor, is only doubtful.
     """
     if config.potential is None:
         return []
@@ -73,7 +74,10 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
         found = disagreements(potential, starts[smallest])
     except BayeselError as error:
         raise ConfigError(f"{named}: near {where}: {error}") from error
-    wrong = [str(one) for one in found if one.wrong]
+    stress = _needs_stress(config.explore, starts[smallest])
+    wrong = [
+        str(one) for one in found if one.wrong and (one.cause or stress or one.what == "forces")
+    ]
     if wrong:
         raise ConfigError(
             f"{named}: near {where}, {'; '.join(wrong)}. Energies are eV, forces eV/A, and a "

@@ -53,7 +53,7 @@ def leased(path: Path, wait: bool) -> Iterator[Callable[[], bool]]:
     beat = threading.Thread(target=_touch, args=[place, token, over], daemon=True)
     beat.start()
     try:
-        yield lambda: _token(place) == token
+        yield lambda: not _is_lost(place, token)
     finally:
         over.set()
         beat.join()
@@ -81,13 +81,13 @@ def _taken(place: Path, token: str) -> bool:
     """Whether the lease is ours; a stale one is moved away first."""
     if _created(place, token):
         return True
+    known, aside = _token(place), place.with_name(f".{place.name}.{token}")
     if not _is_stale(place):
         return False
-    known, aside = _token(place), place.with_name(f".{place.name}.{token}")
     with suppress(FileNotFoundError):
         place.rename(aside)
         if _token(aside) != known:  # somebody was faster, and this is the new one
-            with suppress(FileExistsError):
+            with suppress(OSError):
                 os.link(aside, place)
         aside.unlink()
     return _created(place, token)
@@ -107,11 +107,22 @@ def _created(place: Path, token: str) -> bool:
 def _touch(place: Path, token: str, over: threading.Event) -> None:
     """Keep a lease young; where it was lost, ask this process to end as a scheduler would."""
     while not over.wait(HEARTBEAT_S):
+        if _is_lost(place, token):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         with suppress(OSError):
-            if _token(place) != token:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
             os.utime(place)
+
+
+def _is_lost(place: Path, token: str) -> bool:
+    """Whether a lease is gone or somebody else's; one that cannot be read now is neither."""
+    try:
+        content = json.loads(place.read_text())
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return not isinstance(content, dict) or content.get("token") != token
 
 
 def _is_stale(place: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as TimeIsUp
 from typing import Any, TypeVar
@@ -35,14 +34,14 @@ def call_apart(time_limit_s: float, function: Callable[..., T], /, *args: Any) -
     Exception
         What the function raises.
     """
-    executor = PoolExecutor(1, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    executor = PoolExecutor(1)
     try:
         task = executor.submit(function, *args)
         try:
             return task.result(time_limit_s)
         except TimeIsUp as error:
-            if task.done():  # it is the function's own
-                raise
+            if task.done():  # in time after all; or the error is the function's own
+                return task.result()
             raise TimeLimitError(f"stopped after {time_limit_s:.0f} s") from error
     finally:
         executor.close()

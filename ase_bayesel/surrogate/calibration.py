@@ -67,5 +67,14 @@ def calibrating(
         groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
         steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential)
         scales = scales.larger(Scales.of(finished(steps)))
-    known = Support.of(frames[:: max(1, -(-len(frames) // MOST))], surrogate.descriptor)
+    known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor)
     return replace(surrogate, scales=scales, support=known)
+
+
+def _telling(frames: Sequence[Atoms]) -> list[int]:
+    """Numbers of `MOST` frames for each element, evenly spread over those that hold it."""
+    holding: dict[str, list[int]] = {}
+    for k, atoms in enumerate(frames):
+        for symbol in sorted(set(atoms.symbols)):
+            holding.setdefault(symbol, []).append(k)
+    return sorted({k for own in holding.values() for k in own[:: -(-len(own) // MOST)]})

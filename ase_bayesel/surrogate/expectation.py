@@ -144,7 +144,8 @@ class Expectation:
         sizes, start = {}, 0
         for prop, predicted in self.predicted.items():
             own = t[start : (start := start + len(predicted))]
-            sizes[prop] = float(np.sqrt(np.mean(own**2)))
+            largest = float(np.abs(own).max(initial=0.0)) or 1.0
+            sizes[prop] = largest * float(np.sqrt(np.mean((own / largest) ** 2)))
         if "energy" not in sizes:
             return Surprise(sizes)
         return Surprise(sizes, float(t[-1] * self.factor[-1, -1]) * self.units["energy"])

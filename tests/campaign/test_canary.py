@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
@@ -23,7 +24,7 @@ from ase_bayesel.campaign.canary import canary_of, differences, likely_cause
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Progress
 from ase_bayesel.errors import LabellingError
-from ase_bayesel.labelling.engines import ReferenceResult
+from ase_bayesel.labelling.engines import ImportedEngine, ReferenceResult
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.structures.labels import PropertyKeys
 
@@ -41,6 +42,25 @@ def pair():
     return canary, ReferenceResult(canary.labels.energy, canary.labels.forces)
 
 
+def test_only_what_the_engine_can_calculate_as_the_starts_is_asked_for():
+    cell, apart = (reference(atoms) for atoms in alloy_cells(2, 0.1, 0))
+    apart.pbc = False
+    del apart[1:]
+    charged = cell.copy()
+    charged.info["charge"], charged.info["spin"] = 1, 2
+    frames = [apart, charged, cell * (2, 1, 1), cell]
+    for frame in frames:
+        frame.info["REF_energy"], frame.arrays["REF_forces"] = -1.0, np.zeros((len(frame), 3))
+    starts = [cell.copy()]
+    assert canary_of(frames, KEYS, starts).number == 3
+    refusal = EMT_ENGINE.refusal
+    assert canary_of(frames[:2], KEYS, starts).number == 1
+    assert canary_of(frames[:2], KEYS, starts, refusal) is None
+    assert canary_of(frames[:1], KEYS, starts) is None
+    assert canary_of(frames[:1], KEYS, [apart]).number == 0
+
+
+EMT_ENGINE = ImportedEngine("ase.calculators.emt:EMT")
 BASELINE = 3 * E0S["Cu"] + E0S["Al"]
 FAULTS = {
     "Hartree": (lambda e, f: (e / HARTREE, f), "the energy is in Hartree"),

@@ -13,19 +13,20 @@ from helpers.structures import alloy_cells, reference
 
 from ase_bayesel import Surrogate, fit_surrogate
 from ase_bayesel.campaign.causes import per_element
-from ase_bayesel.campaign.screening import screened
+from ase_bayesel.campaign.screening import NewLabel, screened
 from ase_bayesel.campaign.set_aside import (
     decide,
     left_out,
     new_labels,
     read_decisions,
     read_verdicts,
+    surprises_left_out,
     take_decisions,
 )
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.errors import ConfigError, LabellingError, StoreError
-from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.structures.labels import FitTargets, PropertyKeys
 from ase_bayesel.structures.reference_energies import fitted_targets
 from ase_bayesel.surrogate.design import property_rows, property_targets, row_scales
 from ase_bayesel.surrogate.expectation import Expectation
@@ -301,6 +302,32 @@ def test_damaged_records_are_named(suspicious, tmp_path):
     (store.directory / "decisions.json").write_text(json.dumps({"a": "perhaps"}))
     with pytest.raises(StoreError, match=r"decisions\.json: is damaged"):
         read_decisions(store)
+
+
+def test_labels_where_the_model_says_nothing_are_right():
+    """Atoms apart: all predictions vanish, and no factor can be asked for."""
+    expected = Expectation(2, None, {"forces": np.zeros(6)}, {"forces": 0.02}, np.eye(6), 0.0)
+    label = FitTargets(forces=np.array([[0.05, 0.0, 0.0], [-0.05, 0.0, 0.0]]))
+    new = NewLabel(label, expected, {"Cu": 2}, 0.0)
+    (verdict,) = screened([new], Scales(), [{"forces": 0.5}] * 5)
+    assert not verdict.suspicious
+
+
+def test_an_absurd_label_has_a_finite_size(batch):
+    absurd = replace(batch[0].labels, energy=1e200)
+    sizes = batch[0].expected.surprise(absurd).sizes
+    assert np.isfinite([*sizes.values()]).all()
+    assert screened([replace(batch[0], labels=absurd)], Scales())[0].suspicious
+
+
+def test_extreme_structures_do_not_tell_what_is_usual():
+    frames = [reference(atoms) for atoms in alloy_cells(8, 0.05, 0)]
+    limit = 1.5 * max(np.abs(a.arrays["REF_forces"]).max() for a in frames)
+    frames[3].arrays["REF_forces"] = 100 * frames[3].arrays["REF_forces"]
+    descriptor = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=4, cutoff=4.5)
+    surrogate = fit_surrogate(frames, descriptor, "REF_energy", "REF_forces", e0s="average")
+    assert len(surprises_left_out(surrogate, frames, KEYS)) == 8
+    assert len(surprises_left_out(surrogate, frames, KEYS, None, limit)) == 7
 
 
 def test_training_structures_left_out_are_as_a_fit_without_them_tells():

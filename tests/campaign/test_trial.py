@@ -193,6 +193,16 @@ def test_wrong_units_are_refused(tmp_path, fault):
     refused(config, "potential.factory", "starts.extxyz, frame", "differences of its energy")
 
 
+def test_a_stress_that_nobody_needs_is_only_doubtful(tmp_path):
+    config = write_campaign(tmp_path, faulty(fault="stress-zero"))
+    result = call("validate", config)
+    assert result.exit_code == 0
+    assert "its stress is 0 times what differences of its energy say" in result.output
+    npt = {"explore.ensemble": {"kind": "npt"}, "explore.pressure_GPa": 0.0}
+    config = write_campaign(tmp_path, {**faulty(fault="stress-zero"), **npt})
+    refused(config, "potential.factory", "its stress is 0 times")
+
+
 @pytest.mark.parametrize("fault", ["", *HARMLESS])
 @pytest.mark.parametrize(
     "atoms",

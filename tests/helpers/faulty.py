@@ -136,6 +136,7 @@ UNITS = {
     "forces-Hartree": _set("forces", lambda r, a: r["forces"] / Hartree),
     "energy-Hartree": _set("energy", lambda r, a: r["energy"] / Hartree),
     "forces-zero": _set("forces", lambda r, a: 0 * r["forces"]),
+    "stress-zero": _set("stress", lambda r, a: 0 * r["stress"]),
 }
 FAULTS = WRONG | NOT_FINITE | HARMLESS | UNITS
 

@@ -194,3 +194,19 @@ def test_a_lock_that_was_moved_away_is_not_held(moved, tmp_path):
         place.rename(tmp_path / "moved")
         assert not held()
     assert Path(tmp_path / "moved").exists()
+
+
+def test_a_lease_that_cannot_be_read_for_once_is_not_lost(without_locks, tmp_path, monkeypatch):
+    """A file that is stale on a network, which cannot be had here: a mock stands for it."""
+    with locked(tmp_path / "lock") as held:
+        assert held()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", gone)
+            assert held()
+        assert held()
+        lease_of(tmp_path / "lock").unlink()
+        assert not held()
+
+
+def gone(path, *arguments):
+    raise OSError(errno.ESTALE, "stale file handle")

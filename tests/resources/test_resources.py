@@ -1,6 +1,7 @@
 """Executors: the same answers everywhere, lost workers made up for, nothing left behind."""
 
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -251,6 +252,11 @@ def test_what_a_task_has_started_ends_with_the_pool(ending, tmp_path):
             assert ending == "dies" or alive(pid)
     (pid,) = pids_in(tmp_path, 1)
     wait_for(lambda: not alive(pid))
+
+
+def test_apart_with_any_number_of_threads(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    assert call_apart(120.0, math.hypot, 3, 4) == 5.0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")

@@ -175,6 +175,17 @@ def test_environments_that_are_kept_cover_the_others(training, monkeypatch):
     assert np.quantile(distances, 0.99) <= few.reach
 
 
+def test_a_rare_element_is_known():
+    frames = [dimer(2.3 + 0.002 * k) for k in range(101)]
+    frames[1].symbols = "CuAu"
+    frames = [labelled(atoms) for atoms in frames]
+    descriptor = ACEDescriptor(["Cu", "Au"], order=2, totaldegree=4, cutoff=4.0)
+    surrogate = fit_surrogate(frames, descriptor, e0s="average")
+    known = ase_bayesel.calibrated(surrogate, frames)
+    assert known.support.known.keys() == {29, 79}
+    assert known.uncertainty(frames[1]).extrapolated == pytest.approx(0, abs=1e-12)
+
+
 def test_an_element_that_is_not_known_counts_whole():
     numbers, features = np.array([29, 79]), np.array([[1.0, 0.0], [0.0, 2.0]])
     mean = np.array([-3.0, -2.0])
