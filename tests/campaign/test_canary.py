@@ -130,7 +130,7 @@ CHOICES = {
     "the first of these": ([labelled(SMALL), labelled(SMALL)], 0),
     "no isolated atom": ([labelled(ISOLATED), labelled(LARGE)], 1),
     "but a crystal of one": ([labelled(LARGE), labelled(BULK)], 1),
-    "the atom if all": ([labelled(ISOLATED)], 0),
+    "no atom for crystals": ([labelled(ISOLATED)], None),
     "no ion": ([labelled(SMALL, charge=1), labelled(LARGE)], 1),
     "with forces": ([labelled(SMALL, forces=False), labelled(LARGE)], 1),
     "else with an energy": ([SMALL, labelled(LARGE, forces=False)], 1),
