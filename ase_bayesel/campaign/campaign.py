@@ -21,8 +21,6 @@ from ..labelling.labeller import HEARTBEAT_S, Labeller
 from ..labelling.store import BY_HAND
 from ..labelling.task import LabellingResult
 from ..resources import TaskExecutor, open_executor
-from ..structures.labels import targets
-from ..surrogate.energy_weights import largest_force
 from ..surrogate.steps import Steps
 from ..validation.parity import compare
 from .beginning import begin
@@ -38,10 +36,17 @@ from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
 from .new_labels import note_labels, refuse_failures, take_labels_by_hand
 from .occupied import check_in_place
-from .pick_labels import PickLabel, extreme_labels
+from .pick_labels import PickLabel, extreme_given, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
-from .set_aside import left_out, read_decisions, screen_labels, suspects, take_decisions
+from .set_aside import (
+    entered,
+    left_out,
+    read_decisions,
+    screen_labels,
+    suspects,
+    take_decisions,
+)
 from .store import Store
 from .training_set import TrainingSet
 
@@ -196,10 +201,9 @@ class Campaign:
         aside = left_out(self.store, number, self.config.labels.set_aside_force)
         frames = self._training_set(number)
         labels = self.store.read_labelled(number)
-        n_new = sum(label.settings is not None and label.identity not in aside for label in labels)
-        record_pick_errors(self.config, self.store, number, frames[len(frames) - n_new :])
+        record_pick_errors(self.config, self.store, number, frames[len(frames) - frames.n_new :])
         surrogate, warnings = yield from make_model(
-            self.config, self.store, number, frames, len(self._train), n_new, aside
+            self.config, self.store, number, frames, len(self._train), frames.n_new, aside
         )
         parity = None
         if self._test:
@@ -280,18 +284,16 @@ class Campaign:
         return max(0, min(limit, self.config.stop.max_labels - asked))
 
     def _training_set(self, number: int) -> TrainingSet:
-        aside = left_out(self.store, number, self.config.labels.set_aside_force)
-        keys = self.config.data.keys
-        return TrainingSet(self.store, number, self._labels, self._train, keys, aside)
+        keys, limit = self.config.data.keys, self.config.labels.set_aside_force
+        aside, late = left_out(self.store, number, limit), entered(self.store, number, limit)
+        return TrainingSet(self.store, number, self._labels, self._train, keys, aside, late)
 
     def _extreme(self, number: int, labels: Sequence[PickLabel]) -> tuple[ExtremeLabel, ...]:
         """Those of a round's labels that are extreme; in round 0 of the given training set."""
-        limits, keys = self.config.labels, self.config.data.keys
-        if number > 0:
-            return extreme_labels([(one.identity, one.max_force) for one in labels], limits)
-        forces = (largest_force(targets(atoms, keys).forces) for atoms in self._train)
-        named = ((f"training frame {k}", force) for k, force in enumerate(forces))
-        return extreme_labels(named, limits, given=True)
+        limits = self.config.labels
+        if number == 0:
+            return extreme_given(self._train, self.config.data.keys, limits)
+        return extreme_labels([(one.identity, one.max_force) for one in labels], limits)
 
     def _note_labels(self, number: int, state: ExploreState) -> None:
         """Note what became of the picks, and screen their labels."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ase import Atoms
+
+from ..structures.labels import PropertyKeys, targets
+from ..surrogate.energy_weights import largest_force
 from .config.data import LabelsConfig
 from .events import ExtremeLabel
 
@@ -44,6 +48,23 @@ def extreme_labels(
         if max_force is not None and (aside or _beyond(max_force, limits.max_force)):
             found.append(ExtremeLabel(name, max_force, aside))
     return tuple(found)
+
+
+def extreme_given(
+    frames: Iterable[Atoms], keys: PropertyKeys, limits: LabelsConfig
+) -> tuple[ExtremeLabel, ...]:
+    """`extreme_labels` of given training structures.
+
+    Parameters
+    ----------
+    frames, keys
+        The structures, and where their labels are.
+    limits
+        As of `extreme_labels`.
+    """
+    forces = (largest_force(targets(atoms, keys).forces) for atoms in frames)
+    named = ((f"training frame {k}", force) for k, force in enumerate(forces))
+    return extreme_labels(named, limits, given=True)
 
 
 def _beyond(max_force: float | None, limit: float | None) -> bool:

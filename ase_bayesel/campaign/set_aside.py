@@ -203,6 +203,20 @@ def left_out(store: Store, number: int, set_aside_force: float | None) -> frozen
     return frozenset(out)
 
 
+def entered(store: Store, number: int, set_aside_force: float | None) -> dict[str, int]:
+    """Rounds in whose fits accepted labels entered, up to a round; as of `left_out`."""
+    taken = _taken_path(store, number)
+    decisions = _read(taken, DECISIONS) if taken.exists() else read_decisions(store)
+    accepted = {name for name, decision in decisions.items() if decision == "accepted"}
+    found: dict[str, int] = {}
+    known: set[str] = set()
+    for k in range(1, number + 1) if accepted else ():
+        known |= {label.identity for label in store.read_labelled(k)}
+        for name in (accepted & known) - left_out(store, k, set_aside_force):
+            found.setdefault(name, k)
+    return found
+
+
 def _verdicts_path(store: Store, number: int) -> Path:
     return store.round_directory(number) / "screened.json"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import overload
 
@@ -19,6 +19,9 @@ from .store import Store
 @dataclass(frozen=True)
 class TrainingSet(Sequence[Atoms]):
     """All structures behind the model of a round: the given ones first, then the picks in order.
+
+    In the order in which they entered fits, so that those that are new are last, and that no
+    place changes where a label is accepted later.
 
     Picks without a label, and those whose label is set aside, are left out.
 
@@ -37,6 +40,8 @@ class TrainingSet(Sequence[Atoms]):
         Of the labels.
     left_out
         Identities of the labels that are set aside.
+    entered
+        Rounds in whose fit labels came later than they were made.
     """
 
     store: Store
@@ -45,16 +50,28 @@ class TrainingSet(Sequence[Atoms]):
     given: Sequence[Atoms]
     keys: PropertyKeys
     left_out: frozenset[str] = frozenset()
+    entered: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def _labelled(self) -> list[tuple[int, int, str, str]]:
         """Round, place in it, identity and settings of each labelled pick."""
-        return [
+        found = [
             (k, pick, label.identity, label.settings)
             for k in range(1, self.number + 1)
             for pick, label in enumerate(self.store.read_labelled(k))
             if label.settings is not None and label.identity not in self.left_out
         ]
+        return sorted(found, key=self._since)
+
+    def _since(self, label: tuple[int, int, str, str]) -> int:
+        """The round in whose fit a label entered."""
+        number, _, identity, _ = label
+        return max(number, self.entered.get(identity, number))
+
+    @property
+    def n_new(self) -> int:
+        """How many structures, the last ones, no fit before has seen."""
+        return sum(self._since(label) == self.number for label in self._labelled)
 
     def __len__(self) -> int:
         return len(self.given) + len(self._labelled)

@@ -26,6 +26,7 @@ from ase_bayesel.campaign.set_aside import (
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.errors import ConfigError, LabellingError, StoreError
+from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.structures.labels import FitTargets, PropertyKeys
 from ase_bayesel.structures.reference_energies import fitted_targets
 from ase_bayesel.surrogate.design import property_rows, property_targets, row_scales
@@ -215,6 +216,24 @@ def test_a_decision_counts_in_the_next_fit(suspicious, tmp_path, decision, more)
     status = call("status", config, "--dir", store.directory).stdout
     assert f"{name}: {decision}ed by you" in status
     assert "to decide" not in status
+
+
+def test_an_accepted_label_is_new_to_the_next_fit_and_keeps_its_place(suspicious, tmp_path):
+    config = copy_campaign(suspicious[0], tmp_path)
+    running = campaign(config)
+    store, name = running.store, names(running.store)[1]
+    assert store.read_labelled(1)[1].identity == name
+    known = [structure_id(atoms) for atoms in running._training_set(1)]
+    call("accept", config, name, "--dir", store.directory)
+    answer(store, 2)
+    ended(config)
+    running = campaign(config)
+    after = running._training_set(2)
+    ids = [structure_id(atoms) for atoms in after]
+    picks = store.read_report(2).picks
+    assert ids[: len(known)] == known
+    assert ids[len(known)] == name
+    assert after.n_new == picks + 1 == len(ids) - len(known)
 
 
 def test_a_right_label_can_be_rejected(suspicious, tmp_path):
