@@ -49,7 +49,8 @@ def campaigns(tmp_path_factory):
     list(Campaign(load_config(config), config.with_name("campaign")).run())
     configs = [grown(config, folder, n) for n in (100, 10_000)]
     for one in configs:
-        write_config(one.parent, {"stop": {"max_rounds": 10_000, "max_labels": 20_000}})
+        stop = {"max_rounds": 10_000, "max_labels": 20_000}
+        write_config(one.parent, {"stop": stop, "labelling.canary": False})
     return configs
 
 
