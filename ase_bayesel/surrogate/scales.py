@@ -153,7 +153,7 @@ class Scale:
                 int(raw["n_structures"]),
                 quantiles,
             )
-        except (KeyError, TypeError) as wrong:
+        except (KeyError, TypeError, OverflowError) as wrong:
             raise ValueError(f"a scale lacks what it needs ({wrong!r})") from wrong
         numbers = [scale.value, *quantiles]
         if not np.isfinite(numbers).all() or min(numbers) < 0 or len(quantiles) != len(LEVELS):

@@ -748,12 +748,13 @@ BOUNDED = {"explore.trust_bound": {"relative": 0.03}, "weights": {"high_energy":
 
 
 @pytest.mark.slow
-def test_killed_after_a_pick(tmp_path, finished):
+def test_killed_after_a_pick(tmp_path):
     """Against a campaign that was run in this process."""
+    whole, _ = ended(write_campaign(tmp_path / "whole", {"labelling.canary": False}))
     config = counted(tmp_path)
     kills = run_with_kills(config, [("round_0001/picks/[0-9]*", 2, 0.0)])
     assert kills == 1
-    assert_survived(config, finished, kills)
+    assert_survived(config, whole, kills)
 
 
 TURNS = {"explore.mode": "turns"}

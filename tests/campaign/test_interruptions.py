@@ -86,7 +86,7 @@ def test_a_signal_while_it_loads_says_run_again(tmp_path, number, library):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("between_s", [0.0, 0.3])
+@pytest.mark.parametrize("between_s", [0.05, 0.3])
 def test_signals_one_after_the_other_say_run_again(tmp_path, between_s):
     """From the loading on, or in the middle of a round: until the process has ended."""
     config = write_campaign(tmp_path, NEVER)

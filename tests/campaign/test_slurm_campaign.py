@@ -59,6 +59,7 @@ def settings(program):
             "trigger": {"kind": "relative_force", "threshold": 0.003},
         },
         "labelling": {
+            "canary": False,
             "kind": "espresso",
             "command": [str(program)],
             "pseudo_dir": str(ESPRESSO.pseudo_dir),
