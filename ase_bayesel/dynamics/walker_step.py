@@ -8,12 +8,12 @@ from ase import Atoms
 
 from ..bias.prediction import Prediction
 from .driver import DriverState
-from .triggers import LazyCheck, TriggerReport
+from .triggers import LazyCheck, Reported, TriggerReport
 from .trust import BoundFrame, Trust
 
 
 @dataclass(frozen=True)
-class WalkerStep:
+class WalkerStep(Reported):
     """One MD step.
 
     Attributes
@@ -71,13 +71,3 @@ class WalkerStep:
         It stays from the step at which a `ThermostatWarning` was given.
         """
         return self.driver.thermostat.warning
-
-    @property
-    def fired(self) -> TriggerReport | None:
-        """The first trigger that fired, if any."""
-        return next((report for report in self.reports if report.fired), None)
-
-    @property
-    def leading(self) -> TriggerReport | None:
-        """`fired`, else the first report, if any."""
-        return self.fired or next(iter(self.reports), None)

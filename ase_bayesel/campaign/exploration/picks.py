@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ase import Atoms
 
-from ...dynamics.triggers import PickRule, PickState, TriggerReport
+from ...dynamics.triggers import PickRule, PickState, Reported, TriggerReport
 from ...dynamics.trust import BoundFrame
 from ...dynamics.walker_step import WalkerStep
 from ...structures.identity import canonical, structure_id
@@ -35,7 +35,7 @@ class AtomDeviations:
 
 
 @dataclass(frozen=True)
-class TriggerEvent:
+class TriggerEvent(Reported):
     """What was seen at one frame where triggers were looked at: enough to pick it, and plain data.
 
     Attributes
@@ -92,16 +92,6 @@ class TriggerEvent:
             step.beyond is not None,
             deviations,
         )
-
-    @property
-    def fired(self) -> TriggerReport | None:
-        """The first trigger that fired, if any."""
-        return next((report for report in self.reports if report.fired), None)
-
-    @property
-    def leading(self) -> TriggerReport | None:
-        """`fired`, else the first report, if any."""
-        return self.fired or next(iter(self.reports), None)
 
     @property
     def value(self) -> float:

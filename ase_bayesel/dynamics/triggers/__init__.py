@@ -5,7 +5,7 @@ the atoms. Neither changes anything.
 """
 
 from ..guards import Guards
-from .base import Trigger, TriggerReport, compared
+from .base import Reported, Trigger, TriggerReport, compared
 from .calibration import leave_one_out, quantile_threshold, reported_criteria, training_criteria
 from .combined import AllOf, AnyOf, AnyTrigger
 from .criteria import (
@@ -47,6 +47,7 @@ __all__ = [
     "PickRule",
     "PickState",
     "RelativeForceTrigger",
+    "Reported",
     "StressTrigger",
     "Trigger",
     "TriggerReport",

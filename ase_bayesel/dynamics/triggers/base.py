@@ -41,6 +41,22 @@ class TriggerReport:
         return f"{self.name} {self.value:.6g} {sign} {self.threshold:.6g}{atom}"
 
 
+class Reported:
+    """What holds the ``reports`` of triggers: a walker's step, a candidate."""
+
+    reports: tuple[TriggerReport, ...]
+
+    @property
+    def fired(self) -> TriggerReport | None:
+        """The first trigger that fired, if any."""
+        return next((report for report in self.reports if report.fired), None)
+
+    @property
+    def leading(self) -> TriggerReport | None:
+        """`fired`, else the first report, if any."""
+        return self.fired or next(iter(self.reports), None)
+
+
 class Trigger(Protocol):
     """A criterion on one evaluation."""
 
