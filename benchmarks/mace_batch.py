@@ -161,13 +161,13 @@ def _evaluation(calculators, n_atoms: int) -> Callable[[], object]:
 
 
 def _unlimited(call: Callable[[], object]) -> Callable[[], object]:
-    from ase_bayesel.descriptors.mace import descriptor
+    from ase_bayesel import MACEDescriptor
 
     def unlimited() -> None:
-        limits = dict(descriptor.BATCH_ATOMS)
-        descriptor.BATCH_ATOMS.update(dict.fromkeys(limits, 10**9))
+        limits = dict(MACEDescriptor.walker_atoms)
+        MACEDescriptor.walker_atoms.update(dict.fromkeys(limits, 10**9))
         call()
-        descriptor.BATCH_ATOMS.update(limits)
+        MACEDescriptor.walker_atoms.update(limits)
 
     return unlimited
 

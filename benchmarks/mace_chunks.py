@@ -33,7 +33,6 @@ def main() -> None:
     from helpers.mace_models import mace_calculator, tiny_mace
 
     from ase_bayesel import MACEDescriptor
-    from ase_bayesel.descriptors.mace import descriptor as limits
 
     torch.set_num_threads(1)
     print(machine_line(arguments.device), flush=True)
@@ -45,7 +44,7 @@ def main() -> None:
     descriptor.compute(_cells(1), derivatives=True)
     rows = []
     for chunk in arguments.chunks:
-        limits.CHUNK_ATOMS[descriptor.network.device.type] = chunk
+        MACEDescriptor.chunk_atoms[descriptor.network.device.type] = chunk
         frames, before = _cells(chunk // CELL), 0
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()

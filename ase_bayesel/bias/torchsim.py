@@ -8,7 +8,7 @@ import torch
 
 from ..descriptors.mace import MACEDescriptor
 from ..descriptors.mace.internals import heads_of
-from ..descriptors.mace.passes import structure_sums
+from ..descriptors.torch.graph import structure_sums
 from ..errors import DescriptorError
 from ..surrogate.surrogate import Surrogate
 from .kinds import SIGMA_FLOOR, Bias, Deviation
@@ -108,16 +108,16 @@ class BiasedModel(ModelInterface):
                 "a stress needs periodic systems; use BiasedModel(..., compute_stress=False)"
             )
         structure, n_systems = state.system_idx.to(self._device), len(state.cell)
-        forward = self._descriptor.network.run(self._graphs(state))
-        features = forward.node_features[:, self._descriptor.columns]
+        graph = self._descriptor.network.run(self._graphs(state))
+        features = graph.features[:, self._descriptor.columns]
         phi = structure_sums(features, structure, n_systems)
         variance, direction = self._variance(phi.detach().double())
         U, factor = self.bias.U_of_variance(variance)
         dU_dphi = direction * torch.as_tensor(factor).expand_as(U)[:, None]
-        outputs = [forward.energy, phi]
-        cotangents = [torch.ones_like(forward.energy), (-self.tau * dU_dphi).to(phi)]
-        by_position, by_strain = forward.gradient_tensors(outputs, cotangents, last=True)
-        energy = forward.energy.detach() - self.tau * U
+        outputs = [graph.energy, phi]
+        cotangents = [torch.ones_like(graph.energy), (-self.tau * dU_dphi).to(phi)]
+        by_position, by_strain = graph.gradient_tensors(outputs, cotangents, last=True)
+        energy = graph.energy.detach() - self.tau * U
         sigma = torch.sqrt(variance + SIGMA_FLOOR**2)
         results = {"energy": energy, "energy_std": sigma, "forces": -by_position}
         if self._compute_stress:

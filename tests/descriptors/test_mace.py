@@ -31,7 +31,8 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
 from ase_bayesel.descriptors import descriptor_from_spec
-from ase_bayesel.descriptors.mace import internals, network, rows
+from ase_bayesel.descriptors.mace import internals, network
+from ase_bayesel.descriptors.torch import rows
 from ase_bayesel.errors import DescriptorError
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.testing import check_calculator, check_descriptor

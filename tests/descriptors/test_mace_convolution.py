@@ -183,9 +183,9 @@ def assert_lean_equals_stock(model, tolerance=1e-11):
     assert not stock.lean
     for frames in (FRAMES[:1], FRAMES[1:2], FRAMES):
         ours, theirs = lean_network.forward(frames), stock.forward(frames)
-        assert_close(ours.energy.detach(), theirs.energy.detach(), tolerance)
-        assert_close(ours.node_features.detach(), theirs.node_features.detach(), tolerance)
-        for name in ("energy", "node_features"):
+        assert_close(ours.energies.detach(), theirs.energies.detach(), tolerance)
+        assert_close(ours.features.detach(), theirs.features.detach(), tolerance)
+        for name in ("energies", "features"):
             outputs = [getattr(one, name) for one in (ours, theirs)]
             one, two = (
                 pass_.gradients([out], [torch.ones_like(out)])

@@ -32,7 +32,7 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.batching import call_batched
 from ase_bayesel.descriptors.base import Combination
-from ase_bayesel.descriptors.mace import descriptor as mace_descriptor
+from ase_bayesel.descriptors.torch.passes import TorchPass
 from ase_bayesel.errors import DescriptorError
 
 pytestmark = needs_mace
@@ -119,7 +119,7 @@ def count_passes(monkeypatch):
     """Sizes of all forward passes, numbers of structures in all backward passes, and threads."""
     forwards, backwards, threads = [], [], set()
     forward = MACEDescriptor.forward_batch
-    gradients = mace_descriptor.MACEPass.gradients
+    gradients = TorchPass.gradients
 
     def counted_forward(self, frames):
         forwards.append(len(frames))
@@ -132,7 +132,7 @@ def count_passes(monkeypatch):
         return gradients(self, wanted, last)
 
     monkeypatch.setattr(MACEDescriptor, "forward_batch", counted_forward)
-    monkeypatch.setattr(mace_descriptor.MACEPass, "gradients", counted_gradients)
+    monkeypatch.setattr(TorchPass, "gradients", counted_gradients)
     return forwards, backwards, threads
 
 
@@ -150,7 +150,7 @@ def count_passes(monkeypatch):
 )
 def test_lockstep_equals_single_walkers(monkeypatch, model, surrogate, options, limit):
     """Unequal sizes, lengths and periodicities; batches of some and of all."""
-    monkeypatch.setitem(mace_descriptor.BATCH_ATOMS, "cpu", limit)
+    monkeypatch.setitem(MACEDescriptor.walker_atoms, "cpu", limit)
     triggers = {"triggers": [RelativeForceTrigger(0.1)], "check_interval": 4}
     calculators = biased(model, surrogate, **options)
     found = by_walker(run_walkers(walkers_on(calculators, **triggers), calculators))
@@ -232,7 +232,7 @@ def test_a_pick_updates_all(model, surrogate):
 
 
 def test_each_step_is_one_pass_each_way(monkeypatch, model, surrogate):
-    monkeypatch.setitem(mace_descriptor.BATCH_ATOMS, "cpu", 1000)
+    monkeypatch.setitem(MACEDescriptor.walker_atoms, "cpu", 1000)
     calculators = biased(model, surrogate)
     forwards, backwards, threads = count_passes(monkeypatch)
     list(run_walkers(walkers_on(calculators), calculators))
@@ -242,7 +242,7 @@ def test_each_step_is_one_pass_each_way(monkeypatch, model, surrogate):
 
 
 def test_unbiased_forces_within_a_trigger_share_a_pass(monkeypatch, model, surrogate):
-    monkeypatch.setitem(mace_descriptor.BATCH_ATOMS, "cpu", 1000)
+    monkeypatch.setitem(MACEDescriptor.walker_atoms, "cpu", 1000)
 
     class ReadsForces(EnergyTrigger):
         def __call__(self, prediction, atoms):
@@ -259,16 +259,16 @@ def test_unbiased_forces_within_a_trigger_share_a_pass(monkeypatch, model, surro
 
 
 def test_batches_are_limited_and_their_memory_is_freed(monkeypatch, model, surrogate):
-    monkeypatch.setitem(mace_descriptor.BATCH_ATOMS, "cpu", 10)
+    monkeypatch.setitem(MACEDescriptor.walker_atoms, "cpu", 10)
     passes, alive_before = weakref.WeakSet(), []
-    init = mace_descriptor.MACEPass.__init__
+    init = TorchPass.__init__
 
     def noted(self, *arguments):
         alive_before.append(len(passes))
         init(self, *arguments)
         passes.add(self)
 
-    monkeypatch.setattr(mace_descriptor.MACEPass, "__init__", noted)
+    monkeypatch.setattr(TorchPass, "__init__", noted)
     forwards, _, _ = count_passes(monkeypatch)
     calculators = biased(model, surrogate)
     for _ in run_walkers(walkers_on(calculators), calculators):
@@ -390,7 +390,7 @@ def test_walkers_go_on_alone_after_leaving(model, surrogate, single):
 
 @pytest.mark.parametrize("fails", ["forward_batch", "gradients"])
 def test_interrupted_during_a_pass(monkeypatch, model, surrogate, fails):
-    owner = MACEDescriptor if fails == "forward_batch" else mace_descriptor.MACEPass
+    owner = MACEDescriptor if fails == "forward_batch" else TorchPass
     works, calls = getattr(owner, fails), []
 
     def interrupted(*arguments):

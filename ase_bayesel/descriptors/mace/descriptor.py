@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -14,12 +13,11 @@ from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ...io.hashing import content_hash
-from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
+from ..torch.descriptor import TorchDescriptor
+from ..torch.graph import Graph
 from .internals import is_mace_calculator
 from .loading import file_at, locate, weights_sha256
 from .network import states_read
-from .passes import MACEPass
-from .rows import feature_derivatives, sketched_features
 from .runtime import DTYPES, dtype_name
 from .source import (
     build_network,
@@ -31,15 +29,9 @@ from .source import (
 )
 
 COMPONENTS = ("invariant", "all")
-CHUNK_ATOMS = {"cpu": 64, "cuda": 2048}
-"""Atoms in one batch of `MACEDescriptor.compute`; larger ones only pay on a GPU, see
-benchmarks/mace_chunks.py."""
-BATCH_ATOMS = {"cpu": 32, "cuda": 4096}
-"""Atoms in one batch of walkers, with a backward pass; see benchmarks/mace_batch.py. More would
-pay little on a GPU and take more of its memory."""
 
 
-class MACEDescriptor:
+class MACEDescriptor(TorchDescriptor):
     """Node features of a MACE model (Batatia et al., NeurIPS 2022).
 
     A model file is a Python pickle: unpickling one runs whatever code it holds. So the model
@@ -107,7 +99,6 @@ class MACEDescriptor:
             raise DescriptorError(f"components: must be one of {COMPONENTS}, got {components!r}")
         if dtype is not None and dtype not in DTYPES:
             raise DescriptorError(f"dtype: must be one of {tuple(DTYPES)}, got {dtype!r}")
-        self.components = components
         if isinstance(model, Calculator):
             source = from_calculator(model)
         else:
@@ -128,111 +119,32 @@ class MACEDescriptor:
             raise DescriptorError(f"num_layers: must be 1 to {len(self._layers)}, got {num_layers}")
         chosen = [column for layer in self._layers[: self.num_layers] for column in layer]
         self.columns = torch.tensor(chosen, device=self.network.device)
-        self._known: tuple[Calculator, bool] | None = None
+        self.module, self.n_features = full.module, len(chosen)
+        self.elements = [chemical_symbols[z] for z in self.network.numbers]
+        self.states_read = states_read(self.network.module)
+        self.settings = {
+            "components": components,
+            "num_layers": self.num_layers,
+            "head": self.network.head,
+            "elements": self._cut,
+        }
 
     @property
-    def n_features(self) -> int:
-        """Length D of a feature row."""
-        return len(self.columns)
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.network.device
 
-    @property
-    def elements(self) -> list[str]:
-        """Symbols of the elements that it knows, by atomic number."""
-        return [chemical_symbols[z] for z in self.network.numbers]
+    def graph(self, frames: Sequence[Atoms]) -> Graph:
+        """One forward pass of the model, with the chosen components of its features."""
+        graph = self.network.forward(frames)
+        return graph._replace(features=graph.features[:, self.columns])
 
-    @property
-    def states_read(self) -> tuple[str, ...]:
-        """Which keys of an `ElectronicState` the model reads."""
-        return states_read(self.network.module)
-
-    def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
-        """Features of one or more structures of any sizes.
-
-        Parameters
-        ----------
-        frames
-            One structure or several.
-        derivatives
-            Also form the Jacobian and the strain derivative of the structure sum.
-
-        Returns
-        -------
-        One `Features` per structure, as float64 arrays whatever the model's dtype.
-
-        Raises
-        ------
-        DescriptorError
-            For an element that the model lacks or a position that is not finite.
-        """
-        features: list[Features] = []
-        for batch in self._batches(as_frames(frames)):
-            if derivatives:
-                features += feature_derivatives(self.network, batch, self.columns)
-            else:
-                features += self._values(batch)
-        return features
-
-    def sketch(
-        self, frames: Atoms | Iterable[Atoms], n_projections: int, rng: np.random.Generator
-    ) -> list[Sketch]:
-        """Features with random projections of the force rows, see `Sketch`.
-
-        A batch of structures pays ``n_projections`` + 6 Jacobian-vector products, each
-        about one and a half backward passes.
-
-        Raises
-        ------
-        DescriptorError
-            As `compute`.
-        """
-        if n_projections < 1:
-            raise ValueError(f"n_projections: must be at least 1, got {n_projections}")
-        sketches: list[Sketch] = []
-        for batch in self._batches(as_frames(frames)):
-            sketches += sketched_features(self.network, batch, self.columns, n_projections, rng)
-        return sketches
-
-    def linearize(
-        self, atoms: Atoms, weights: np.ndarray | None = None
-    ) -> tuple[np.ndarray, Pullback]:
-        """The feature row ``(D,)`` and a function from cotangents to gradients.
-
-        With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
-        """
-        forward = self.forward(atoms)
-        if weights is None:
-            return forward.phi, lambda cotangent: forward.gradient(0.0, cotangent)
-        rows = weights @ forward.values
-        return rows, lambda cotangent: forward.gradient(0.0, weights.T @ cotangent)
-
-    def vjp(self, atoms: Atoms, cotangent: np.ndarray) -> Gradient:
-        """Gradient of ``cotangent . phi``: positions ``(n_atoms, 3)`` and strain ``(6,)``."""
-        return self.forward(atoms).gradient(0.0, cotangent, last=True)
-
-    @property
-    def batch_atoms(self) -> int:
-        """Atoms in one batch beyond which more structures in it no longer pay."""
-        return BATCH_ATOMS.get(self.network.device.type, 32)
-
-    def forward(self, atoms: Atoms) -> OnePass:
-        """Energy and feature row of one structure from one forward pass of the model."""
-        return OnePass(self.forward_batch([atoms]))
-
-    def forward_batch(self, frames: Sequence[Atoms]) -> MACEPass:
-        """Energies and feature rows of structures from one forward pass of the model."""
-        return MACEPass(self.network.forward(frames), self.columns, [len(a) for a in frames])
-
-    def serves(self, calculator: Calculator) -> bool:
+    def is_model_of(self, calculator: Calculator) -> bool:
         """Whether ``calculator`` is a MACECalculator on this very model, so `forward` replaces it.
 
         The same weights, head, dtype and kind of device; a committee, a compiled
         model or converted units are not served.
         """
-        if self._known is None or self._known[0] is not calculator:
-            self._known = (calculator, self._is_model_of(calculator))
-        return self._known[1]
-
-    def _is_model_of(self, calculator: Calculator) -> bool:
         if not is_mace_calculator(calculator):
             return False
         models = getattr(calculator, "models", None)
@@ -246,10 +158,6 @@ class MACEDescriptor:
         if calculator.info_keys != ours.info_keys or calculator.device.type != ours.device.type:
             return False
         return theirs is ours.module or weights_sha256(theirs) == weights_sha256(ours.module)
-
-    def prior_std(self) -> np.ndarray:
-        """Ones, ``(D,)``: no feature is held smaller than another before any data."""
-        return np.ones(self.n_features)
 
     def spec(self) -> dict[str, Any]:
         """Everything needed to build the same descriptor again; the model by path and SHA-256.
@@ -268,12 +176,9 @@ class MACEDescriptor:
             "kind": "mace",
             "model": str(self.model_file),
             "sha256": content_hash(self.model_file),
-            "components": self.components,
-            "num_layers": self.num_layers,
-            "head": self.network.head,
+            **self.settings,
             "dtype": dtype_name(self.network.module),
             "device": str(self.network.device),
-            "elements": self._cut,
         }
 
     @classmethod
@@ -307,26 +212,6 @@ class MACEDescriptor:
 
     def __repr__(self) -> str:
         return (
-            f"MACEDescriptor({str(self.model_file)!r}, components={self.components!r}, "
+            f"MACEDescriptor({str(self.model_file)!r}, components={self.settings['components']!r}, "
             f"num_layers={self.num_layers}, dtype={dtype_name(self.network.module)!r})"
         )
-
-    def _values(self, batch: Sequence[Atoms]) -> list[Features]:
-        with torch.no_grad():
-            features = self.network.forward(batch).node_features[:, self.columns]
-        values = features.cpu().numpy().astype(float)
-        ends = np.cumsum([len(atoms) for atoms in batch])
-        return [
-            Features(values[end - len(atoms) : end]) for atoms, end in zip(batch, ends, strict=True)
-        ]
-
-    def _batches(self, frames: Sequence[Atoms]) -> Iterator[list[Atoms]]:
-        limit = CHUNK_ATOMS.get(self.network.device.type, 64)
-        batch: list[Atoms] = []
-        for atoms in frames:
-            if batch and sum(map(len, batch)) + len(atoms) > limit:
-                yield batch
-                batch = []
-            batch.append(atoms)
-        if batch:
-            yield batch

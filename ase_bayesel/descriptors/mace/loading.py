@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 from collections.abc import Sequence
 from os import PathLike
@@ -14,6 +13,7 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
+from ..torch import weights
 from .internals import (
     MODEL_CLASSES,
     import_mace,
@@ -196,14 +196,9 @@ def check_module(module: object, where: str) -> None:
 
 def weights_sha256(module: torch.nn.Module) -> str:
     """Hexadecimal SHA-256 of a model's structure, parameters and buffers."""
-    digest = hashlib.sha256(f"{type(module).__name__} {module}".encode())
     blocks = map(interaction_parts, model_parts(module).interactions)
-    digest.update(str([float(block.avg_num_neighbors) for block in blocks]).encode())
-    for name, tensor in sorted(module.state_dict().items()):
-        array = tensor.detach().cpu().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    neighbours = [float(block.avg_num_neighbors) for block in blocks]
+    return weights.weights_sha256(module, f"{module} {neighbours}")
 
 
 def cut_to_elements(module: torch.nn.Module, numbers: Sequence[int]) -> torch.nn.Module:

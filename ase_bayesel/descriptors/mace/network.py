@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
 from ...structures.electronic import CHARGE, SPIN
-from ..base import Gradient, voigt6
+from ..torch.graph import Graph
+from ..torch.weights import frozen
 from .graphs import batched_graphs
 from .internals import (
     INFO_KEYS,
@@ -73,16 +73,8 @@ class Network:
         return cutoff_of(self.module)
 
     def graphs(self, frames: Sequence[Atoms]) -> dict[str, torch.Tensor]:
-        """One batch of disconnected graphs, on the device.
-
-        Raises
-        ------
-        DescriptorError
-            For an element that the model lacks or a value that is not finite.
-        """
+        """One batch of disconnected graphs of known elements, on the device."""
         mace, module = self.mace, self.module
-        for atoms in frames:
-            self._check(atoms)
         if not further_inputs(module):
             head = heads_of(module).index(self.head)
             made = batched_graphs(
@@ -102,15 +94,15 @@ class Network:
                 )
         return mace.Batch.from_data_list(graphs).to(self.device).to_dict()
 
-    def forward(self, frames: Sequence[Atoms]) -> Forward:
-        """One pass over a batch, ready for backward passes."""
+    def forward(self, frames: Sequence[Atoms]) -> Graph:
+        """One pass over a batch, with all components of the node features."""
         return self.run(self.graphs(frames))
 
-    def run(self, data: dict[str, torch.Tensor]) -> Forward:
+    def run(self, data: dict[str, torch.Tensor]) -> Graph:
         """The same for a batch of graphs in the form of `graphs`, which is used up."""
         positions = data["positions"].requires_grad_(True)  # the model replaces the entry
         out = run_model(self.module, data)
-        return Forward(out.energy, out.node_features, positions, out.displacement)
+        return Graph(out.energy, out.node_features, positions, out.displacement)
 
     def cut(self, numbers: Sequence[int]) -> Network:
         """The same network for these elements only, compared with the full one before use.
@@ -159,68 +151,6 @@ class Network:
         ]
         return float(np.max(deviations))
 
-    def _check(self, atoms: Atoms) -> None:
-        if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-            raise DescriptorError("positions or cell: not finite (NaN or infinite)")
-        unknown = set(atoms.numbers.tolist()) - set(self.numbers)
-        if unknown:
-            symbols = [chemical_symbols[z] for z in self.numbers]
-            raise DescriptorError(
-                f"element {chemical_symbols[min(unknown)]!r} is not one of the descriptor's "
-                f"{symbols if len(symbols) < 20 else f'{len(symbols)} elements'}"
-            )
-
-
-@dataclass(frozen=True)
-class Forward:
-    """A forward pass over B structures with A atoms in all, and its graph.
-
-    ``energy (B,)``, ``node_features (A, all components)``; the leaves are
-    ``positions (A, 3)`` and ``displacement (B, 3, 3)``, a strain tensor.
-    """
-
-    energy: torch.Tensor
-    node_features: torch.Tensor
-    positions: torch.Tensor
-    displacement: torch.Tensor
-
-    def gradients(
-        self,
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        last: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Gradient of sum(outputs . cotangents) by positions ``(A, 3)`` and strain ``(B, 6)``.
-
-        One backward pass; the graph is kept for more unless it is the ``last``.
-        """
-        gradients = self.gradient_tensors(outputs, cotangents, last)
-        by_position, by_strain = (grad.cpu().numpy().astype(float) for grad in gradients)
-        return by_position, voigt6(by_strain)
-
-    def gradient_tensors(
-        self,
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        last: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same on the device: ``(A, 3)`` and ``(B, 3, 3)``, as they come."""
-        leaves = [self.positions, self.displacement]
-        by_position, by_strain = torch.autograd.grad(
-            outputs, leaves, cotangents, retain_graph=not last, materialize_grads=True
-        )
-        return by_position, by_strain
-
-    def gradient(
-        self,
-        outputs: Sequence[torch.Tensor],
-        cotangents: Sequence[torch.Tensor],
-        last: bool = False,
-    ) -> Gradient:
-        """The same for a pass over one structure."""
-        by_position, by_strain = self.gradients(outputs, cotangents, last)
-        return Gradient(by_position, by_strain[0])
-
 
 def chosen_head(module: torch.nn.Module, head: str | None) -> str:
     """``head``, or the only one, or the one called default.
@@ -241,14 +171,6 @@ def chosen_head(module: torch.nn.Module, head: str | None) -> str:
     return default[0]
 
 
-def frozen(module: torch.nn.Module) -> torch.nn.Module:
-    """The same model in evaluation mode, without gradients by its weights."""
-    module.eval()
-    for parameter in module.parameters():
-        parameter.requires_grad = False
-    return module
-
-
 def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
     """Eight atoms or more, two or more of each element, dense enough for every pair to meet."""
     rng = np.random.default_rng(0)
@@ -259,9 +181,7 @@ def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
 
 
 def _outputs(network: Network, atoms: Atoms) -> list[np.ndarray]:
-    forward = network.forward([atoms])
-    energy, features = forward.energy, forward.node_features
-    forces = forward.gradient([energy], [torch.ones_like(energy)]).positions
-    slope = forward.gradient([features], [torch.ones_like(features)]).positions
-    values = [energy.detach(), features.detach()]
-    return [value.cpu().numpy() for value in values] + [forces, slope]
+    graph = network.forward([atoms])
+    outputs = [graph.energy, graph.features]
+    slopes = [graph.gradients([output], [torch.ones_like(output)])[0] for output in outputs]
+    return [output.detach().cpu().numpy() for output in outputs] + slopes

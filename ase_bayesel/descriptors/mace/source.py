@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
+from ..torch.weights import frozen
 from .internals import (
     ARRAYS_KEYS,
     INFO_KEYS,
@@ -22,7 +23,7 @@ from .internals import (
     product_parts,
 )
 from .loading import check_module, load_module, locate, weights_sha256
-from .network import Network, chosen_head, frozen
+from .network import Network, chosen_head
 from .runtime import DTYPES, dtype_name, quiet
 
 
