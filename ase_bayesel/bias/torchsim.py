@@ -5,9 +5,12 @@ from __future__ import annotations
 import warnings
 
 import torch
+from ase import Atoms
 
 from ..descriptors.mace import MACEDescriptor
 from ..descriptors.mace.internals import heads_of
+from ..descriptors.mace.network import Network
+from ..descriptors.torch import Graph, TorchDescriptor
 from ..descriptors.torch.graph import structure_sums
 from ..errors import DescriptorError
 from ..surrogate.surrogate import Surrogate
@@ -21,12 +24,13 @@ with warnings.catch_warnings():
 
 
 class BiasedModel(ModelInterface):
-    """The biased energy of a MACE model, E - tau sigma_E, as a torch-sim model.
+    """The biased energy of a torch model, E - tau sigma_E, as a torch-sim model.
 
-    It equals `BiasedCalculator` on the MACECalculator of the same model, for a
-    batch of systems of any sizes at a time, and stays on the model's device except
-    for the neighbour list. The posterior's algebra is done in float64 whatever the
-    dtype of the model. Needs ``pip install ase_bayesel[mace,torchsim]``.
+    It equals `BiasedCalculator` on the calculator of the same model, for a batch of systems of
+    any sizes at a time. With a `MACEDescriptor` it stays on the model's device except for the
+    neighbour list; any other adapter gets the systems as ASE structures. The posterior's
+    algebra is done in float64 whatever the dtype of the model. Needs
+    ``pip install ase_bayesel[mace,torchsim]``.
 
     torch-sim 0.3 knows only full or no periodicity, and its ``atoms_to_state``
     takes a slab with two periodic directions for a cluster without a warning.
@@ -34,9 +38,9 @@ class BiasedModel(ModelInterface):
     Parameters
     ----------
     surrogate
-        Gives sigma_E; its descriptor must be a `MACEDescriptor`, whose network
-        gives E. Setting the attribute later, after a pick, say, counts from the
-        next evaluation on.
+        Gives sigma_E; its descriptor must be a `TorchDescriptor`, such as
+        `MACEDescriptor`, whose network gives E. Setting the attribute later, after a
+        pick, say, counts from the next evaluation on.
     tau
         Strength of the bias (no unit); an attribute that can be set as well.
     compute_stress
@@ -74,17 +78,15 @@ class BiasedModel(ModelInterface):
     @surrogate.setter
     def surrogate(self, surrogate: Surrogate) -> None:
         descriptor = surrogate.descriptor
-        if not isinstance(descriptor, MACEDescriptor):
+        if not isinstance(descriptor, TorchDescriptor):
             raise DescriptorError(
-                f"surrogate: expected features of a MACEDescriptor, got {type(descriptor).__name__}"
+                "surrogate: expected features of a TorchDescriptor, such as MACEDescriptor, got "
+                f"{type(descriptor).__name__}"
             )
-        network = descriptor.network
         self._surrogate, self._descriptor = surrogate, descriptor
-        self._device, self._dtype = network.device, network.dtype
+        self._device, self._dtype = descriptor.device, descriptor.dtype
         factor = torch.from_numpy(surrogate.posterior.precision_factor.copy())
-        self._factor = factor.to(network.device)
-        numbers = torch.tensor(network.numbers)
-        self._types = torch.full((200,), -1).index_copy(0, numbers, torch.arange(len(numbers)))
+        self._factor = factor.to(self._device)
 
     def forward(self, state: SimState | dict) -> dict[str, torch.Tensor]:
         """One evaluation of all systems.
@@ -108,9 +110,8 @@ class BiasedModel(ModelInterface):
                 "a stress needs periodic systems; use BiasedModel(..., compute_stress=False)"
             )
         structure, n_systems = state.system_idx.to(self._device), len(state.cell)
-        graph = self._descriptor.network.run(self._graphs(state))
-        features = graph.features[:, self._descriptor.columns]
-        phi = structure_sums(features, structure, n_systems)
+        graph = self._passed(state)
+        phi = structure_sums(graph.features, structure, n_systems)
         variance, direction = self._variance(phi.detach().double())
         U, factor = self.bias.U_of_variance(variance)
         dU_dphi = direction * torch.as_tensor(factor).expand_as(U)[:, None]
@@ -133,12 +134,21 @@ class BiasedModel(ModelInterface):
             factor, white, upper=True
         ).mT
 
-    def _graphs(self, state: SimState) -> dict[str, torch.Tensor]:
+    def _passed(self, state: SimState) -> Graph:
+        """One forward pass; only that of MACE keeps positions and cells on the device."""
+        descriptor = self._descriptor
+        if not isinstance(descriptor, MACEDescriptor):
+            return descriptor.checked_graph(_frames(state))
+        graph = descriptor.network.run(self._graphs(state, descriptor.network))
+        return graph._replace(features=graph.features[:, descriptor.columns])
+
+    def _graphs(self, state: SimState, network: Network) -> dict[str, torch.Tensor]:
         """The systems as one batch of graphs in the form of mace."""
-        network = self._descriptor.network
         sizes = state.n_atoms_per_system.tolist()
-        edges, unit_shifts, shifts = self._edges(state, sizes)
-        types = self._types[state.atomic_numbers.cpu().long()]
+        edges, unit_shifts, shifts = self._edges(state, sizes, network.cutoff)
+        numbers = torch.tensor(network.numbers)
+        known = torch.full((200,), -1).index_copy(0, numbers, torch.arange(len(numbers)))
+        types = known[state.atomic_numbers.cpu().long()]
         if (types < 0).any():
             missing = state.atomic_numbers.cpu()[types < 0].min()
             raise DescriptorError(f"atomic number {int(missing)} is not one of the model's")
@@ -158,13 +168,13 @@ class BiasedModel(ModelInterface):
         return {name: tensor.to(self._device) for name, tensor in graphs.items()}
 
     def _edges(
-        self, state: SimState, sizes: list[int]
+        self, state: SimState, sizes: list[int], radius: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Edges ``(2, E)``, the cells that they cross ``(E, 3)`` and their shifts in A, on the CPU.
 
         Found system by system in float64, as in mace.
         """
-        cutoff = torch.tensor(self._descriptor.network.cutoff)
+        cutoff = torch.tensor(radius)
         cells = state.row_vector_cell.detach().cpu().double()
         positions = state.positions.detach().cpu().double().split(sizes)
         edges, unit_shifts, shifts, first = [], [], [], 0
@@ -175,3 +185,15 @@ class BiasedModel(ModelInterface):
             shifts.append(crossed @ cell)
             first += len(system)
         return torch.cat(edges, dim=1), torch.cat(unit_shifts), torch.cat(shifts)
+
+
+def _frames(state: SimState) -> list[Atoms]:
+    """The systems of a state as ASE structures."""
+    sizes = state.n_atoms_per_system.tolist()
+    numbers = state.atomic_numbers.cpu().split(sizes)
+    positions = state.positions.detach().cpu().double().split(sizes)
+    cells = state.row_vector_cell.detach().cpu().double()
+    return [
+        Atoms(numbers=z.numpy(), positions=r.numpy(), cell=cell.numpy(), pbc=bool(state.pbc))
+        for z, r, cell in zip(numbers, positions, cells, strict=True)
+    ]

@@ -21,7 +21,7 @@ from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter, initial_potential
 from .build.walkers import check_start
-from .config import ExploreConfig
+from .config import ExploreConfig, ImportedFeaturesConfig
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .refit import MACERefitter
@@ -51,7 +51,9 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if not run_code:
         config = without_trust(config)
         _check_models_are_here(config)
-    descriptor = build_descriptor(config, initial_potential(config))
+    descriptor = None
+    if run_code or not isinstance(config.descriptor, ImportedFeaturesConfig):
+        descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
         refitter.check()
@@ -60,7 +62,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if data.test is not None:
         paths["test"] = data.test
     if data.prior is not None and data.prior_is_surrogate:
-        Surrogate.load(data.prior, descriptor)
+        if descriptor is not None:
+            Surrogate.load(data.prior, descriptor)
     elif data.prior is not None:
         paths["prior"] = data.prior
     if data.targets is not None:
@@ -70,9 +73,10 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
         for problem in engine.missing(sorted(elements)):
             raise ConfigError(f"labelling: {problem}")
-    for name, path in paths.items():
-        check_elements(frames[name], path, descriptor.elements)
-    _check_states(frames, paths, descriptor, engine if run_code else None)
+    if descriptor is not None:
+        for name, path in paths.items():
+            check_elements(frames[name], path, descriptor.elements)
+        _check_states(frames, paths, descriptor, engine if run_code else None)
     _check_training_labels(frames["train"], data.train, data.keys)
     try:
         e0s = reference_energies(frames["train"], data.e0s, data.energy_key)

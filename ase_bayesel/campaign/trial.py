@@ -17,7 +17,7 @@ from ..labelling.engines import Engine, ImportedEngine
 from ..structures.mlip import mlip_results
 from .build.models import build_potential, initial_potential
 from .build.walkers import walker_options
-from .config import ExploreConfig, ImportedPotentialConfig
+from .config import ExploreConfig, ImportedPotentialConfig, MACEPotentialConfig
 from .config.campaign import CampaignConfig
 
 
@@ -47,7 +47,7 @@ def try_engine(engine: Engine | None) -> None:
 def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
     """Make the potential and evaluate starts that hold all elements; returns what is doubtful.
 
-    That of an imported factory is asked for differences of its energy too, see `disagreements`.
+    One that is imported is asked for differences of its energy too, see `disagreements`.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
     for k in chosen:
         where = f"{config.explore.starts}, frame {k}"
         _evaluate(potential, starts[k], _needs_stress(config.explore, starts[k]), named, where)
-    if not isinstance(config.potential, ImportedPotentialConfig):
+    if isinstance(config.potential, MACEPotentialConfig):
         return []
     smallest = min(chosen, key=lambda k: len(starts[k]))
     where = f"{config.explore.starts}, frame {smallest}"

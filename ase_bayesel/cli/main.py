@@ -167,7 +167,12 @@ def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
 def select(
     pool: Annotated[Path, typer.Argument(help="Structures to pick from.")],
     n: Annotated[int, typer.Option("-n", help="How many to pick.")],
-    descriptor: Annotated[str, typer.Option(help="ace:Si,3,12,5.0 or mace:path/to.model")],
+    descriptor: Annotated[
+        str,
+        typer.Option(
+            help="ace:Si,3,12,5.0, mace:FILE or import:package.module:callable,model=FILE"
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picks (extended XYZ).")],
     core: Annotated[
         Path | None, typer.Option(help="Structures that are labelled, or a surrogate (.npz).")

@@ -292,6 +292,25 @@ def is_joint(descriptor: object) -> TypeGuard[JointDescriptor]:
 
 
 @runtime_checkable
+class PotentialDescriptor(Protocol):
+    """A descriptor that offers the potential whose intermediate values its features are."""
+
+    def calculator(self) -> Calculator:
+        """That potential as an ASE calculator, which a `JointDescriptor` `serves`."""
+        ...
+
+
+@runtime_checkable
+class StateReader(Protocol):
+    """A descriptor that reads the charge or the multiplicity of a structure."""
+
+    @property
+    def states_read(self) -> Sequence[str]:
+        """Which keys of an `ElectronicState` it reads."""
+        ...
+
+
+@runtime_checkable
 class SketchingDescriptor(Protocol):
     """A descriptor that projects force rows at less than the price of forming them."""
 

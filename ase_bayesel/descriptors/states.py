@@ -8,7 +8,7 @@ from ase import Atoms
 
 from ..errors import StructureError
 from ..structures.electronic import CHARGE, SPIN, different_states, electronic_state
-from .base import Descriptor
+from .base import Descriptor, StateReader
 
 
 def check_states(
@@ -23,7 +23,7 @@ def check_states(
     frames
         The structures.
     descriptor
-        Its ``states_read``, if it has that, are the keys of `ElectronicState` that it reads.
+        A `StateReader`, or one that reads no state.
     name
         What an error calls a structure, by its number.
 
@@ -32,7 +32,7 @@ def check_states(
     StructureError
         Naming two structures of different states.
     """
-    read = getattr(descriptor, "states_read", ())
+    read = descriptor.states_read if isinstance(descriptor, StateReader) else ()
     pair = different_states(frames, [key for key in (CHARGE, SPIN) if key not in read])
     if pair is not None:
         first, second = (f"{name(k)} has {electronic_state(frames[k])}" for k in pair)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from ..errors import DescriptorError
+from ..io.fields import FACTORY
 from .base import Descriptor
+from .importing import imported_descriptor
 
 ACE_FIELDS = {"elements": str, "order": int, "totaldegree": int, "cutoff": float}
-FORMS = "ace:Si+O,3,12,5.0, ace:elements=Si+O,order=3,totaldegree=12,cutoff=5.0 or mace:FILE"
+FORMS = (
+    "ace:Si+O,3,12,5.0, ace:elements=Si+O,order=3,totaldegree=12,cutoff=5.0, mace:FILE or "
+    "import:package.module:callable,model=FILE"
+)
 
 
 def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
@@ -17,11 +24,13 @@ def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
     ``ace:`` and elements, order, totaldegree and cutoff (A), in this order or as key=value,
     those left out as in `ACEDescriptor`; several elements are joined by +. ``mace:`` and the path
     of a model or the name of a foundation model, with the ``trust`` of `MACEDescriptor`.
+    ``import:`` and the factory of `imported_descriptor` with its parameters as key=value,
+    ``model=FILE`` among them; numbers, true, false and null are what they are in JSON.
 
     Raises
     ------
-    DescriptorError
-        If the word is none of these.
+    BayeselError
+        If the word is none of these, or the descriptor cannot be made.
     """
     kind, _, rest = text.partition(":")
     if kind == "ace" and rest:
@@ -32,7 +41,21 @@ def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
         from .mace import MACEDescriptor
 
         return MACEDescriptor(rest, trust=trust)
+    factory, *words = rest.split(",")
+    if kind == "import" and re.fullmatch(FACTORY, factory):
+        parameters = dict(_parameter(text, word) for word in words)
+        return imported_descriptor(factory, parameters, parameters.pop("model", None))
     raise DescriptorError(f"descriptor: cannot read {text!r}; expected {FORMS}")
+
+
+def _parameter(text: str, word: str) -> tuple[str, Any]:
+    key, equals, value = word.strip().partition("=")
+    if not equals:
+        raise DescriptorError(f"descriptor: {word!r} in {text!r} is not key=value")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def _ace_arguments(text: str, rest: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
-FACTORY = r"^[\w.]+:\w+$"
+FACTORY = r"^[\w.]+:\w+(\.\w+)*$"
 REQUIRED = "required"
 """Marks a field that a config has to give, though the class has a default for it."""
 HIDDEN = "hidden"
@@ -149,7 +149,7 @@ FileName = Annotated[str, AfterValidator(_within)]
 ModelFile = Annotated[str, AfterValidator(_located)]
 """A model: a file, or a name such as ``mace_mp:medium``."""
 Factory = Annotated[str, Field(pattern=FACTORY)]
-"""``package.module:callable``."""
+"""``package.module:callable``, or ``package.module:Class.method``."""
 Threads = Annotated[int, Field(gt=0, le=1024)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 """Of what a machine has, or is asked to make."""

@@ -25,6 +25,7 @@ from ..descriptors.base import (
     SketchingDescriptor,
     as_frames,
 )
+from ..descriptors.importing import differing
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
 from ..io.formats import KEY, SURROGATE
@@ -282,7 +283,7 @@ class Surrogate:
             Used instead of the one that the file describes, whose model may have
             moved; everything but the place of the model must agree.
         trust
-            That of `MACEDescriptor`, for the model that the file names.
+            That of `descriptor_from_spec`: run the code that the file names.
 
         Raises
         ------
@@ -302,8 +303,11 @@ class Surrogate:
             known = Posterior.load(io.BytesIO(posterior))
             if descriptor is None:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust, known.n_features)
-            elif _placeless(descriptor.spec()) != _placeless(meta["descriptor"]):
-                raise PosteriorError(f"{path}: belongs to another descriptor than {descriptor}")
+            elif changed := differing(descriptor.spec(), meta["descriptor"]):
+                raise PosteriorError(
+                    f"{path}: belongs to another descriptor than {descriptor}: "
+                    f"other {', '.join(changed)}"
+                )
             if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
                 raise PosteriorError(
                     f"{path}: names unknown properties of labels: {meta['properties']}"
@@ -324,11 +328,6 @@ class Surrogate:
             raise PosteriorError(
                 f"{path}: cannot be read as a saved surrogate ({error})"
             ) from error
-
-
-def _placeless(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A descriptor's spec without what differs between two places of the same model."""
-    return {key: value for key, value in spec.items() if key not in ("model", "device")}
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:

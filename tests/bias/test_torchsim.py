@@ -200,3 +200,22 @@ def test_cuda(network, surrogate):
     for name, value in model(state).items():
         assert value.device.type == "cuda"
         assert_close(value.cpu().numpy(), expected[name].numpy(), 1e-8)
+
+
+def test_any_adapter(tmp_path):
+    """An adapter that knows nothing of torch-sim gets the systems as ASE structures."""
+    from helpers.adapter_example import PairNetDescriptor, made_example
+
+    descriptor = PairNetDescriptor(str(made_example(tmp_path) / "pairnet.pt"))
+    prior = Posterior.isotropic(descriptor.n_features, 0.1)
+    surrogate = Surrogate(descriptor, prior, {}, Noise())
+    model = BiasedModel(surrogate, tau=0.5)
+    out = model(torch_sim.io.atoms_to_state(PERIODIC[:2], torch.device("cpu"), torch.float64))
+    biased, first = BiasedCalculator(descriptor.calculator(), surrogate, tau=0.5), 0
+    for k, atoms in enumerate(PERIODIC[:2]):
+        assert float(out["energy"][k]) == pytest.approx(biased.get_potential_energy(atoms))
+        rows = slice(first, first + len(atoms))
+        assert_close(out["forces"][rows].numpy(), biased.get_forces(atoms), 1e-9)
+        stress = voigt_6_to_full_3x3_stress(biased.get_stress(atoms))
+        assert_close(out["stress"][k].numpy(), stress, 1e-9)
+        first += len(atoms)

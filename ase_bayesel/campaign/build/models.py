@@ -10,15 +10,23 @@ from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
 from ...io.failures import is_failure, reason_of
-from ...labelling.engines.calculators import checked_calculator, imported
+from ...io.imports import imported
+from ...labelling.engines.calculators import checked_calculator
 from ...surrogate.surrogate import Surrogate
-from ..config import ACEConfig, AnyDescriptor, MACEPotentialConfig, PoolConfig
+from ..config import (
+    ACEConfig,
+    AnyDescriptor,
+    DescriptorPotentialConfig,
+    ImportedFeaturesConfig,
+    MACEPotentialConfig,
+    PoolConfig,
+)
 from ..config.campaign import CampaignConfig
+from ..config.models import follows_potential
 from ..refit import MACERefitter, Refitter
 
 if TYPE_CHECKING:
-    from ...descriptors.ace import ACEDescriptor
-    from ...descriptors.mace import MACEDescriptor
+    from ...descriptors.base import Descriptor
 
 
 def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
@@ -42,18 +50,25 @@ def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
     return model
 
 
-def build_descriptor(
-    config: CampaignConfig | PoolConfig, potential: Path | None
-) -> ACEDescriptor | MACEDescriptor:
+def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
     """The descriptor of a round; ``potential`` is the file of the round's potential.
 
     Raises
     ------
     DescriptorError
         If it cannot be made.
+    ConfigError
+        If an imported factory cannot be imported, fails, or makes no descriptor.
     """
     features = config.descriptor
     assert features is not None
+    if isinstance(features, ImportedFeaturesConfig):
+        from ...descriptors.importing import imported_descriptor
+
+        own = follows_potential(config.potential, features)
+        return imported_descriptor(
+            features.factory, features.parameters, potential if own else features.model
+        )
     if isinstance(features, ACEConfig):
         from ...descriptors.ace import ACEDescriptor
 
@@ -104,6 +119,8 @@ def build_potential(
         return mace_calculator(
             model, potential.head, potential.dtype, potential.device, potential.trust
         )
+    if isinstance(potential, DescriptorPotentialConfig):
+        return _own_potential(config, model, surrogate)
     file = {} if model is None else {"model": str(model)}
     factory = imported(potential.factory, "potential.factory")
     try:
@@ -116,6 +133,21 @@ def build_potential(
             f"({reason_of(error)}; potential.parameters, potential.model)"
         ) from error
     return checked_calculator(made, potential.factory, "potential.factory")
+
+
+def _own_potential(
+    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
+) -> Calculator:
+    """The energies of the model that gives the features."""
+    from ...descriptors.base import PotentialDescriptor
+
+    descriptor = build_descriptor(config, model) if surrogate is None else surrogate.descriptor
+    if not isinstance(descriptor, PotentialDescriptor):
+        raise ConfigError(
+            f"potential: kind descriptor needs a descriptor with calculator(), and {descriptor} "
+            "has features only"
+        )
+    return descriptor.calculator()
 
 
 def build_refitter(config: CampaignConfig) -> Refitter | None:

@@ -20,8 +20,9 @@ from .explore import ExploreConfig
 from .models import (
     AnyDescriptor,
     AnyPotential,
-    MACEFeaturesConfig,
     MACEPotentialConfig,
+    check_models,
+    follows_potential,
     model_file,
 )
 from .workers import WorkersConfig
@@ -72,10 +73,8 @@ class CampaignConfig(Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> CampaignConfig:
         mace = isinstance(self.potential, MACEPotentialConfig)
-        features = self.descriptor
-        if isinstance(features, MACEFeaturesConfig) and features.model is None and not mace:
-            raise ValueError("descriptor.model is missing: the potential is no MACE model")
-        changing = isinstance(features, MACEFeaturesConfig) and features.model is None
+        check_models(self.potential, self.descriptor)
+        changing = follows_potential(self.potential, self.descriptor)
         if self.data.prior_is_surrogate and changing and self.refit is not None:
             raise ValueError(
                 "data.prior: a saved surrogate is of one descriptor, and here the features change "

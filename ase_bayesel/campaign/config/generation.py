@@ -11,7 +11,7 @@ from ...io.fields import InputPath, Several, Threads
 from ...io.kinds import VALUE, OneOf
 from .base import Section
 from .data import DataConfig
-from .models import AnyDescriptor, AnyPotential
+from .models import AnyDescriptor, AnyPotential, check_models
 
 
 class PoolConfig(Section):
@@ -37,6 +37,7 @@ class PoolConfig(Section):
     def _parts_fit_together(self) -> PoolConfig:
         if self.surrogate is not None and self.data is not None:
             raise ValueError("give surrogate or data, not both")
+        check_models(self.potential, self.descriptor)
         if self.data is not None and self.descriptor is None:
             raise ValueError("data: a surrogate is fitted with a descriptor, which is missing")
         if self.data is not None and self.data.test is not None:

@@ -74,10 +74,76 @@ class ImportedPotentialConfig:
     model: InputPath | None = None
 
 
-DESCRIPTORS = (ACEConfig, MACEFeaturesConfig)
-POTENTIALS = (MACEPotentialConfig, ImportedPotentialConfig)
-AnyDescriptor = Annotated[ACEConfig | MACEFeaturesConfig, OneOf(DESCRIPTORS, default="ace")]
-AnyPotential = Annotated[MACEPotentialConfig | ImportedPotentialConfig, OneOf(POTENTIALS)]
+@dataclass(frozen=True)
+class ImportedFeaturesConfig:
+    """Any importable callable that returns a descriptor, such as a `TorchDescriptor`.
+
+    It is called with these parameters, and with ``model=<path>`` where a ``model`` is given: a
+    file, or the word ``potential`` for that of the potential, which is another one after each
+    refit. ``force_projections`` is that of `fit_surrogate`; descriptors that cannot project
+    take all force rows.
+    """
+
+    kind: ClassVar[str] = "import"
+
+    factory: Factory
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    model: Annotated[Literal["potential"] | InputPath | None, Field(union_mode="left_to_right")] = (
+        None
+    )
+    force_projections: Count | None = 32
+
+
+@dataclass(frozen=True)
+class DescriptorPotentialConfig:
+    """The energies of the model that the imported descriptor takes its features from.
+
+    One forward pass then gives both. The descriptor's factory is called with this ``model``.
+    """
+
+    kind: ClassVar[str] = "descriptor"
+
+    model: InputPath | None = None
+
+
+DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, ImportedFeaturesConfig)
+POTENTIALS = (MACEPotentialConfig, ImportedPotentialConfig, DescriptorPotentialConfig)
+AnyDescriptor = Annotated[
+    ACEConfig | MACEFeaturesConfig | ImportedFeaturesConfig, OneOf(DESCRIPTORS, default="ace")
+]
+AnyPotential = Annotated[
+    MACEPotentialConfig | ImportedPotentialConfig | DescriptorPotentialConfig, OneOf(POTENTIALS)
+]
+
+
+def check_models(potential: AnyPotential | None, descriptor: AnyDescriptor | None) -> None:
+    """Refuse a potential and a descriptor that leave open whose model is whose.
+
+    Raises
+    ------
+    ValueError
+        Naming the field.
+    """
+    if isinstance(potential, DescriptorPotentialConfig):
+        if not isinstance(descriptor, ImportedFeaturesConfig):
+            raise ValueError("potential: kind descriptor needs a descriptor of kind import")
+        if descriptor.model not in (None, "potential"):
+            raise ValueError("descriptor.model: with a potential of kind descriptor, its model is")
+    elif isinstance(descriptor, ImportedFeaturesConfig):
+        if descriptor.model == "potential" and model_file(potential) is None:
+            raise ValueError("descriptor.model: potential has no model file")
+    elif not isinstance(potential, MACEPotentialConfig) and follows_potential(
+        potential, descriptor
+    ):
+        raise ValueError("descriptor.model is missing: the potential is no MACE model")
+
+
+def follows_potential(potential: AnyPotential | None, descriptor: AnyDescriptor | None) -> bool:
+    """Whether the features are those of the potential's model, and change with each refit."""
+    if isinstance(descriptor, ImportedFeaturesConfig):
+        own = isinstance(potential, DescriptorPotentialConfig)
+        return own or descriptor.model == "potential"
+    return isinstance(descriptor, MACEFeaturesConfig) and descriptor.model is None
 
 
 def model_file(potential: AnyPotential | None) -> Path | str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,20 +13,12 @@ from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, OnePass, Pullback, Sketch, as_frames
+from ..importing import Origin
 from .calculator import TorchCalculator
 from .graph import Graph, check_structure
 from .passes import TorchPass
 from .rows import feature_derivatives, feature_values, sketched_features
 from .weights import weights_sha256
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a descriptor was made by: a callable ``package.module:name``, called with these."""
-
-    factory: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    model: str | None = None
 
 
 class TorchDescriptor(ABC):
@@ -133,11 +124,11 @@ class TorchDescriptor(ABC):
         features: list[Features] = []
         for batch, sizes in self._batches(as_frames(frames)):
             if derivatives:
-                graph = self._passed(batch)
+                graph = self.checked_graph(batch)
                 features += feature_derivatives(graph, sizes, self.twice_differentiable)
             else:
                 with torch.no_grad():
-                    values = feature_values(self._passed(batch))
+                    values = feature_values(self.checked_graph(batch))
                 features += map(Features, np.split(values, np.cumsum(sizes)[:-1]))
         return features
 
@@ -158,7 +149,13 @@ class TorchDescriptor(ABC):
             raise ValueError(f"n_projections: must be at least 1, got {n_projections}")
         sketches: list[Sketch] = []
         for batch, sizes in self._batches(as_frames(frames)):
-            asked = (self._passed(batch), sizes, n_projections, rng, self.twice_differentiable)
+            asked = (
+                self.checked_graph(batch),
+                sizes,
+                n_projections,
+                rng,
+                self.twice_differentiable,
+            )
             sketches += sketched_features(*asked)
         return sketches
 
@@ -186,7 +183,7 @@ class TorchDescriptor(ABC):
     def forward_batch(self, frames: Sequence[Atoms]) -> TorchPass:
         """Energies and feature rows of structures from one forward pass of the model."""
         sizes = [len(atoms) for atoms in frames]
-        return TorchPass(self._passed(frames), sizes, self.twice_differentiable)
+        return TorchPass(self.checked_graph(frames), sizes, self.twice_differentiable)
 
     def calculator(self) -> Calculator:
         """The model's energies as an ASE calculator, which shares its passes with the features.
@@ -247,7 +244,15 @@ class TorchDescriptor(ABC):
             and weights_sha256(theirs.module) == weights_sha256(self.module)
         )
 
-    def _passed(self, frames: Sequence[Atoms]) -> Graph:
+    def checked_graph(self, frames: Sequence[Atoms]) -> Graph:
+        """`graph`, of structures that were checked, and checked for its shapes.
+
+        Raises
+        ------
+        DescriptorError
+            For an element that the model lacks or a value that is not finite, or if `graph`
+            returns something else than it has to.
+        """
         for atoms in frames:
             check_structure(atoms, self.elements)
         sizes = [len(atoms) for atoms in frames]
