@@ -16,7 +16,7 @@ import torch
 from helpers.mace_models import mace_calculator, needs_mace, tiny_mace
 
 from ase_bayesel import MACEDescriptor
-from ase_bayesel.descriptors.mace import lean, network, rows
+from ase_bayesel.descriptors.mace import lean, network
 from ase_bayesel.descriptors.mace.contraction import SymmetricPolynomial
 from ase_bayesel.descriptors.mace.convolution import (
     MAX_PADDING,
@@ -28,6 +28,7 @@ from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.lean import lean_copy
 from ase_bayesel.descriptors.mace.loading import weights_sha256
 from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
+from ase_bayesel.descriptors.torch import rows
 
 mace = import_mace()
 with quiet():
