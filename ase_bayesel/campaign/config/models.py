@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from ...io.fields import Count, Factory, InputPath, Json, ModelFile, Several
+from ...io.fields import Count, Factory, InputPath, Json, ModelFile, Several, absolute
 from ...io.kinds import OneOf
+
+OWN = "potential"
+"""In place of a model file: that of the potential."""
+
+
+def _file_or_potential(given: str, info: ValidationInfo) -> str:
+    return given if given == OWN else str(absolute(Path(given), info))
+
+
+FileOrPotential = Annotated[str, AfterValidator(_file_or_potential)]
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,7 @@ class ImportedFeaturesConfig:
 
     factory: Factory
     parameters: Mapping[str, Json] = field(default_factory=dict)
-    model: Annotated[Literal["potential"] | InputPath | None, Field(union_mode="left_to_right")] = (
-        None
-    )
+    model: FileOrPotential | None = None
     force_projections: Count | None = 32
 
 
@@ -127,10 +135,12 @@ def check_models(potential: AnyPotential | None, descriptor: AnyDescriptor | Non
     if isinstance(potential, DescriptorPotentialConfig):
         if not isinstance(descriptor, ImportedFeaturesConfig):
             raise ValueError("potential: kind descriptor needs a descriptor of kind import")
-        if descriptor.model not in (None, "potential"):
-            raise ValueError("descriptor.model: with a potential of kind descriptor, its model is")
+        if descriptor.model not in (None, OWN):
+            raise ValueError(
+                "descriptor.model: with a potential of kind descriptor it is potential.model; leave it out"
+            )
     elif isinstance(descriptor, ImportedFeaturesConfig):
-        if descriptor.model == "potential" and model_file(potential) is None:
+        if descriptor.model == OWN and model_file(potential) is None:
             raise ValueError("descriptor.model: potential has no model file")
     elif not isinstance(potential, MACEPotentialConfig) and follows_potential(
         potential, descriptor
@@ -142,7 +152,7 @@ def follows_potential(potential: AnyPotential | None, descriptor: AnyDescriptor 
     """Whether the features are those of the potential's model, and change with each refit."""
     if isinstance(descriptor, ImportedFeaturesConfig):
         own = isinstance(potential, DescriptorPotentialConfig)
-        return own or descriptor.model == "potential"
+        return own or descriptor.model == OWN
     return isinstance(descriptor, MACEFeaturesConfig) and descriptor.model is None
 
 
