@@ -137,7 +137,8 @@ def check_models(potential: AnyPotential | None, descriptor: AnyDescriptor | Non
             raise ValueError("potential: kind descriptor needs a descriptor of kind import")
         if descriptor.model not in (None, OWN):
             raise ValueError(
-                "descriptor.model: with a potential of kind descriptor it is potential.model; leave it out"
+                "descriptor.model: with a potential of kind descriptor it is potential.model; "
+                "leave it out"
             )
     elif isinstance(descriptor, ImportedFeaturesConfig):
         if descriptor.model == OWN and model_file(potential) is None:
