@@ -31,6 +31,7 @@ from .changes import Change, accepted_changes, check_settings, recalibrates, reo
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
 from .ending import closest_to_firing
+from .energy_shift import read_shift
 from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
@@ -231,6 +232,7 @@ class Campaign:
             stopped=tuple(named(state.endings)),
             suspects=suspects(self.store, number),
             warnings=warnings,
+            energy_shift=read_shift(self.config, self.store, number),
         )
         self.store.finish_round(report, parity)
         yield report

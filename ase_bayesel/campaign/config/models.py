@@ -1,4 +1,4 @@
-"""Descriptor and potential: values that `build.models` makes real."""
+"""Descriptor and potential: values that `build.models` and `build.potentials` make real."""
 
 from __future__ import annotations
 
@@ -7,10 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from ase.data import atomic_numbers
 from pydantic import Field
 
-from ...io.fields import Count, Factory, InputPath, Json, ModelFile, Several
+from ...io.fields import (
+    MODEL_NAME,
+    Argument,
+    Count,
+    Factory,
+    GivenModel,
+    Json,
+    ModelFile,
+    ModelName,
+    Several,
+    ValueOrMapping,
+)
 from ...io.kinds import OneOf
+
+GivenShift = Annotated[
+    Literal["none", "fitted"] | Mapping[str, float],
+    ValueOrMapping(Literal["none", "fitted"], dict[str, float]),
+]
+"""What is added to the energy of a potential for each atom of an element, eV."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,7 @@ class MACEPotentialConfig:
     """A MACE model as the potential: a file, or a name such as ``mace_mp:medium``.
 
     ``trust`` is that of `MACEDescriptor`: unpickle the file, which runs code that it holds.
+    ``energy_shift`` is that of `ImportedPotentialConfig`.
     """
 
     kind: ClassVar[str] = "mace"
@@ -57,21 +76,69 @@ class MACEPotentialConfig:
     dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
     trust: bool = False
+    energy_shift: GivenShift = "none"
+
+    def __post_init__(self) -> None:
+        _check_shift(self.energy_shift)
 
 
 @dataclass(frozen=True)
 class ImportedPotentialConfig:
-    """Any importable callable that returns an ASE calculator.
+    """Any callable that returns an ASE calculator.
 
-    With a ``model`` it is called with ``model=<path>`` and these parameters, and
-    again after each refit with the path of the new model.
+    It is called with ``arguments``, ``parameters`` and the ``model``, and again after each refit
+    with the new model in its place.
+
+    Attributes
+    ----------
+    factory
+        The callable.
+    arguments, parameters
+        Its positional and its keyword arguments, without the model.
+    model
+        A file or a folder, which the factory gets as a path; several files, as a list of paths; or
+        a name, as it is. Paths are those of the campaign's own copy.
+    argument
+        Where the factory takes the model: the name of a keyword, or a place among the positional
+        arguments, counted from 0.
+    energy_shift
+        Added to the energy for each atom of an element, eV, so that it can be compared with labels
+        of another reference: fitted to the training set, given by element, or none.
+
+    Raises
+    ------
+    ValueError
+        For a place or a keyword that does not fit the other arguments.
     """
 
     kind: ClassVar[str] = "import"
 
     factory: Factory
+    arguments: tuple[Json, ...] = ()
     parameters: Mapping[str, Json] = field(default_factory=dict)
-    model: InputPath | None = None
+    model: GivenModel | None = None
+    argument: Argument = "model"
+    energy_shift: GivenShift = "none"
+
+    def __post_init__(self) -> None:
+        _check_shift(self.energy_shift)
+        if self.model is None:
+            return
+        if isinstance(self.argument, int) and self.argument > len(self.arguments):
+            raise ValueError(
+                f"argument: place {self.argument} of the model follows {self.argument} arguments, "
+                f"and there are {len(self.arguments)}"
+            )
+        if self.argument in self.parameters:
+            raise ValueError(
+                f"parameters: {self.argument} is given twice, here and by model (see argument)"
+            )
+
+
+def _check_shift(shift: GivenShift) -> None:
+    unknown = [] if isinstance(shift, str) else sorted(shift.keys() - atomic_numbers.keys())
+    if unknown:
+        raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
 
 
 DESCRIPTORS = (ACEConfig, MACEFeaturesConfig)
@@ -80,6 +147,9 @@ AnyDescriptor = Annotated[ACEConfig | MACEFeaturesConfig, OneOf(DESCRIPTORS, def
 AnyPotential = Annotated[MACEPotentialConfig | ImportedPotentialConfig, OneOf(POTENTIALS)]
 
 
-def model_file(potential: AnyPotential | None) -> Path | str | None:
-    """What a potential is read from, where it is read from a file."""
+def given_model(potential: AnyPotential | None) -> Path | tuple[Path, ...] | ModelName | None:
+    """The model that a potential begins from, and that a refit can replace."""
+    if isinstance(potential, MACEPotentialConfig):
+        named = MODEL_NAME.fullmatch(potential.model)
+        return ModelName(potential.model) if named else Path(potential.model)
     return None if potential is None else potential.model

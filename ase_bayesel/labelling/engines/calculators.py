@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,9 +13,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
-from ...io.failures import is_failure, reason_of
 from ...io.fields import REQUIRED, Factory, Hours, InputPath
 from ...io.hashing import content_hash
+from ...io.importing import factory_identity, imported, kind_of
 from ...resources.apart import call_apart
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ...structures.results import energy_of, forces_of, stress_of, untouched
@@ -118,7 +117,7 @@ class TBLiteEngine(CalculatorEngine):
 
 @dataclass(frozen=True)
 class ImportedEngine(CalculatorEngine):
-    """Any importable callable, ``package.module:callable``, that returns an ASE calculator.
+    """Any callable, ``package.module:callable`` or of a file, that returns an ASE calculator.
 
     Attributes
     ----------
@@ -147,7 +146,7 @@ class ImportedEngine(CalculatorEngine):
         return self.reads
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        return {**super().identity(k), "factory": self.factory}
+        return {**super().identity(k), **factory_identity(self.factory)}
 
     def missing(self, elements: Sequence[str]) -> list[str]:
         try:
@@ -191,34 +190,6 @@ class SurrogateEngine(CalculatorEngine):
         return Surrogate.load(self.model).calculator()
 
 
-def imported(target: str, field: str) -> Callable[..., Any]:
-    """What ``package.module:name`` names.
-
-    Parameters
-    ----------
-    field
-        The config's name for the target, for the error.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be imported.
-    """
-    module, _, name = target.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except BaseException as error:  # importing a module runs it
-        if not is_failure(error):
-            raise
-        why = str(error) if isinstance(error, ImportError | AttributeError) else reason_of(error)
-        raise ConfigError(
-            f"{field}: cannot import {target!r} ({why}); write it as package.module:callable"
-        ) from error
-    if not callable(found):
-        raise ConfigError(f"{field}: {target!r} is no callable but {_kind_of(found)}")
-    return found
-
-
 def checked_calculator(made: Any, target: str, field: str) -> Calculator:
     """What a factory has returned, if that is a calculator.
 
@@ -229,10 +200,6 @@ def checked_calculator(made: Any, target: str, field: str) -> Calculator:
     """
     asked = ("get_potential_energy", "get_forces", "get_stress")
     if isinstance(made, type) or not all(callable(getattr(made, name, None)) for name in asked):
-        raise ConfigError(f"{field}: {target!r} returns no ASE calculator but {_kind_of(made)}")
+        raise ConfigError(f"{field}: {target!r} returns no ASE calculator but {kind_of(made)}")
     calculator: Calculator = made
     return calculator
-
-
-def _kind_of(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
