@@ -168,7 +168,7 @@ class _Network(Material):
     def fit(self, train: Sequence[Atoms], kinds: Kinds, degree: int, seed: int) -> Fit:
         with tempfile.TemporaryDirectory() as folder:
             file = self._trained(list(train), degree, seed, Path(folder))
-            potential = mace_calculator(file)
+            potential = mace_calculator(file, None, "float64", "cpu")
             surrogate = fit_surrogate(
                 train, MACEDescriptor(file), KEYS.energy, KEYS.forces, e0s=self.e0s
             )
