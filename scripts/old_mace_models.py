@@ -8,9 +8,9 @@ Run once for each release, with it instead of the installed one:
 The files of 0.3.4 were written with torch 2.0.1, numpy 1.26 and ASE 3.22, which are of the time of
 MACE-MP-0, the others with torch 2.13.
 
-Each model is trained by the release's own command for an epoch on EMT structures, with the options
-of a foundation model but few channels. Beside it lie the energies, forces, stresses and node
-features that the release's own calculator gives.
+Each model is trained by the release's own command for an epoch on EMT structures, with blocks and
+options like those of foundation models, but few channels and a low `max_ell`. Beside it lie the
+energies, forces, stresses and node features that the release's own calculator gives.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ COMMON: dict[str, object] = {
     "scaling": "rms_forces_scaling",
     "default_dtype": "float64",
 }
-"""As in MACE-MP-0 and MACE-OFF23, but narrow."""
+"""Far narrower than a foundation model, so that the files are small."""
 SMALL: dict[str, object] = {"max_L": 0}
 MEDIUM: dict[str, object] = {"max_L": 1}
 LARGE: dict[str, object] = {"max_L": 2}

@@ -1,6 +1,6 @@
 """What earlier releases of mace-torch wrote in another way: the same models.
 
-Compared were releases 0.3.4 to 0.3.16, by the files in tests/data/old_mace.
+Known are the differences in files of releases 0.3.4 to 0.3.9; tests/data/old_mace has some.
 """
 
 from __future__ import annotations
