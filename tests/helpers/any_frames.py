@@ -106,7 +106,7 @@ def _fill(draw, atoms):
         width = draw(st.sampled_from([(), (1,), (2,), (3,), (2, 2)]))
         elements = {"f8": st.floats(-1e6, 1e6), "c16": st.complex_numbers(max_magnitude=1e3)}
         array = draw(arrays.arrays(kind, (n, *width), elements=elements.get(kind)))
-        if name not in ("numbers", "positions"):
+        if name not in ("numbers", "positions", *atoms.info):
             atoms.arrays[name] = array
     if draw(st.booleans()):
         stress = np.arange(6.0) / 8
