@@ -308,6 +308,8 @@ def test_targets_of_an_attached_calculator():
         ("energy", [1.0, 2.0], "shape"),
         ("energy", True, "not numeric"),
         ("energy", 1j, "not numeric"),
+        ("energy", [[1.0], [2.0, 3.0]], "not numeric"),
+        ("virial", [[1.0], [2.0, 3.0]], "not numeric"),
         ("virial", [1.0] * 6, "six numbers"),
         ("virial", [1.0] * 4, "shape"),
         ("virial", [[0, 1, 0], [0, 0, 0], [0, 0, 0]], "not symmetric"),

@@ -162,6 +162,16 @@ def test_results_of_a_calculator_survive(tmp_path, beside):
         np.testing.assert_array_equal(again.arrays["forces"], atoms.arrays["forces"])
 
 
+def test_lists_of_unequal_lengths_beside_a_result(tmp_path):
+    """Under the key of the stress they are no tensor."""
+    atoms = silicon()
+    atoms.info["stress"] = [[1.0], [2.0, 3.0]]
+    atoms.calc = SinglePointCalculator(atoms, stress=np.arange(6.0))
+    (again,) = round_trip(tmp_path, atoms)
+    assert again.info["stress"] == [[1.0], [2.0, 3.0]]
+    assert again.calc.results["stress"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_stress_that_is_no_voigt_vector(tmp_path):
     atoms = silicon()
     atoms.calc = SinglePointCalculator(atoms, stress=np.diag([1.0, 2.0, 3.0]))
