@@ -12,12 +12,13 @@ from ...errors import ConfigError
 from ...io.failures import is_failure, reason_of
 from ...labelling.engines.calculators import checked_calculator, imported
 from ...surrogate.surrogate import Surrogate
-from ..config import ACEConfig, AnyDescriptor, MACEPotentialConfig, PoolConfig
+from ..config import ACEConfig, AnyDescriptor, JulipConfig, MACEPotentialConfig, PoolConfig
 from ..config.campaign import CampaignConfig
 from ..refit import MACERefitter, Refitter
 
 if TYPE_CHECKING:
     from ...descriptors.ace import ACEDescriptor
+    from ...descriptors.julip import JulipDescriptor
     from ...descriptors.mace import MACEDescriptor
 
 
@@ -44,7 +45,7 @@ def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
 
 def build_descriptor(
     config: CampaignConfig | PoolConfig, potential: Path | None
-) -> ACEDescriptor | MACEDescriptor:
+) -> ACEDescriptor | JulipDescriptor | MACEDescriptor:
     """The descriptor of a round; ``potential`` is the file of the round's potential.
 
     Raises
@@ -58,6 +59,12 @@ def build_descriptor(
         from ...descriptors.ace import ACEDescriptor
 
         return ACEDescriptor(
+            list(features.elements), features.order, features.totaldegree, features.cutoff
+        )
+    if isinstance(features, JulipConfig):
+        from ...descriptors.julip import JulipDescriptor
+
+        return JulipDescriptor(
             list(features.elements), features.order, features.totaldegree, features.cutoff
         )
     from ...descriptors.mace import MACEDescriptor

@@ -26,6 +26,18 @@ class ACEConfig:
 
 
 @dataclass(frozen=True)
+class JulipConfig:
+    """Linear ACE features of ACEpotentials, computed by Julia; see `JulipDescriptor`."""
+
+    kind: ClassVar[str] = "julip"
+
+    elements: Annotated[tuple[str, ...], Several]
+    order: Annotated[int, Field(ge=2, le=6)] = 3
+    totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
+    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+
+
+@dataclass(frozen=True)
 class MACEFeaturesConfig:
     """Node features of a MACE model; see `MACEDescriptor`.
 
@@ -74,9 +86,11 @@ class ImportedPotentialConfig:
     model: InputPath | None = None
 
 
-DESCRIPTORS = (ACEConfig, MACEFeaturesConfig)
+DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig)
 POTENTIALS = (MACEPotentialConfig, ImportedPotentialConfig)
-AnyDescriptor = Annotated[ACEConfig | MACEFeaturesConfig, OneOf(DESCRIPTORS, default="ace")]
+AnyDescriptor = Annotated[
+    ACEConfig | MACEFeaturesConfig | JulipConfig, OneOf(DESCRIPTORS, default="ace")
+]
 AnyPotential = Annotated[MACEPotentialConfig | ImportedPotentialConfig, OneOf(POTENTIALS)]
 
 
