@@ -33,4 +33,8 @@ def descriptor_from_spec(
         from .mace import MACEDescriptor
 
         return MACEDescriptor.from_spec(spec, trust)
-    raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace', 'mace'")
+    if kind == "julip":
+        from .julip import JulipDescriptor
+
+        return JulipDescriptor.from_spec(spec, n_features)
+    raise DescriptorError(f"kind: unknown descriptor {kind!r}; known: 'ace', 'julip', 'mace'")

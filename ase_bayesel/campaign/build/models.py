@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...io.model_files import ModelFiles
-from ..config import ACEConfig, AnyDescriptor, MACEPotentialConfig, PoolConfig
+from ..config import ACEConfig, AnyDescriptor, JulipConfig, MACEPotentialConfig, PoolConfig
 from ..config.campaign import CampaignConfig
 from ..refit import MACERefitter, Refitter
 
 if TYPE_CHECKING:
     from ...descriptors.ace import ACEDescriptor
+    from ...descriptors.julip import JulipDescriptor
     from ...descriptors.mace import MACEDescriptor
 
 
 def build_descriptor(
     config: CampaignConfig | PoolConfig, potential: ModelFiles | None
-) -> ACEDescriptor | MACEDescriptor:
+) -> ACEDescriptor | JulipDescriptor | MACEDescriptor:
     """The descriptor of a round; ``potential`` is the model of the round's potential.
 
     Raises
@@ -32,6 +33,12 @@ def build_descriptor(
         from ...descriptors.ace import ACEDescriptor
 
         return ACEDescriptor(
+            list(features.elements), features.order, features.totaldegree, features.cutoff
+        )
+    if isinstance(features, JulipConfig):
+        from ...descriptors.julip import JulipDescriptor
+
+        return JulipDescriptor(
             list(features.elements), features.order, features.totaldegree, features.cutoff
         )
     from ...descriptors.mace import MACEDescriptor

@@ -17,6 +17,7 @@ from .models import (
     AnyDescriptor,
     AnyPotential,
     ImportedPotentialConfig,
+    JulipConfig,
     MACEFeaturesConfig,
     MACEPotentialConfig,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "DataConfig",
     "ExploreConfig",
     "ImportedPotentialConfig",
+    "JulipConfig",
     "LabelsConfig",
     "MACEFeaturesConfig",
     "MACEPotentialConfig",

@@ -44,6 +44,18 @@ class ACEConfig:
 
 
 @dataclass(frozen=True)
+class JulipConfig:
+    """Linear ACE features of ACEpotentials, computed by Julia; see `JulipDescriptor`."""
+
+    kind: ClassVar[str] = "julip"
+
+    elements: Annotated[tuple[str, ...], Several]
+    order: Annotated[int, Field(ge=2, le=6)] = 3
+    totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
+    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+
+
+@dataclass(frozen=True)
 class MACEFeaturesConfig:
     """Node features of a MACE model; see `MACEDescriptor`.
 
@@ -141,9 +153,11 @@ def _check_shift(shift: GivenShift) -> None:
         raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
 
 
-DESCRIPTORS = (ACEConfig, MACEFeaturesConfig)
+DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig)
 POTENTIALS = (MACEPotentialConfig, ImportedPotentialConfig)
-AnyDescriptor = Annotated[ACEConfig | MACEFeaturesConfig, OneOf(DESCRIPTORS, default="ace")]
+AnyDescriptor = Annotated[
+    ACEConfig | MACEFeaturesConfig | JulipConfig, OneOf(DESCRIPTORS, default="ace")
+]
 AnyPotential = Annotated[MACEPotentialConfig | ImportedPotentialConfig, OneOf(POTENTIALS)]
 
 
