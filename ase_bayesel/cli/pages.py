@@ -18,7 +18,7 @@ INK = "#010203"
 """Stands for the colour of the page's text while a figure is drawn."""
 COLORS = ("#3f86d8", "#e07b28", "#3aa55c", "#d64d57", "#8f6fd1", "#a0714f", "#d066a8", "#8a8f26")
 """Seen on light and on dark paper."""
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.prop_cycle": f"cycler('color', {list(COLORS)})",
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -77,5 +77,5 @@ def svg(
     text = re.sub(r"\n\s*", "\n", text)
     # groups have the same names in all figures, and nothing refers to them
     text = re.sub(r'<g id="[^"]*">', "<g>", text)
-    label = Markup('<svg role="img" aria-label="{}" ').format(name)
-    return Markup(label + text.removeprefix("<svg "))
+    head = Markup('<svg role="img" aria-label="{}" ').format(name)
+    return head + Markup(text.removeprefix("<svg "))

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from .maps import campaign_map, feature_map, principal_components, redundancy
     from .pools import scores
     from .rounds import fires, noise_and_deviation, z_of_rounds
-    from .walkers import criterion, walker_log
+    from .walkers import criterion, deviation_log, temperature_log
 
 _MODULES = {
     "History": "..campaign.history",
     "campaign_map": ".maps",
     "criterion": ".walkers",
+    "deviation_log": ".walkers",
     "error_against_deviation": ".calibration",
     "error_against_hours": ".errors",
     "error_against_labels": ".errors",
@@ -43,7 +44,7 @@ _MODULES = {
     "reliability_curve": ".calibration",
     "residuals": ".errors",
     "scores": ".pools",
-    "walker_log": ".walkers",
+    "temperature_log": ".walkers",
     "z_histogram": ".calibration",
     "z_of_rounds": ".rounds",
 }
@@ -51,6 +52,7 @@ __all__ = [
     "History",
     "campaign_map",
     "criterion",
+    "deviation_log",
     "error_against_deviation",
     "error_against_hours",
     "error_against_labels",
@@ -63,7 +65,7 @@ __all__ = [
     "reliability_curve",
     "residuals",
     "scores",
-    "walker_log",
+    "temperature_log",
     "z_histogram",
     "z_of_rounds",
 ]

@@ -48,15 +48,15 @@ def reliability_curve(errors: Errors, axes: Axes | None = None) -> Axes | None:
 
 
 def z_histogram(errors: Errors, axes: Axes | None = None) -> Axes | None:
-    """Errors over deviations, beside a normal distribution; parameters as of `reliability_curve`."""
+    """Errors over deviations beside a normal distribution; parameters as of `reliability_curve`."""
     shown = list(_shown(errors))
     if not shown:
         return None
     axes = on(axes)
     for color, prop, held in shown:
         z = np.clip(held.z(), -WIDEST, WIDEST)
-        bins = dict(bins=33, range=(-WIDEST, WIDEST), density=True)
-        axes.hist(z, **bins, color=color, histtype="step", label=prop)
+        edges = np.linspace(-WIDEST, WIDEST, 34).tolist()
+        axes.hist(z, edges, density=True, color=color, histtype="step", label=prop)
     grid = np.linspace(-WIDEST, WIDEST, 200)
     axes.plot(grid, norm.pdf(grid), color=GREY, lw=1)
     axes.set(xlabel="error / deviation", ylabel="density")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from matplotlib import rcParams
@@ -21,7 +20,6 @@ MANY_POINTS = 1500
 """More points than this are drawn as an image, also in a vector figure."""
 MOST_POINTS = 400
 """So many points of a long line are kept."""
-Rows = TypeVar("Rows", bound=np.ndarray)
 
 
 def on(axes: Axes | None, width: float = 4.2, height: float = 3.1) -> Axes:
@@ -36,7 +34,7 @@ def ink() -> str:
     return str(rcParams["text.color"])
 
 
-def thinned(rows: Rows, column: np.ndarray) -> Rows:
+def thinned(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Some of many rows, with the least and the largest of a column in each stretch.
 
     Parameters

@@ -73,8 +73,7 @@ def feature_map(
         chosen = points[np.array(picks, int)]
         axes.plot(*chosen.T, "o", ms=9, mfc="none", mec=ink(), label="picked")
         for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
-            where = dict(xytext=(5, 5), textcoords="offset points", fontsize=7)
-            axes.annotate(str(number), point, **where)
+            axes.annotate(str(number), point, xytext=(5, 5), textcoords="offset points", fontsize=7)
     first, second = (f"principal component {k + 1} ({100 * explained[k]:.0f}%)" for k in (0, 1))
     axes.set(xlabel=first, ylabel=second)
     axes.legend(fontsize="x-small")

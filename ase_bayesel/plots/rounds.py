@@ -40,10 +40,12 @@ def fires(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
     if not rounds:
         return None
     axes = on(axes)
-    counts = Counter((record.round_number, record.kind) for record in history.picks)
+    counts: Counter[tuple[int, str]] = Counter(
+        (record.round_number, record.kind) for record in history.picks
+    )
     below = np.zeros(len(rounds))
     for k, (kind, label) in enumerate(KINDS.items()):
-        heights = np.array([counts[number, kind] for number in rounds], float)
+        heights = np.array([counts[number, kind] for number in rounds], np.float64)
         if heights.any():
             axes.bar(rounds, heights, 0.7, below, color=f"C{k}", label=f"picks: {label}")
         below += heights

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -63,29 +61,20 @@ def criterion(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes
     return axes
 
 
-def walker_log(
-    campaign: Campaign,
-    number: int,
-    column: Literal["energy_std", "temperature_K"] = "energy_std",
-    axes: Axes | None = None,
-) -> Axes | None:
-    """A column of the log of every step, along each walker of a round.
+def deviation_log(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes | None:
+    """sigma_E (eV) at every step of a round's walkers; parameters as of `criterion`.
 
-    Parameters
-    ----------
-    campaign
-        Its directory or records.
-    number
-        The round.
-    column
-        ``"energy_std"`` (eV) or ``"temperature_K"``.
-    axes
-        To draw on.
-
-    Returns
-    -------
     None where the campaign keeps no log (``explore.log``).
     """
+    return _log(campaign, number, "energy_std", axes)
+
+
+def temperature_log(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes | None:
+    """Temperature at every step of a round's walkers; as of `deviation_log`."""
+    return _log(campaign, number, "temperature_K", axes)
+
+
+def _log(campaign: Campaign, number: int, column: str, axes: Axes | None) -> Axes | None:
     rows = History.of(campaign).store.read_log(number)
     if not len(rows):
         return None

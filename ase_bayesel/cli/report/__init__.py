@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
+from ...campaign.events import Event, RoundReport
 from ...campaign.history import History
 from ...campaign.store import Store
 from ..calibration import COLUMNS, pick_table
@@ -35,3 +38,12 @@ def write_report(store: Store) -> Path:
         structures=embedded(history.picks, history.reports),
     )
     return store.write_page("report.html", page)
+
+
+def reported(events: Generator[Event, None, None], store: Store) -> Generator[Event, None, None]:
+    """The events of a campaign; after each round its page is written anew."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, RoundReport):
+                write_report(store)
+            yield event

@@ -86,12 +86,8 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
     )
     logs: dict[str, Draw] = {}
     for k in last:
-        logs[f"sigma_E in round {k}"] = lambda a, k=k: walkers.walker_log(
-            history, k, "energy_std", a
-        )
-        logs[f"Temperature in round {k}"] = lambda a, k=k: walkers.walker_log(
-            history, k, "temperature_K", a
-        )
+        logs[f"sigma_E in round {k}"] = _of_round(walkers.deviation_log, history, k)
+        logs[f"Temperature in round {k}"] = _of_round(walkers.temperature_log, history, k)
     yield "Every step of the walkers", "From the log that `explore.log` keeps.", logs
 
 

@@ -105,9 +105,9 @@ def _trend(history: History) -> str:
     if not last:
         return "There is no test set and no labelled pick, so nothing is known of errors."
     sizes = [
-        f"{prop} RMSE {found.rmse:.3g} {'eV/A' if prop == 'forces' else 'eV'}"
+        f"{prop} RMSE {compared.rmse:.3g} {'eV/A' if prop == 'forces' else 'eV'}"
         for prop, rows in last.items()
-        if (found := reliability(rows)) is not None
+        if (compared := reliability(rows)) is not None
     ]
     return (
         f"There is no test set. Picks were foretold with {'; '.join(sizes)}; they lie at the weak "
@@ -116,7 +116,8 @@ def _trend(history: History) -> str:
 
 
 def _trust(history: History) -> str:
-    number = len(history.reports) - 1
+    # of the last round that has picks
+    number = max((k for k, r in enumerate(history.reports) if r.picks), default=0)
     found = {
         prop: compared.z
         for prop, rows in (history.foretold(number) if number > 0 else {}).items()
@@ -158,7 +159,9 @@ def _advice(history: History) -> tuple[str, str]:
             "labels lower the second alone; a higher order, degree or cutoff lowers the first",
         )
     ratio = change(history)
-    shared = f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
+    shared = (
+        f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
+    )
     if ratio is None:
         told = f"{shared}; too few rounds with test errors to see a trend"
         return "go on while labels can be paid for", told
