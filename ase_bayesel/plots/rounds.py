@@ -52,6 +52,7 @@ def fires(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
     returns = [history.reports[number].returns for number in rounds]
     axes.plot(rounds, returns, "v-", ms=4, lw=1, color=GREY, label="returns at the bound of trust")
     axes.set(xlabel="round", ylabel="number")
+    axes.margins(y=0.4)  # for the legend
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize="x-small")
     return axes

@@ -87,6 +87,7 @@ def test_verdict(store, page):
         ((0.1, 0.1, 0.1), 1e-9, 3, "stop, if the errors suffice"),
         ((0.1, 0.1, 0.2), 1e-9, 3, "look at the last labels before going on"),
         ((0.4, 0.2, 0.1), 1e9, 3, "enlarge the model"),
+        ((4e10, 2e10, 1e10), 1e9, 3, "go on"),  # there is more to the error than the noise
         ((0.4, 0.2, 0.1), 1e-9, 0, "stop, or explore elsewhere"),
     ],
 )

@@ -14,6 +14,8 @@ FLAT = 0.1
 OVER = 2
 NOISE_LEADS = 2.0
 """So many times the deviation of picks, and the noise of the fit is what is left."""
+OF_ERROR = 0.5
+"""It is also so large a part of the error: on the test set, or without one of the picks."""
 GOOD_Z = (0.67, 1.5)
 """Within these, uncertainties are as large as errors."""
 
@@ -150,14 +152,17 @@ def _advice(history: History) -> tuple[str, str]:
             "asks for. Other starts, a higher temperature or a lower threshold look further",
         )
     sizes = force_sizes(history, done - 1)
-    linear = history.config.get("potential") is None
-    if linear and sizes is not None and sizes[0] > NOISE_LEADS * sizes[1]:
-        return (
-            "enlarge the model",
-            f"the noise of the fit, {sizes[0]:.3g} eV/A, is more than {NOISE_LEADS:g} times what "
-            f"the coefficients leave open of the last picks' forces, {sizes[1]:.3g} eV/A. More "
-            "labels lower the second alone; a higher order, degree or cutoff lowers the first",
-        )
+    if history.config.get("potential") is None and sizes is not None:
+        noise, deviation, error = sizes
+        left = error if last.forces_rmse is None else last.forces_rmse
+        if noise > NOISE_LEADS * deviation and noise > OF_ERROR * left:
+            return (
+                "enlarge the model",
+                f"the noise of the fit, {noise:.3g} eV/A, is more than {NOISE_LEADS:g} times what "
+                f"the coefficients leave open of the last picks' forces, {deviation:.3g} eV/A, and "
+                f"more than half of the error that is left, {left:.3g} eV/A. Labels lower the "
+                "second alone; a higher order, degree or cutoff lowers the first",
+            )
     ratio = change(history)
     shared = (
         f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
