@@ -22,6 +22,9 @@ GOOD = (0.3, 3.0)
 """Of rms z on kinds never trained on."""
 COMMANDS = """```bash
 python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+python scripts/study_calibration.py run --materials hydrocarbons --seeds 0,1,2,3
+python scripts/study_calibration.py run --materials si2018,si2018-surfaces --seeds 0,1,2,3
+python scripts/study_calibration.py run --materials silicon-mace,alloy-mace --seeds 0,1
 python scripts/study_calibration.py curves
 python scripts/study_calibration.py report
 ```"""
@@ -59,12 +62,30 @@ def values(records: Sequence[Record], method: str, kind: str, prop: str, name: s
 
 
 def _on_the_same(records: Sequence[Record]) -> str:
-    """All splits, and where only a part has all methods, that part once more."""
+    """Splits of linear ACE, and apart those of networks, for which fewer methods serve."""
     whole = [r for r in records if set(METHODS) <= set(r["scores"])]
-    if len(whole) in (0, len(records)):
-        return _same(records)
-    note = "\n\nThe splits on which all methods were tried:\n\n"
-    return f"All {len(records)} splits:\n\n" + _same(records) + note + _same(whole)
+    networks = [r for r in records if set(METHODS) - set(r["scores"])]
+    parts = [_same(whole)] if whole else []
+    if networks:
+        parts.append(f"Networks ({len(networks)} splits):\n\n" + _same(networks))
+    by_material = sorted({r["material"] for r in records})
+    parts.append("With the default, by material:\n\n" + _same_by_material(records, by_material))
+    return "\n\n".join(parts)
+
+
+def _same_by_material(records: Sequence[Record], materials: Sequence[str]) -> str:
+    header = ["material", "splits"]
+    header += [f"{p}: {name}" for p in PROPERTIES for name in ("rms z", "in 68%", "in 95%")]
+    lines = []
+    for material in materials:
+        own = [r for r in records if r["material"] == material]
+        cells: list[object] = [material, len(own)]
+        for prop in PROPERTIES:
+            shares = values(own, DEFAULT, SAME, prop, "coverage").mean(axis=0)
+            cells.append(f"{np.median(values(own, DEFAULT, SAME, prop, 'z')):.2f}")
+            cells += [f"{100 * share:.0f}" for share in shares[[1, 3]]]
+        lines.append(cells)
+    return markdown(header, lines)
 
 
 def _same(records: Sequence[Record]) -> str:
@@ -115,7 +136,7 @@ def _kinds(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def _figure(records: Sequence[Record]) -> Figure:
     kinds = _kinds(records)
-    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 1.2 + 0.19 * len(kinds)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, prop in zip(panels, PROPERTIES, strict=True):
         for method, marker in (("raw", "o"), (DEFAULT, "D"), ("constant", "x"), ("distance", "+")):
@@ -129,5 +150,5 @@ def _figure(records: Sequence[Record]) -> Figure:
         panel.axvspan(*GOOD, color="0.9", zorder=0)
         panel.set(xscale="log", xlabel=f"rms z, {prop}")
     panels[0].set_yticks(range(len(kinds)), [f"{m}: {kind}" for m, kind in kinds])
-    panels[1].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
