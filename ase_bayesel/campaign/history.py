@@ -102,6 +102,7 @@ class History:
         if not self.store.exists:
             raise StoreError(f"{self.store.directory}: holds no campaign; name its directory")
         self.config = self.store.read_config()
+        self._errors: dict[int, PickErrors | None] = {}
         self.reports: list[RoundReport] = [
             self.store.read_report(k) for k in range(self.store.completed_rounds())
         ]
@@ -197,7 +198,9 @@ class History:
 
     def errors(self, number: int) -> PickErrors | None:
         """`read_pick_errors` of a round."""
-        return read_pick_errors(self.store, number)
+        if number not in self._errors:
+            self._errors[number] = read_pick_errors(self.store, number)
+        return self._errors[number]
 
     def hours(self) -> list[float]:
         """Hours of the engine up to the end of each round, failures not counted."""

@@ -104,6 +104,7 @@ def parity(
     axes.plot(ends, ends, color=GREY, lw=1, zorder=0)
     axes.set(xlabel=f"reference {_label(prop)}", ylabel=f"predicted {_label(prop)}")
     axes.ticklabel_format(useOffset=False)
+    axes.locator_params(axis="x", nbins=4)
     return axes
 
 
@@ -129,6 +130,7 @@ def residuals(
     axes.axhline(0.0, color=GREY, lw=1, zorder=0)
     axes.set(xlabel=f"reference {_label(prop)}", ylabel=f"{NAMES[prop]} error ({UNITS[prop]})")
     axes.ticklabel_format(useOffset=False)
+    axes.locator_params(axis="x", nbins=4)
     return axes
 
 

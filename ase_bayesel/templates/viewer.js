@@ -93,13 +93,13 @@
     return spheres.map(({ atom, p }) => ({ atom, p, radius: scale * atom.radius }));
   }
 
-  let current = null, turn = START, zoom = 1, spheres = [], held = null;
+  let current = null, turn = START, zoom = 1.25, spheres = [], held = null;
   const redraw = (named) => { if (current) spheres = draw(canvas, current, turn, zoom, named); };
 
   function show(index) {
     const found = structure(index);
     if (!found) return;
-    [current, turn, zoom] = [found, START, 1];
+    [current, turn, zoom] = [found, START, 1.25];
     box.querySelector("figcaption").textContent = found.raw.title;
     box.querySelector(".largest").textContent = `${found.raw.largest} meV`;
     for (const row of document.querySelectorAll("tr[data-pick]"))
@@ -142,7 +142,7 @@
   function thumbnails() {
     for (const small of document.querySelectorAll("canvas.thumb")) {
       const found = structure(small.closest("tr").dataset.pick);
-      if (found && small.clientWidth) draw(small, found, START, 1.1);
+      if (found && small.clientWidth) draw(small, found, START, 1.3);
     }
   }
   const table = document.getElementById("picks");

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ase.io import write
 from helpers.any_frames import NESTED, UNWRITABLE, assert_same, frames, refused_structures
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ase_bayesel.campaign.exploration import ExploreState
@@ -289,11 +289,12 @@ def spoilt(atoms, change):
 
 
 @pytest.mark.parametrize("suffix", [".xyz", ".traj"])
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(good=st.lists(frames(beside=False), max_size=2), bad=frames(False), how=refused_structures())
 def test_whatever_cannot_be_used_is_refused_by_file_and_frame(folder, suffix, good, bad, how):
     """Behind frames that can, in files of ours and in those of ASE."""
     told, change = how
+    assume(suffix == ".traj" or told != "is of atom 77")  # which ASE does not write
     path = folder / f"given{suffix}"
     given = [*good, spoilt(bad, change)]
     if suffix == ".xyz":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,9 @@ from .structures import embedded
 from .tables import label_lines, pick_rows, side_by_side, warning_lines
 from .trigger import trigger_text
 from .verdict import verdict
+
+SHARE = 0.1
+"""Of the time of a run that pages between rounds may take."""
 
 
 def write_report(store: Store) -> Path:
@@ -41,9 +45,15 @@ def write_report(store: Store) -> Path:
 
 
 def reported(events: Generator[Event, None, None], store: Store) -> Generator[Event, None, None]:
-    """The events of a campaign; after each round its page is written anew."""
+    """The events of a campaign; after each round its page is written anew.
+
+    Where rounds are quick it is left out, so that pages take no more than `SHARE` of the time.
+    """
+    began, spent = time.monotonic(), 0.0
     with closing(events):
         for event in events:
-            if isinstance(event, RoundReport):
+            now = time.monotonic()
+            if isinstance(event, RoundReport) and spent <= SHARE * (now - began):
                 write_report(store)
+                spent += time.monotonic() - now
             yield event
