@@ -97,14 +97,11 @@ def parity(
     found, scale = _of(campaign, scale)
     if found is None or not len(getattr(found, prop)):
         return None
-    axes = on(axes)
     reference, predicted = getattr(found, prop), getattr(found, f"{prop}_predicted")
-    _draw(axes, reference, predicted, found, prop, scale)
+    axes = _against_reference(axes, predicted, found, prop, scale)
     ends = [reference.min(), reference.max()]
     axes.plot(ends, ends, color=GREY, lw=1, zorder=0)
-    axes.set(xlabel=f"reference {_label(prop)}", ylabel=f"predicted {_label(prop)}")
-    axes.ticklabel_format(useOffset=False)
-    axes.locator_params(axis="x", nbins=4)
+    axes.set(ylabel=f"predicted {_label(prop)}")
     return axes
 
 
@@ -124,13 +121,10 @@ def residuals(
     found, scale = _of(campaign, scale)
     if found is None or not len(getattr(found, prop)):
         return None
-    axes = on(axes)
-    reference, predicted = getattr(found, prop), getattr(found, f"{prop}_predicted")
-    _draw(axes, reference, 1e3 * (predicted - reference), found, prop, 1e3 * scale)
+    difference = getattr(found, f"{prop}_predicted") - getattr(found, prop)
+    axes = _against_reference(axes, 1e3 * difference, found, prop, 1e3 * scale)
     axes.axhline(0.0, color=GREY, lw=1, zorder=0)
-    axes.set(xlabel=f"reference {_label(prop)}", ylabel=f"{NAMES[prop]} error ({UNITS[prop]})")
-    axes.ticklabel_format(useOffset=False)
-    axes.locator_params(axis="x", nbins=4)
+    axes.set(ylabel=f"{NAMES[prop]} error ({UNITS[prop]})")
     return axes
 
 
@@ -145,15 +139,20 @@ def _of(campaign: Campaign | Parity, scale: float) -> tuple[Parity | None, float
     return history.store.read_parity(last.round_number), scale
 
 
-def _draw(
-    axes: Axes, x: np.ndarray, y: np.ndarray, found: Parity, prop: Property, scale: float
-) -> None:
+def _against_reference(
+    axes: Axes | None, y: np.ndarray, found: Parity, prop: Property, scale: float
+) -> Axes:
+    axes, x = on(axes), getattr(found, prop)
     many = len(x) > MANY_POINTS
     if prop == "energy":
         bars = scale * found.energy_std
         axes.errorbar(x, y, yerr=bars, fmt="o", ms=4, lw=1, color="C0", rasterized=many)
     else:
         axes.plot(x, y, ".", ms=3, color="C1", rasterized=many)
+    axes.set(xlabel=f"reference {_label(prop)}")
+    axes.ticklabel_format(useOffset=False)
+    axes.locator_params(axis="x", nbins=4)
+    return axes
 
 
 def _label(prop: Property) -> str:

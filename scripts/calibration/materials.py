@@ -35,6 +35,8 @@ class Material(ABC):
     elements: ClassVar[tuple[str, ...]]
     e0s: ClassVar[dict[str, float]]
     degrees: ClassVar[tuple[int, ...]]
+    size: ClassVar[str] = "degree"
+    """What a degree is a number of."""
     methods: ClassVar[tuple[str, ...] | None] = None
     """Those that can be used; by default all."""
 

@@ -33,7 +33,7 @@ from .materials import EACH, SAME, Alloy, Kinds, Material, Silicon
 SI2018 = "ASE_BAYESEL_SI2018"
 """Names the folder that scripts/fetch_si2018.py has written."""
 NETWORK = ("raw", "left out", "left out and support", "constant", "distance")
-"""Methods that ask for no fit by evidence."""
+"""Methods that need no other fit and no residuals of the surrogate's own mean."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ class _Network(Material):
 
     methods: ClassVar[tuple[str, ...] | None] = NETWORK
     degrees: ClassVar[tuple[int, ...]] = (16,)
+    size: ClassVar[str] = "channels"
 
     def fit(self, train: Sequence[Atoms], kinds: Kinds, degree: int, seed: int) -> Fit:
         with tempfile.TemporaryDirectory() as folder:

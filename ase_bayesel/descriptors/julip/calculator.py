@@ -55,8 +55,3 @@ class JulipCalculator(LeanCalculator):
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         if self.atoms.pbc.all():
             self.results["stress"] = -voigt6(virial) / volume(self.atoms)
-
-
-def julip_calculator(model: str) -> JulipCalculator:
-    """For configs: ``potential: {kind: import, factory: ..., model: ...}``."""
-    return JulipCalculator(model)
