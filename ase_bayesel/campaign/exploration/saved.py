@@ -80,11 +80,12 @@ class SavedExploration:
             trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
             turn = int(meta["turn"])
             candidates = candidates_from(data["candidates"].tobytes(), self.path)
-        picks = self._picks(meta, trace)
+            names = _picked(meta)
+        picks = self._picks(names, trace)
         return ExploreState(tuple(walkers), turn, picks, trace, candidates), posterior
 
-    def _picks(self, meta: dict[str, Any], trace: np.ndarray) -> tuple[Pick, ...]:
-        return tuple(self._pick(k, str(name), trace) for k, name in enumerate(meta["picks"]))
+    def _picks(self, names: Sequence[str], trace: np.ndarray) -> tuple[Pick, ...]:
+        return tuple(self._pick(k, name, trace) for k, name in enumerate(names))
 
     def _pick(self, number: int, identity: str, trace: np.ndarray) -> Pick:
         """A pick from its file; the trace has the temperature and tau of its walker."""
@@ -99,15 +100,15 @@ class SavedExploration:
         if not self.path.exists():
             return 0
         with reading(self.path) as data:
-            return len(json.loads(str(data["meta"]))["picks"])
+            return len(_picked(json.loads(str(data["meta"]))))
 
     def read_picks(self) -> tuple[Pick, ...]:
         """The picks of a round so far, in order."""
         if not self.path.exists():
             return ()
         with reading(self.path) as data:
-            meta = json.loads(str(data["meta"]))
-        return self._picks(meta, self.read_trace())
+            names = _picked(json.loads(str(data["meta"])))
+        return self._picks(names, self.read_trace())
 
     def read_drivers(self) -> tuple[DriverState, ...]:
         """What the integrators of a round's walkers have counted so far, by walker."""
@@ -155,3 +156,8 @@ def _of(data: Any, walker: int) -> dict[str, np.ndarray]:
     """A walker's own arrays of a saved exploration."""
     end = f"_{walker}"
     return {name.removesuffix(end): data[name] for name in data.files if name.endswith(end)}
+
+
+def _picked(meta: Any) -> list[str]:
+    """The names of the picks of a saved exploration, in order."""
+    return [str(name) for name in meta["picks"]]
