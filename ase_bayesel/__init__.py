@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .campaign.config.campaign import CampaignConfig
     from .campaign.config.loading import load_config
     from .descriptors.ace import ACEDescriptor
+    from .descriptors.julip import JulipDescriptor
     from .descriptors.mace import MACEDescriptor
     from .dynamics.driver import DriverState
     from .dynamics.ensembles import NPT, NVE, Bussi, Langevin, NoseHooverChain
@@ -48,6 +49,7 @@ _MODULES = {
     "ForceSearch": "surrogate.force_uncertainty",
     "ForceTrigger": "dynamics.triggers",
     "Guards": "dynamics.triggers",
+    "JulipDescriptor": "descriptors.julip",
     "Langevin": "dynamics.ensembles",
     "MACEDescriptor": "descriptors.mace",
     "NPT": "dynamics.ensembles",
@@ -89,6 +91,7 @@ __all__ = [
     "ForceSearch",
     "ForceTrigger",
     "Guards",
+    "JulipDescriptor",
     "Langevin",
     "MACEDescriptor",
     "NoseHooverChain",

@@ -10,7 +10,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH, HEIGHT, COLOR = 1.9, 0.62, "#33526e"
 PLACES = {
-    "cli": (0.0, 9),
+    "cli": (0.0, 10),
+    "plots": (0.0, 9),
     "campaign": (0.0, 8),
     "generation": (-1.9, 7),
     "testing": (-5.7, 6),

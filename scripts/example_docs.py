@@ -10,13 +10,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from ase_bayesel import Campaign, load_config
+from matplotlib.figure import Figure
+
+from ase_bayesel import Campaign, load_config, plots
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.cli.calibration import calibration_figure, scaled_pick_errors
-from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure
 from ase_bayesel.resources.threads import cpu_threads
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,15 +57,25 @@ def table(reports: Sequence[RoundReport]) -> str:
 
 def write_page(store: Store, reports: Sequence[RoundReport]) -> None:
     """Write docs/silicon.md and its pictures."""
-    figures = {
-        "silicon_uncertainty.png": uncertainty_figure(store, len(reports)),
-        "silicon_errors.png": error_figure(reports),
-        "silicon_parity.png": parity_figure(store, reports),
-        "silicon_calibration.png": calibration_figure(scaled_pick_errors(store, reports)),
+    history = plots.History(store)
+    rows = {
+        "silicon_uncertainty.png": [
+            partial(plots.criterion, history, r.round_number) for r in reports[1:]
+        ],
+        "silicon_errors.png": [
+            partial(plots.error_against_labels, history, p) for p in ("energy", "forces")
+        ],
+        "silicon_parity.png": [partial(plots.parity, history, p) for p in ("energy", "forces")],
+        "silicon_calibration.png": [
+            partial(draw, history)
+            for draw in (plots.reliability_curve, plots.z_histogram, plots.error_against_deviation)
+        ],
     }
     parts = [INTRODUCTION, table(reports)]
-    for name, figure in figures.items():
-        assert figure is not None
+    for name, drawings in rows.items():
+        figure = Figure(figsize=(3.2 * len(drawings), 3.2), layout="constrained")
+        for draw, axes in zip(drawings, figure.subplots(1, len(drawings)), strict=True):
+            draw(axes=axes)
         figure.savefig(DOCS / name, dpi=110)
         parts.append(f"![{name.removesuffix('.png').replace('_', ' ')}]({name})")
     (DOCS / "silicon.md").write_text("\n\n".join(parts) + "\n")

@@ -22,6 +22,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("optional"):
         if missing := [package for package in marker.args if find_spec(package) is None]:
             pytest.skip(f"needs {', '.join(missing)}")
+    if item.get_closest_marker("julia") and "PYTHON_JULIACALL_PROJECT" not in os.environ:
+        pytest.skip("needs Julia (docs/how-to/ace_through_julia.md)")
 
 
 @pytest.fixture(scope="session", autouse=True)

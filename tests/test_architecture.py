@@ -26,7 +26,8 @@ WINGS = {
     "dynamics": {"bias"},
     "generation": {"dynamics", "selection"},
     "campaign": {"generation", "labelling", "validation"},
-    "cli": {"campaign"},
+    "plots": {"campaign"},
+    "cli": {"plots"},
     "testing": {"bias"},
 }
 """What a wing may import, beside what these may: docs/architecture.md has the same table."""

@@ -11,7 +11,7 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import study_calibration as study
-from calibration import curves, materials
+from calibration import curves, materials, materials_more
 from calibration.methods import METHODS
 from calibration.report import values
 
@@ -34,7 +34,7 @@ class Small(materials.Alloy):
 
 
 def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(materials.MATERIALS, "small", Small)
+    monkeypatch.setitem(materials_more.MATERIALS, "small", Small)
     results, page = tmp_path / "runs.jsonl", tmp_path / "page.md"
     runs = ["run", "--materials", "small", "--seeds", "0,1", "--results", str(results)]
     assert study.main(runs) == 0

@@ -28,6 +28,7 @@ from ..descriptors.base import (
 )
 from ..errors import BayeselError
 from ..structures.calculators import volume
+from ..structures.energy_shift import EnergyShift, ShiftedCalculator
 from ..structures.mlip import mlip_results
 from ..surrogate.mean import SurrogateCalculator
 from ..surrogate.posterior import Posterior
@@ -143,6 +144,11 @@ def choose_evaluator(mlip: Calculator, descriptor: Descriptor) -> Evaluator:
     One pass serves both where the MLIP is a surrogate's mean on the very same
     features, or where the descriptor is taken from the MLIP's own network.
     """
+    if isinstance(mlip, ShiftedCalculator):
+        inner = choose_evaluator(mlip.inner, descriptor)
+        return ShiftedEvaluator(
+            inner, mlip.shift, inner.joined, inner.tau_interval, inner.batchable
+        )
     if isinstance(mlip, SurrogateCalculator):
         theirs = mlip.surrogate.descriptor
         if theirs is descriptor or theirs.spec() == descriptor.spec():
@@ -207,6 +213,25 @@ class SeparateEvaluator:
         rows = _Rows(self.descriptor, atoms, weights)
         energy, forces, stress = mlip_results(self.mlip, atoms, want_stress)
         return _SeparateEvaluation(energy, Response(forces, stress), rows, volume)
+
+
+@dataclass(frozen=True)
+class ShiftedEvaluator:
+    """Another way, with shifted energies: passes are shared as if there were no shift."""
+
+    inner: Evaluator
+    shift: EnergyShift
+    joined: bool
+    tau_interval: int
+    batchable: bool
+
+    def evaluate(
+        self, atoms: Atoms, want_stress: bool, weights: np.ndarray | None = None
+    ) -> Evaluation:
+        """That of the other; a constant has no derivatives."""
+        evaluation = self.inner.evaluate(atoms, want_stress, weights)
+        evaluation.energy += self.shift.of(atoms)
+        return evaluation
 
 
 def _volume(atoms: Atoms, want_stress: bool) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from .config.campaign import CampaignConfig
 from .inputs import check_inputs
 from .occupied import check_unoccupied
+from .own_modules import keep_modules
 from .store import Store
 from .trial import try_potential
 
@@ -25,6 +26,7 @@ def begin(config: CampaignConfig, store: Store) -> None:
     try_potential(config, inputs["starts"])
     with store.lock():
         if not store.exists:
+            keep_modules(config, store)
             prior = config.data.prior if config.data.prior_is_surrogate else None
             store.create(config.model_dump(mode="json"), inputs, prior)
 

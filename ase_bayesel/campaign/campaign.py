@@ -30,7 +30,8 @@ from .canary import check_canary
 from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
-from .ending import closest_to_firing
+from .ending import closest_to_firing, labels_left, reason_to_end
+from .energy_shift import read_shift
 from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
@@ -231,6 +232,7 @@ class Campaign:
             stopped=tuple(named(state.endings)),
             suspects=suspects(self.store, number),
             warnings=warnings,
+            energy_shift=read_shift(self.config, self.store, number),
         )
         self.store.finish_round(report, parity)
         yield report
@@ -258,18 +260,14 @@ class Campaign:
             self.store.write_config(self.config.model_dump(mode="json"))
 
     def _reason_to_end(self, number: int) -> str | None:
-        stop = self.config.stop
-        if number > stop.max_rounds:
-            return f"all {stop.max_rounds} rounds are done"
-        last = self.store.read_report(number - 1)
-        if number > 1 and last.picks == 0:
-            trace = self.store.exploration(number - 1).read_trace()
-            found, starts = self.store.read_thresholds() or (), self._starts_of(number - 1)
-            closest = closest_to_firing(self.config.explore, found, starts, trace)
-            return f"nothing triggered in round {number - 1}{closest}"
-        if self._pick_limit(number) == 0:
-            return f"the budget of {stop.max_labels} labels is spent"
-        return None
+        reason = reason_to_end(self.config.stop, self.store, number)
+        if reason is None or number == 1 or self.store.read_report(number - 1).picks:
+            return reason
+        if number > self.config.stop.max_rounds:
+            return reason
+        trace = self.store.exploration(number - 1).read_trace()
+        found, starts = self.store.read_thresholds() or (), self._starts_of(number - 1)
+        return reason + closest_to_firing(self.config.explore, found, starts, trace)
 
     def _starts_of(self, number: int) -> list[Atoms]:
         """The starts of a round's walkers."""
@@ -277,11 +275,8 @@ class Campaign:
         return list(islice(cycle(self._starts), (number - 1) * n_walkers, number * n_walkers))
 
     def _pick_limit(self, number: int) -> int:
-        limit = self.config.explore.picks
-        if self.config.stop.max_labels is None:
-            return limit
-        asked = sum(self.store.read_report(k).picks for k in range(number))
-        return max(0, min(limit, self.config.stop.max_labels - asked))
+        limit, left = self.config.explore.picks, labels_left(self.config.stop, self.store, number)
+        return limit if left is None else min(limit, left)
 
     def _training_set(self, number: int) -> TrainingSet:
         keys, limit = self.config.data.keys, self.config.labels.set_aside_force

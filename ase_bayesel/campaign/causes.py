@@ -9,6 +9,7 @@ import numpy as np
 from ase import units
 
 from ..structures.labels import FitTargets
+from ..structures.reference_energies import energies_per_element
 from ..surrogate.expectation import Expectation
 
 KCAL, KJ = units.kcal / units.mol, units.kJ / units.mol
@@ -109,15 +110,14 @@ def per_element(
     -------
     By element; None where they explain no more than chance does.
     """
-    elements = sorted(set().union(*counts))
-    table = np.array([[count.get(symbol, 0) for symbol in elements] for count in counts], float)
-    errors = np.array(errors_eV)
-    if len(errors) <= np.linalg.matrix_rank(table):
+    shifts, rank = energies_per_element(counts, errors_eV)
+    if len(errors_eV) <= rank:
         return None
-    shifts, *_ = np.linalg.lstsq(table, errors, rcond=None)
-    if np.abs(errors - table @ shifts).max() > ALIKE * np.abs(errors).max():
-        return None
-    return dict(zip(elements, shifts.tolist(), strict=True))
+    left = [
+        error - sum(shifts[symbol] * n for symbol, n in count.items())
+        for error, count in zip(errors_eV, counts, strict=True)
+    ]
+    return None if np.abs(left).max() > ALIKE * np.abs(errors_eV).max() else shifts
 
 
 def _changes(

@@ -9,11 +9,14 @@ from typing import Any
 
 from ..errors import BayeselError, ConfigError
 from ..io.hashing import content_hash
+from ..io.importing import module_file
+from ..io.model_files import ModelFiles, files_hash
 from ..structures.frames import extxyz_bytes, read_frames
 from .beginning import input_files
 from .config.campaign import CampaignConfig
 from .config.loading import changed_fields
-from .config.models import model_file
+from .config.models import given_model
+from .own_modules import edited_modules, same_module
 from .store import Store
 
 ALWAYS = (
@@ -111,11 +114,14 @@ def edited_files(config: CampaignConfig, store: Store) -> list[str]:
         copy = store.prior_path if surrogate else store.input_path(name)
         reason = _unless_same(Change(field, str(path), str(path)), store)
         told += [f"{field}: {reason}; the campaign goes on with {copy}"] if reason else []
-    model, kept = model_file(config.potential), store.potential_path(0)
-    if kept is not None and "potential.model" not in changed and Path(model or "").is_file():
-        reason = _unless_same_model(Change("potential.model", str(model), str(model)), store)
+    model, kept = given_model(config.potential), store.potential_path(0)
+    parts = model if isinstance(model, tuple) else (model,)
+    there = all(isinstance(path, Path) and path.exists() for path in parts)
+    if kept is not None and there and "potential.model" not in changed:
+        given = [str(path) for path in model] if isinstance(model, tuple) else str(model)
+        reason = _unless_same_model(Change("potential.model", given, given), store)
         told += [f"potential.model: {reason}; the campaign goes on with {kept}"] if reason else []
-    return told
+    return [*told, *edited_modules(config, store)]
 
 
 def reopened_round(changes: Sequence[Change], store: Store) -> int | None:
@@ -173,6 +179,9 @@ def _reason(change: Change, store: Store) -> str | None:
         return _unless_same(change, store)
     if change.field == "potential.model":
         return _unless_same_model(change, store)
+    section, _, key = change.field.partition(".")
+    if key == "factory" and _same_module(change, store):
+        return None
     for section, reason in BETWEEN.items():
         if change.field.startswith(section):
             return reason if _under_way(store, section) else None
@@ -206,10 +215,23 @@ def _unless_same(change: Change, store: Store) -> str | None:
 
 
 def _unless_same_model(change: Change, store: Store) -> str | None:
-    kept, given = store.potential_path(0), Path(change.after or "")
-    if kept is None or not given.is_file() or content_hash(given) != content_hash(kept):
-        return f"{given} is not the model of the start"
+    kept, after = store.potential_path(0), change.after
+    several = isinstance(after, list)
+    given: ModelFiles = tuple(map(Path, after)) if several else Path(after or "")
+    there = all(path.exists() for path in (given if isinstance(given, tuple) else [given]))
+    if not after or kept is None or not there or files_hash(given) != files_hash(kept):
+        told = ", ".join(after) if several else after
+        return f"{told} is not the model of the start"
     return None
+
+
+def _same_module(change: Change, store: Store) -> bool:
+    """Whether a factory's file has only moved."""
+    before, after = module_file(change.before or ""), module_file(change.after or "")
+    names = {str(text).rpartition(":")[2] for text in (change.before, change.after)}
+    if before is None or after is None or len(names) > 1:
+        return False
+    return same_module(after, store, change.field.partition(".")[0])
 
 
 def _under_way(store: Store, section: str) -> bool:

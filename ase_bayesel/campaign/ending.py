@@ -1,4 +1,4 @@
-"""What is said where nothing triggered: how close it came, and what goes on from there."""
+"""When a campaign ends; where nothing triggered, how close it came and what goes on from there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from ase import Atoms
 
 from ..dynamics.triggers import AllOf, AnyOf, with_thresholds
 from .build.walkers import walker_options
-from .config import ExploreConfig
+from .config import ExploreConfig, StopConfig
 from .exploration.state import STEP, VALUE, WALKER
+from .store import Store
 
 BELOW = 0.95
 """A threshold that would have fired, over the value that came closest."""
@@ -18,6 +19,32 @@ GO_ON = (
     "With another explore section (that threshold, more steps, a higher temperature, a stronger "
     "bias) the campaign explores this round again"
 )
+
+
+def reason_to_end(stop: StopConfig, store: Store, number: int) -> str | None:
+    """Why a campaign ends before a round; None where it goes on.
+
+    Parameters
+    ----------
+    stop
+        The config's section.
+    store, number
+        The campaign, and the round that would be the next one.
+    """
+    if number > stop.max_rounds:
+        return f"all {stop.max_rounds} rounds are done"
+    if number > 1 and store.read_report(number - 1).picks == 0:
+        return f"nothing triggered in round {number - 1}"
+    if labels_left(stop, store, number) == 0:
+        return f"the budget of {stop.max_labels} labels is spent"
+    return None
+
+
+def labels_left(stop: StopConfig, store: Store, number: int) -> int | None:
+    """How many structures may still be picked from a round on; None for any number."""
+    if stop.max_labels is None:
+        return None
+    return max(0, stop.max_labels - sum(store.read_report(k).picks for k in range(number)))
 
 
 def closest_to_firing(

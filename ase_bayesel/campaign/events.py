@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..structures.energy_shift import EnergyShift
 from ..surrogate.scales import Scales
 
 MOST_NAMED = 10
@@ -93,6 +94,8 @@ class RoundReport:
         Labels of this round's picks that can hardly be right.
     warnings
         What looks wrong of the fit, a line each (`fit_warnings`).
+    energy_shift
+        Added to the energies of the potential after this round; None for none.
     """
 
     round_number: int
@@ -112,14 +115,16 @@ class RoundReport:
     stopped: tuple[str, ...] = ()
     suspects: tuple[SuspectLabel, ...] = ()
     warnings: tuple[str, ...] = ()
+    energy_shift: EnergyShift | None = None
 
     def __post_init__(self) -> None:
         Scales.from_json(self.scales)  # which a damaged file may not hold
 
     def labels_told(self) -> list[str]:
-        """``suspects``, the first of ``extreme`` and how many more there are, and ``warnings``."""
+        """``suspects``, the first of ``extreme``, ``warnings``, and ``energy_shift``, in words."""
         extreme = named(self.extreme, "labels with extreme forces")
-        return [*map(str, self.suspects), *extreme, *self.warnings]
+        shift = [] if self.energy_shift is None else [str(self.energy_shift)]
+        return [*map(str, self.suspects), *extreme, *self.warnings, *shift]
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:

@@ -19,9 +19,10 @@ from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label,
 from ..structures.reference_energies import reference_energies
 from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
-from .build.models import build_descriptor, build_refitter, initial_potential
+from .build.models import build_descriptor, build_refitter
+from .build.potentials import initial_potential
 from .build.walkers import check_start
-from .config import ExploreConfig, ImportedFeaturesConfig
+from .config import AnyPotential, ExploreConfig, ImportedFeaturesConfig
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .refit import MACERefitter
@@ -84,6 +85,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
     for name in ("starts", "test"):
         check_e0s(frames.get(name, ()), paths.get(name), e0s, data.e0s)
+    _check_shift(frames, paths, config.potential)
     if data.test is not None:
         _check_test_labels(frames["test"], data.test, data.keys)
     try:
@@ -182,6 +184,27 @@ def check_e0s(
             raise ConfigError(
                 f"{path}, frame {k}: element {', '.join(unknown)} has no reference energy; {way}"
             )
+
+
+def _check_shift(
+    frames: Mapping[str, Sequence[Atoms]], paths: Mapping[str, Path], potential: AnyPotential | None
+) -> None:
+    """Whether all elements have an energy shift, where there is one."""
+    shift = "none" if potential is None else potential.energy_shift
+    if shift == "none":
+        return
+    known = {symbol for atoms in frames["train"] for symbol in atoms.symbols}
+    way = "it is not in the training set, to which the shift is fitted: give it by element"
+    if not isinstance(shift, str):
+        known, way = set(shift), "add it there"
+    for name in ("train", "starts", "test"):
+        for k, atoms in enumerate(frames.get(name, ())):
+            unknown = sorted(set(atoms.symbols) - known)
+            if unknown:
+                raise ConfigError(
+                    f"{paths[name]}, frame {k}: element {', '.join(unknown)} has no energy shift "
+                    f"(potential.energy_shift); {way}"
+                )
 
 
 def _imports_code(engine: Engine) -> bool:

@@ -15,7 +15,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..descriptors import Descriptor
-from ..errors import RefitError
+from ..errors import ConfigError, RefitError
+from ..io.fields import ModelName
+from ..io.model_files import check_files
 from ..resources import Here, open_executor
 from ..resources.threads import cpu_threads
 from ..structures.labels import PropertyKeys, targets
@@ -31,15 +33,12 @@ from ..surrogate.fitting import (
 )
 from ..surrogate.steps import Steps, finished
 from ..surrogate.surrogate import Surrogate
-from .build.models import (
-    build_descriptor,
-    build_potential,
-    build_refitter,
-    force_projections,
-    initial_potential,
-)
+from .build.models import build_descriptor, build_refitter, force_projections
+from .build.potentials import build_potential, initial_potential
 from .build.resources import build_resource
 from .config.campaign import CampaignConfig
+from .config.models import given_model
+from .energy_shift import missing_shift, read_shift, take_shift
 from .events import Progress
 from .exploration.pick_files import read_pick
 from .fit_warnings import fit_warnings, large_residuals
@@ -65,7 +64,7 @@ def load_model(config: CampaignConfig, store: Store, number: int) -> tuple[Surro
     """The surrogate and the potential that a round ended with."""
     file = store.potential_path(number)
     surrogate = Surrogate.load(store.model_path(number), build_descriptor(config, file))
-    return surrogate, build_potential(config, file, surrogate)
+    return surrogate, build_potential(config, file, surrogate, read_shift(config, store, number))
 
 
 def make_model(
@@ -105,6 +104,7 @@ def make_model(
         e0s = reference_energies(frames[:n_initial], config.data.e0s, keys.energy)
         yield from _train(config, store, number, frames, n_new, e0s)
     descriptor = build_descriptor(config, store.potential_path(number))
+    yield from _told(take_shift(config, store, number, frames), number, len(frames), "energy shift")
     yield Progress(number, "fit", 0, len(frames))
     e0s = baseline_energies(frames, keys, config.data.e0s, apart=False)
     weights = config.weights
@@ -118,6 +118,7 @@ def make_model(
     told = fit_warnings(found, surrogate, before, n_rows_before)
     residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force)
     told += yield from _told(residuals, number, len(frames), "residuals of the training set")
+    told += missing_shift(config, store, number, frames)
     surrogate = yield from _calibrated(config, store, number, frames, surrogate)
     fitted = surrogate
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
@@ -138,7 +139,8 @@ def _calibrated(
     usual = [k for k, a in enumerate(frames) if force_growth(targets(a, keys).forces, limit) == 1.0]
     potential, unseen = None, set[int]()
     if config.potential is not None:
-        potential = build_potential(config, store.potential_path(number), surrogate)
+        shift = read_shift(config, store, number)
+        potential = build_potential(config, store.potential_path(number), surrogate, shift)
         refitter = build_refitter(config) if number else None
         unseen.update(range(len(frames)) if refitter is None else refitter.unseen(len(frames)))
     steps = calibrating(
@@ -293,14 +295,18 @@ def _train(
     e0s: Mapping[str, float],
 ) -> Iterator[Progress]:
     """Refit the potential of the round before, unless that is done."""
-    refitter, last = build_refitter(config), store.potential_path(number)
-    if refitter is None or last is None or last.parent == store.round_directory(number):
+    refitter, kept = build_refitter(config), store.potential_path(number)
+    last = given_model(config.potential) if kept is None else kept.resolve()
+    if refitter is None or last is None:
         return
+    if kept is not None and kept.parent == store.round_directory(number):
+        return
+    assert not isinstance(last, tuple)  # which is kept from round 0 on
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
     keys = config.data.keys
     task = RefitTask(
-        *(frames, n_new, keys, e0s, last.resolve(), directory, seed, config.threads),
+        *(frames, n_new, keys, e0s, last, directory, seed, config.threads),
         energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
     )
@@ -311,16 +317,21 @@ def _train(
         steps = Steps(refit_elsewhere(resource, refitter, task))
     for step in steps:
         yield Progress(number, "refit", *step)
-    file = steps.value
-    _check_sane(build_potential(config, file, None), file, frames[-1], last)
-    store.save_potential(number, file)
+    _check_sane(config, steps.value, frames[-1], last)
+    store.save_potential(number, steps.value)
 
 
-def _check_sane(potential: Calculator, file: Path, atoms: Atoms, last: Path) -> None:
+def _check_sane(config: CampaignConfig, model: Path, atoms: Atoms, last: Path | ModelName) -> None:
+    """Refuse a new model that cannot be read or copied, or that gives nonsense."""
+    try:
+        check_files(model, "refit")
+        potential = build_potential(config, model, None)
+    except ConfigError as error:
+        raise RefitError(f"refit failed: {error}. The last good model is {last}") from error
     energy, forces = potential.get_potential_energy(atoms), potential.get_forces(atoms)
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         raise RefitError(
-            f"refit failed: {file} gives values that are not finite for the newest structure. "
+            f"refit failed: {model} gives values that are not finite for the newest structure. "
             f"The last good model is {last}"
         )
 

@@ -22,6 +22,7 @@ from ..io.bounded_npz import real
 from ..io.bounded_yaml import parse_yaml
 from ..io.formats import CAMPAIGN
 from ..io.locks import locked
+from ..io.model_files import ModelFiles, copy_files
 from ..labelling.store import LabelStore
 from ..structures.frames import extxyz_bytes, read_frames
 from ..surrogate.surrogate import Surrogate
@@ -269,13 +270,12 @@ class Store:
         """Belongs to the refit of a round, which writes there itself."""
         return self.round_directory(number) / "refit"
 
-    def save_potential(self, number: int, file: Path) -> None:
+    def save_potential(self, number: int, model: ModelFiles) -> None:
         """Keep a copy of the potential of a round."""
-        path = self.round_directory(number) / f"potential{file.suffix}"
-        write_atomically(path, file.read_bytes())
+        copy_files(model, self.round_directory(number), "potential")
 
     def potential_path(self, number: int) -> Path | None:
-        """The file of the potential that a round ended with, None if it has none.
+        """The model of the potential that a round ended with, None if it has none.
 
         A potential that was not refitted lies with the round that brought it.
         """

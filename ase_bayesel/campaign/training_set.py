@@ -71,7 +71,12 @@ class TrainingSet(Sequence[Atoms]):
     @property
     def n_new(self) -> int:
         """How many structures, the last ones, no fit before has seen."""
-        return sum(self._since(label) == self.number for label in self._labelled)
+        return len(self.new_identities)
+
+    @property
+    def new_identities(self) -> list[str]:
+        """Identities of these structures, in their order."""
+        return [label[2] for label in self._labelled if self._since(label) == self.number]
 
     def __len__(self) -> int:
         return len(self.given) + len(self._labelled)

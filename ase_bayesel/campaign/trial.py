@@ -13,9 +13,11 @@ from ..dynamics.ensembles import NPT
 from ..dynamics.moves import CellMove
 from ..errors import BayeselError, ConfigError
 from ..io.failures import is_failure, reason_of
+from ..io.fields import ModelName
+from ..io.importing import module_file
 from ..labelling.engines import Engine, ImportedEngine
 from ..structures.mlip import mlip_results
-from .build.models import build_potential, initial_potential
+from .build.potentials import build_potential, given_shift, initial_potential
 from .build.walkers import walker_options
 from .config import ExploreConfig, ImportedPotentialConfig, MACEPotentialConfig
 from .config.campaign import CampaignConfig
@@ -58,10 +60,10 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
     """
     if config.potential is None:
         return []
-    potential = build_potential(config, initial_potential(config), None)
-    named = "potential"
+    potential = build_potential(config, initial_potential(config), None, given_shift(config))
+    named, notes = "potential", list[str]()
     if isinstance(config.potential, ImportedPotentialConfig):
-        named = f"potential.factory: {config.potential.factory!r}"
+        named, notes = f"potential.factory: {config.potential.factory!r}", _told(config.potential)
     chosen = covering(starts)
     for k in chosen:
         where = f"{config.explore.starts}, frame {k}"
@@ -83,7 +85,21 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
             f"{named}: near {where}, {'; '.join(wrong)}. Energies are eV, forces eV/A, and a "
             "stress is eV/A^3, positive under tension"
         )
-    return [f"{named}: near {where}, {one}" for one in found]
+    return [*notes, *(f"{named}: near {where}, {one}" for one in found)]
+
+
+def _told(potential: ImportedPotentialConfig) -> list[str]:
+    """What of a potential the campaign does not keep itself."""
+    told = []
+    if isinstance(potential.model, ModelName):
+        told.append(
+            f"potential.model: {potential.model.name!r} is a name, which the package resolves; "
+            "nothing is copied, and its own cache holds the model"
+        )
+    file = module_file(potential.factory)
+    if file is not None:
+        told.append(f"potential.factory: is run from {file}, a file of your own")
+    return told
 
 
 def covering(frames: Sequence[Atoms]) -> list[int]:

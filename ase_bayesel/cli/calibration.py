@@ -1,17 +1,13 @@
-"""Errors beside uncertainties: the report's panel, and the command ``bayesel calibrate``."""
+"""Errors beside uncertainties: the report's table, and the command ``bayesel calibrate``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.table import Table
-from scipy.stats import norm
 
 from ..campaign.events import RoundReport
 from ..campaign.prequential import read_pick_errors
@@ -19,41 +15,26 @@ from ..campaign.store import Store
 from ..errors import StructureError
 from ..structures.frames import read_frames
 from ..structures.labels import PropertyKeys
-from ..surrogate.held_out import Rows, held_out
-from ..surrogate.scales import LEVELS, HeldOut, Scale, Scales
+from ..surrogate.held_out import held_out
+from ..surrogate.scales import LEVELS, Scale, Scales
 from ..surrogate.surrogate import Surrogate
-from ..validation.reliability import Reliability, binned, reliability
+from ..validation.reliability import Reliability, reliability
 
 UNITS = {"energy": "eV", "forces": "eV/A", "virial": "eV"}
 COLUMNS = ("rows", "RMSE", "z raw", "z", *(f"in {level:.0%}" for level in LEVELS), "NLL", "CRPS")
 
 
-def scaled_pick_errors(store: Store, reports: Sequence[RoundReport]) -> Rows:
-    """All picks of a campaign under the model before each refit; deviations carry its scales."""
-    parts: dict[str, list[HeldOut]] = {}
-    for _, prop, rows, scale in _foretold(store, reports):
-        parts.setdefault(prop, []).append(rows.scaled(scale.value))
-    return {prop: HeldOut.joined(rows) for prop, rows in parts.items()}
-
-
 def pick_table(store: Store, reports: Sequence[RoundReport]) -> list[tuple[str, str, list[str]]]:
     """Lines of round, property and numbers: how well each round's picks were foretold."""
-    compared = [
-        (str(number), prop, reliability(rows, scale))
-        for number, prop, rows, scale in _foretold(store, reports)
-    ]
-    return [(number, prop, numbers(found)) for number, prop, found in compared if found is not None]
-
-
-def _foretold(
-    store: Store, reports: Sequence[RoundReport]
-) -> Iterator[tuple[int, str, HeldOut, Scale]]:
-    """Round and property of its picks, their errors, and the scale of the model before."""
+    lines = []
     for before, report in pairwise(reports):
         errors = read_pick_errors(store, report.round_number)
         scales = Scales.from_json(before.scales)
         for prop, rows in (errors.fitted if errors is not None else {}).items():
-            yield report.round_number, prop, rows, getattr(scales, prop)
+            found = reliability(rows, getattr(scales, prop))
+            if found is not None:
+                lines.append((str(report.round_number), prop, numbers(found)))
+    return lines
 
 
 def numbers(found: Reliability) -> list[str]:
@@ -68,41 +49,6 @@ def numbers(found: Reliability) -> list[str]:
         f"{found.nll:.3f}",
         f"{found.crps:.4g}",
     ]
-
-
-def calibration_figure(rows: Mapping[str, HeldOut]) -> Figure | None:
-    """Coverage, z and error against deviation, of energies and forces; deviations are scaled."""
-    shown = {prop: held for prop, held in rows.items() if len(held.z())}
-    if not shown:
-        return None
-    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-    coverage, histogram, errors = figure.subplots(1, 3)
-    for k, (prop, held) in enumerate(shown.items()):
-        _draw(prop, held, f"C{k}", coverage, histogram, errors)
-    coverage.plot([0, 1], [0, 1], color="0.5", lw=1, zorder=0)
-    coverage.set(xlabel="level of the interval", ylabel="errors inside")
-    coverage.legend(fontsize="small")
-    grid = np.linspace(-4, 4, 200)
-    histogram.plot(grid, norm.pdf(grid), color="0.5", lw=1)
-    histogram.set(xlabel="error / deviation", ylabel="density")
-    ends = np.array(errors.get_xlim())
-    errors.plot(ends, ends, color="0.5", lw=1, zorder=0)
-    errors.set(xlabel="deviation (eV, eV/A)", ylabel="RMS error in a bin")
-    return figure
-
-
-def _draw(
-    prop: str, held: HeldOut, color: str, coverage: Axes, histogram: Axes, errors: Axes
-) -> None:
-    z = held.z()
-    levels = np.linspace(0.02, 0.98, 49)
-    inside = np.mean(np.abs(z)[:, None] <= norm.ppf((1 + levels) / 2), axis=0)
-    coverage.plot(levels, inside, color=color, label=prop)
-    histogram.hist(
-        np.clip(z, -4, 4), bins=33, range=(-4, 4), density=True, color=color, histtype="step"
-    )
-    deviations, sizes = binned(held, min(10, len(z)))
-    errors.loglog(deviations, np.maximum(sizes, 1e-12), "o-", ms=3, color=color)
 
 
 def calibrate(

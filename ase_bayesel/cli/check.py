@@ -23,7 +23,7 @@ from ..errors import ConfigError
 from ..io.atomic import write_atomically
 from ..io.fields import FACTORY, MODEL_NAME, InputPath, Threads
 from ..io.formats import CHECK, KEY
-from ..io.imports import imported
+from ..io.importing import imported
 from ..io.kinds import VALUE
 from ..resources.threads import cpu_threads
 from ..structures.frames import read_frames

@@ -103,7 +103,7 @@ def run(
     from ..campaign.store import Store
     from ..resources.threads import cpu_threads
     from .progress import show
-    from .report import write_report
+    from .report import reported, write_report
 
     # a cluster that closes on a busy machine tells of every connection that breaks
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")
@@ -120,7 +120,8 @@ def run(
                 say(f"changed since the last run: {change}")
             if campaign.reopened is not None:
                 say(f"round {campaign.reopened}, in which nothing triggered, is explored again")
-            reason = show(campaign.run(retry_failed), requests, console)
+            events = reported(campaign.run(retry_failed), campaign.store)
+            reason = show(events, requests, console)
         except StopRequested:
             reason = None
         except (BayeselError, OSError) as error:

@@ -8,12 +8,8 @@ from pathlib import Path
 from ase import Atoms
 from rich.table import Table
 
-from ..campaign.build.models import (
-    build_descriptor,
-    build_potential,
-    force_projections,
-    initial_potential,
-)
+from ..campaign.build.models import build_descriptor, force_projections
+from ..campaign.build.potentials import build_potential, given_shift, initial_potential
 from ..campaign.config import PoolConfig
 from ..campaign.inputs import check_e0s, check_elements
 from ..descriptors.base import Descriptor
@@ -44,7 +40,7 @@ def make_pool(
         surrogate = _surrogate(config, training, descriptor)
         calculator = None
         if config.potential is not None:
-            calculator = build_potential(config, model, surrogate)
+            calculator = build_potential(config, model, surrogate, given_shift(config))
         starts, core = _frames(config.starts), _frames(config.core)
         known = descriptor if surrogate is None else surrogate.descriptor
         for path, frames in ((config.starts, starts), (config.core, core)):

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from ..io.formats import KEY, SELECTION
+from ..plots.maps import feature_map
+from ..plots.pools import scores
 from ..selection.methods import Selection
-from ..selection.methods.distances import standardised
-from .report import png
+from .pages import rendered, svg
 
 
 @dataclass(frozen=True)
@@ -77,73 +76,19 @@ def count_config_types(picked: PickedPool) -> dict[str, dict[str, int]]:
 
 def page(picked: PickedPool, title: str) -> str:
     """A self-contained HTML page: counts, scores, and a map of the pool."""
+
+    def draw_map(axes: Axes) -> Axes:
+        chosen = picked.selection.indices.tolist()
+        return feature_map(picked.features, picked.config_types, chosen, axes)
+
+    names = "Score of each pick", "The pool, and the picks in their order"
     figures = {
-        "Score of each pick": score_figure(picked.selection),
-        "The pool, and the picks in their order": map_figure(picked),
+        names[0]: svg(lambda axes: scores(picked.selection, axes), names[0], 6.4, 3.2),
+        names[1]: svg(draw_map, names[1], 6.4, 4.8),
     }
-    template = Environment(autoescape=True).from_string(
-        files("ase_bayesel").joinpath("templates/pool.html").read_text()
-    )
-    return template.render(
-        title=title,
+    return rendered(
+        "pool.html",
+        name=title,
         picked=record(picked),
-        figures=[(name, png(figure)) for name, figure in figures.items() if figure is not None],
+        figures=[(name, figure) for name, figure in figures.items() if figure is not None],
     )
-
-
-def score_figure(selection: Selection) -> Figure | None:
-    """Scores in the order of picking; None for a method that gives none."""
-    known = np.isfinite(selection.scores)
-    if not known.any():
-        return None
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    panel = figure.subplots()
-    panel.plot(np.flatnonzero(known) + 1, selection.scores[known], "o-", ms=3, lw=1)
-    panel.set(xlabel="pick", ylabel="score")
-    if selection.scores[known].min() > 0:
-        panel.set_yscale("log")
-    return figure
-
-
-def map_figure(picked: PickedPool) -> Figure:
-    """The pool in its first two principal components, coloured by config_type."""
-    points, explained = principal_components(picked.features)
-    kinds = np.array(picked.config_types)
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-    panel = figure.subplots()
-    for kind in count_config_types(picked):
-        label = _plain(kind) or "no config_type"
-        panel.plot(*points[kinds == kind].T, ".", ms=5, alpha=0.6, label=label)
-    chosen = points[picked.selection.indices]
-    panel.plot(*chosen.T, "o", ms=9, mfc="none", mec="k", label="picked")
-    for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
-        panel.annotate(str(number), point, xytext=(5, 5), textcoords="offset points", fontsize=7)
-    first, second = (f"principal component {k + 1} ({100 * explained[k]:.0f}%)" for k in (0, 1))
-    panel.set(xlabel=first, ylabel=second)
-    panel.legend(fontsize="x-small")
-    return figure
-
-
-def _plain(text: str) -> str:
-    """A text that a legend shows as it is: no formula, and nothing that hides it."""
-    return text.replace("$", r"\$").replace("\n", " ").replace("_", " _", text.startswith("_"))
-
-
-MAX_NUMBERS = 20
-"""Only the first picks carry their number."""
-
-
-def principal_components(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First two components ``(M, 2)`` of standardised columns, and the parts of the variance.
-
-    Components that do not exist are 0. Each points to where the structure farthest from the
-    middle lies, so that equal features give equal maps.
-    """
-    scaled, _ = standardised(features)
-    points, explained = np.zeros((len(features), 2)), np.zeros(2)
-    spread, directions = np.linalg.eigh(scaled.T @ scaled)
-    for k in range(min(2, len(spread))):
-        points[:, k] = scaled @ directions[:, -1 - k]
-        points[:, k] *= np.sign(points[np.argmax(np.abs(points[:, k])), k])
-        explained[k] = spread[-1 - k] / max(spread.sum(), np.finfo(float).tiny)
-    return points, explained

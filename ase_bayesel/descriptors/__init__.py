@@ -23,6 +23,12 @@ def _mace(spec: Mapping[str, Any], trust: bool, n_features: int | None) -> Descr
     return MACEDescriptor.from_spec(spec, trust)
 
 
+def _julip(spec: Mapping[str, Any], trust: bool, n_features: int | None) -> Descriptor:
+    from .julip import JulipDescriptor
+
+    return JulipDescriptor.from_spec(spec, n_features)
+
+
 def _imported(spec: Mapping[str, Any], trust: bool, n_features: int | None) -> Descriptor:
     from .importing import imported_from_spec
 
@@ -31,6 +37,7 @@ def _imported(spec: Mapping[str, Any], trust: bool, n_features: int | None) -> D
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], bool, int | None], Descriptor]] = {
     "ace": _ace,
+    "julip": _julip,
     "mace": _mace,
     "import": _imported,
 }

@@ -8,8 +8,7 @@ from os import PathLike
 from typing import Any
 
 from ..errors import ConfigError, DescriptorError
-from ..io.failures import is_failure, reason_of
-from ..io.imports import imported, kind_of
+from ..io.importing import called, kind_of
 from .base import Descriptor
 
 PLACES = ("model", "device", "factory", "parameters")
@@ -51,18 +50,9 @@ def imported_descriptor(
     """
     from .torch.descriptor import TorchDescriptor
 
-    make = imported(factory, f"{where}.factory")
     origin = Origin(factory, dict(parameters or {}), None if model is None else str(model))
     file = {} if model is None else {"model": origin.model}
-    try:
-        made = make(**file, **origin.parameters)
-    except BaseException as error:  # it may raise anything
-        if not is_failure(error):
-            raise
-        raise ConfigError(
-            f"{where}.factory: {factory!r} fails with these parameters "
-            f"({reason_of(error)}; {where}.parameters, {where}.model)"
-        ) from error
+    made = called(factory, f"{where}.factory", (), {**file, **origin.parameters})
     if isinstance(made, type) or not isinstance(made, Descriptor):
         raise ConfigError(f"{where}.factory: {factory!r} returns no descriptor but {kind_of(made)}")
     if isinstance(made, TorchDescriptor):

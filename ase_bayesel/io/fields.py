@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,15 +38,18 @@ __all__ = [
     "HIDDEN",
     "MODEL_NAME",
     "REQUIRED",
+    "Argument",
     "Count",
     "Factory",
     "Femtoseconds",
     "FileName",
+    "GivenModel",
     "Hours",
     "InputPath",
     "Json",
     "Length",
     "ModelFile",
+    "ModelName",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PositiveFloat",
@@ -62,7 +66,7 @@ __all__ = [
 ]
 
 MODEL_NAME = re.compile(r"(mace_mp|mace_off):[\w.-]+")
-FACTORY = r"^[\w.]+:\w+(\.\w+)*$"
+FACTORY = r"^([\w.]+|.+\.py):\w+(\.\w+)*$"
 REQUIRED = "required"
 """Marks a field that a config has to give, though the class has a default for it."""
 HIDDEN = "hidden"
@@ -124,6 +128,55 @@ def _located(given: str, info: ValidationInfo) -> str:
     return given if MODEL_NAME.fullmatch(given) else str(absolute(Path(given), info))
 
 
+def _beside(given: str, info: ValidationInfo) -> str:
+    """A factory whose module is a file beside the config is named by that file."""
+    source, _, name = given.rpartition(":")
+    folder = (info.context or {}).get("folder")
+    if not source.endswith(".py"):
+        if folder is None or not (folder / f"{source}.py").is_file():
+            return given
+        source = f"{source}.py"
+    return f"{absolute(Path(source), info)}:{name}"
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model that its package finds by a name, and keeps itself."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _given_model(given: Any, info: ValidationInfo) -> Path | tuple[Path, ...] | ModelName:
+    if isinstance(given, ModelName):
+        return given
+    if isinstance(given, Mapping) and given.keys() == {"name"}:
+        name = given["name"]
+        if isinstance(name, str) and name:
+            return ModelName(name)
+    if isinstance(given, str | Path):
+        return absolute(Path(given), info)
+    several = isinstance(given, list | tuple) and bool(given)
+    if not several or not all(isinstance(one, str | Path) for one in given):
+        raise refusal("expected a file, a folder, a list of files, or a mapping with a name")
+    paths = tuple(absolute(Path(one), info) for one in given)
+    if len({path.name for path in paths}) < len(paths):
+        raise refusal("two files have the same name; a campaign keeps them in one folder")
+    return paths
+
+
+def _argument(given: Any) -> str | int:
+    if isinstance(given, str) and given.isidentifier():
+        return given
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+        return given
+    raise refusal(
+        "expected the name of a keyword, or a place among positional arguments: 0, 1, ..."
+    )
+
+
 _JSON: TypeAdapter[Any] = TypeAdapter(JsonValue, config=ConfigDict(allow_inf_nan=False))
 
 
@@ -148,8 +201,15 @@ FileName = Annotated[str, AfterValidator(_within)]
 """Of a file in a folder that another field names."""
 ModelFile = Annotated[str, AfterValidator(_located)]
 """A model: a file, or a name such as ``mace_mp:medium``."""
-Factory = Annotated[str, Field(pattern=FACTORY)]
-"""``package.module:callable``, or ``package.module:Class.method``."""
+Factory = Annotated[str, Field(pattern=FACTORY), AfterValidator(_beside)]
+"""``package.module:callable``, or ``file.py:callable``; the callable's name may have dots.
+
+A module ``name`` of which there is a file ``name.py`` beside the config is that file.
+"""
+Argument = Annotated[Any, PlainValidator(_argument)]
+"""Of a callable: a keyword, or a place from 0."""
+GivenModel = Annotated[Any, PlainValidator(_given_model)]
+"""A path; a tuple of paths with different names; or a `ModelName`, from ``{name: ...}``."""
 Threads = Annotated[int, Field(gt=0, le=1024)]
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
 """Of what a machine has, or is asked to make."""

@@ -255,6 +255,15 @@ class LabelStore:
             self.reason(identity, s) for s in settings if self.failure_path(identity, s).exists()
         ]
 
+    def wall_s(self, identity: str, settings: str) -> float | None:
+        """How long a label took, as its file says; None where there is none, or it does not say."""
+        path = self.path(identity, settings)
+        if not path.exists():
+            return None
+        (atoms,) = read_frames(path, apart=False)
+        value = atoms.info.get("bayesel_wall_s")
+        return float(value) if isinstance(value, int | float) and value > 0 else None
+
     def counts(self) -> LabelCounts:
         """What lies below the directory; no file is read."""
         counts = Counter(

@@ -100,7 +100,7 @@ class FeatureStore:
         self._look()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._places
+        return _key(name) in self._places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -108,7 +108,7 @@ class FeatureStore:
     def add(self, names: Sequence[str], rows: np.ndarray) -> None:
         """Append rows ``(k, D)``; a name that is there already keeps its old row."""
         records = np.zeros(len(names), self._record)
-        records["id"], records["row"] = names, rows
+        records["id"], records["row"] = [_key(name) for name in names], rows
         with open(self.path, "ab") as handle:
             handle.write(records.tobytes())
         self._look()
@@ -122,7 +122,7 @@ class FeatureStore:
             If one of them is not finite, as none was when it was written.
         """
         rows = self._records()["row"]
-        places = np.array([self._places[name] for name in names], int)
+        places = np.array([self._places[_key(name)] for name in names], int)
         if len(places) and np.array_equal(places, np.arange(places[0], places[0] + len(places))):
             chosen = rows[places[0] : places[0] + len(places)]
         else:
@@ -165,6 +165,11 @@ class FeatureStore:
             except UnicodeDecodeError as error:
                 raise self._damaged() from error
         self._n_seen = len(names)
+
+
+def _key(name: str) -> str:
+    """What stands for a structure in the file: its id, or of one with moments a hash of it."""
+    return name if len(name) <= ID_BYTES else f"m{bytes_hash(name.encode())[: ID_BYTES - 1]}"
 
 
 class _Memory:

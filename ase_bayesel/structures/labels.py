@@ -80,7 +80,7 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
     if keys.energy is not None:
         raw = raw_label(atoms, keys.energy, "energy")
         if raw is not None:
-            raw = raw[0] if np.shape(raw) == (1,) else raw
+            raw = raw[0] if shape_of(raw) == (1,) else raw
             energy = float(_checked(raw, (), where, keys.energy))
     if keys.forces is not None:
         raw = raw_label(atoms, keys.forces, "forces")
@@ -134,6 +134,14 @@ def force_consistent(atoms: Atoms, keys: PropertyKeys) -> float | None:
     return float(results["energy"] - results["free_energy"])
 
 
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of a value; None of lists of unequal lengths, which have none."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return None
+
+
 def _results(atoms: Atoms) -> Mapping[str, Any]:
     return {} if atoms.calc is None else atoms.calc.results
 
@@ -150,14 +158,14 @@ def _is_number(value: Any) -> bool:
 
 def _tensor(atoms: Atoms, raw: Any, where: str, key: str) -> np.ndarray:
     """A virial ``(3, 3)``, eV, of what stands under its key."""
-    if np.shape(raw) == (6,) and key not in atoms.info and key == "stress":
+    if shape_of(raw) == (6,) and key not in atoms.info and key == "stress":
         raw = voigt_6_to_full_3x3_stress(raw)  # in the order of ASE's calculators
-    if np.shape(raw) == (6,):
+    if shape_of(raw) == (6,):
         raise StructureError(
             f"{where}: {key!r} has six numbers, whose order programs do not agree on; "
             "give the nine of the tensor"
         )
-    flat = np.reshape(raw, -1) if np.shape(raw) == (3, 3) else raw
+    flat = np.reshape(raw, -1) if shape_of(raw) == (3, 3) else raw
     tensor = _checked(flat, (9,), where, key).reshape(3, 3)
     if np.abs(tensor - tensor.T).max() > ASYMMETRY * np.abs(tensor).max():
         raise StructureError(f"{where}: {key!r} is not symmetric; is it a virial or a stress?")

@@ -26,6 +26,7 @@ from ase.spacegroup import Spacegroup
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..errors import StructureError
+from .labels import shape_of
 
 PACKED_KEY = "bayesel_packed"
 RESERVED = ("Lattice", "Properties", "pbc", "comment")
@@ -163,7 +164,7 @@ def _scalar_kind(value: Any) -> Any:
 
 def _result(key: str, value: Any) -> Any:
     """A result of a calculator as ASE writes it: stresses as tensors."""
-    if key == "stress" and np.shape(value) == (6,):
+    if key == "stress" and shape_of(value) == (6,):
         return voigt_6_to_full_3x3_stress(value)
     return value
 

@@ -18,6 +18,8 @@ from .neighbours import neighbour_pairs
 
 ISOLATED_A = 6.0
 """A single atom without images closer than this is an isolated one; else it is a crystal."""
+UNDETERMINED = "which do not tell the elements apart"
+"""Structures whose compositions are proportional, say."""
 SAME_EV = 1e-3
 """Energies of isolated atoms that differ by less are the same."""
 
@@ -168,13 +170,36 @@ def _isolated(labelled: Sequence[_Known], where: str) -> dict[str, E0]:
 def _averages(labelled: Sequence[_Known]) -> dict[str, E0]:
     """Least squares over compositions; a set of isolated atoms alone is averaged as it is."""
     bound = [known for known in labelled if not known.isolated] or list(labelled)
-    elements = sorted(set().union(*(known.composition for known in bound)))
-    counts = np.array([[k.composition[s] for s in elements] for k in bound], float)
-    solution, *_ = np.linalg.lstsq(counts, np.array([k.energy for k in bound]), rcond=None)
+    energies, rank = energies_per_element(
+        [known.composition for known in bound], [known.energy for known in bound]
+    )
     source = f"average over {len(bound)} frames"
-    if np.linalg.matrix_rank(counts) < len(elements):
-        source += ", which do not tell the elements apart"
-    return {s: E0(energy, source) for s, energy in zip(elements, solution.tolist(), strict=True)}
+    if rank < len(energies):
+        source += f", {UNDETERMINED}"
+    return {symbol: E0(energy, source) for symbol, energy in energies.items()}
+
+
+def energies_per_element(
+    compositions: Sequence[Mapping[str, int]], energies: Sequence[float]
+) -> tuple[dict[str, float], int]:
+    """Energy of each element whose sums over the atoms are nearest to some energies, eV.
+
+    Parameters
+    ----------
+    compositions
+        Numbers of atoms by element, of each structure.
+    energies
+        Of the structures, eV.
+
+    Returns
+    -------
+    The least-squares solution, by element; of the smallest norm where the compositions leave it
+    open. And the rank of the compositions, less than the number of elements in that case.
+    """
+    elements = sorted(set().union(*compositions))
+    counts = np.array([[c.get(symbol, 0) for symbol in elements] for c in compositions], float)
+    solution, _, rank, _ = np.linalg.lstsq(counts, np.array(energies, float), rcond=None)
+    return dict(zip(elements, solution.tolist(), strict=True)), int(rank)
 
 
 def composition_energy(atoms: Atoms, e0s: Mapping[str, float]) -> float:

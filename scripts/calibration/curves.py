@@ -22,7 +22,7 @@ from ase_bayesel import ACEDescriptor, calibrated, fit_surrogate
 from ase_bayesel.surrogate.support import SHARE
 from ase_bayesel.surrogate.surrogate import Surrogate
 
-from .materials import KEYS
+from .fit import KEYS
 
 Record = dict[str, Any]
 POINTS = 25

@@ -8,19 +8,17 @@ from functools import cached_property
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
-from ase_bayesel.surrogate.held_out import held_out, leaving_out
+from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate.calibration import calibrating
+from ase_bayesel.surrogate.held_out import MOST, held_out, leaving_out
 from ase_bayesel.surrogate.scales import HeldOut, Scale
 from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.surrogate import Surrogate
 
-from .materials import KEYS
-
+KEYS = PropertyKeys("REF_energy", "REF_forces")
 PROPERTIES = ("energy", "forces")
-GROUPS, COMPONENTS = 8, 8
-COMMITTEE = (1, 2, 3)
-"""Degrees less than that of the fit."""
-LEFT_OUT_BY_DISTANCE = 12
 Rows = Mapping[str, HeldOut]
 Frames = Sequence[Atoms]
 Deviations = Mapping[str, np.ndarray]
@@ -31,25 +29,54 @@ NO_SCALES = dict.fromkeys(PROPERTIES, Scale())
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, its training set, and test frames by kind."""
+    """A fit, its training set, and test frames by kind.
+
+    A network may be the potential: then the errors are its own, and the structures that can be left
+    out are those that it was not trained on (``unseen``).
+    """
 
     surrogate: Surrogate
     train: Frames
     kinds: Mapping[str, Frames]
+    potential: Calculator | None = None
+    unseen: Sequence[int] = ()
 
     @cached_property
     def tested(self) -> dict[str, Rows]:
         """Errors and raw deviations by kind."""
-        return {kind: held_out(self.surrogate, frames, KEYS) for kind, frames in self.kinds.items()}
+        return self.tested_by(self.surrogate)
+
+    def tested_by(self, surrogate: Surrogate) -> dict[str, Rows]:
+        """Errors by kind, and the deviations of a surrogate with scales or support."""
+        found = {}
+        for kind, frames in self.kinds.items():
+            found[kind] = held_out(surrogate, frames, KEYS, self.potential)
+        return found
+
+    @cached_property
+    def known(self) -> list[int]:
+        """Numbers of the training structures that are left out in turn."""
+        if self.potential is not None:
+            return list(self.unseen)
+        return list(range(0, len(self.train), -(-len(self.train) // MOST)))
 
     @cached_property
     def alone(self) -> Rows:
-        """The training set, each structure left out."""
-        return self.grouped([[k] for k in range(len(self.train))])
+        """Those structures, each left out; they are numbered in the order of `known`."""
+        return self.grouped([[k] for k in self.known])
 
     def grouped(self, groups: Sequence[Sequence[int]]) -> Rows:
         """The training set in the order of groups that are left out together."""
-        return finished(leaving_out(self.train, self.surrogate, KEYS, groups=groups))
+        steps = leaving_out(
+            self.train, self.surrogate, KEYS, groups=groups, potential=self.potential
+        )
+        return finished(steps)
+
+    @cached_property
+    def calibrated(self) -> Surrogate:
+        """With the scales and the support of a campaign."""
+        steps = calibrating(self.surrogate, self.train, KEYS, None, self.potential, self.unseen)
+        return finished(steps)
 
     def features(self, frames: Frames) -> list[np.ndarray]:
         """``(n_atoms, D)`` of each structure."""

@@ -16,10 +16,11 @@ from ase.build import bulk, diamond100, diamond111, fcc111
 from ase.calculators.calculator import Calculator
 from nshot.teachers import bare, snapshots, stillinger_weber
 
+from ase_bayesel import fit_surrogate
 from ase_bayesel.descriptors.ace import ACEDescriptor
-from ase_bayesel.structures.labels import PropertyKeys
 
-KEYS = PropertyKeys("REF_energy", "REF_forces")
+from .fit import KEYS, Fit
+
 SAME = "same"
 EACH = 6
 """Test frames of a kind."""
@@ -34,6 +35,10 @@ class Material(ABC):
     elements: ClassVar[tuple[str, ...]]
     e0s: ClassVar[dict[str, float]]
     degrees: ClassVar[tuple[int, ...]]
+    size: ClassVar[str] = "degree"
+    """What a degree is a number of."""
+    methods: ClassVar[tuple[str, ...] | None] = None
+    """Those that can be used; by default all."""
 
     @abstractmethod
     def reference(self) -> Calculator:
@@ -46,6 +51,12 @@ class Material(ABC):
     def descriptor(self, degree: int) -> ACEDescriptor:
         """The basis of a degree."""
         return ACEDescriptor(list(self.elements), order=3, totaldegree=degree, cutoff=5.0)
+
+    def fit(self, train: Sequence[Atoms], kinds: Kinds, degree: int, seed: int) -> Fit:
+        """A model of labelled frames, and what it is tested on."""
+        descriptor = self.descriptor(degree)
+        surrogate = fit_surrogate(train, descriptor, KEYS.energy, KEYS.forces, e0s=self.e0s)
+        return Fit(surrogate, train, kinds)
 
     def labelled(self, frames: Sequence[Atoms]) -> list[Atoms]:
         """Copies with the labels of the reference."""
@@ -157,9 +168,6 @@ class Alloy(Material):
         kinds["compressed"] = rattled([_scaled(compounds[0], s) for s in (0.9, 0.95)], 3, rng)
         kinds["expanded"] = rattled([_scaled(compounds[0], s) for s in (1.07, 1.15)], 3, rng)
         return train, kinds
-
-
-MATERIALS: dict[str, type[Material]] = {cls.name: cls for cls in (Silicon, Alloy)}
 
 
 def rattled(cells: Sequence[Atoms], each: int, rng: np.random.Generator) -> list[Atoms]:

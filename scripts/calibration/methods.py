@@ -6,15 +6,12 @@ All take the same fit, and what is calibrated is calibrated on the training set 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
 
-from ase_bayesel.surrogate.held_out import held_out
 from ase_bayesel.surrogate.scales import HeldOut, Scale
-from ase_bayesel.surrogate.support import Support
 
 from .fit import (
     NO_SCALES,
@@ -25,7 +22,6 @@ from .fit import (
     Result,
     scales_of,
 )
-from .materials import KEYS
 from .methods_more import by_element, committee, pops
 
 GROUPS, COMPONENTS = 8, 8
@@ -57,10 +53,8 @@ def left_out(fit: Fit) -> Result:
 
 def supported(fit: Fit) -> Result:
     """The same, and what is extrapolated: the default of the package."""
-    support = Support.of(list(fit.train), fit.surrogate.descriptor)
-    known = replace(fit.surrogate, support=support)
-    tested = {kind: held_out(known, frames, KEYS) for kind, frames in fit.kinds.items()}
-    return tested, scales_of(fit.alone)
+    scales = fit.calibrated.scales
+    return fit.tested_by(fit.calibrated), {"energy": scales.energy, "forces": scales.forces}
 
 
 def folds(fit: Fit) -> Result:
@@ -89,7 +83,7 @@ def constant(fit: Fit) -> Result:
             "forces": np.ones(3 * sum(map(len, frames))),
         }
 
-    return _baseline(fit, same, same(fit.train), list(range(len(fit.train))))
+    return _baseline(fit, same, same([fit.train[k] for k in fit.known]), range(len(fit.known)))
 
 
 def distance(fit: Fit) -> Result:
@@ -110,10 +104,11 @@ def distance(fit: Fit) -> Result:
         values = fit.features(frames)
         return deviations([whole.query(own[:, used] / spread[used])[0] for own in values])
 
-    chosen = list(range(0, len(known), max(1, len(known) // LEFT_OUT_BY_DISTANCE)))
+    places = range(0, len(fit.known), max(1, len(fit.known) // LEFT_OUT_BY_DISTANCE))
+    chosen = [fit.known[place] for place in places]
     others = [cKDTree(np.concatenate([*known[:k], *known[k + 1 :]])) for k in chosen]
     found = [tree.query(known[k])[0] for k, tree in zip(chosen, others, strict=True)]
-    return _baseline(fit, from_all, deviations(found), chosen)
+    return _baseline(fit, from_all, deviations(found), places)
 
 
 METHODS: dict[str, Callable[[Fit], Result]] = {
@@ -136,7 +131,7 @@ def _baseline(
 ) -> Result:
     """Deviations times the factor that makes them as large as the errors of what was left out.
 
-    ``known`` are the deviations of the chosen training structures, each left out.
+    ``known`` are the deviations of the training structures at the chosen places of `Fit.known`.
     """
     factors, scales = {}, {}
     for prop in PROPERTIES:

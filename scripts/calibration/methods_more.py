@@ -11,8 +11,7 @@ from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.surrogate.design import iterate_features, property_rows, weighted_rows
 from ase_bayesel.surrogate.scales import HeldOut, Scale
 
-from .fit import PROPERTIES, Deviations, Fit, Frames, Result, Rows, scales_of
-from .materials import KEYS
+from .fit import KEYS, PROPERTIES, Deviations, Fit, Frames, Result, Rows, scales_of
 
 COMMITTEE = (1, 2, 3)
 """Degrees less than that of the fit."""
@@ -20,8 +19,8 @@ COMMITTEE = (1, 2, 3)
 
 def by_element(fit: Fit) -> Result:
     """A scale for the forces on each element."""
-    rows = fit.alone["forces"]
-    numbers = np.concatenate([np.repeat(atoms.numbers, 3) for atoms in fit.train])
+    rows, left = fit.alone["forces"], [fit.train[k] for k in fit.known]
+    numbers = np.concatenate([np.repeat(atoms.numbers, 3) for atoms in left])
     factors = {}
     for element in np.unique(numbers).tolist():
         own = numbers == element
@@ -36,7 +35,7 @@ def by_element(fit: Fit) -> Result:
         kind: {**own, "forces": scaled(fit.kinds[kind], own["forces"])}
         for kind, own in fit.tested.items()
     }
-    return tested, scales_of({**fit.alone, "forces": scaled(fit.train, rows)})
+    return tested, scales_of({**fit.alone, "forces": scaled(left, rows)})
 
 
 def committee(fit: Fit) -> Result:
@@ -106,7 +105,7 @@ def pops(fit: Fit) -> Result:
     def from_all(frames: Frames) -> Deviations:
         return deviations(frames, [whole / total] * len(frames))
 
-    others = zip(metrics, totals, strict=True)
-    known = deviations(fit.train, [(whole - own) / (total - less) for own, less in others])
+    without = [(whole - metrics[k]) / (total - totals[k]) for k in fit.known]
+    known = deviations([fit.train[k] for k in fit.known], without)
     left = {p: HeldOut(r.errors, known[p], r.structures) for p, r in fit.alone.items()}
     return fit.with_deviations(from_all), scales_of(left)

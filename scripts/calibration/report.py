@@ -13,6 +13,7 @@ from nshot.tables import markdown
 from .curves import curve_table, draw_curves
 from .fit import PROPERTIES
 from .materials import SAME
+from .materials_more import MATERIALS
 from .methods import METHODS
 
 BEGIN, END = "<!-- written by scripts/study_calibration.py report -->\n", "<!-- end -->\n"
@@ -22,6 +23,9 @@ GOOD = (0.3, 3.0)
 """Of rms z on kinds never trained on."""
 COMMANDS = """```bash
 python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
+python scripts/study_calibration.py run --materials hydrocarbons --seeds 0,1,2,3
+python scripts/study_calibration.py run --materials si2018,si2018-surfaces --seeds 0,1,2,3
+python scripts/study_calibration.py run --materials silicon-mace,alloy-mace --seeds 0,1
 python scripts/study_calibration.py curves
 python scripts/study_calibration.py report
 ```"""
@@ -35,7 +39,7 @@ def write_report(records: Sequence[Record], curves: Sequence[Record], page: Path
     parts = [
         COMMANDS,
         f"{len(records)} splits: "
-        + ", ".join(f"{name} of degree {degree}" for name, degree in degrees)
+        + "; ".join(f"{name}, {MATERIALS[name].size} {degree}" for name, degree in degrees)
         + ". Medians over splits.",
         "## Structures of the kinds that were trained on\n\n" + _on_the_same(records),
         f"## Kinds that were never trained on: rms z with the default (`{DEFAULT}`)\n\n"
@@ -59,12 +63,30 @@ def values(records: Sequence[Record], method: str, kind: str, prop: str, name: s
 
 
 def _on_the_same(records: Sequence[Record]) -> str:
-    """All splits, and where only a part has all methods, that part once more."""
+    """Splits of linear ACE, and apart those of networks, for which fewer methods serve."""
     whole = [r for r in records if set(METHODS) <= set(r["scores"])]
-    if len(whole) in (0, len(records)):
-        return _same(records)
-    note = "\n\nThe splits on which all methods were tried:\n\n"
-    return f"All {len(records)} splits:\n\n" + _same(records) + note + _same(whole)
+    networks = [r for r in records if set(METHODS) - set(r["scores"])]
+    parts = [_same(whole)] if whole else []
+    if networks:
+        parts.append(f"Networks ({len(networks)} splits):\n\n" + _same(networks))
+    by_material = sorted({r["material"] for r in records})
+    parts.append("With the default, by material:\n\n" + _same_by_material(records, by_material))
+    return "\n\n".join(parts)
+
+
+def _same_by_material(records: Sequence[Record], materials: Sequence[str]) -> str:
+    header = ["material", "splits"]
+    header += [f"{p}: {name}" for p in PROPERTIES for name in ("rms z", "in 68%", "in 95%")]
+    lines = []
+    for material in materials:
+        own = [r for r in records if r["material"] == material]
+        cells: list[object] = [material, len(own)]
+        for prop in PROPERTIES:
+            shares = values(own, DEFAULT, SAME, prop, "coverage").mean(axis=0)
+            cells.append(f"{np.median(values(own, DEFAULT, SAME, prop, 'z')):.2f}")
+            cells += [f"{100 * share:.0f}" for share in shares[[1, 3]]]
+        lines.append(cells)
+    return markdown(header, lines)
 
 
 def _same(records: Sequence[Record]) -> str:
@@ -90,7 +112,8 @@ def _same(records: Sequence[Record]) -> str:
 
 
 def _others(records: Sequence[Record]) -> str:
-    header = ["material", "kind", "energy: raw", "scaled", "forces: raw", "scaled"]
+    header = ["material", "kind"]
+    header += ["energy: raw", "scaled", "and support", "forces: raw", "scaled"]
     lines, inside = [], dict.fromkeys(PROPERTIES, 0)
     for material, kind in _kinds(records):
         own = [r for r in records if r["material"] == material and DEFAULT in r["scores"]]
@@ -100,10 +123,29 @@ def _others(records: Sequence[Record]) -> str:
             scaled = values(own, DEFAULT, kind, prop, "z")
             inside[prop] += bool(GOOD[0] <= np.median(scaled) <= GOOD[1])
             spread = f"({scaled.min():.2g} to {scaled.max():.2g})"
-            cells += [f"{raw:.1f}", f"{np.median(scaled):.2f} {spread}"]
+            cells.append(f"{raw:.1f}")
+            if prop == "energy":  # forces have no support
+                cells.append(f"{np.median(values(own, 'left out', kind, prop, 'z')):.2f}")
+            cells.append(f"{np.median(scaled):.2f} {spread}")
         lines.append([material, kind, *cells])
     told = ", ".join(f"{prop} {inside[prop]} of {len(lines)}" for prop in PROPERTIES)
-    return markdown(header, lines) + f"\n\nBetween {GOOD[0]} and {GOOD[1]:g} in the median: {told}."
+    told = f"Between {GOOD[0]} and {GOOD[1]:g} in the median: {told}."
+    return "\n\n".join([markdown(header, lines), told, _within(records)])
+
+
+def _within(records: Sequence[Record]) -> str:
+    """How many kinds each method brings within `GOOD`, on the materials that have all methods."""
+    whole = [r for r in records if set(METHODS) <= set(r["scores"])]
+    kinds, lines = _kinds(whole), []
+    for method in METHODS:
+        cells = []
+        for prop in PROPERTIES:
+            medians = _medians(whole, kinds, method, prop)
+            cells.append(sum(GOOD[0] <= z <= GOOD[1] for z in medians))
+        lines.append([method, *cells])
+    return f"Of the {len(kinds)} kinds of linear ACE, by method:\n\n" + markdown(
+        ["method", *PROPERTIES], lines
+    )
 
 
 def _kinds(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -113,21 +155,28 @@ def _kinds(records: Sequence[Record]) -> list[tuple[str, str]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
+def _medians(
+    records: Sequence[Record], kinds: Sequence[tuple[str, str]], method: str, prop: str
+) -> list[float]:
+    """Of rms z over the splits of each material and kind."""
+    return [
+        float(
+            np.median(values([r for r in records if r["material"] == m], method, kind, prop, "z"))
+        )
+        for m, kind in kinds
+    ]
+
+
 def _figure(records: Sequence[Record]) -> Figure:
     kinds = _kinds(records)
-    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 1.2 + 0.19 * len(kinds)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, prop in zip(panels, PROPERTIES, strict=True):
         for method, marker in (("raw", "o"), (DEFAULT, "D"), ("constant", "x"), ("distance", "+")):
-            medians = [
-                np.median(
-                    values([r for r in records if r["material"] == m], method, kind, prop, "z")
-                )
-                for m, kind in kinds
-            ]
+            medians = _medians(records, kinds, method, prop)
             panel.plot(medians, range(len(kinds)), marker, label=method, ms=5)
         panel.axvspan(*GOOD, color="0.9", zorder=0)
         panel.set(xscale="log", xlabel=f"rms z, {prop}")
     panels[0].set_yticks(range(len(kinds)), [f"{m}: {kind}" for m, kind in kinds])
-    panels[1].legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure

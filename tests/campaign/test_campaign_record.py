@@ -16,7 +16,7 @@ from helpers.command_line import ENVIRONMENT
 from ase_bayesel import Campaign
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.cli.report import motion_figure
+from ase_bayesel.plots import deviation_log, temperature_log
 
 CHANGES = {
     "explore.log": True,
@@ -121,15 +121,16 @@ def test_no_records_unless_asked_for(tmp_path):
     list(campaign(config).run())
     store = Store(config.with_name("campaign"))
     assert len(store.read_log(1)) == 0
-    assert motion_figure(store, 2) is None
+    assert deviation_log(store, 1) is None
     assert not list(store.directory.glob("round_*/log"))
     assert not list(store.directory.glob("round_*/trajectory_*"))
 
 
 def test_the_report_draws_the_log(finished):
-    figure = motion_figure(campaign(finished[0]).store, 3)
-    rows = campaign(finished[0]).store.read_log(1)
-    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "walker 0"]
+    store = campaign(finished[0]).store
+    rows = store.read_log(1)
+    assert len(temperature_log(store, 1).lines) == 2
+    (line,) = [line for line in deviation_log(store, 1).lines if line.get_label() == "walker 0"]
     mine = rows[rows["walker"] == 0]
     np.testing.assert_array_equal(line.get_xdata(), mine["step"])
     np.testing.assert_array_equal(line.get_ydata(), mine["energy_std"])

@@ -10,7 +10,8 @@ from helpers.campaigns import campaign_settings, ended, reports
 
 from ase_bayesel import BiasedCalculator, Surrogate, load_config
 from ase_bayesel.bias.evaluators import NetworkEvaluator
-from ase_bayesel.campaign.build.models import build_descriptor, build_potential
+from ase_bayesel.campaign.build.models import build_descriptor
+from ase_bayesel.campaign.build.potentials import build_potential
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.trial import try_potential
@@ -111,7 +112,7 @@ def test_which_model_is_whose(tmp_path):
         ),
         (
             {"descriptor": {"kind": "import", "factory": FACTORY, "model": "potential"}},
-            "descriptor.model: potential has no model file",
+            "descriptor.model: the potential has no model that is one path",
         ),
         ({"descriptor": {"kind": "import", "factory": "no colon"}}, "descriptor.factory"),
         ({"potential": {"kind": "descriptor"}, "descriptor": OWN["descriptor"], "refit": REFIT},

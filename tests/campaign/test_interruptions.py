@@ -48,9 +48,8 @@ def test_a_signal_saves_the_step_and_says_run_again(tmp_path, number):
     store = Store(tmp_path / "config_campaign")
     log = tmp_path / "log"
     with open(log, "w") as out:
-        process = start(config, out)
-        wait_for((store.directory / "round_0000" / "DONE").exists)
-        time.sleep(3.0)
+        process = start(config, out, out)
+        wait_for(lambda: "round 1 explore" in log.read_text())
         assert stopped(process, number) == 75
     assert f"stopped on {number.name}" in log.read_text()
     assert "run again" in log.read_text()

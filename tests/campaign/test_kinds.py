@@ -72,6 +72,7 @@ GIVEN = {
     "lammps": {"species": ["Si"]},
     "dask": {"scheduler": "tcp://host:8786"},
     "ace": {"elements": ["Si"]},
+    "julip": {"elements": ["Si"]},
     "command": {"command": ["train", "{output}"]},
     "any": {"members": [{"threshold": 0.1}, {"kind": "all", "members": [{"threshold": 0.2}]}]},
     "all": {"members": [{"kind": "force", "threshold": {"calibrate": "md", "steps": 9}}]},

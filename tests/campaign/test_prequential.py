@@ -7,10 +7,11 @@ from helpers.command_line import call
 
 from ase_bayesel import Surrogate
 from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.history import History
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.training_set import TrainingSet
-from ase_bayesel.cli.calibration import pick_table, scaled_pick_errors
+from ase_bayesel.cli.calibration import pick_table
 from ase_bayesel.surrogate.held_out import given_labels
 from ase_bayesel.surrogate.scales import Scales
 
@@ -68,7 +69,7 @@ def test_reports_hold_the_scales_of_the_saved_model(campaign):
 def test_picks_of_all_rounds_carry_the_scales_of_their_model(campaign):
     _, store = campaign
     reports = [store.read_report(k) for k in range(store.completed_rounds())]
-    scaled = scaled_pick_errors(store, reports)
+    scaled = History(store).all_foretold()
     raw = [read_pick_errors(store, k).fitted["forces"].deviations for k in (1, 2)]
     scales = [Scales.from_json(r.scales).forces.value for r in reports[:2]]
     expected = np.concatenate([s * r for s, r in zip(scales, raw, strict=True)])

@@ -1,3 +1,4 @@
+import base64
 import re
 import shutil
 from dataclasses import replace
@@ -6,9 +7,9 @@ import numpy as np
 import pytest
 from helpers.campaigns import write_campaign
 from helpers.files import hashes
-from helpers.pages import PICKS, TITLES, Page, assert_drawn
+from helpers.pages import ERRORS, FORETOLD, MAP, WALKERS, Page, assert_drawn
 
-from ase_bayesel import Campaign
+from ase_bayesel import Campaign, Surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
@@ -16,7 +17,10 @@ from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
-from ase_bayesel.cli.report import error_figure, parity_figure, uncertainty_figure, write_report
+from ase_bayesel.cli.report import write_report
+from ase_bayesel.cli.report.structures import embedded
+from ase_bayesel.cli.report.verdict import verdict
+from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
 
 
 def store_of(folder, changes=None):
@@ -44,7 +48,7 @@ def page(store):
 
 
 def test_table_of_rounds(store, page):
-    head, *rows = page.rows[:4]
+    head, *rows = page.tables["rounds"]
     assert len(head) == 8
     reports = [store.read_report(k) for k in range(3)]
     assert [row[:5] for row in rows] == [
@@ -57,17 +61,76 @@ def test_table_of_rounds(store, page):
         assert row[7] == ", ".join(report.walkers)
 
 
-def test_three_plots(page):
-    assert page.titles == [*TITLES, PICKS]
-    assert len(page.images) == 4
-    for image in page.images:
-        assert_drawn(image)
-    assert len(set(page.images)) == 4
+def test_figures(page):
+    assert [t for t in page.titles if t in (ERRORS, FORETOLD, MAP, WALKERS)] == [
+        *(ERRORS, FORETOLD, MAP, WALKERS)
+    ]
+    for figure in page.figures.values():
+        assert_drawn(figure)
+    assert len(set(page.figures.values())) == len(page.figures) > 12
+
+
+def test_verdict(store, page):
+    found = verdict(History(store))
+    assert found.standing == "Ended after round 2: all 2 rounds are done."
+    assert found.model == str(store.model_path(2))
+    energy = [1e3 * store.read_report(k).energy_rmse for k in (0, 2)]
+    assert "energy RMSE {:.1f} → {:.1f} meV/atom".format(*energy) in found.trend
+    assert f"<strong>{found.advice}</strong>" in page.text
+    assert Surrogate.load(found.model).properties == ("energy", "forces")
+
+
+@pytest.mark.parametrize(
+    ("errors", "noise", "picks", "advice"),
+    [
+        ((0.4, 0.2, 0.1), 1e-9, 3, "go on"),
+        ((0.1, 0.1, 0.1), 1e-9, 3, "stop, if the errors suffice"),
+        ((0.1, 0.1, 0.2), 1e-9, 3, "look at the last labels before going on"),
+        ((0.4, 0.2, 0.1), 1e9, 3, "enlarge the model"),
+        ((4e10, 2e10, 1e10), 1e9, 3, "go on"),  # there is more to the error than the noise
+        ((0.4, 0.2, 0.1), 1e-9, 0, "stop, or explore elsewhere"),
+    ],
+)
+def test_advice(store, errors, noise, picks, advice):
+    history = History(store)
+    history.reports = [
+        replace(report, forces_rmse=error, noise={"forces": noise}, picks=picks)
+        for report, error in zip(history.reports, errors, strict=True)
+    ]
+    assert verdict(history).advice == advice
+
+
+def test_picks_beside_their_labels(store, page):
+    rows, batch = page.tables["picks"][1:], [*store.read_batch(1), *store.read_batch(2)]
+    assert len(rows) == 6
+    errors = np.concatenate([read_pick_errors(store, k).fitted["energy"].errors for k in (1, 2)])
+    for row, pick, error in zip(rows, batch, errors, strict=True):
+        assert row[1] == pick.get_chemical_formula()
+        assert row[4:6] == [str(pick.info["bayesel_walker"]), str(pick.info["bayesel_step"])]
+        assert float(row[9].split(" / ")[1]) == pytest.approx(250 * abs(error), rel=0.01)
+        assert row[8].endswith(f" {pick.info['bayesel_atom']}")
+        assert float(row[11]) > 0
+        assert row[12] == "in the fit"
+
+
+def test_structures_in_the_page_are_the_picks(store):
+    history = History(store)
+    raw = embedded(history.picks, history.reports)["picks"]
+    assert len(raw) == 6
+    for k, record in enumerate(history.picks):
+        places = np.frombuffer(base64.b64decode(raw[k]["xyz"]), "<u2").reshape(-1, 3)
+        atoms = record.pick.structure
+        shown = raw[k]["low"] + raw[k]["step"] * places
+        np.testing.assert_allclose(shown, atoms.positions, atol=1e-3)
+        scale = history.reports[record.round_number - 1].scales["energy"]["value"]
+        expected = 1e3 * scale * record.pick.deviations.local_energy_std.max()
+        assert raw[k]["largest"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_page_needs_nothing_from_outside(store, page):
     text = (store.directory / "report.html").read_text()
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", text)
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", text)
+    assert not re.search(r"url\((?!#)", text)
     assert "relative_force above 0.01" in text
 
 
@@ -78,21 +141,20 @@ def test_same_campaign_same_page_and_nothing_else(store, page):
     assert hashes(store.directory) == before
 
 
-def test_picks_are_marked_where_they_were_made(store):
-    figure = uncertainty_figure(store, 3)
-    assert len(figure.axes) == 2
+@pytest.mark.parametrize("number", [1, 2])
+def test_picks_are_marked_where_they_were_made(store, number):
+    panel = criterion(store, number)
     columns = [TRACE_COLUMNS.index(name) for name in ("step", "value", "picked")]
-    for number, panel in enumerate(figure.axes, start=1):
-        step, value, picked = store.exploration(number).read_trace()[:, columns].T
-        lines = {line.get_label(): line for line in panel.lines}
-        stars = lines["picked"]
-        np.testing.assert_array_equal(stars.get_xdata(), step[picked > 0])
-        np.testing.assert_array_equal(stars.get_ydata(), value[picked > 0])
-        assert len(stars.get_xdata()) == 3
-        assert {"walker 0", "walker 1"} <= lines.keys()
-        drawn = sum(len(lines[f"walker {k}"].get_xdata()) for k in range(2))
-        assert drawn == len(step)
-        assert panel.get_title() == f"round {number}"
+    step, value, picked = store.exploration(number).read_trace()[:, columns].T
+    lines = {line.get_label(): line for line in panel.lines}
+    stars = lines["picked"]
+    np.testing.assert_array_equal(stars.get_xdata(), step[picked > 0])
+    np.testing.assert_array_equal(stars.get_ydata(), value[picked > 0])
+    assert len(stars.get_xdata()) == 3
+    assert {"walker 0", "walker 1"} <= lines.keys()
+    drawn = sum(len(lines[f"walker {k}"].get_xdata()) for k in range(2))
+    assert drawn == len(step)
+    assert panel.get_title() == f"round {number}"
 
 
 def test_checks_without_an_evaluation_are_not_drawn(store, tmp_path):
@@ -105,23 +167,21 @@ def test_checks_without_an_evaluation_are_not_drawn(store, tmp_path):
     skipped[:, [STEP, VALUE, PICKED]] = 3, np.nan, 0
     trace = np.concatenate([state.trace[:1], skipped, state.trace[1:]])
     saved.save(replace(state, trace=trace), posterior)
-    for ours, expected in zip(
-        uncertainty_figure(copied, 3).axes, uncertainty_figure(store, 3).axes, strict=True
-    ):
-        for line, other in zip(ours.lines, expected.lines, strict=True):
-            np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+    ours, expected = criterion(copied, 1).lines, criterion(store, 1).lines
+    for line, other in zip(ours, expected, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
 
 
 def test_errors_are_drawn_against_labels(store):
     reports = [store.read_report(k) for k in range(3)]
-    energy, forces = error_figure(reports).axes
+    energy, forces = (error_against_labels(store, prop) for prop in ("energy", "forces"))
     assert energy.lines[0].get_xdata().tolist() == [0, 3, 6]
     np.testing.assert_allclose(energy.lines[0].get_ydata(), [1e3 * r.energy_rmse for r in reports])
     np.testing.assert_allclose(forces.lines[0].get_ydata(), [1e3 * r.forces_rmse for r in reports])
 
 
 def test_table_of_picks(store, page):
-    head, *rows = page.rows[4:]
+    head, *rows = page.tables["foretold"]
     assert head == ["round", "property", *COLUMNS]
     assert [row[:2] for row in rows] == [
         [k, prop] for k in ("1", "2") for prop in ("energy", "forces")
@@ -132,51 +192,41 @@ def test_table_of_picks(store, page):
 
 
 def test_parity_is_that_of_the_last_round(store):
-    reports = [store.read_report(k) for k in range(3)]
-    energy, forces = parity_figure(store, reports).axes
-    parity = store.read_parity(2)
-    np.testing.assert_array_equal(forces.lines[0].get_xdata(), parity.forces)
-    np.testing.assert_array_equal(forces.lines[0].get_ydata(), parity.forces_predicted)
-    np.testing.assert_array_equal(energy.lines[0].get_ydata(), parity.energy_predicted)
-    assert len(parity.energy) == 6
-    assert len(parity.forces) == 6 * 4 * 3
+    energy, forces = (parity(store, prop) for prop in ("energy", "forces"))
+    found = store.read_parity(2)
+    np.testing.assert_array_equal(forces.lines[0].get_xdata(), found.forces)
+    np.testing.assert_array_equal(forces.lines[0].get_ydata(), found.forces_predicted)
+    np.testing.assert_array_equal(energy.lines[0].get_ydata(), found.energy_predicted)
+    np.testing.assert_allclose(
+        residuals(found).lines[0].get_ydata(), 1e3 * (found.forces_predicted - found.forces)
+    )
+    assert len(found.energy) == 6
+    assert len(found.forces) == 6 * 4 * 3
 
 
 def test_without_a_test_set(tmp_path):
     page = page_of(store_of(tmp_path, {"data.test": None, "stop.max_rounds": 1}))
-    assert page.titles == [TITLES[0], PICKS]
-    assert_drawn(page.images[0])
-    assert [row[5:7] for row in page.rows[1:3]] == [["-", "-"]] * 2
+    assert ERRORS not in page.titles
+    assert FORETOLD in page.titles
+    assert "There is no test set. Picks were foretold with energy RMSE" in page.text
+    assert [row[5:7] for row in page.tables["rounds"][1:]] == [["-", "-"]] * 2
 
 
 def test_without_picks(tmp_path):
     changes = {"explore.trigger.threshold": 1e9, "explore.steps": 6}
     page = page_of(store_of(tmp_path, changes))
-    assert page.titles == TITLES
-    for image in page.images:
-        assert_drawn(image)
-    assert [row[3] for row in page.rows[1:]] == ["0", "0"]
+    assert "Ended after round 1: nothing triggered in round 1." in page.text
+    assert "picks" not in page.tables
+    for figure in page.figures.values():
+        assert_drawn(figure)
+    assert [row[3] for row in page.tables["rounds"][1:]] == ["0", "0"]
 
 
 def test_without_forces(tmp_path):
     page = page_of(store_of(tmp_path, {"data.forces_key": None, "stop.max_rounds": 1}))
-    assert page.titles == [*TITLES, PICKS]
-    for image in page.images:
-        assert_drawn(image)
-    assert [row[6] for row in page.rows[1:3]] == ["-", "-"]
-
-
-def test_one_test_structure(tmp_path):
-    config = write_campaign(tmp_path, {"stop.max_rounds": 1})
-    lines = (tmp_path / "test.extxyz").read_text().splitlines(keepends=True)
-    (tmp_path / "test.extxyz").write_text("".join(lines[:6]))
-    campaign = Campaign(load_config(config), tmp_path / "campaign")
-    for _ in campaign.run():
-        pass
-    page = page_of(campaign.store)
-    assert page.titles == [*TITLES, PICKS]
-    for image in page.images:
-        assert_drawn(image)
+    assert "Forces: parity" not in page.figures
+    assert "Energies: parity" in page.figures
+    assert [row[6] for row in page.tables["rounds"][1:]] == ["-", "-"]
 
 
 def test_after_the_first_fit_only(tmp_path):
@@ -185,15 +235,16 @@ def test_after_the_first_fit_only(tmp_path):
         if isinstance(event, RoundReport):
             break
     page = page_of(campaign.store)
-    assert page.titles == TITLES[1:]
-    assert len(page.rows) == 2
+    assert len(page.tables["rounds"]) == 2
+    assert "no round is done yet" in page.text
+    assert ERRORS in page.titles
 
 
 def test_before_anything_is_done(tmp_path):
     campaign = Campaign(load_config(write_campaign(tmp_path)), tmp_path / "campaign")
     page = page_of(campaign.store)
-    assert page.images == []
-    assert len(page.rows) == 1
+    assert page.figures == {}
+    assert "The first fit is not done yet." in page.text
 
 
 def test_names_are_escaped(tmp_path):

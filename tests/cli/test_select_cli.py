@@ -9,9 +9,9 @@ from helpers.pages import Page, assert_drawn
 from helpers.structures import copper, copper_training
 
 from ase_bayesel import ACEDescriptor, fit_surrogate, select
-from ase_bayesel.cli.select_report import principal_components
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError
+from ase_bayesel.plots import principal_components
 from ase_bayesel.structures.frames import read_frames, write_frames
 
 ACE = "ace:Cu,3,8"
@@ -57,8 +57,9 @@ def test_picks_are_those_of_select(folder, cu_ace):
         assert written["config_types"][name] == {"pool": 5, "picked": chosen.count(name)}
     page = Page((folder / "out.html").read_text())
     assert page.titles == [*TITLES, "Picks"]
-    for image in page.images:
-        assert_drawn(image)
+    assert list(page.figures) == TITLES
+    for figure in page.figures.values():
+        assert_drawn(figure)
     assert [row[1] for row in page.rows[-3:]] == [str(k) for k in expected.indices]
 
 

@@ -153,7 +153,7 @@ def test_conformance_of_several_elements(ternary_model):
 
 def test_all_components_turn_with_the_structure(model):
     every = MACEDescriptor(mace_calculator(model), components="all")
-    check_descriptor(every, [CLUSTER], rotations=False)
+    check_descriptor(every, [CLUSTER], rotations=False, reflections=False)
     with pytest.raises(AssertionError, match="rotation"):
         check_descriptor(every, [CLUSTER])
 

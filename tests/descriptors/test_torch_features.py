@@ -300,8 +300,8 @@ def test_settings_belong_to_the_spec(model):
 
 
 def test_kinds_are_one_list():
-    assert set(KINDS) == {"ace", "mace", "import"}
-    with pytest.raises(DescriptorError, match="'ace', 'mace', 'import'"):
+    assert set(KINDS) == {"ace", "julip", "mace", "import"}
+    with pytest.raises(DescriptorError, match="'ace', 'julip', 'mace', 'import'"):
         descriptor_from_spec({"kind": "other"})
 
 

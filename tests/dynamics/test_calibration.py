@@ -30,7 +30,8 @@ from ase_bayesel import (
 )
 from ase_bayesel.campaign.campaign import Progress
 from ase_bayesel.campaign.config.loading import load_config, validate_config
-from ase_bayesel.cli.report import trigger_text, write_report
+from ase_bayesel.cli.report import write_report
+from ase_bayesel.cli.report.trigger import trigger_text
 from ase_bayesel.dynamics.triggers import (
     InformationTrigger,
     LocalEnergyTrigger,

@@ -23,13 +23,13 @@ def bayesel(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
 
 
-def start(config, out=subprocess.DEVNULL):
-    """``bayesel run`` in a process of its own."""
+def start(config, out=subprocess.DEVNULL, errors=subprocess.PIPE):
+    """``bayesel run`` in a process of its own; what it does is told on ``errors``."""
     return subprocess.Popen(
         [BAYESEL, "run", str(config)],
         env=os.environ | ENVIRONMENT,
         stdout=out,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
 
@@ -37,7 +37,7 @@ def start(config, out=subprocess.DEVNULL):
 def finish(process):
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors, errors
 
 
 def kill_when(process, directory, pattern, count, delay_s):

@@ -332,6 +332,19 @@ def test_a_second_selection_computes_nothing(tmp_path, pool, cu_ace):
     assert counting.count == len(pool) + 1
 
 
+def test_a_store_holds_spin_states(tmp_path, cu_ace):
+    """Their ids are longer than those of others, for which the records of its file are made."""
+    up, down = copper(), copper()
+    up.set_initial_magnetic_moments([1.0] * 4)
+    made = pool_features([up, down, copper(1)], cu_ace, FeatureStore(tmp_path, cu_ace))
+    assert made.ids == tuple(map(structure_id, (up, down, copper(1))))
+    store = FeatureStore(tmp_path, cu_ace)
+    assert all(name in store for name in made.ids)
+    assert len(store) == 3
+    np.testing.assert_array_equal(store.rows(made.ids), made.rows)
+    np.testing.assert_array_equal(made.rows[0], made.rows[1])
+
+
 def test_stored_rows_are_memory_mapped_and_equal(tmp_path, pool, cu_ace):
     store = FeatureStore(tmp_path, cu_ace)
     stored = pool_features(pool, cu_ace, store)

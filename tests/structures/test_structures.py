@@ -21,7 +21,7 @@ from ase.constraints import (
 from ase.io import write
 from ase.neighborlist import neighbor_list
 from helpers.structures import alloy, copper, emt_labelled, silicon, with_pbc
-from hypothesis import assume, given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from ase_bayesel.errors import StructureError
@@ -147,7 +147,10 @@ def structures(draw):
     positions = draw(st.lists(vectors, min_size=len(symbols), max_size=len(symbols)))
     cell = 200 * np.eye(3) + np.array(draw(st.tuples(vectors, vectors, vectors))) / 2
     atoms = Atoms(symbols, positions, cell=cell, pbc=draw(st.tuples(*[st.booleans()] * 3)))
-    assume(not len(neighbour_pairs(atoms, 0.2)[0]))
+    try:
+        check_structure(atoms, "drawn")
+    except StructureError:
+        reject()  # two atoms on top of each other
     return atoms
 
 
@@ -305,6 +308,8 @@ def test_targets_of_an_attached_calculator():
         ("energy", [1.0, 2.0], "shape"),
         ("energy", True, "not numeric"),
         ("energy", 1j, "not numeric"),
+        ("energy", [[1.0], [2.0, 3.0]], "not numeric"),
+        ("virial", [[1.0], [2.0, 3.0]], "not numeric"),
         ("virial", [1.0] * 6, "six numbers"),
         ("virial", [1.0] * 4, "shape"),
         ("virial", [[0, 1, 0], [0, 0, 0], [0, 0, 0]], "not symmetric"),

@@ -1,4 +1,4 @@
-"""From a config to descriptor, potential and refitter."""
+"""From a config to descriptor and refitter; `potentials` makes the potential."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ase.calculators.calculator import Calculator
-
-from ...errors import ConfigError
-from ...io.failures import is_failure, reason_of
-from ...io.imports import imported
-from ...labelling.engines.calculators import checked_calculator
-from ...surrogate.surrogate import Surrogate
+from ...io.model_files import ModelFiles
 from ..config import (
     ACEConfig,
     AnyDescriptor,
-    DescriptorPotentialConfig,
     ImportedFeaturesConfig,
+    JulipConfig,
     MACEPotentialConfig,
     PoolConfig,
 )
@@ -29,29 +23,10 @@ if TYPE_CHECKING:
     from ...descriptors.base import Descriptor
 
 
-def initial_potential(config: CampaignConfig | PoolConfig) -> Path | None:
-    """The file of the potential that the campaign starts from, if it has one.
-
-    Raises
-    ------
-    DescriptorError
-        If a MACE model is neither there nor reachable by its name.
-    ConfigError
-        If another model file is missing.
-    """
-    potential = config.potential
-    if isinstance(potential, MACEPotentialConfig):
-        from ...descriptors.mace.loading import locate
-
-        return locate(potential.model)
-    model = None if potential is None else potential.model
-    if model is not None and not model.is_file():
-        raise ConfigError(f"{model}: no such file (potential.model)")
-    return model
-
-
-def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None) -> Descriptor:
-    """The descriptor of a round; ``potential`` is the file of the round's potential.
+def build_descriptor(
+    config: CampaignConfig | PoolConfig, potential: ModelFiles | None
+) -> Descriptor:
+    """The descriptor of a round; ``potential`` is the model of the round's potential.
 
     Raises
     ------
@@ -65,14 +40,21 @@ def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None
     if isinstance(features, ImportedFeaturesConfig):
         from ...descriptors.importing import imported_descriptor
 
-        own = follows_potential(config.potential, features)
-        return imported_descriptor(
-            features.factory, features.parameters, potential if own else features.model
-        )
+        given: Path | str | None = features.model
+        if follows_potential(config.potential, features):
+            assert not isinstance(potential, tuple)
+            given = potential
+        return imported_descriptor(features.factory, features.parameters, given)
     if isinstance(features, ACEConfig):
         from ...descriptors.ace import ACEDescriptor
 
         return ACEDescriptor(
+            list(features.elements), features.order, features.totaldegree, features.cutoff
+        )
+    if isinstance(features, JulipConfig):
+        from ...descriptors.julip import JulipDescriptor
+
+        return JulipDescriptor(
             list(features.elements), features.order, features.totaldegree, features.cutoff
         )
     from ...descriptors.mace import MACEDescriptor
@@ -80,6 +62,7 @@ def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None
     model: Path | str | None = features.model
     options: dict[str, Any] = {"trust": features.trust}
     if model is None and isinstance(config.potential, MACEPotentialConfig):
+        assert not isinstance(potential, tuple)
         model = potential
         shared = ("head", "dtype", "device", "trust")
         options = {key: getattr(config.potential, key) for key in shared}
@@ -96,58 +79,6 @@ def build_descriptor(config: CampaignConfig | PoolConfig, potential: Path | None
 def force_projections(descriptor: AnyDescriptor | None) -> int | None:
     """How many random directions stand for the forces in a fit; None for all rows."""
     return getattr(descriptor, "force_projections", None)
-
-
-def build_potential(
-    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
-) -> Calculator:
-    """The potential of a round: from its file, or the mean of the surrogate.
-
-    Raises
-    ------
-    BayeselError
-        If it cannot be read or imported.
-    """
-    potential = config.potential
-    if potential is None:
-        assert surrogate is not None
-        return surrogate.calculator()
-    if isinstance(potential, MACEPotentialConfig):
-        from ...descriptors.mace.loading import mace_calculator
-
-        assert model is not None
-        return mace_calculator(
-            model, potential.head, potential.dtype, potential.device, potential.trust
-        )
-    if isinstance(potential, DescriptorPotentialConfig):
-        return _own_potential(config, model, surrogate)
-    file = {} if model is None else {"model": str(model)}
-    factory = imported(potential.factory, "potential.factory")
-    try:
-        made = factory(**file, **potential.parameters)
-    except BaseException as error:  # it may raise anything
-        if not is_failure(error):
-            raise
-        raise ConfigError(
-            f"potential.factory: {potential.factory!r} fails with these parameters "
-            f"({reason_of(error)}; potential.parameters, potential.model)"
-        ) from error
-    return checked_calculator(made, potential.factory, "potential.factory")
-
-
-def _own_potential(
-    config: CampaignConfig | PoolConfig, model: Path | None, surrogate: Surrogate | None
-) -> Calculator:
-    """The energies of the model that gives the features."""
-    from ...descriptors.base import PotentialDescriptor
-
-    descriptor = build_descriptor(config, model) if surrogate is None else surrogate.descriptor
-    if not isinstance(descriptor, PotentialDescriptor):
-        raise ConfigError(
-            f"potential: kind descriptor needs a descriptor with calculator(), and {descriptor} "
-            "has features only"
-        )
-    return descriptor.calculator()
 
 
 def build_refitter(config: CampaignConfig) -> Refitter | None:

@@ -19,6 +19,7 @@ from .models import (
     DescriptorPotentialConfig,
     ImportedFeaturesConfig,
     ImportedPotentialConfig,
+    JulipConfig,
     MACEFeaturesConfig,
     MACEPotentialConfig,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "ExploreConfig",
     "ImportedFeaturesConfig",
     "ImportedPotentialConfig",
+    "JulipConfig",
     "LabelsConfig",
     "MACEFeaturesConfig",
     "MACEPotentialConfig",

@@ -23,7 +23,7 @@ from .models import (
     MACEPotentialConfig,
     check_models,
     follows_potential,
-    model_file,
+    given_model,
 )
 from .workers import WorkersConfig
 
@@ -92,6 +92,9 @@ class CampaignConfig(Section):
                 )
         if (self.explore.targets == "file") != (self.data.targets is not None):
             raise ValueError("explore.targets: file and data.targets need each other")
-        if self.refit is not None and model_file(self.potential) is None:
-            raise ValueError("refit: needs a potential with a model file to start from")
+        if self.refit is not None and given_model(self.potential) is None:
+            raise ValueError(
+                "refit: needs a potential with a model file to start from (potential.model; or "
+                "one that its package finds by a name: model: {name: ...})"
+            )
         return self

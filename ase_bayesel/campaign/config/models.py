@@ -1,4 +1,4 @@
-"""Descriptor and potential: values that `build.models` makes real."""
+"""Descriptor and potential: values that `build.models` and `build.potentials` make real."""
 
 from __future__ import annotations
 
@@ -7,20 +7,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from ase.data import atomic_numbers
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from ...io.fields import Count, Factory, InputPath, Json, ModelFile, Several, absolute
+from ...io.fields import (
+    MODEL_NAME,
+    Argument,
+    Count,
+    Factory,
+    GivenModel,
+    InputPath,
+    Json,
+    ModelFile,
+    ModelName,
+    Several,
+    ValueOrMapping,
+    absolute,
+)
 from ...io.kinds import OneOf
 
 OWN = "potential"
-"""In place of a model file: that of the potential."""
+"""In place of a model: that of the potential."""
 
 
-def _file_or_potential(given: str, info: ValidationInfo) -> str:
+def _path_or_potential(given: str, info: ValidationInfo) -> str:
     return given if given == OWN else str(absolute(Path(given), info))
 
 
-FileOrPotential = Annotated[str, AfterValidator(_file_or_potential)]
+PathOrPotential = Annotated[str, AfterValidator(_path_or_potential)]
+GivenShift = Annotated[
+    Literal["none", "fitted"] | Mapping[str, float],
+    ValueOrMapping(Literal["none", "fitted"], dict[str, float]),
+]
+"""What is added to the energy of a potential for each atom of an element, eV."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,18 @@ class ACEConfig:
 
     elements: Annotated[tuple[str, ...], Several]
     order: Literal[2, 3] = 3
+    totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
+    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+
+
+@dataclass(frozen=True)
+class JulipConfig:
+    """Linear ACE features of ACEpotentials, computed by Julia; see `JulipDescriptor`."""
+
+    kind: ClassVar[str] = "julip"
+
+    elements: Annotated[tuple[str, ...], Several]
+    order: Annotated[int, Field(ge=2, le=6)] = 3
     totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
     cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
 
@@ -58,6 +89,7 @@ class MACEPotentialConfig:
     """A MACE model as the potential: a file, or a name such as ``mace_mp:medium``.
 
     ``trust`` is that of `MACEDescriptor`: unpickle the file, which runs code that it holds.
+    ``energy_shift`` is that of `ImportedPotentialConfig`.
     """
 
     kind: ClassVar[str] = "mace"
@@ -67,21 +99,63 @@ class MACEPotentialConfig:
     dtype: Literal["float32", "float64"] = "float64"
     device: str = "cpu"
     trust: bool = False
+    energy_shift: GivenShift = "none"
+
+    def __post_init__(self) -> None:
+        _check_shift(self.energy_shift)
 
 
 @dataclass(frozen=True)
 class ImportedPotentialConfig:
-    """Any importable callable that returns an ASE calculator.
+    """Any callable that returns an ASE calculator.
 
-    With a ``model`` it is called with ``model=<path>`` and these parameters, and
-    again after each refit with the path of the new model.
+    It is called with ``arguments``, ``parameters`` and the ``model``, and again after each refit
+    with the new model in its place.
+
+    Attributes
+    ----------
+    factory
+        The callable.
+    arguments, parameters
+        Its positional and its keyword arguments, without the model.
+    model
+        A file or a folder, which the factory gets as a path; several files, as a list of paths; or
+        a name, as it is. Paths are those of the campaign's own copy.
+    argument
+        Where the factory takes the model: the name of a keyword, or a place among the positional
+        arguments, counted from 0.
+    energy_shift
+        Added to the energy for each atom of an element, eV, so that it can be compared with labels
+        of another reference: fitted to the training set, given by element, or none.
+
+    Raises
+    ------
+    ValueError
+        For a place or a keyword that does not fit the other arguments.
     """
 
     kind: ClassVar[str] = "import"
 
     factory: Factory
+    arguments: tuple[Json, ...] = ()
     parameters: Mapping[str, Json] = field(default_factory=dict)
-    model: InputPath | None = None
+    model: GivenModel | None = None
+    argument: Argument = "model"
+    energy_shift: GivenShift = "none"
+
+    def __post_init__(self) -> None:
+        _check_shift(self.energy_shift)
+        if self.model is None:
+            return
+        if isinstance(self.argument, int) and self.argument > len(self.arguments):
+            raise ValueError(
+                f"argument: place {self.argument} of the model follows {self.argument} arguments, "
+                f"and there are {len(self.arguments)}"
+            )
+        if self.argument in self.parameters:
+            raise ValueError(
+                f"parameters: {self.argument} is given twice, here and by model (see argument)"
+            )
 
 
 @dataclass(frozen=True)
@@ -89,16 +163,16 @@ class ImportedFeaturesConfig:
     """Any importable callable that returns a descriptor, such as a `TorchDescriptor`.
 
     It is called with these parameters, and with ``model=<path>`` where a ``model`` is given: a
-    file, or the word ``potential`` for that of the potential, which is another one after each
-    refit. ``force_projections`` is that of `fit_surrogate`; descriptors that cannot project
-    take all force rows.
+    file or a folder, or the word ``potential`` for that of the potential, which is another one
+    after each refit. ``force_projections`` is that of `fit_surrogate`; descriptors that cannot
+    project take all force rows.
     """
 
     kind: ClassVar[str] = "import"
 
     factory: Factory
     parameters: Mapping[str, Json] = field(default_factory=dict)
-    model: FileOrPotential | None = None
+    model: PathOrPotential | None = None
     force_projections: Count | None = 32
 
 
@@ -107,17 +181,29 @@ class DescriptorPotentialConfig:
     """The energies of the model that the imported descriptor takes its features from.
 
     One forward pass then gives both. The descriptor's factory is called with this ``model``.
+    ``energy_shift`` is that of `ImportedPotentialConfig`.
     """
 
     kind: ClassVar[str] = "descriptor"
 
     model: InputPath | None = None
+    energy_shift: GivenShift = "none"
+
+    def __post_init__(self) -> None:
+        _check_shift(self.energy_shift)
 
 
-DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, ImportedFeaturesConfig)
+def _check_shift(shift: GivenShift) -> None:
+    unknown = [] if isinstance(shift, str) else sorted(shift.keys() - atomic_numbers.keys())
+    if unknown:
+        raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
+
+
+DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig, ImportedFeaturesConfig)
 POTENTIALS = (MACEPotentialConfig, ImportedPotentialConfig, DescriptorPotentialConfig)
 AnyDescriptor = Annotated[
-    ACEConfig | MACEFeaturesConfig | ImportedFeaturesConfig, OneOf(DESCRIPTORS, default="ace")
+    ACEConfig | MACEFeaturesConfig | JulipConfig | ImportedFeaturesConfig,
+    OneOf(DESCRIPTORS, default="ace"),
 ]
 AnyPotential = Annotated[
     MACEPotentialConfig | ImportedPotentialConfig | DescriptorPotentialConfig, OneOf(POTENTIALS)
@@ -141,8 +227,8 @@ def check_models(potential: AnyPotential | None, descriptor: AnyDescriptor | Non
                 "leave it out"
             )
     elif isinstance(descriptor, ImportedFeaturesConfig):
-        if descriptor.model == OWN and model_file(potential) is None:
-            raise ValueError("descriptor.model: potential has no model file")
+        if descriptor.model == OWN and not isinstance(given_model(potential), Path):
+            raise ValueError("descriptor.model: the potential has no model that is one path")
     elif not isinstance(potential, MACEPotentialConfig) and follows_potential(
         potential, descriptor
     ):
@@ -157,6 +243,9 @@ def follows_potential(potential: AnyPotential | None, descriptor: AnyDescriptor 
     return isinstance(descriptor, MACEFeaturesConfig) and descriptor.model is None
 
 
-def model_file(potential: AnyPotential | None) -> Path | str | None:
-    """What a potential is read from, where it is read from a file."""
+def given_model(potential: AnyPotential | None) -> Path | tuple[Path, ...] | ModelName | None:
+    """The model that a potential begins from, and that a refit can replace."""
+    if isinstance(potential, MACEPotentialConfig):
+        named = MODEL_NAME.fullmatch(potential.model)
+        return ModelName(potential.model) if named else Path(potential.model)
     return None if potential is None else potential.model

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ...dynamics.driver import DriverState
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.bounded_npz import real
 from ...surrogate.posterior import Posterior
@@ -77,11 +78,14 @@ class SavedExploration:
             walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
             posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
             trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
-            identities = [str(identity) for identity in meta["picks"]]
             turn = int(meta["turn"])
             candidates = candidates_from(data["candidates"].tobytes(), self.path)
-        picks = [self._pick(k, identity, trace) for k, identity in enumerate(identities)]
-        return ExploreState(tuple(walkers), turn, tuple(picks), trace, candidates), posterior
+            names = _picked(meta)
+        picks = self._picks(names, trace)
+        return ExploreState(tuple(walkers), turn, picks, trace, candidates), posterior
+
+    def _picks(self, names: Sequence[str], trace: np.ndarray) -> tuple[Pick, ...]:
+        return tuple(self._pick(k, name, trace) for k, name in enumerate(names))
 
     def _pick(self, number: int, identity: str, trace: np.ndarray) -> Pick:
         """A pick from its file; the trace has the temperature and tau of its walker."""
@@ -96,7 +100,25 @@ class SavedExploration:
         if not self.path.exists():
             return 0
         with reading(self.path) as data:
-            return len(json.loads(str(data["meta"]))["picks"])
+            return len(_picked(json.loads(str(data["meta"]))))
+
+    def read_picks(self) -> tuple[Pick, ...]:
+        """The picks of a round so far, in order."""
+        if not self.path.exists():
+            return ()
+        with reading(self.path) as data:
+            names = _picked(json.loads(str(data["meta"])))
+        return self._picks(names, self.read_trace())
+
+    def read_drivers(self) -> tuple[DriverState, ...]:
+        """What the integrators of a round's walkers have counted so far, by walker."""
+        if not self.path.exists():
+            return ()
+        with reading(self.path) as data:
+            drivers = [walker["driver"] for walker in json.loads(str(data["meta"]))["walkers"]]
+            return tuple(
+                DriverState() if raw is None else DriverState.from_json(raw) for raw in drivers
+            )
 
     def read_endings(self) -> tuple[Ending, ...]:
         """How walkers of a round were stopped so far."""
@@ -134,3 +156,8 @@ def _of(data: Any, walker: int) -> dict[str, np.ndarray]:
     """A walker's own arrays of a saved exploration."""
     end = f"_{walker}"
     return {name.removesuffix(end): data[name] for name in data.files if name.endswith(end)}
+
+
+def _picked(meta: Any) -> list[str]:
+    """The names of the picks of a saved exploration, in order."""
+    return [str(name) for name in meta["picks"]]

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ...io.fields import ModelName
 from ...io.locks import locked
 from ...structures.frames import write_frames
 from ...structures.identity import canonical
@@ -50,7 +51,8 @@ class RefitTask:
     e0s
         Reference energy of each element, eV.
     model
-        The last good model; never changed.
+        The last good model, a file or a folder, never changed; or the name by which its package
+        finds the first one.
     directory
         Belongs to this refit alone. It outlives a kill, so a refit that finds its
         own earlier work there goes on from it.
@@ -68,7 +70,7 @@ class RefitTask:
     n_new: int
     keys: PropertyKeys
     e0s: Mapping[str, float]
-    model: Path
+    model: Path | ModelName
     directory: Path
     seed: int
     threads: int = 1
@@ -80,7 +82,7 @@ class Refitter(Protocol):
     """A way to train a potential on the grown training set."""
 
     def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path]:
-        """Train; returns the new model's file, which lies in the task's directory.
+        """Train; returns the new model's file or folder, which lies in the task's directory.
 
         Raises
         ------

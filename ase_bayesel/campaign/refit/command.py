@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError
 from ...io.fields import Hours, Program, Several
+from ...io.model_files import remove, suffixes_of
 from ...resources.commands import run_command
 from .base import RefitProgress, RefitTask, write_training_frames
 
@@ -26,9 +27,9 @@ class CommandRefitter:
         Program and arguments, started without a shell. ``{train}`` is an extended
         XYZ of the whole training set (labels under REF_energy, REF_forces,
         REF_virial and REF_stress; the last ``{n_new}`` structures are new),
-        ``{model}`` the last good model, ``{output}`` where the new one must be,
-        ``{directory}`` a folder of its own, which an interrupted command finds as
-        it left it; ``{seed}`` and ``{threads}`` are numbers.
+        ``{model}`` the last good model, ``{output}`` where the new one must be, a
+        folder where the last one is one, ``{directory}`` a folder of its own, which an
+        interrupted command finds as it left it; ``{seed}`` and ``{threads}`` are numbers.
     time_limit_h
         Hours of wall time, None for no limit.
 
@@ -64,12 +65,13 @@ class CommandRefitter:
         task.directory.mkdir(parents=True, exist_ok=True)
         train = task.directory / "train.extxyz"
         write_training_frames(train, task.frames, task)
-        output = task.directory / f"model{task.model.suffix}"
-        output.unlink(missing_ok=True)
+        last = task.model
+        output = task.directory / f"model{suffixes_of(last) if isinstance(last, Path) else ''}"
+        remove(output)
         values = {
             "train": train,
             "n_new": task.n_new,
-            "model": task.model,
+            "model": last,
             "output": output,
             "directory": task.directory,
             "seed": task.seed,
@@ -84,11 +86,15 @@ class CommandRefitter:
         except TerminatedError:
             raise
         except CommandError as error:
-            raise RefitError(
-                f"refit failed: {error}. The last good model is {task.model}"
-            ) from error
-        if not output.is_file():
+            raise RefitError(f"refit failed: {error}. The last good model is {last}") from error
+        if not output.exists():
             raise RefitError(f"refit failed: the command left no {output}; see {log}")
+        if isinstance(last, Path) and output.is_dir() != last.is_dir():
+            kinds = ("a folder", "a file") if output.is_dir() else ("a file", "a folder")
+            raise RefitError(
+                f"refit failed: the command left {kinds[0]}, {output}, and the model before is "
+                f"{kinds[1]}, {last}"
+            )
         return output
 
     def unseen(self, n_frames: int) -> Sequence[int]:

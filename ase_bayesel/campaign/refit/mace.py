@@ -134,6 +134,7 @@ class MACERefitter:
         from ...descriptors.mace.loading import load_module, module_bytes
 
         start = time.monotonic()
+        assert isinstance(task.model, Path)
         task.directory.mkdir(parents=True, exist_ok=True)
         module = load_module(task.model, self.trust)
         if not self.trust:
@@ -248,7 +249,7 @@ class MACERefitter:
 
     def _foundation(self, task: RefitTask) -> Path:
         """The file that ``mace_run_train`` starts from."""
-        return task.model if self.trust else task.directory / "foundation.model"
+        return Path(str(task.model)) if self.trust else task.directory / "foundation.model"
 
     def _write_data(self, task: RefitTask) -> tuple[int, bool]:
         """Training and validation files; their number of structures, and whether any has a stress.

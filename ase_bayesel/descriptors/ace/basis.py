@@ -250,8 +250,14 @@ def _real_terms(
     return {key: coefficient for key, coefficient in terms.items() if abs(coefficient) > 1e-14}
 
 
-def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> float:
-    """d = sqrt(sum |C|^2 w^2), w = sum (n^4 + l^4 + |m|^4), over complex-m monomials."""
+def complex_terms(
+    function: tuple[OneParticle, ...],
+) -> dict[tuple[tuple[int, int, int, int], ...], float]:
+    """A function of order 2 or 3, without purification, in complex one-particle functions.
+
+    Coefficients by sorted multisets of (l, species, n, m); the harmonics have the phase of Condon
+    and Shortley, so that ``Y_(l,-m)`` is (-1)^m times the conjugate of ``Y_lm``.
+    """
     terms: dict[tuple[tuple[int, int, int, int], ...], float] = defaultdict(float)
     root_k = sqrt(_stabiliser(function))
     ls = [degree for degree, _, _ in function]
@@ -265,9 +271,14 @@ def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> 
         factors = zip(function, place, strict=True)
         key = tuple(sorted((*radial, int(m) - radial[0]) for radial, m in factors))
         terms[key] += root_k * coupling[tuple(place)]
+    return terms
+
+
+def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> float:
+    """d = sqrt(sum |C|^2 w^2), w = sum (n^4 + l^4 + |m|^4), over complex-m monomials."""
     total = sum(
         (c * sum(n**4 + degree**4 + m**4 for degree, _, n, m in key)) ** 2
-        for key, c in terms.items()
+        for key, c in complex_terms(function).items()
     )
     k4 = np.arange(1, len(purification) + 1) ** 4.0
     return sqrt(total + float(np.sum((purification * k4) ** 2)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
@@ -17,8 +16,8 @@ from .angular import harmonic_tables, monomials
 from .neighbours import Neighbours
 from .radial import (
     AgnesiTransform,
-    bond_length,
     chebyshev,
+    length_scales,
     many_body_polynomials,
     pair_envelope,
     pair_polynomials,
@@ -91,13 +90,11 @@ class EdgeBasis:
     ) -> None:
         self.nmax, self.lmax, self.n_species = nmax, len(nmax) - 1, len(elements)
         self._cutoff = cutoff
-        species_pairs = list(combinations_with_replacement(range(len(elements)), 2))
-        names = [(elements[a], elements[b]) for a, b in species_pairs]
-        self.n_pair_types = len(names)
+        scales = length_scales(elements, r0)
+        self.n_pair_types, lengths = len(scales), list(scales.values())
         self._type_of = np.zeros((len(elements), len(elements)), int)
-        for number, (a, b) in enumerate(species_pairs):
+        for number, (a, b) in enumerate(scales):
             self._type_of[a, b] = self._type_of[b, a] = number
-        lengths = [r0.get(n, r0.get(n[::-1], bond_length(*n))) for n in names]
         self._r0 = np.array(lengths)
         lows = [[AgnesiTransform(length, *pq)(cutoff) for length in lengths] for pq in _BOTH_PQ]
         self._scales = 2.0 / (1.0 - np.array(lows))

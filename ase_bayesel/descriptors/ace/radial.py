@@ -8,7 +8,9 @@ their own three-term recursion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,20 @@ def bond_length(first: str, second: str) -> float:
         return BOND_LENGTHS.get(symbol, 2.0 * float(covalent_radii[atomic_numbers[symbol]]))
 
     return (of_element(first) + of_element(second)) / 2.0
+
+
+def length_scales(
+    elements: Sequence[str], r0: Mapping[tuple[str, ...], float]
+) -> dict[tuple[int, int], float]:
+    """Length scale (A) of each pair of elements a <= b, numbered in their order.
+
+    ``r0`` where it has the pair, in either order; else `bond_length`.
+    """
+    scales = {}
+    for a, b in combinations_with_replacement(range(len(elements)), 2):
+        pair = (elements[a], elements[b])
+        scales[a, b] = r0.get(pair, r0.get(pair[::-1], bond_length(*pair)))
+    return scales
 
 
 @dataclass(frozen=True)

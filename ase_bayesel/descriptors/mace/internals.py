@@ -2,7 +2,8 @@
 
 Imports from both packages, and the attributes of mace's models, blocks and calculator that are
 read or replaced, are named here and nowhere else. tests/descriptors/test_mace_internals.py
-compares each with the installed version and says what is missing. Versions 0.3.14 to 0.3.16
+compares each with the installed version and says what is missing. What earlier releases wrote in
+their files in another way is in `notations`. Versions 0.3.14 to 0.3.16
 of mace-torch are known to fit.
 """
 

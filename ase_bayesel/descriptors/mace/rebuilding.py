@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .internals import MODEL_CLASSES, MODEL_PATH, MACENames, import_mace
+from .notations import LINEAR_PATH, NO_LONGER_KEPT, as_written_now, plain_number, weight_layout
 from .pickled import PickledObject, RefusedError, read_pickled
 from .runtime import default_dtype
 
@@ -63,6 +64,7 @@ def _config(pickled: PickledObject, mace: MACENames) -> dict[str, Any]:
         del config["atomic_inter_scale"], config["atomic_inter_shift"]
     for name in ("interaction_cls", "interaction_cls_first"):
         config[name] = _class(config[name], mace.interaction_classes)
+    config["avg_num_neighbors"] = plain_number(config["avg_num_neighbors"])
     config["readout_cls"] = _class(config["readout_cls"], mace.readout_classes)
     gate = config["gate"]
     config["gate"] = None if gate is None else mace.gates[gate.__name__]
@@ -104,13 +106,16 @@ def _holds_pickled(value: Any, made_here: Set[Any]) -> bool:
 
 def _take_over(pickled: PickledObject, module: torch.nn.Module, where: str) -> None:
     """Tensors and numbers of a module and all within it; what does not agree is refused."""
+    gone = NO_LONGER_KEPT.get(type(pickled).path, ())
     tensors = {**pickled._parameters, **pickled._buffers}
     for name, tensor in tensors.items():
-        _take_tensor(module, name, tensor, f"{where}.{name}")
+        if name not in gone:
+            _take_tensor(module, name, tensor, f"{where}.{name}")
     for name, value in vars(pickled).items():
         if name.startswith("_") or name == "training" or not hasattr(module, name):
             continue
-        if not _agree(value, getattr(module, name)):
+        value, new = plain_number(value), plain_number(getattr(module, name))
+        if not _agree(value, new) and not _same_layout(pickled, module, name):
             raise RefusedError(f"{where}.{name} is not that of a new model")
         if isinstance(value, float):
             setattr(module, name, value)
@@ -119,7 +124,7 @@ def _take_over(pickled: PickledObject, module: torch.nn.Module, where: str) -> N
             raise RefusedError(f"{where}.{name} is missing")
     for name, child in pickled._modules.items():
         new = module._modules.get(name)
-        if new is None and child is not None:
+        if new is None and child is not None and name not in gone:
             raise RefusedError(f"{where}.{name} is not in a new model")
         if new is not None and not isinstance(new, torch.fx.GraphModule):
             _take_over(child, new, f"{where}.{name}")
@@ -133,10 +138,19 @@ def _take_tensor(module: torch.nn.Module, name: str, tensor: Any, where: str) ->
         return
     if not isinstance(new, torch.Tensor) or not isinstance(tensor, torch.Tensor):
         raise RefusedError(f"{where} is not in a new model")
+    tensor = as_written_now(tensor, new)
     if (new.shape, new.dtype, new.layout) != (tensor.shape, tensor.dtype, tensor.layout):
         raise RefusedError(f"{where} has another shape or type in a new model")
     new.data.copy_(tensor.data)
     new.requires_grad = tensor.requires_grad
+
+
+def _same_layout(pickled: PickledObject, module: torch.nn.Module, name: str) -> bool:
+    """Whether a linear map differs in nothing but the notation of its input."""
+    if type(pickled).path != LINEAR_PATH:
+        return False
+    old, new = weight_layout(pickled), weight_layout(module)
+    return name in old and all(_agree(old[key], new[key]) for key in old)
 
 
 def _agree(value: Any, new: Any) -> bool:

@@ -15,7 +15,7 @@ from ase.calculators.calculator import Calculator
 from ...errors import ConfigError
 from ...io.fields import REQUIRED, Factory, Hours, InputPath
 from ...io.hashing import content_hash
-from ...io.imports import imported, kind_of
+from ...io.importing import factory_identity, imported, kind_of
 from ...resources.apart import call_apart
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ...structures.results import energy_of, forces_of, stress_of, untouched
@@ -117,7 +117,7 @@ class TBLiteEngine(CalculatorEngine):
 
 @dataclass(frozen=True)
 class ImportedEngine(CalculatorEngine):
-    """Any importable callable, ``package.module:callable``, that returns an ASE calculator.
+    """Any callable, ``package.module:callable`` or of a file, that returns an ASE calculator.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class ImportedEngine(CalculatorEngine):
         return self.reads
 
     def identity(self, k: int = 0) -> dict[str, Any]:
-        return {**super().identity(k), "factory": self.factory}
+        return {**super().identity(k), **factory_identity(self.factory)}
 
     def missing(self, elements: Sequence[str]) -> list[str]:
         try:

@@ -1,0 +1,127 @@
+"""Rows and lines of the report's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...campaign.history import Foretold, History, PickRecord
+from ...plots.rounds import KINDS
+
+
+@dataclass(frozen=True)
+class PickRow:
+    """A pick as the table shows it; all are texts but the number of its structure."""
+
+    index: int
+    identity: str
+    formula: str
+    n_atoms: int
+    round_number: int
+    walker: str
+    step: int
+    temperature: str
+    kind: str
+    reason: str
+    atom: str
+    energy: str
+    forces: str
+    cost: str
+    fate: str
+    in_fit: bool
+
+
+def pick_rows(history: History) -> list[PickRow]:
+    """One row for each pick, in order."""
+    return [_row(k, record) for k, record in enumerate(history.picks)]
+
+
+def _row(index: int, record: PickRecord) -> PickRow:
+    pick, atoms = record.pick, record.pick.structure
+    atom = pick.report.atom_index
+    return PickRow(
+        index,
+        pick.structure_id,
+        atoms.get_chemical_formula(empirical=False),
+        len(atoms),
+        record.round_number,
+        f"{pick.walker}{'' if record.biased else ' (unbiased)'}",
+        pick.step,
+        f"{pick.temperature_K:.0f}" if np.isfinite(pick.temperature_K) else "-",
+        KINDS[record.kind],
+        pick.reason,
+        "-" if atom is None else f"{atoms.symbols[atom]} {atom}",
+        _pair(record.foretold.get("energy"), 1e3 / len(atoms)),
+        _pair(record.foretold.get("forces"), 1e3),
+        "-" if record.wall_s is None else f"{record.wall_s:.3g}",
+        record.fate,
+        record.in_fit,
+    )
+
+
+def _pair(found: Foretold | None, factor: float) -> str:
+    """Calibrated deviation and true error."""
+    if found is None:
+        return "-"
+    return f"{factor * found.deviation:.3g} / {factor * abs(found.error):.3g}"
+
+
+@dataclass(frozen=True)
+class WalkerKind:
+    """Picks of biased or of unbiased walkers, together."""
+
+    name: str
+    picks: int
+    failed: int
+    energy: str
+    forces: str
+
+
+def side_by_side(history: History) -> list[WalkerKind]:
+    """Biased and unbiased walkers; empty where all were of one kind."""
+    kinds = {True: "biased", False: "unbiased"}
+    if len({record.biased for record in history.picks}) < 2:
+        return []
+    found = []
+    for biased, name in kinds.items():
+        own = [record for record in history.picks if record.biased == biased]
+        failed = sum(not record.in_fit for record in own)
+        sizes = {"energy": _together(own, "energy"), "forces": _together(own, "forces")}
+        found.append(WalkerKind(name, len(own), failed, **sizes))
+    return found
+
+
+def _together(records: Sequence[PickRecord], prop: str) -> str:
+    """Root mean square deviation and error of several picks, meV/atom or meV/A."""
+    pairs = [
+        (1e3 / (len(r.pick.structure) if prop == "energy" else 1), r.foretold[prop])
+        for r in records
+        if prop in r.foretold
+    ]
+    if not pairs:
+        return "-"
+    squares = np.mean([((f * p.deviation) ** 2, (f * p.error) ** 2) for f, p in pairs], axis=0)
+    return "{:.3g} / {:.3g}".format(*np.sqrt(squares))
+
+
+def label_lines(history: History) -> list[tuple[int, str, str]]:
+    """Round, identity and fate of each pick whose label no fit takes."""
+    return [
+        (record.round_number, record.pick.structure_id, record.fate)
+        for record in history.picks
+        if not record.in_fit
+    ]
+
+
+def warning_lines(history: History) -> list[tuple[int, str]]:
+    """Round and text of what looks wrong of fits, labels, walkers and thermostats."""
+    lines = [
+        (report.round_number, told)
+        for report in history.reports
+        for told in (*report.stopped, *report.labels_told())
+    ]
+    for number in range(1, len(history.reports) + 1):
+        lines += [(number, told) for told in history.thermostat_warnings(number)]
+    return sorted(lines, key=lambda line: line[0])

@@ -1,0 +1,156 @@
+"""Structures by their features: a map in two dimensions, and how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from matplotlib.axes import Axes
+
+from ..campaign.history import History
+from ..descriptors.base import Descriptor
+from ..selection.methods.distances import nearest_distance, standardised
+from ..surrogate.surrogate import Surrogate
+from .canvas import MANY_POINTS, Campaign, ink, on, plain
+
+MAX_NUMBERS = 20
+"""Only the first picks carry their number."""
+MOST_OF_A_KIND = 300
+"""So many structures of each input of a campaign are on its map, evenly spread."""
+
+
+def principal_components(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First two components ``(M, 2)`` of standardised columns, and the parts of the variance.
+
+    Components that do not exist are 0. Each points to where the structure farthest from the
+    middle lies, so that equal features give equal maps.
+    """
+    scaled, _ = standardised(features)
+    points, explained = np.zeros((len(features), 2)), np.zeros(2)
+    spread, directions = np.linalg.eigh(scaled.T @ scaled)
+    for k in range(min(2, len(spread))):
+        points[:, k] = scaled @ directions[:, -1 - k]
+        points[:, k] *= np.sign(points[np.argmax(np.abs(points[:, k])), k])
+        explained[k] = spread[-1 - k] / max(spread.sum(), np.finfo(float).tiny)
+    return points, explained
+
+
+def mean_features(frames: Sequence[Atoms], descriptor: Descriptor) -> np.ndarray:
+    """``(M, D)`` features of structures, in the mean over their atoms."""
+    rows = [descriptor.compute([atoms])[0].values.mean(axis=0) for atoms in frames]
+    return np.array(rows).reshape(len(frames), -1)
+
+
+def feature_map(
+    features: np.ndarray,
+    groups: Sequence[str],
+    picks: Sequence[int] = (),
+    axes: Axes | None = None,
+) -> Axes:
+    """Structures in their first two principal components, coloured by group.
+
+    Parameters
+    ----------
+    features
+        ``(M, D)``, as of `mean_features`.
+    groups
+        Of each structure; common ones are drawn first.
+    picks
+        Numbers of structures to be marked, in their order.
+    axes
+        To draw on.
+    """
+    points, explained = principal_components(features)
+    axes = on(axes, 6.4, 4.8)
+    names = np.array(groups)
+    kinds, counts = np.unique(names, return_counts=True)
+    for kind in kinds[np.argsort(-counts, kind="stable")]:
+        own = points[names == kind]
+        label = plain(str(kind)) or "no config_type"
+        axes.plot(*own.T, ".", ms=6, alpha=0.6, label=label, rasterized=len(own) > MANY_POINTS)
+    if len(picks):
+        chosen = points[np.array(picks, int)]
+        axes.plot(*chosen.T, "o", ms=9, mfc="none", mec=ink(), label="picked")
+        for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
+            axes.annotate(str(number), point, xytext=(5, 5), textcoords="offset points", fontsize=7)
+    first, second = (f"principal component {k + 1} ({100 * explained[k]:.0f}%)" for k in (0, 1))
+    axes.set(xlabel=first, ylabel=second)
+    axes.legend(fontsize="x-small")
+    return axes
+
+
+def campaign_structures(campaign: Campaign) -> Mapping[str, list[Atoms]]:
+    """Training set, test set, starts and picks of a campaign, of each input only some."""
+    history = History.of(campaign)
+    inputs = {"training set": "train", "test set": "test", "starts of walkers": "starts"}
+    found = {label: _some(history.store.read_input(name)) for label, name in inputs.items()}
+    found["picks"] = [record.pick.structure for record in history.picks]
+    return {label: frames for label, frames in found.items() if frames}
+
+
+def campaign_map(
+    campaign: Campaign, axes: Axes | None = None, features: Mapping[str, np.ndarray] | None = None
+) -> Axes:
+    """Training set, test set, starts and picks of a campaign on one map.
+
+    Parameters
+    ----------
+    campaign
+        Its directory or records.
+    axes
+        To draw on.
+    features
+        ``(M, D)`` by the names of `campaign_structures`, where they are at hand.
+    """
+    history = History.of(campaign)
+    features = campaign_features(history) if features is None else features
+    groups = [label for label, rows in features.items() for _ in rows]
+    return feature_map(np.concatenate([*features.values()]), groups, axes=axes)
+
+
+def campaign_features(campaign: Campaign) -> Mapping[str, np.ndarray]:
+    """`mean_features` of `campaign_structures` in the descriptor of the last model."""
+    history = History.of(campaign)
+    path = history.store.model_path(len(history.reports) - 1)
+    descriptor = Surrogate.load(path).descriptor
+    frames = campaign_structures(history)
+    return {label: mean_features(own, descriptor) for label, own in frames.items()}
+
+
+def redundancy(
+    features: np.ndarray, known: np.ndarray | None = None, axes: Axes | None = None
+) -> Axes | None:
+    """Distance of each structure to the nearest one before it: near 0, it is nearly a copy.
+
+    Features are standardised, so that distances have no unit.
+
+    Parameters
+    ----------
+    features
+        ``(M, D)`` of structures in their order, as of `mean_features`.
+    known
+        ``(C, D)`` of structures that were there before.
+    axes
+        To draw on.
+
+    Returns
+    -------
+    None where there is nothing to compare.
+    """
+    rows, core = standardised(features, known)
+    distances = []
+    for k in range(len(rows)):
+        before = np.concatenate([core, rows[:k]])
+        if len(before):
+            distances.append((k + 1, float(nearest_distance(rows[k : k + 1], before)[0])))
+    if not distances:
+        return None
+    axes = on(axes)
+    axes.plot(*zip(*distances, strict=True), "o", ms=4)
+    axes.set(xlabel="pick", ylabel="distance to the nearest before", ylim=(0, None))
+    return axes
+
+
+def _some(frames: Sequence[Atoms]) -> list[Atoms]:
+    return [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_OF_A_KIND)))]
