@@ -52,6 +52,17 @@ def pairs_within(atoms: Atoms, cutoff: float) -> Pairs:
     return _candidates(atoms, cutoff).within(atoms, cutoff)
 
 
+def crossing_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of `pairs_within` by the cells between them, for a model that makes the vectors.
+
+    Returns indices i ``(n,)`` and j ``(n,)`` and ``(n, 3)``, how many cells the image of j is away:
+    the vector is ``r_j - r_i + crossed @ cell``.
+    """
+    pairs = _candidates(atoms, cutoff)
+    near, _, _ = pairs.near(atoms, cutoff)
+    return pairs.first[near], pairs.second[near], pairs.shifts[near]
+
+
 def fresh_pairs(atoms: Atoms, cutoff: float) -> Pairs:
     """`pairs_within` for a structure that comes once: no list is looked for or kept."""
     return _List(atoms, cutoff, MARGIN_A).within(atoms, cutoff)
@@ -67,13 +78,13 @@ class _List:
         self._dual = np.linalg.pinv(self._cell[self._pbc])
         first, second, shifts = _search(atoms, cutoff + skin, self._dual)
         order = _canonical_order(first * len(atoms) + second, shifts)
-        self._first, self._second = first[order], second[order]
-        self._shifts = shifts[order]
+        self.first, self.second = first[order], second[order]
+        self.shifts = shifts[order]
         self._offsets = self._crossed(self._cell)
 
     def _crossed(self, cell: np.ndarray) -> np.ndarray:
         """Vectors ``(3, n)`` of the cells that are crossed; no row depends on the others."""
-        x, y, z = self._shifts.T
+        x, y, z = self.shifts.T
         return np.stack([x * a + y * b + z * c for a, b, c in cell.T])
 
     @np.errstate(over="ignore")
@@ -97,25 +108,27 @@ class _List:
         moves *= moves
         return 2.0 * float(np.sqrt(moves.sum(axis=1).max(initial=0.0))) + strained
 
-    def within(self, atoms: Atoms, cutoff: float) -> Pairs:
-        """The pairs that are closer than the cutoff."""
-        if len(self._first) == 0:
-            return Pairs(self._first, self._second, self._offsets, self._offsets[0])
+    def near(self, atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which pairs are closer than the cutoff; of all pairs vectors ``(3, n)`` and lengths."""
         positions = np.ascontiguousarray(atoms.positions.T)
-        vectors = positions.take(self._second, axis=1)
-        vectors -= positions.take(self._first, axis=1)
+        vectors = positions.take(self.second, axis=1)
+        vectors -= positions.take(self.first, axis=1)
         cell = atoms.cell.array
         vectors += self._offsets if (cell == self._cell).all() else self._crossed(cell)
         squares = vectors * vectors
         lengths = squares[0] + squares[1]
         lengths += squares[2]
         np.sqrt(lengths, out=lengths)
-        near = np.flatnonzero(lengths < cutoff)
+        return np.flatnonzero(lengths < cutoff), vectors, lengths
+
+    def within(self, atoms: Atoms, cutoff: float) -> Pairs:
+        """The pairs that are closer than the cutoff."""
+        near, vectors, lengths = self.near(atoms, cutoff)
         if len(near) == len(lengths):
-            return Pairs(self._first, self._second, vectors, lengths)
+            return Pairs(self.first, self.second, vectors, lengths)
         return Pairs(
-            self._first.take(near),
-            self._second.take(near),
+            self.first.take(near),
+            self.second.take(near),
             vectors.take(near, axis=1),
             lengths.take(near),
         )

@@ -27,7 +27,7 @@ from ase_bayesel.descriptors.mace.convolution import (
 from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.lean import lean_copy
 from ase_bayesel.descriptors.mace.loading import weights_sha256
-from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
+from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 from ase_bayesel.descriptors.torch import rows
 
 mace = import_mace()

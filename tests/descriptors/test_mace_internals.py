@@ -19,7 +19,7 @@ from helpers.structures import cluster, copper, with_pbc
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace import internals
 from ase_bayesel.descriptors.mace.graphs import batched_graphs
-from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
+from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 from ase_bayesel.errors import DescriptorError
 
 pytestmark = needs_mace

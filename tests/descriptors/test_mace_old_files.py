@@ -11,7 +11,7 @@ from helpers.mace_models import mace_calculator, needs_mace, save_model, tiny_ma
 
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace.loading import load_module, module_bytes
-from ase_bayesel.descriptors.mace.runtime import quiet
+from ase_bayesel.descriptors.torch.runtime import quiet
 from ase_bayesel.errors import DescriptorError
 
 pytestmark = needs_mace

@@ -8,7 +8,7 @@ from ase.data import atomic_numbers
 
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.descriptors.mace.internals import import_mace
-from ase_bayesel.descriptors.mace.runtime import default_dtype, quiet
+from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 
 E0 = -1.5
 needs_mace = pytest.mark.optional("mace")

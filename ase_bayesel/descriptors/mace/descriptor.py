@@ -15,10 +15,10 @@ from ...errors import DescriptorError
 from ...io.hashing import content_hash
 from ..torch.descriptor import TorchDescriptor
 from ..torch.graph import Graph
+from ..torch.runtime import DTYPES, dtype_name
 from .internals import is_mace_calculator
 from .loading import file_at, locate, weights_sha256
 from .network import states_read
-from .runtime import DTYPES, dtype_name
 from .source import (
     build_network,
     check_file,

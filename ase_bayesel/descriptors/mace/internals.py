@@ -19,7 +19,7 @@ import torch
 from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
-from .runtime import quiet
+from ..torch.runtime import quiet
 
 MODEL_CLASSES = ("MACE", "ScaleShiftMACE")
 MODEL_PATH = "mace.modules.models"

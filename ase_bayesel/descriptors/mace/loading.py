@@ -14,6 +14,7 @@ from ase.calculators.calculator import Calculator
 
 from ...errors import DescriptorError
 from ..torch import weights
+from ..torch.runtime import default_dtype, dtype_name, quiet
 from .internals import (
     MODEL_CLASSES,
     import_mace,
@@ -22,7 +23,6 @@ from .internals import (
     model_parts,
     product_parts,
 )
-from .runtime import default_dtype, dtype_name, quiet
 
 FAMILIES = ("mace_mp", "mace_off")
 

@@ -12,6 +12,7 @@ from ase import Atoms
 from ...errors import DescriptorError
 from ...structures.electronic import CHARGE, SPIN
 from ..torch.graph import Graph
+from ..torch.runtime import DTYPES, default_dtype, dtype_name
 from ..torch.weights import frozen
 from .graphs import batched_graphs
 from .internals import (
@@ -25,7 +26,6 @@ from .internals import (
 )
 from .lean import lean_copy
 from .loading import cut_to_elements
-from .runtime import DTYPES, default_dtype, dtype_name
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 """Largest relative deviation of a cut or lean model from the one it stands for."""

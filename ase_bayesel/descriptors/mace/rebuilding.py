@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..torch.runtime import default_dtype
 from .internals import MODEL_CLASSES, MODEL_PATH, MACENames, import_mace
 from .notations import LINEAR_PATH, NO_LONGER_KEPT, as_written_now, plain_number, weight_layout
 from .pickled import PickledObject, RefusedError, read_pickled
-from .runtime import default_dtype
 
 UNIT_SCALE = {"scale": torch.tensor(1.0), "shift": torch.tensor(0.0)}
 NEGLIGIBLE = 1e-6

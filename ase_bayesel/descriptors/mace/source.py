@@ -13,6 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
+from ..torch.runtime import DTYPES, dtype_name, quiet
 from ..torch.weights import frozen
 from .internals import (
     ARRAYS_KEYS,
@@ -24,7 +25,6 @@ from .internals import (
 )
 from .loading import check_module, load_module, locate, weights_sha256
 from .network import Network, chosen_head
-from .runtime import DTYPES, dtype_name, quiet
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Features of any torch model: an adapter writes one hook, the rest is here."""
 
 from .descriptor import TorchDescriptor
-from .graph import Graph, Strained, strained
+from .graph import Edges, Graph, Strained, edges, strained
 from .weights import frozen
 
-__all__ = ["Graph", "Strained", "TorchDescriptor", "frozen", "strained"]
+__all__ = ["Edges", "Graph", "Strained", "TorchDescriptor", "edges", "frozen", "strained"]

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
+from ...structures.neighbours import crossing_pairs
 from ..base import voigt6
 
 
@@ -161,6 +162,32 @@ def strained(
     strain = torch.zeros_like(cells).requires_grad_(True)
     moved = positions + torch.einsum("ax,axy->ay", positions, strain[batch])
     return Strained(positions, strain, moved, cells + cells @ strain, batch)
+
+
+class Edges(NamedTuple):
+    """Pairs of neighbours over structures, images included, for `Strained.vectors`.
+
+    ``first (E,)`` and ``second (E,)`` are the numbers of the atoms over all structures;
+    ``crossed (E, 3)`` how many cells the image of the second is away.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    crossed: torch.Tensor
+
+
+def edges(frames: Sequence[Atoms], cutoff: float, device: torch.device | str = "cpu") -> Edges:
+    """All pairs closer than ``cutoff`` (A), in each direction, one structure after the other."""
+    parts, before = [], 0
+    for atoms in frames:
+        first, second, crossed = crossing_pairs(atoms, cutoff)
+        parts.append((first + before, second + before, crossed))
+        before += len(atoms)
+    first, second, crossed = (
+        torch.from_numpy(np.concatenate(arrays)).to(device, torch.long)
+        for arrays in zip(*parts, strict=True)
+    )
+    return Edges(first, second, crossed)
 
 
 def check_structure(atoms: Atoms, elements: Collection[str]) -> None:

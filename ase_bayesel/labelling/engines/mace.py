@@ -78,7 +78,7 @@ class MACEEngine(CalculatorEngine):
     def evaluate(
         self, atoms: Atoms, directory: Path, attempt: int, properties: Sequence[str]
     ) -> ReferenceResult:
-        from ...descriptors.mace.runtime import default_dtype
+        from ...descriptors.torch.runtime import default_dtype
 
         with default_dtype(self.dtype):
             return super().evaluate(atoms, directory, attempt, properties)

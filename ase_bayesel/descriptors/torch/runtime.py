@@ -1,4 +1,4 @@
-"""What mace-torch runs in: the warnings that it gives, and torch's default dtype."""
+"""What models of other packages are made in: without their warnings, in torch's default dtype."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def default_dtype(dtype: str | torch.dtype) -> Iterator[None]:
-    """Torch's default dtype, in which mace makes tensors, is ``dtype`` within.
+    """Torch's default dtype, in which mace and e3nn make tensors, is ``dtype`` within.
 
     All threads of a process share that default, so they come here one at a time.
     """

@@ -1,0 +1,1 @@
+"""Features of foundation models: an adapter for each package, for those who have it."""
