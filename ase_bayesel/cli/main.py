@@ -74,8 +74,10 @@ def validate(
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
-    survey = label_survey(settings, inputs["train"])
-    for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
+    survey = label_survey(settings, inputs.get("train"))
+    if survey is not None:
+        notes = [*survey.notes(), *notes]
+    for line in (*(survey.lines() if survey else ()), *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -112,7 +114,8 @@ def run(
         try:
             new = not Store(campaign_directory(config, directory)).exists
             campaign = Campaign(settings, campaign_directory(config, directory))
-            for note in label_survey(settings).notes() if new else ():
+            survey = label_survey(settings) if new else None
+            for note in survey.notes() if survey else ():
                 say(f"note: {note}")
             for told in () if new else edited_files(settings, campaign.store):
                 say(f"note: {told}")
