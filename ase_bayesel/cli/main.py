@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from ..errors import BayeselError, ConfigError
-from . import decisions, model_commands  # noqa: F401, their commands
+from ..errors import BayeselError
+from . import decisions, init, model_commands  # noqa: F401, their commands
 from .shared import (
     ConfigArgument,
     DirectoryOption,
@@ -31,17 +30,6 @@ if TYPE_CHECKING:
     from ..generation import PoolProgress
 
 ROUNDS_SHOWN = 20
-
-
-@app.command()
-@named_errors
-def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
-    """Write a commented config to start from."""
-    if path.exists():
-        raise ConfigError(f"{path}: exists already; choose another name or remove it")
-    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
-    path.write_text(template.format(name=path.name))
-    say(f"wrote {path}; edit it, then: bayesel validate {path}")
 
 
 @app.command()
