@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError
-from . import decisions, init, model_commands  # noqa: F401, their commands
+from . import decisions, init, label, model_commands  # noqa: F401, their commands
 from .shared import (
     ConfigArgument,
     DirectoryOption,
