@@ -65,13 +65,14 @@ class RoundReport:
     Attributes
     ----------
     round_number
-        0 is the model fitted to the given training set.
+        0 is the model fitted to the given training set, or to the bootstrapped one.
     n_train
         Structures in the refit.
     n_labels
-        Labels paid for in the campaign so far.
+        Labels paid for in the campaign so far, those of a bootstrapped training set included.
     picks, failed
-        Structures picked, and of these failed in labelling, in this round.
+        Structures picked, and of these failed in labelling, in this round; of round 0 the failed
+        ones are those of a bootstrapped training set.
     walkers
         How each walker ended.
     moves

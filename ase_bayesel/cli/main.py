@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from ..errors import BayeselError, ConfigError
-from . import decisions, model_commands  # noqa: F401, their commands
+from ..errors import BayeselError
+from . import decisions, init, label, model_commands  # noqa: F401, their commands
 from .shared import (
     ConfigArgument,
     DirectoryOption,
@@ -31,17 +30,6 @@ if TYPE_CHECKING:
     from ..generation import PoolProgress
 
 ROUNDS_SHOWN = 20
-
-
-@app.command()
-@named_errors
-def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
-    """Write a commented config to start from."""
-    if path.exists():
-        raise ConfigError(f"{path}: exists already; choose another name or remove it")
-    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
-    path.write_text(template.format(name=path.name))
-    say(f"wrote {path}; edit it, then: bayesel validate {path}")
 
 
 @app.command()
@@ -74,8 +62,10 @@ def validate(
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
-    survey = label_survey(settings, inputs["train"])
-    for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
+    survey = label_survey(settings, inputs.get("train"))
+    if survey is not None:
+        notes = [*survey.notes(), *notes]
+    for line in (*(survey.lines() if survey else ()), *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -112,7 +102,8 @@ def run(
         try:
             new = not Store(campaign_directory(config, directory)).exists
             campaign = Campaign(settings, campaign_directory(config, directory))
-            for note in label_survey(settings).notes() if new else ():
+            survey = label_survey(settings) if new else None
+            for note in survey.notes() if survey else ():
                 say(f"note: {note}")
             for told in () if new else edited_files(settings, campaign.store):
                 say(f"note: {told}")
