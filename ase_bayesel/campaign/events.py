@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,19 @@ class RoundReport:
         extreme = named(self.extreme, "labels with extreme forces")
         shift = [] if self.energy_shift is None else [str(self.energy_shift)]
         return [*map(str, self.suspects), *extreme, *self.warnings, *shift]
+
+
+def best_round(reports: Sequence[RoundReport]) -> int | None:
+    """The round with the smallest error of forces on the test set, or else of energies.
+
+    None without a test set. Of equal rounds it is the last one.
+    """
+    for name in ("forces_rmse", "energy_rmse"):
+        errors = {r.round_number: getattr(r, name) for r in reversed(reports)}
+        known = {number: e for number, e in errors.items() if e is not None and isfinite(e)}
+        if known:
+            return min(known, key=known.__getitem__)
+    return None
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError, ConfigError
-from . import decisions, model_commands  # noqa: F401, their commands
+from . import decisions, exporting, model_commands  # noqa: F401, their commands
 from .shared import (
+    CampaignArgument,
     ConfigArgument,
     DirectoryOption,
     TrustOption,
@@ -139,7 +140,7 @@ def run(
 @app.command()
 @named_errors
 def status(
-    config: ConfigArgument,
+    config: CampaignArgument,
     directory: DirectoryOption = None,
     every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
 ) -> None:
@@ -156,7 +157,7 @@ def status(
 
 @app.command()
 @named_errors
-def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+def report(config: CampaignArgument, directory: DirectoryOption = None) -> None:
     """Write the campaign's HTML page."""
     from .report import write_report
 

@@ -20,6 +20,9 @@ TrustOption = Annotated[
     bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
 ]
 ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+CampaignArgument = Annotated[
+    Path, typer.Argument(help="The campaign's YAML config, or its directory.")
+]
 DirectoryOption = Annotated[
     Path | None,
     typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
@@ -68,11 +71,13 @@ def campaign_directory(config: Path, directory: Path | None) -> Path:
 
 
 def existing_campaign(config: Path, directory: Path | None) -> Store:
-    """The store of a campaign that was begun."""
+    """The store of a campaign that was begun, by its config or its directory."""
     from ..campaign.occupied import check_unoccupied
     from ..campaign.store import Store
 
-    if directory is None and not config.is_file():
+    if directory is None and config.is_dir():
+        directory = config
+    elif directory is None and not config.is_file():
         raise ConfigError(f"{config}: no such file")
     store = Store(campaign_directory(config, directory))
     if not store.exists:
