@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
@@ -186,7 +186,7 @@ class Campaign:
         ):
             yield from check_canary(self.config, number, labeller, self._train, self._starts)
             for progress in steps:
-                yield progress
+                yield replace(progress, labels=labeller.tally())
                 yield from _told(number, labeller.ended(), labeller)
             submit(steps.value.picks)
             while labeller.n_running:
@@ -337,4 +337,5 @@ def _told(
 
 
 def _progress(number: int, labeller: Labeller, detail: str, back: int = 0) -> Progress:
-    return Progress(number, "label", labeller.n_done + back, labeller.n_asked, detail)
+    done, asked = labeller.n_done + back, labeller.n_asked
+    return Progress(number, "label", done, asked, detail, labels=labeller.tally())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -103,6 +104,7 @@ def run(
     from ..campaign.inputs import label_survey
     from ..campaign.store import Store
     from ..resources.threads import cpu_threads
+    from .ending import model_lines
     from .progress import show
     from .report import reported, write_report
 
@@ -135,6 +137,8 @@ def run(
         raise typer.Exit(EXIT_RUN_AGAIN)
     say(reason)
     say(f"report: {write_report(campaign.store)}")
+    for line in model_lines(campaign.store):
+        say(line)
 
 
 @app.command()
@@ -143,16 +147,28 @@ def status(
     config: CampaignArgument,
     directory: DirectoryOption = None,
     every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: docs/running.md.")] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Again every so many seconds, until the campaign has ended."),
+    ] = None,
 ) -> None:
     """Show the last rounds and what comes next."""
-    from .status import rounds_table, status_lines
+    from .status import rounds_table, status_lines, watched
+    from .status_json import status_values
 
     store = existing_campaign(config, directory)
-    done = store.completed_rounds()
-    shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
-    console.print(rounds_table(store, shown))
-    for line in status_lines(store, shown):
-        say(line)
+    for _ in watched(store, watch):
+        done = store.completed_rounds()
+        shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
+        if as_json:
+            say(json.dumps(status_values(store, shown), indent=None if watch else 2))
+            continue
+        if watch and console.is_terminal:
+            console.clear()
+        console.print(rounds_table(store, shown))
+        for line in status_lines(store, shown):
+            say(line)
 
 
 @app.command()

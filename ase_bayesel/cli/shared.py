@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from .. import __version__
 from ..errors import BayeselError, ConfigError
 from .stopping import EXIT_RUN_AGAIN, StopRequested
 
@@ -29,12 +30,27 @@ DirectoryOption = Annotated[
 ]
 app = typer.Typer(
     name="bayesel",
-    help="Bayesian selection of training structures, while the MD is running.",
     no_args_is_help=True,
     add_completion=False,
 )
 console = Console()
 EXIT_BAD_INPUT = 2
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        say(f"bayesel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Bayesian selection of training structures, while the MD is running."""
 
 
 Arguments = ParamSpec("Arguments")

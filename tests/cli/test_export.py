@@ -103,6 +103,28 @@ def energy(calculator):
     return calculator.get_potential_energy(SHOWN.copy())
 
 
+def test_a_run_ends_with_the_best_model(linear):
+    """One that is done already says the same again."""
+    store = store_of(linear)
+    best = best_round([store.read_report(k) for k in range(3)])
+    *_, reason, page, model, one, two, three = call("run", linear).stdout.splitlines()
+    assert reason == "all 2 rounds are done"
+    assert page.startswith("report: ")
+    assert model == f"best model: {store.model_path(best)} (round {best} of 2); in Python:"
+    expected = Surrogate.load(store.model_path(best)).energy(SHOWN)
+    assert energy(calculator_of([one, two, three])) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_model_of_another_package_where_it_lies(folder_model):
+    store = store_of(folder_model)
+    said = call("run", folder_model).stdout
+    best = best_round([store.read_report(k) for k in range(3)])
+    head, lines = said.split("; in Python:\n")
+    assert f"best model: {store.potential_path(best)} (round {best} of 2)" in head
+    _, potential = load_model(load_config(folder_model), store, best)
+    assert energy(calculator_of([lines])) == pytest.approx(energy(potential), abs=1e-9)
+
+
 @pytest.mark.parametrize("by_directory", [False, True])
 def test_the_linear_model_with_its_uncertainties(linear, tmp_path, by_directory):
     store, path = store_of(linear), tmp_path / "final.npz"
