@@ -61,23 +61,28 @@ def validate(
     """
     from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
+    from ..campaign.cost import measured_cost, open_points
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
     from ..campaign.trial import try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
-    inputs, notes = check_inputs(settings, not only_files), []
+    inputs, told, notes = check_inputs(settings, not only_files), [], []
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
             notes = try_potential(settings, inputs["starts"])
+            cost = measured_cost(settings, inputs["train"], inputs["starts"])
+            told, notes = cost.lines(), [*notes, *cost.notes()]
     store = Store(campaign_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
+    notes += open_points(settings)
     survey = label_survey(settings, inputs["train"])
-    for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
+    doubts = (f"note: {note}" for note in (*survey.notes(), *notes))
+    for line in (*survey.lines(), *told, *doubts):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
