@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
@@ -196,7 +196,7 @@ class Campaign:
         ):
             yield from check_canary(self.config, number, labeller, self._train, self._starts)
             for progress in steps:
-                yield progress
+                yield replace(progress, labels=labeller.tally())
                 yield from told(number, labeller.ended(), labeller)
             submit(steps.value.picks)
             yield from until_all_ended(number, labeller)

@@ -37,4 +37,5 @@ def until_all_ended(number: int, labeller: Labeller) -> Iterator[Progress]:
 
 
 def _progress(number: int, labeller: Labeller, detail: str, back: int = 0) -> Progress:
-    return Progress(number, "label", labeller.n_done + back, labeller.n_asked, detail)
+    done, asked = labeller.n_done + back, labeller.n_asked
+    return Progress(number, "label", done, asked, detail, labels=labeller.tally())
