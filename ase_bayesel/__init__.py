@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bias.annotation import annotate
     from .bias.calculator import BiasedCalculator
     from .bias.kinds import Deviation, Variance
     from .bias.prediction import Prediction
@@ -66,6 +67,7 @@ _MODULES = {
     "Variance": "bias.kinds",
     "WalkerStep": "dynamics.walker_step",
     "Weights": "surrogate.fitting",
+    "annotate": "bias.annotation",
     "calibrated": "surrogate.calibration",
     "fit_surrogate": "surrogate.fitting",
     "generate_pool": "generation",
@@ -106,6 +108,7 @@ __all__ = [
     "Variance",
     "WalkerStep",
     "Weights",
+    "annotate",
     "calibrated",
     "fit_surrogate",
     "generate_pool",

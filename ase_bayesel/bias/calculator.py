@@ -12,11 +12,12 @@ from ase.calculators.calculator import Calculator, all_changes
 from ..structures.calculators import LeanCalculator
 from ..surrogate.force_uncertainty import ForceSearch
 from ..surrogate.surrogate import Surrogate
+from .arguments import check_arguments
 from .evaluators import Evaluation, FeatureRow, bias_inputs, choose_evaluator
 from .kinds import Bias, BiasTerms, Deviation, atom_weights
 from .prediction import Evaluated, Prediction
 from .response import Parts, Response
-from .tau import TauHistory, TauRule, TauState
+from .tau import TauHistory, TauRule, TauState, checked_tau
 
 
 class BiasedCalculator(LeanCalculator):
@@ -36,8 +37,8 @@ class BiasedCalculator(LeanCalculator):
     surrogate
         Gives sigma_E and its gradient.
     tau
-        Fixed strength of the bias, in the unit of its kind. 0 for plain MD with
-        uncertainties.
+        Fixed strength of the bias, in the unit of its kind. With neither ``tau`` nor
+        ``tau_rel`` it is 0: the calculator's own surface, with uncertainties.
     tau_rel
         Instead of ``tau``: aimed ratio of bias to unbiased forces, or a `TauRule`
         with its delay, limits, memory and interval. Evaluations at new positions add
@@ -51,7 +52,7 @@ class BiasedCalculator(LeanCalculator):
     bias
         `Deviation` or `Variance`, with a region of atoms and an energy limit. Triggers
         and ``prediction.energy_std`` look at the whole structure all the same. The row of
-        a region comes from the same forward pass.
+        a region comes from the same forward pass. None for `Deviation` of all atoms.
 
     ``prediction`` holds everything beyond ASE's own results. ``tau_state`` is all that the bias
     remembers of a trajectory: the averages of tau, and the start's energy, from which an
@@ -84,20 +85,19 @@ class BiasedCalculator(LeanCalculator):
         tau_rel: float | TauRule | None = None,
         separate: bool = False,
         force_search: ForceSearch | None = ForceSearch(),
-        bias: Bias = Deviation(),
+        bias: Bias | None = None,
     ) -> None:
         super().__init__()
-        if (tau is None) == (tau_rel is None):
-            raise ValueError("give either tau or tau_rel")
+        check_arguments(mlip, surrogate, tau, tau_rel, bias)
         self.mlip = mlip
         if tau_rel is not None and not isinstance(tau_rel, TauRule):
             tau_rel = TauRule(float(tau_rel))
         self.rule = tau_rel
-        self._fixed_tau = 0.0 if tau is None else _checked_tau(tau)
+        self._fixed_tau = 0.0 if tau is None else checked_tau(tau)
         self.separate = separate
         self.force_search = force_search
         self.tau_state = TauState()
-        self._bias = bias
+        self._bias = Deviation() if bias is None else bias
         self._surrogate = surrogate
         self._evaluator = choose_evaluator(mlip, surrogate.descriptor)
 
@@ -182,7 +182,7 @@ class BiasedCalculator(LeanCalculator):
     @tau.setter
     def tau(self, value: float) -> None:
         """Fix tau; a rule from ``tau_rel`` is dropped."""
-        self._fixed_tau = _checked_tau(value)
+        self._fixed_tau = checked_tau(value)
         self.rule = None
         self.reset()
 
@@ -340,9 +340,3 @@ class BiasedCalculator(LeanCalculator):
             interval = self._interval(self.rule)
             history = history.updated(forces, gradient, self.rule, interval, weights)
         self.tau_state = self.tau_state.followed_by(history)
-
-
-def _checked_tau(tau: float) -> float:
-    if not np.isfinite(tau):
-        raise ValueError(f"tau: must be finite, got {tau}")
-    return float(tau)

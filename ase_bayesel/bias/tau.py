@@ -192,3 +192,10 @@ class TauState:
     def with_excess_temperature(self, excess: float) -> TauState:
         """The state with the relative excess of the recent temperature over its target."""
         return self.followed_by(replace(self.after, excess_temperature=excess))
+
+
+def checked_tau(tau: float) -> float:
+    """A fixed tau; a ValueError where it is not finite."""
+    if not np.isfinite(tau):
+        raise ValueError(f"tau: must be finite, got {tau}")
+    return float(tau)

@@ -5,7 +5,9 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     format                      version of all files here that state none of their own
     config.yaml                 the resolved config
     inputs/                     copies of the training, test, start and prior structures, and of
-                                a surrogate in place of the latter
+                                a surrogate in place of the latter; bootstrap.extxyz and
+                                bootstrap_test.extxyz where a recipe makes the first two, which
+                                follow once these have labels
     settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since
@@ -17,7 +19,8 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     round_0001/log/             every step of the walkers, see `recording.read_log`
     round_0001/trajectory_0.xyz frames of walker 0
     round_0001/to_label.extxyz  the batch, when the exploration has ended
-    round_0001/labelled.json    settings and largest force of each pick's label, once all are there
+    round_0001/labelled.json    settings and largest force of each pick's label, once all are there;
+                                in round_0000 of the structures that a recipe has made
     round_0001/screened.json    which of these can hardly be right, and why
     round_0001/decisions.json   the decisions that the round's fit began with
     round_0001/pick_errors.npz  what the model before said of the picks, beside their labels

@@ -35,7 +35,7 @@ def input_files(config: CampaignConfig) -> dict[str, Path]:
     """The files that are copied at the start, by the names of the copies."""
     data = config.data
     paths = {
-        "train": data.train,
+        "train": data.train_file,
         "test": data.test,
         "prior": data.prior,
         "targets": data.targets,

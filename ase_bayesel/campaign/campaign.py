@@ -6,9 +6,9 @@ event that tells of it, and running again continues where the directory ends.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle, islice
@@ -17,9 +17,8 @@ from typing import Any
 
 from ase import Atoms
 
-from ..labelling.labeller import HEARTBEAT_S, Labeller
+from ..labelling.labeller import Labeller
 from ..labelling.store import BY_HAND
-from ..labelling.task import LabellingResult
 from ..resources import TaskExecutor, open_executor
 from ..surrogate.steps import Steps
 from ..validation.parity import compare
@@ -35,6 +34,8 @@ from .energy_shift import read_shift
 from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
 from .explore_round import OnPicks, calibrate, explore_round
+from .first_labels import label_first
+from .label_progress import told, until_all_ended
 from .new_labels import note_labels, refuse_failures, take_labels_by_hand
 from .occupied import check_in_place
 from .pick_labels import PickLabel, extreme_given, extreme_labels
@@ -133,6 +134,7 @@ class Campaign:
     def _run(self, retry_failed: bool) -> Generator[Event, None, None]:
         number = self.store.completed_rounds()
         if number == 0:
+            yield from self._bootstrap(retry_failed)
             yield from self._refit(0, ExploreState(()))
             number = 1
         while True:
@@ -160,6 +162,14 @@ class Campaign:
 
     # -- stages --------------------------------------------------------------
 
+    def _bootstrap(self, retry_failed: bool) -> Generator[Progress, None, None]:
+        """Label the first structures, where no training set was given, unless that is done."""
+        if self._train or self._reference is None:
+            return
+        with Labeller(self._reference, self._open_executor, retry_failed) as labeller:
+            yield from label_first(self.config, self.store, self._reference, labeller)
+        self._train, self._test = self.store.read_input("train"), self.store.read_input("test")
+
     def _explore(self, number: int, on_picks: OnPicks) -> Generator[Progress, None, ExploreState]:
         starts = self._starts_of(number)
         # once the batch is written the exploration is over, even if the budget has grown since
@@ -186,15 +196,10 @@ class Campaign:
         ):
             yield from check_canary(self.config, number, labeller, self._train, self._starts)
             for progress in steps:
-                yield progress
-                yield from _told(number, labeller.ended(), labeller)
+                yield replace(progress, labels=labeller.tally())
+                yield from told(number, labeller.ended(), labeller)
             submit(steps.value.picks)
-            while labeller.n_running:
-                ended = labeller.ended(HEARTBEAT_S)
-                yield from _told(number, ended, labeller)
-                if not ended:
-                    yield _progress(number, labeller, f"{labeller.n_running} under way")
-            yield from _told(number, labeller.ended(), labeller)
+            yield from until_all_ended(number, labeller)
         return steps.value
 
     def _refit(self, number: int, state: ExploreState) -> Generator[Event, None, None]:
@@ -215,7 +220,7 @@ class Campaign:
             n_train=len(frames),
             n_labels=sum(
                 label.settings is not None
-                for k in range(1, number + 1)
+                for k in range(number + 1)
                 for label in self.store.read_labelled(k)
             ),
             picks=len(state.picks),
@@ -325,16 +330,3 @@ class Campaign:
 
 def _ignore(picks: Sequence[Pick]) -> None:
     """Nobody waits for the picks."""
-
-
-def _told(
-    number: int, results: Sequence[LabellingResult], labeller: Labeller
-) -> Iterator[Progress]:
-    """Calculations that have ended, as progress."""
-    for k, result in enumerate(results, start=1 - len(results)):
-        detail = "" if result.ok else f"{result.structure_id} failed: {result.reason}"
-        yield _progress(number, labeller, detail, k)
-
-
-def _progress(number: int, labeller: Labeller, detail: str, back: int = 0) -> Progress:
-    return Progress(number, "label", labeller.n_done + back, labeller.n_asked, detail)

@@ -102,6 +102,8 @@ def check_canary(
     """
     reference, data = labeller.reference, config.data
     engine = reference.engine
+    if data.bootstrap is not None:  # the engine's own labels
+        return
     canary = canary_of(train, data.keys, starts, engine.refusal) if engine.canary else None
     if canary is None:
         return

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from ..labelling.labeller import LabelTally
 from ..structures.energy_shift import EnergyShift
 from ..surrogate.scales import Scales
 
@@ -15,14 +17,49 @@ MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
+class WalkerNow:
+    """Where a walker is.
+
+    Attributes
+    ----------
+    step, n_steps, status
+        Its step, its last one, and ``running``, ``finished`` or why it was stopped.
+    temperature_K, value
+        At the last check of its first trigger that was evaluated lately; None for none.
+    threshold
+        With which the value is compared.
+    bound
+        The bound of trust in the unit of the value; None for none in this unit.
+    returns
+        How often it met its bound and went back.
+    """
+
+    step: int
+    n_steps: int
+    status: str
+    temperature_K: float | None
+    value: float | None
+    threshold: float
+    bound: float | None
+    returns: int
+
+
+@dataclass(frozen=True)
 class Progress:
-    """Something moved: ``done`` of ``total`` units of a stage of a round."""
+    """Something moved: ``done`` of ``total`` units of a stage of a round.
+
+    ``walkers`` are those of an exploration, ``labels`` tells where labels are while they are
+    computed, and ``warnings`` are what thermostats have told so far.
+    """
 
     round_number: int
     stage: str
     done: int
     total: int
     detail: str = ""
+    walkers: tuple[WalkerNow, ...] = ()
+    labels: LabelTally | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,13 +102,14 @@ class RoundReport:
     Attributes
     ----------
     round_number
-        0 is the model fitted to the given training set.
+        0 is the model fitted to the given training set, or to the bootstrapped one.
     n_train
         Structures in the refit.
     n_labels
-        Labels paid for in the campaign so far.
+        Labels paid for in the campaign so far, those of a bootstrapped training set included.
     picks, failed
-        Structures picked, and of these failed in labelling, in this round.
+        Structures picked, and of these failed in labelling, in this round; of round 0 the failed
+        ones are those of a bootstrapped training set.
     walkers
         How each walker ended.
     moves
@@ -125,6 +163,19 @@ class RoundReport:
         extreme = named(self.extreme, "labels with extreme forces")
         shift = [] if self.energy_shift is None else [str(self.energy_shift)]
         return [*map(str, self.suspects), *extreme, *self.warnings, *shift]
+
+
+def best_round(reports: Sequence[RoundReport]) -> int | None:
+    """The round with the smallest error of forces on the test set, or else of energies.
+
+    None without a test set. Of equal rounds it is the last one.
+    """
+    for name in ("forces_rmse", "energy_rmse"):
+        errors = {r.round_number: getattr(r, name) for r in reversed(reports)}
+        known = {number: e for number, e in errors.items() if e is not None and isfinite(e)}
+        if known:
+            return min(known, key=known.__getitem__)
+    return None
 
 
 def named(things: Sequence[object], what: str = "walkers") -> list[str]:

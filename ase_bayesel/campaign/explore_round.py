@@ -40,6 +40,7 @@ from .exploration.barriers import Executor
 from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
 from .exploration.state import WalkerState
+from .explore_progress import Telling
 from .round_model import load_model
 from .store import Store
 from .thresholds import calibrating
@@ -124,11 +125,12 @@ def explore_round(
         return state
     on_picks(state.picks)
     steps = [walker.step for walker in state.walkers]
+    tell = Telling(number, setup, limit, config.explore.trust_bound)
     saving = Saving(store, number, store.recorder(number, setup.recording, steps), on_picks)
     with _executor(config, store, number, setup, starts) as executor:
         recorded = RecordedExecutor(executor, saving.recorder)
         barriers = explore_to_barriers(state, surrogate, setup, recorded, limit)
-        state = yield from _saved(saving, setup, state, barriers, limit)
+        state = yield from _saved(saving, tell, state, barriers)
     if state.failed:
         raise ExplorationError(
             f"round {number}: all walkers have failed, and nothing was picked: "
@@ -137,7 +139,7 @@ def explore_round(
         )
     if setup.rules.batch != "joint":
         return state
-    yield _progress(number, setup, state, limit)
+    yield tell(state)
     chosen = choose_batch(state, setup, limit, _targets(config, store))
     saving.save(chosen, setup.surrogate, len(state.picks))
     return chosen
@@ -293,10 +295,9 @@ class RecordedExecutor:
 
 def _saved(
     saving: Saving,
-    setup: WalkerSetup,
+    tell: Telling,
     state: ExploreState,
     barriers: Iterator[tuple[ExploreState, Surrogate]],
-    limit: int,
 ) -> Generator[Progress, None, ExploreState]:
     """Save at every pick, at the end, now and then, and when it is left; returns the last state."""
     last_save, unsaved = time.monotonic(), None
@@ -308,23 +309,9 @@ def _saved(
             if picked or not state.alive or time.monotonic() > last_save + SAVE_EVERY_S:
                 unsaved()
                 last_save, unsaved = time.monotonic(), None
-            yield _progress(saving.number, setup, state, limit)
+            yield tell(state)
     except (GeneratorExit, KeyboardInterrupt):
         if unsaved is not None:
             unsaved()
         raise
     return state
-
-
-def _progress(number: int, setup: WalkerSetup, state: ExploreState, limit: int) -> Progress:
-    total = sum(plan.n_steps for plan in setup.plans)
-    walkers = f"{len(state.living)} of {len(state.walkers)} walkers"
-    if setup.rules.turns:
-        walkers = f"walker {state.turn}"
-    found = f"{len(state.picks)}/{limit} picks"
-    if setup.rules.batch == "joint":
-        found = f"{len(state.candidates)} candidates"
-    warnings = [w.driver.thermostat.warning for w in state.walkers if w.driver is not None]
-    told = next((f", {warning}" for warning in warnings if warning), "")
-    done = sum(walker.step for walker in state.walkers)
-    return Progress(number, "explore", done, total, f"{walkers}, {found}{told}")

@@ -25,6 +25,7 @@ from .build.walkers import check_start
 from .config import AnyPotential, ExploreConfig, ImportedFeaturesConfig
 from .config.campaign import CampaignConfig
 from .exploration import Targets
+from .first_labels import FIRST, first_structures
 from .refit import MACERefitter
 
 
@@ -42,7 +43,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     Returns
     -------
     The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``, ``"prior"`` and
-    ``"targets"``.
+    ``"targets"``. Where a recipe makes the training structures they have no labels yet, and are
+    under `FIRST` instead.
 
     Raises
     ------
@@ -59,7 +61,9 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if isinstance(refitter, MACERefitter):
         refitter.check()
     engine, data = config.engine, config.data
-    paths = {"train": data.train, "starts": config.explore.starts}
+    paths = {"starts": config.explore.starts}
+    if data.train_file is not None:
+        paths["train"] = data.train_file
     if data.test is not None:
         paths["test"] = data.test
     if data.prior is not None and data.prior_is_surrogate:
@@ -77,12 +81,11 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if descriptor is not None:
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
+    for name, made in first_structures(config, frames["starts"], run_code).items():
+        frames[name], paths[name] = made, Path(f"data.train: {name}")
+    if descriptor is not None:
         _check_states(frames, paths, descriptor, engine if run_code else None)
-    _check_training_labels(frames["train"], data.train, data.keys)
-    try:
-        e0s = reference_energies(frames["train"], data.e0s, data.energy_key)
-    except StructureError as error:
-        raise ConfigError(f"{data.train}: {error} (data.e0s)") from error
+    e0s = _known_e0s(config, frames)
     for name in ("starts", "test"):
         check_e0s(frames.get(name, ()), paths.get(name), e0s, data.e0s)
     _check_shift(frames, paths, config.potential)
@@ -96,8 +99,27 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     return frames
 
 
-def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -> LabelSurvey:
+def _known_e0s(
+    config: CampaignConfig, frames: Mapping[str, Sequence[Atoms]]
+) -> Mapping[str, float]:
+    """Reference energies of the training set; where it has no labels yet, zeros in their place."""
+    data = config.data
+    if data.train_file is None:
+        elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
+        return dict.fromkeys(elements, 0.0) if isinstance(data.e0s, str) else data.e0s
+    _check_training_labels(frames["train"], data.train_file, data.keys)
+    try:
+        return reference_energies(frames["train"], data.e0s, data.energy_key)
+    except StructureError as error:
+        raise ConfigError(f"{data.train_file}: {error} (data.e0s)") from error
+
+
+def label_survey(
+    config: CampaignConfig, train: Sequence[Atoms] | None = None
+) -> LabelSurvey | None:
     """What the labels of the training set are taken for; ``train`` are its structures, if read.
+
+    None where there are none yet.
 
     Raises
     ------
@@ -105,8 +127,10 @@ def label_survey(config: CampaignConfig, train: Sequence[Atoms] | None = None) -
         As `survey_labels`.
     """
     data = config.data
-    frames = read_frames(data.train) if train is None else train
-    return survey_labels(frames, data.keys, data.e0s, str(data.train))
+    if data.train_file is None:
+        return None
+    frames = read_frames(data.train_file) if train is None else train
+    return survey_labels(frames, data.keys, data.e0s, str(data.train_file))
 
 
 def _check_states(
@@ -119,13 +143,13 @@ def _check_states(
 
     Picks have those of their starts, and are trained on.
     """
-    for k, atoms in enumerate(frames["starts"]):
-        refusal = None if engine is None else engine.refusal(atoms)
-        if refusal is not None:
-            raise ConfigError(f"{paths['starts']}, frame {k}: {refusal}")
-    places = [
-        (name, k) for name in ("train", "prior", "starts") for k in range(len(frames.get(name, ())))
-    ]
+    for name in ("starts", *FIRST):
+        for k, atoms in enumerate(frames.get(name, ())):
+            refusal = None if engine is None else engine.refusal(atoms)
+            if refusal is not None:
+                raise ConfigError(f"{paths[name]}, frame {k}: {refusal}")
+    trains = ("train", *FIRST, "prior", "starts")
+    places = [(name, k) for name in trains for k in range(len(frames.get(name, ())))]
     trained = [frames[name][k] for name, k in places]
     check_states(trained, descriptor, lambda k: f"{paths[places[k][0]]}, frame {places[k][1]}")
 
@@ -193,7 +217,8 @@ def _check_shift(
     shift = "none" if potential is None else potential.energy_shift
     if shift == "none":
         return
-    known = {symbol for atoms in frames["train"] for symbol in atoms.symbols}
+    train = frames["train"] if "train" in frames else frames[FIRST[0]]
+    known = {symbol for atoms in train for symbol in atoms.symbols}
     way = "it is not in the training set, to which the shift is fitted: give it by element"
     if not isinstance(shift, str):
         known, way = set(shift), "add it there"

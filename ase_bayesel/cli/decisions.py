@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .shared import (
-    ConfigArgument,
+    CampaignArgument,
     DirectoryOption,
     app,
     existing_campaign,
@@ -25,7 +25,7 @@ IdentityArgument = Annotated[str, typer.Argument(help="Of the label, as bayesel 
 @app.command()
 @named_errors
 def accept(
-    config: ConfigArgument, identity: IdentityArgument, directory: DirectoryOption = None
+    config: CampaignArgument, identity: IdentityArgument, directory: DirectoryOption = None
 ) -> None:
     """Let the next fit take a label that was set aside."""
     _decide(config, identity, directory, "accepted")
@@ -34,7 +34,7 @@ def accept(
 @app.command()
 @named_errors
 def reject(
-    config: ConfigArgument, identity: IdentityArgument, directory: DirectoryOption = None
+    config: CampaignArgument, identity: IdentityArgument, directory: DirectoryOption = None
 ) -> None:
     """Keep a label out of all fits from the next one on."""
     _decide(config, identity, directory, "rejected")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +11,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from ..errors import BayeselError, ConfigError
-from . import decisions, model_commands  # noqa: F401, their commands
+from ..errors import BayeselError
+from . import decisions, exporting, init, label, model_commands  # noqa: F401, their commands
 from .shared import (
+    CampaignArgument,
     ConfigArgument,
     DirectoryOption,
     TrustOption,
@@ -35,17 +36,6 @@ ROUNDS_SHOWN = 20
 
 @app.command()
 @named_errors
-def init(path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml")) -> None:
-    """Write a commented config to start from."""
-    if path.exists():
-        raise ConfigError(f"{path}: exists already; choose another name or remove it")
-    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
-    path.write_text(template.format(name=path.name))
-    say(f"wrote {path}; edit it, then: bayesel validate {path}")
-
-
-@app.command()
-@named_errors
 def validate(
     config: ConfigArgument,
     directory: DirectoryOption = None,
@@ -59,23 +49,30 @@ def validate(
     """
     from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
+    from ..campaign.cost import measured_cost, open_points
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
     from ..campaign.trial import try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
-    inputs, notes = check_inputs(settings, not only_files), []
+    inputs, told, notes = check_inputs(settings, not only_files), [], []
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
             notes = try_potential(settings, inputs["starts"])
+            if "train" in inputs:
+                cost = measured_cost(settings, inputs["train"], inputs["starts"])
+                told, notes = cost.lines(), [*notes, *cost.notes()]
     store = Store(campaign_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
-    survey = label_survey(settings, inputs["train"])
-    for line in (*survey.lines(), *(f"note: {note}" for note in (*survey.notes(), *notes))):
+    notes += open_points(settings)
+    survey = label_survey(settings, inputs.get("train"))
+    if survey is not None:
+        told, notes = [*survey.lines(), *told], [*survey.notes(), *notes]
+    for line in (*told, *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -102,6 +99,7 @@ def run(
     from ..campaign.inputs import label_survey
     from ..campaign.store import Store
     from ..resources.threads import cpu_threads
+    from .ending import model_lines
     from .progress import show
     from .report import reported, write_report
 
@@ -112,7 +110,8 @@ def run(
         try:
             new = not Store(campaign_directory(config, directory)).exists
             campaign = Campaign(settings, campaign_directory(config, directory))
-            for note in label_survey(settings).notes() if new else ():
+            survey = label_survey(settings) if new else None
+            for note in survey.notes() if survey else ():
                 say(f"note: {note}")
             for told in () if new else edited_files(settings, campaign.store):
                 say(f"note: {told}")
@@ -134,29 +133,43 @@ def run(
         raise typer.Exit(EXIT_RUN_AGAIN)
     say(reason)
     say(f"report: {write_report(campaign.store)}")
-
-
-@app.command()
-@named_errors
-def status(
-    config: ConfigArgument,
-    directory: DirectoryOption = None,
-    every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
-) -> None:
-    """Show the last rounds and what comes next."""
-    from .status import rounds_table, status_lines
-
-    store = existing_campaign(config, directory)
-    done = store.completed_rounds()
-    shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
-    console.print(rounds_table(store, shown))
-    for line in status_lines(store, shown):
+    for line in model_lines(campaign.store):
         say(line)
 
 
 @app.command()
 @named_errors
-def report(config: ConfigArgument, directory: DirectoryOption = None) -> None:
+def status(
+    config: CampaignArgument,
+    directory: DirectoryOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All rounds, not the last only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON: docs/running.md.")] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Again every so many seconds, until the campaign has ended."),
+    ] = None,
+) -> None:
+    """Show the last rounds and what comes next."""
+    from .status import rounds_table, status_lines, watched
+    from .status_json import status_values
+
+    store = existing_campaign(config, directory)
+    for _ in watched(store, watch):
+        done = store.completed_rounds()
+        shown = range(0 if every else max(0, done - ROUNDS_SHOWN), done)
+        if as_json:
+            say(json.dumps(status_values(store, shown), indent=None if watch else 2))
+            continue
+        if watch and console.is_terminal:
+            console.clear()
+        console.print(rounds_table(store, shown))
+        for line in status_lines(store, shown):
+            say(line)
+
+
+@app.command()
+@named_errors
+def report(config: CampaignArgument, directory: DirectoryOption = None) -> None:
     """Write the campaign's HTML page."""
     from .report import write_report
 

@@ -32,7 +32,7 @@ def make_pool(
     """
     recipes = [variant for recipe in config.recipes for variant in recipe.variants()]
     with cpu_threads(config.threads):
-        training = [] if config.data is None else read_frames(config.data.train)
+        training = [] if config.data is None else _frames(config.data.train_file)
         model = initial_potential(config)
         descriptor = None
         if config.descriptor is not None:

@@ -1,12 +1,12 @@
-"""A campaign's run as it is shown: progress bars on a terminal, log lines elsewhere."""
+"""A campaign's run as it is shown: a line a round; bars on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -16,14 +16,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
-from ..campaign.events import Ended, Event, Progress, RoundReport
-from ..validation.parity import milli
+from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow, named
+from ..labelling.labeller import LabelTally
+from .plain_warnings import without_thermostats
 from .stopping import StopRequests
 
 log = logging.getLogger("bayesel")
 LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
+MOST_WALKERS = 16
+"""So many walkers have a line on a terminal."""
 
 
 def show(
@@ -36,7 +40,13 @@ def show(
     events
         `Campaign.run`.
     """
-    return (_bars if console.is_terminal else _lines)(_until_asked(events, requests), console)
+    shown = _Bars(console) if console.is_terminal else _Lines(console)
+    with without_thermostats(lambda: shown.stage == "explore"), shown:
+        for event in _until_asked(events, requests):
+            if isinstance(event, Ended):
+                return event.reason
+            shown.take(event)
+    return None
 
 
 def _until_asked(events: Generator[Event, None, None], requests: StopRequests) -> Iterator[Event]:
@@ -49,62 +59,169 @@ def _until_asked(events: Generator[Event, None, None], requests: StopRequests) -
                 return
 
 
-def _bars(events: Iterator[Event], console: Console) -> str | None:
-    columns = (
-        TextColumn("round {task.fields[round]}"),
-        TextColumn("{task.description:<8}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+class _Shown:
+    """What both ways share: lines of rounds, and each warning once on a line of its own."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.stage = ""
+        self._told: set[str] = set()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def take(self, event: Progress | RoundReport) -> None:
+        """Show an event."""
+        if isinstance(event, RoundReport):
+            self.stage = ""
+            self.end_round()
+            self._say(round_line(event))
+            self._warn(event.round_number, round_warnings(event))
+            if event.energy_shift is not None:
+                self._say(f"note: round {event.round_number}: {event.energy_shift}")
+            return
+        self.stage = event.stage
+        self._warn(event.round_number, event.warnings)
+        self.move(event)
+
+    def end_round(self) -> None:
+        """A round is done."""
+
+    def move(self, progress: Progress) -> None:
+        """Something has moved."""
+        raise NotImplementedError
+
+    def _warn(self, number: int, warnings: Iterable[str]) -> None:
+        for text in warnings:
+            line = f"warning: round {number}: {text}"
+            if line not in self._told:
+                self._told.add(line)
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+class _Lines(_Shown):
+    """Progress in a plain log."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+        log.setLevel(logging.INFO)
+        self._last = (-1, "", -1.0)
+
+    def move(self, progress: Progress) -> None:
+        fraction = progress.done / max(progress.total, 1)
+        place = (progress.round_number, progress.stage, fraction // LOG_EVERY)
+        if place != self._last:
+            self._last = place
+            count = f"{progress.done}/{progress.total}"
+            words = (progress.round_number, progress.stage, count, progress.detail)
+            log.info("round %d %s %s %s", *words)
+
+
+class _Bars(_Shown):
+    """Bars of the round under way, its walkers and its labels."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._bars = _RoundBars(console)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> None:
+        self._bars.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self._bars.stop()
+
+    def end_round(self) -> None:
+        for task in self._tasks.values():
+            self._bars.remove_task(task)
+        self._tasks, self._bars.below, self._bars.labels = {}, [], ""
+
+    def move(self, progress: Progress) -> None:
+        stage, bars = progress.stage, self._bars
+        if progress.walkers:
+            bars.below = list(walker_lines(progress.walkers))
+        if progress.labels is not None:
+            bars.labels = label_line(progress.labels)
+        if stage not in self._tasks:
+            number, total = progress.round_number, progress.total
+            self._tasks[stage] = bars.add_task(stage, total=total, round=number, detail="")
+        bars.update(
+            self._tasks[stage],
+            completed=progress.done,
+            total=progress.total,
+            detail=escape(progress.detail),
+        )
+
+
+class _RoundBars(Bars):
+    """Bars with lines of text below."""
+
+    def __init__(self, console: Console) -> None:
+        self.below: list[str] = []
+        self.labels = ""
+        columns = (
+            TextColumn("round {task.fields[round]}"),
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+        )
+        super().__init__(*columns, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, then a line for each walker, then the labels."""
+        yield self.make_tasks_table(self.tasks)
+        for line in (*self.below, self.labels):
+            if line:
+                yield Text(line, no_wrap=True, overflow="ellipsis")
+
+
+def round_line(report: RoundReport) -> str:
+    """A finished round in at most 100 columns."""
+    text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed; "
+    text += f"{report.n_labels} labels, {report.n_train} structures"
+    errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))
+    told = [f"{_milli(error)} {unit}" for error, unit in errors if error is not None]
+    return f"{text}; RMSE {', '.join(told)}" if told else text
+
+
+def _milli(error: float) -> str:
+    """In meV or meV/A, with four digits."""
+    return f"{1e3 * error:#.4g}".rstrip(".")
+
+
+def round_warnings(report: RoundReport) -> list[str]:
+    """What does not look right of a round, a line each."""
+    extreme = named(report.extreme, "labels with extreme forces")
+    return [*report.stopped, *map(str, report.suspects), *extreme, *report.warnings]
+
+
+def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:
+    """Where walkers are, each with its criterion beside threshold and bound of trust."""
+    for k, walker in enumerate(walkers[:MOST_WALKERS]):
+        text = f"walker {k}: step {walker.step}/{walker.n_steps}"
+        if walker.temperature_K is not None:
+            text += f", {walker.temperature_K:.0f} K"
+        value = "-" if walker.value is None else f"{walker.value:.3g}"
+        text += f", criterion {value} of {walker.threshold:.3g}"
+        if walker.bound is not None:
+            text += f" (bound {walker.bound:.3g}, met {walker.returns} times)"
+        yield text if walker.status == "running" else f"{text}, {walker.status}"
+    if len(walkers) > MOST_WALKERS:
+        yield f"and {len(walkers) - MOST_WALKERS} more walkers"
+
+
+def label_line(labels: LabelTally) -> str:
+    """Where labels are."""
+    return (
+        f"labels: {labels.queued} queued, {labels.running} running, {labels.done} done, "
+        f"{labels.failed} failed"
     )
-    with Bars(*columns, console=console) as bars:
-        tasks: dict[tuple[int, str], TaskID] = {}
-        for event in events:
-            if isinstance(event, Ended):
-                return event.reason
-            if isinstance(event, Progress):
-                key = (event.round_number, event.stage)
-                if key not in tasks:
-                    tasks[key] = bars.add_task(
-                        event.stage, total=event.total, round=event.round_number, detail=""
-                    )
-                bars.update(tasks[key], completed=event.done, detail=escape(event.detail))
-            else:
-                bars.console.print(_sentence(event), soft_wrap=True)
-    return None
-
-
-def _lines(events: Iterator[Event], console: Console) -> str | None:
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-    log.setLevel(logging.INFO)
-    shown = (-1, "", -1.0)
-    for event in events:
-        if isinstance(event, Ended):
-            return event.reason
-        if isinstance(event, Progress):
-            fraction = event.done / max(event.total, 1)
-            place = (event.round_number, event.stage, fraction // LOG_EVERY)
-            if place != shown:
-                shown = place
-                count = f"{event.done}/{event.total}"
-                log.info("round %d %s %s %s", event.round_number, event.stage, count, event.detail)
-        else:
-            log.info("%s", _sentence(event))
-    return None
-
-
-def _sentence(report: RoundReport) -> str:
-    text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed, "
-    text += f"{report.n_labels} labels in all, {report.n_train} training structures"
-    if report.stopped:
-        text += f"; walkers were stopped ({'; '.join(report.stopped)})"
-    if report.extreme:
-        text += f"; {len(report.extreme)} labels with extreme forces"
-    for told in (*report.suspects, *report.warnings):
-        text += f"; {told}"
-    if report.energy_rmse is not None:
-        text += f"; test energy RMSE {milli(report.energy_rmse)} meV/atom"
-    if report.forces_rmse is not None:
-        text += f", force RMSE {milli(report.forces_rmse)} meV/A"
-    return text

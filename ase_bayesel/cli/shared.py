@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from .. import __version__
 from ..errors import BayeselError, ConfigError
 from .stopping import EXIT_RUN_AGAIN, StopRequested
 
@@ -20,18 +21,36 @@ TrustOption = Annotated[
     bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
 ]
 ConfigArgument = Annotated[Path, typer.Argument(help="The campaign's YAML config.")]
+CampaignArgument = Annotated[
+    Path, typer.Argument(help="The campaign's YAML config, or its directory.")
+]
 DirectoryOption = Annotated[
     Path | None,
     typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
 ]
 app = typer.Typer(
     name="bayesel",
-    help="Bayesian selection of training structures, while the MD is running.",
     no_args_is_help=True,
     add_completion=False,
 )
 console = Console()
 EXIT_BAD_INPUT = 2
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        say(f"bayesel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which it is."),
+    ] = False,
+) -> None:
+    """Bayesian selection of training structures, while the MD is running."""
 
 
 Arguments = ParamSpec("Arguments")
@@ -68,11 +87,13 @@ def campaign_directory(config: Path, directory: Path | None) -> Path:
 
 
 def existing_campaign(config: Path, directory: Path | None) -> Store:
-    """The store of a campaign that was begun."""
+    """The store of a campaign that was begun, by its config or its directory."""
     from ..campaign.occupied import check_unoccupied
     from ..campaign.store import Store
 
-    if directory is None and not config.is_file():
+    if directory is None and config.is_dir():
+        directory = config
+    elif directory is None and not config.is_file():
         raise ConfigError(f"{config}: no such file")
     store = Store(campaign_directory(config, directory))
     if not store.exists:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from ..campaign.events import named
+from ..campaign.history import History
 from ..campaign.set_aside import read_decisions
 from ..campaign.store import Store
 from ..validation.parity import milli
@@ -56,17 +58,32 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """What was decided of labels, and which wait for a decision."""
-    decisions = read_decisions(store)
-    for identity, decision in decisions.items():
+    for identity, decision in read_decisions(store).items():
         yield f"{identity}: {decision} by you"
-    open_ones = [
-        suspect.name
-        for number in shown
-        for suspect in store.read_report(number).suspects
-        if suspect.name not in decisions
-    ]
+    open_ones = open_labels(store, shown)
     if open_ones:
         yield (
             f"to decide by bayesel accept or bayesel reject: {', '.join(open_ones)}; "
             "no fit takes them until they are accepted"
         )
+
+
+def open_labels(store: Store, shown: Sequence[int]) -> list[str]:
+    """Labels of some rounds that are set aside and wait for a decision."""
+    decisions = read_decisions(store)
+    suspects = (suspect for number in shown for suspect in store.read_report(number).suspects)
+    return [suspect.name for suspect in suspects if suspect.name not in decisions]
+
+
+def watched(store: Store, seconds: float | None) -> Iterator[None]:
+    """Whenever the status is to be shown: once, or every so many seconds until the campaign ends.
+
+    Ctrl-C ends it too.
+    """
+    yield
+    while seconds is not None and History(store).ended is None:
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            return
+        yield

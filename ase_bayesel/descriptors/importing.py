@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from ase.calculators.calculator import Calculator
+
 from ..errors import ConfigError, DescriptorError
 from ..io.importing import called, kind_of
-from .base import Descriptor
+from .base import Descriptor, PotentialDescriptor
 
 PLACES = ("model", "device", "factory", "parameters")
 """Keys of a spec that say where a descriptor comes from, not which features it has."""
@@ -58,6 +60,24 @@ def imported_descriptor(
     if isinstance(made, TorchDescriptor):
         made.origin = origin
     return made
+
+
+def calculator_of(
+    factory: str, parameters: Mapping[str, Any] | None = None, model: str | PathLike | None = None
+) -> Calculator:
+    """The energies of an imported descriptor's own model; arguments as of `imported_descriptor`.
+
+    Raises
+    ------
+    ConfigError
+        As `imported_descriptor`.
+    DescriptorError
+        If it has features only.
+    """
+    descriptor = imported_descriptor(factory, parameters, model)
+    if not isinstance(descriptor, PotentialDescriptor):
+        raise DescriptorError(f"{factory!r}: {descriptor} has features only, no calculator()")
+    return descriptor.calculator()
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

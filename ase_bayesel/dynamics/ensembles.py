@@ -228,6 +228,12 @@ def check_ensemble(ensemble: Ensemble, atoms: Atoms, pressure_given: bool, where
     where
         With what the error begins.
     """
+    if not isinstance(ensemble, ENSEMBLES):
+        names = ", ".join(f"{kind.__name__}()" for kind in ENSEMBLES)
+        got = ensemble.__module__ if isinstance(ensemble, type) else type(ensemble).__module__
+        raise StructureError(
+            f"{where}: ensemble: expected one of ase_bayesel's ({names}), got one of {got}"
+        )
     constraints = list(atoms.constraints)
     try:
         atoms.get_number_of_degrees_of_freedom()

@@ -1,5 +1,6 @@
 """Pools of candidate structures from recipes, written as they are made."""
 
+from .bootstrap import Bootstrap
 from .builders import SLAB_BUILDERS, Bulk, Slab, StandardSlab
 from .distortions import Rattle, Strain, Swaps, Vacancies, VolumeScan
 from .dynamics import Dynamics
@@ -15,6 +16,7 @@ RECIPES: tuple[type[Recipe], ...] = (
 __all__ = [
     "RECIPES",
     "SLAB_BUILDERS",
+    "Bootstrap",
     "Bulk",
     "Chain",
     "Context",

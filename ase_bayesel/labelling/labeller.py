@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from ase import Atoms
 
@@ -22,6 +22,15 @@ HEARTBEAT_S = 1.0
 """Longest time for which waiting for labels tells nothing."""
 MAX_TERMINATED = 3
 """How often a calculation is started again that was terminated from outside."""
+
+
+class LabelTally(NamedTuple):
+    """How many structures wait, are being computed, have a label, and have failed for good."""
+
+    queued: int
+    running: int
+    done: int
+    failed: int
 
 
 class Labeller:
@@ -48,6 +57,7 @@ class Labeller:
         self.reference = reference
         self._retry_failed = retry_failed
         self.n_done = 0
+        self._n_failed = 0
         self._open_executor = open_executor
         self._stack = ExitStack()
         self._executor: TaskExecutor | None = None
@@ -73,6 +83,8 @@ class Labeller:
                     self.reference.store.forget_failure(identity, name)
             if is_settled(self.reference.store, self._settings(atoms), identity):
                 self.n_done += 1
+                found = label_of(self.reference.store, self._settings(atoms), identity)
+                self._n_failed += found is None
             else:
                 self.reference.describe(atoms.symbols)
                 self._start(atoms)
@@ -95,7 +107,7 @@ class Labeller:
             self.ended(HEARTBEAT_S)
             yield
         self._asked.clear()
-        self.n_done = 0
+        self.n_done = self._n_failed = 0
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         return self.reference.settings(atoms.symbols)
@@ -116,6 +128,12 @@ class Labeller:
         """How many structures are under way."""
         return len(self._running)
 
+    def tally(self) -> LabelTally:
+        """Where the structures are that are to be labelled."""
+        running = sum(future.running() for future in self._running)
+        done = self.n_done - self._n_failed
+        return LabelTally(self.n_running - running, running, done, self._n_failed)
+
     def ended(self, timeout_s: float = 0.0) -> list[LabellingResult]:
         """Results since the last call; waits for the first one as long as the timeout.
 
@@ -128,6 +146,7 @@ class Labeller:
         ended = [self._result(future, self._running.pop(future)) for future in done]
         results = [result for result in ended if result is not None]
         self.n_done += len(results)
+        self._n_failed += sum(not result.ok for result in results)
         return results
 
     def _result(self, future: Future, atoms: Atoms) -> LabellingResult | None:

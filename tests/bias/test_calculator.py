@@ -9,7 +9,7 @@ from helpers.calculators import Opaque
 from helpers.differences import assert_close
 from helpers.structures import cluster, copper, with_pbc
 
-from ase_bayesel import BiasedCalculator, TauRule
+from ase_bayesel import BiasedCalculator, TauRule, Variance
 from ase_bayesel.bias.kinds import SIGMA_FLOOR
 
 BULK, CLUSTER = copper(21, 0.25), cluster("Cu5", 4)
@@ -231,10 +231,11 @@ def test_new_tau_resets_the_cache(fused):
     assert atoms.get_potential_energy() == pytest.approx(unbiased + 3 * bias)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"tau": 1.0, "tau_rel": 0.1}])
-def test_one_kind_of_tau(cu_surrogate, arguments):
+def test_one_kind_of_tau(cu_surrogate):
     with pytest.raises(ValueError, match="either tau or tau_rel"):
-        BiasedCalculator(EMT(), cu_surrogate, **arguments)
+        BiasedCalculator(EMT(), cu_surrogate, tau=1.0, tau_rel=0.1)
+    with pytest.raises(ValueError, match="bias: it needs a tau"):
+        BiasedCalculator(EMT(), cu_surrogate, bias=Variance())
 
 
 @pytest.mark.parametrize("tau", [np.nan, np.inf])

@@ -11,15 +11,23 @@ from ase.calculators.emt import EMT
 from helpers.campaigns import write_campaign
 from helpers.structures import copper
 
-from ase_bayesel import BiasedCalculator, Campaign, Deviation, DriverState, run_walker
+from ase_bayesel import (
+    BiasedCalculator,
+    Campaign,
+    Deviation,
+    DriverState,
+    ForceTrigger,
+    run_walker,
+)
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import Ended
 from ase_bayesel.campaign.exploration import RoundRules
 from ase_bayesel.campaign.exploration.pick_files import facts_of
 from ase_bayesel.campaign.exploration.state import ExploreState, WalkerState
-from ase_bayesel.campaign.explore_round import _progress
+from ase_bayesel.campaign.explore_progress import Telling
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.dynamics.thermostat_check import ThermostatCheck
+from ase_bayesel.dynamics.triggers import LazyCheck
 from ase_bayesel.errors import ThermostatWarning
 
 LIMITED = {
@@ -76,10 +84,12 @@ def test_left_and_taken_up(tmp_path, whole, changes):
 def test_a_warning_shows_in_the_progress():
     walker = WalkerState(copper(0), np.random.default_rng(0).bit_generator.state)
     hot = DriverState(thermostat=replace(ThermostatCheck(), warning="mean temperature 999 K"))
-    setup = SimpleNamespace(plans=[SimpleNamespace(n_steps=10)], rules=RoundRules(turns=True))
+    plan = SimpleNamespace(n_steps=10, checks=[LazyCheck(ForceTrigger(0.2))])
+    tell = Telling(1, SimpleNamespace(plans=[plan], rules=RoundRules(turns=True)), 3)
     states = [ExploreState((replace(walker, driver=driver),)) for driver in (None, hot)]
-    details = [_progress(1, setup, state, 3).detail for state in states]
-    assert details == ["walker 0, 0/3 picks", "walker 0, 0/3 picks, mean temperature 999 K"]
+    told = [tell(state) for state in states]
+    assert [progress.detail for progress in told] == ["walker 0, 0/3 picks"] * 2
+    assert [progress.warnings for progress in told] == [(), ("walker 0: mean temperature 999 K",)]
 
 
 def test_the_bias_does_not_pay_beyond_its_limit(cu_surrogate):

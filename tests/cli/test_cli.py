@@ -3,6 +3,7 @@ import pty
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -724,6 +725,11 @@ def test_help():
     assert result.stderr == ""
 
 
+def test_the_version_is_that_of_the_package():
+    result = call("--version")
+    assert (result.exit_code, result.output) == (0, f"bayesel {version('ase_bayesel')}\n")
+
+
 def test_without_arguments_the_help_is_shown():
     assert "validate" in call().output
 
@@ -739,7 +745,7 @@ def test_plain_log_lines_without_a_terminal(config):
     assert result.returncode == 0
     assert "round 1 explore" in result.stderr
     assert "round 1 label 3/3" in result.stderr
-    assert "round 1: 3 picks, 0 failed, 3 labels in all, 9 training structures" in result.stderr
+    assert "round 1: 3 picks, 0 failed; 3 labels, 9 structures; RMSE" in result.stdout
     assert "\x1b[" not in result.stdout + result.stderr
     assert "Warning" not in result.stderr
     assert len(result.stderr.splitlines()) < 60

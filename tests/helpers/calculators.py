@@ -64,6 +64,19 @@ class FragileEMT(EMT):
         super().calculate(atoms, properties, system_changes)
 
 
+class EMTButFor(EMT):
+    """Fails for structures of so many atoms."""
+
+    def __init__(self, fails: list[int]) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        if len(atoms) in self.fails:
+            raise RuntimeError(f"{len(atoms)} atoms are too many")
+        super().calculate(atoms, properties, system_changes)
+
+
 def no_such_engine_works() -> Calculator:
     """A factory that fails for every structure."""
     raise RuntimeError("no licence")

@@ -25,8 +25,13 @@ def bayesel(*arguments) -> subprocess.CompletedProcess:
 
 def start(config, out=subprocess.DEVNULL, errors=subprocess.PIPE):
     """``bayesel run`` in a process of its own; what it does is told on ``errors``."""
+    return launched([BAYESEL, "run", config], out, errors)
+
+
+def launched(command, out=subprocess.DEVNULL, errors=subprocess.PIPE):
+    """Any command in a process of its own."""
     return subprocess.Popen(
-        [BAYESEL, "run", str(config)],
+        [*map(str, command)],
         env=os.environ | ENVIRONMENT,
         stdout=out,
         stderr=errors,

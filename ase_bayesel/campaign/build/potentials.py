@@ -89,7 +89,7 @@ def build_potential(
     elif isinstance(potential, DescriptorPotentialConfig):
         made = _own_potential(config, model, surrogate)
     else:
-        given, named = _arguments(potential, model)
+        given, named = factory_arguments(potential, model)
         made = called(potential.factory, FACTORY, given, named)
         made = checked_calculator(made, potential.factory, FACTORY)
     return made if shift is None else ShiftedCalculator(made, shift)
@@ -114,10 +114,16 @@ def given_shift(config: CampaignConfig | PoolConfig) -> EnergyShift | None:
     return None if shift is None or isinstance(shift, str) else EnergyShift(shift, "given")
 
 
-def _arguments(
+def factory_arguments(
     potential: ImportedPotentialConfig, model: ModelFiles | None
 ) -> tuple[Sequence[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a factory, the model among them if there is one."""
+    """Positional and keyword arguments of a factory, the model among them if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If a file of several is not there.
+    """
     given, named = list(potential.arguments), dict(potential.parameters)
     value = _argument(potential, model)
     if value is None:

@@ -92,9 +92,26 @@ class CampaignConfig(Section):
                 )
         if (self.explore.targets == "file") != (self.data.targets is not None):
             raise ValueError("explore.targets: file and data.targets need each other")
+        self._engine_can_bootstrap()
         if self.refit is not None and given_model(self.potential) is None:
             raise ValueError(
                 "refit: needs a potential with a model file to start from (potential.model; or "
                 "one that its package finds by a name: model: {name: ...})"
             )
         return self
+
+    def _engine_can_bootstrap(self) -> None:
+        """Refuse a recipe of first structures that nothing computes."""
+        recipe, engine = self.data.bootstrap, self.engine
+        if recipe is None:
+            return
+        if engine is None:
+            raise ValueError(
+                "data.train: bootstrap needs an engine (labelling), and labels come by hand; "
+                "give a file of labelled structures"
+            )
+        if (recipe.isolated or recipe.dimers) and not engine.without_periodicity:
+            raise ValueError(
+                f"data.train.bootstrap: {engine.kind} computes nothing without periodicity; set "
+                "isolated: false with e0s: average, or e0s by element, and dimers: 0"
+            )

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import PositiveFloat, model_validator
 
+from ...generation import Bootstrap
 from ...io.fields import Count, InputPath, ValueOrMapping
+from ...io.kinds import VALUE
 from ...structures.labels import PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
+
+
+class Bootstrapped(Section):
+    """Training structures that are not given, but made of the starts and labelled as round 0."""
+
+    bootstrap: Annotated[Bootstrap, VALUE]
 
 
 class DataConfig(Section):
@@ -18,13 +27,15 @@ class DataConfig(Section):
 
     Paths are relative to the config file; environment variables are expanded.
 
+    ``train`` is a file, or ``{bootstrap: {...}}``, see `Bootstrap`.
+
     ``prior`` names data behind the potential that are not in ``train`` and have no labels at hand:
     structures, or a saved surrogate (``.npz``) of the same descriptor. The covariance of every
     round knows them, the mean does not. ``targets`` are structures that batches are to make known
     (``explore.targets: file``).
     """
 
-    train: InputPath
+    train: Annotated[Path | Bootstrapped, ValueOrMapping(InputPath, Bootstrapped)]
     test: InputPath | None = None
     prior: InputPath | None = None
     targets: InputPath | None = None
@@ -35,6 +46,30 @@ class DataConfig(Section):
         Literal["isolated", "average"] | Mapping[str, float],
         ValueOrMapping(Literal["isolated", "average"], dict[str, float]),
     ] = "isolated"
+
+    @property
+    def train_file(self) -> Path | None:
+        """The file of the training structures; None where a recipe makes them."""
+        return self.train if isinstance(self.train, Path) else None
+
+    @property
+    def bootstrap(self) -> Bootstrap | None:
+        """The recipe of the training structures; None where a file holds them."""
+        return None if isinstance(self.train, Path) else self.train.bootstrap
+
+    @model_validator(mode="after")
+    def _bootstrap_fits(self) -> DataConfig:
+        recipe = self.bootstrap
+        if recipe is None:
+            return self
+        if self.e0s == "isolated" and not recipe.isolated:
+            raise ValueError(
+                "e0s: isolated needs the isolated atoms of data.train.bootstrap (isolated: true); "
+                "or e0s: average"
+            )
+        if recipe.test and self.test is not None:
+            raise ValueError("test: give a file, or a number in data.train.bootstrap, not both")
+        return self
 
     @property
     def prior_is_surrogate(self) -> bool:

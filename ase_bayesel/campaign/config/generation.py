@@ -42,6 +42,8 @@ class PoolConfig(Section):
             raise ValueError("data: a surrogate is fitted with a descriptor, which is missing")
         if self.potential is not None and self.potential.energy_shift == "fitted":
             raise ValueError("potential.energy_shift: a pool fits none; give it by element")
+        if self.data is not None and self.data.bootstrap is not None:
+            raise ValueError("data.train: a pool labels nothing; give a file, not bootstrap")
         if self.data is not None and self.data.test is not None:
             raise ValueError("data.test: a pool has no use for it")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms, units
 
+from ...bias.annotation import FORCE_STD, energies_of
 from ...bias.prediction import Prediction
 from ...structures.identity import canonical
 from ..walker_step import WalkerStep
@@ -79,12 +80,7 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
         **{f"bayesel_value_{report.name}": report.value for report in step.reports},
     }
     if prediction is not None:
-        frame.info |= {
-            "bayesel_energy": prediction.energy,
-            "bayesel_biased_energy": prediction.energy + prediction.bias_energy,
-            "bayesel_energy_std": prediction.energy_std,
-            "bayesel_tau": prediction.tau,
-        }
+        frame.info |= energies_of(prediction)
         if prediction.known_force_std is not None:
-            frame.arrays["bayesel_force_std"] = prediction.known_force_std.copy()
+            frame.arrays[FORCE_STD] = prediction.known_force_std.copy()
     return frame

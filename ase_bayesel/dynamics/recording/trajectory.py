@@ -10,6 +10,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.io import Trajectory as ASETrajectory
 
+from ...bias.annotation import FORCE_STD
 from ...errors import StoreError
 from ...structures.frames import extxyz_bytes
 
@@ -72,8 +73,8 @@ def _append_ase(path: Path, frames: Sequence[Atoms]) -> None:
     with ASETrajectory(path, "a") as handle:
         for frame in frames:
             out = frame.copy()
-            if "bayesel_force_std" in out.arrays:
-                out.info["bayesel_force_std"] = out.arrays["bayesel_force_std"].tolist()
+            if FORCE_STD in out.arrays:
+                out.info[FORCE_STD] = out.arrays[FORCE_STD].tolist()
             handle.write(out)
 
 

@@ -73,6 +73,8 @@ class Engine(ABC):
     """Parameters without which labels would not be comparable; one of each tuple."""
     reserved: ClassVar[tuple[str, ...]] = ()
     """Parameters that are the engine's own to set."""
+    without_periodicity: ClassVar[bool] = True
+    """Whether it computes molecules: structures that are periodic in no direction."""
     without_state: ClassVar[str] = ""
     """What to do where a charge or multiplicity cannot be used, after a semicolon."""
     by_element: ClassVar[Mapping[str, Any]] = {}

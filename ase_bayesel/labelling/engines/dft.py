@@ -123,6 +123,7 @@ class PseudopotentialEngine(DFTEngine):
         Name of the file of each element. They count in the identity by content.
     """
 
+    without_periodicity: ClassVar[bool] = False
     by_element: ClassVar[Mapping[str, Any]] = {"pseudopotentials": None, "magnetic_moments": 0.0}
 
     pseudo_dir: Annotated[InputPath, REQUIRED] = Path()

@@ -1,0 +1,69 @@
+"""What an evaluation says of a structure, under keys of ours in ASE's ``info`` and ``arrays``."""
+
+from __future__ import annotations
+
+from ase import Atoms
+
+from ..errors import StructureError
+from .calculator import BiasedCalculator
+from .prediction import Prediction
+
+FORCE_STD = "bayesel_force_std"
+LOCAL_ENERGY_STD = "bayesel_local_energy_std"
+
+
+def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
+    """Write the energies and uncertainties of a structure into it, for files and for ``ase gui``.
+
+    ``info`` gets ``bayesel_energy``, the unbiased energy, ``bayesel_biased_energy`` and
+    ``bayesel_energy_std``, sigma_E (all eV), and ``bayesel_tau``. ``arrays`` gets
+    ``bayesel_local_energy_std (n_atoms,)``, eV, the deviation of each atom's energy, and
+    ``bayesel_force_std (n_atoms,)``, eV/A. No key can be taken for a label. Deviations are those of
+    the surrogate, without its scales.
+
+    It serves as an observer of ASE's dynamics and optimisers:
+    ``dynamics.attach(annotate, 10, atoms)``.
+
+    Parameters
+    ----------
+    atoms
+        With a `BiasedCalculator`. Evaluated where its last evaluation was of something else.
+    forces
+        Whether to form the force deviations, which need the full Jacobian of the features. Without,
+        an array of them that is there already is removed: it would be of other positions.
+
+    Returns
+    -------
+    Atoms
+        The same object, so that ``write(file, annotate(atoms), append=True)`` does both.
+
+    Raises
+    ------
+    StructureError
+        If the structure has another calculator, or none.
+    """
+    calculator = atoms.calc
+    if not isinstance(calculator, BiasedCalculator):
+        has = "no calculator" if calculator is None else f"a {type(calculator).__name__}"
+        raise StructureError(
+            f"annotate: the structure has {has}; uncertainties come from "
+            "atoms.calc = BiasedCalculator(calculator, surrogate)"
+        )
+    calculator.get_property("energy", atoms)
+    prediction = calculator.prediction
+    atoms.info |= energies_of(prediction)
+    atoms.arrays[LOCAL_ENERGY_STD] = prediction.local_energy_std.copy()
+    atoms.arrays.pop(FORCE_STD, None)
+    if forces:
+        atoms.arrays[FORCE_STD] = prediction.force_std.copy()
+    return atoms
+
+
+def energies_of(prediction: Prediction) -> dict[str, float]:
+    """The energies of a prediction, sigma_E and tau, by their keys in ``info``."""
+    return {
+        "bayesel_energy": prediction.energy,
+        "bayesel_biased_energy": prediction.energy + prediction.bias_energy,
+        "bayesel_energy_std": prediction.energy_std,
+        "bayesel_tau": prediction.tau,
+    }

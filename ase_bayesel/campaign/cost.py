@@ -1,0 +1,203 @@
+"""What a campaign will cost on this machine, and what its config leaves open, before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from ..bias.calculator import BiasedCalculator
+from ..descriptors.base import Descriptor
+from ..dynamics.triggers import uncalibrated
+from ..structures.labels import PROPERTIES, targets
+from ..surrogate.design import (
+    BATCH_ATOMS,
+    BATCH_ROWS,
+    Noise,
+    assembling,
+    contributed_properties,
+)
+from ..surrogate.fitting import baseline_energies
+from ..surrogate.posterior import Posterior
+from ..surrogate.steps import finished
+from ..surrogate.surrogate import Surrogate
+from .build.models import build_descriptor, force_projections
+from .build.potentials import build_potential, given_shift, initial_potential
+from .config.campaign import CampaignConfig
+
+EVALUATIONS = 3
+"""So many evaluations of a start are timed, after one that is not."""
+MOVE_A = 1e-4
+"""By this atoms move between them, so that nothing is known already."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of the first fit, and of the walkers.
+
+    Attributes
+    ----------
+    n_structures, n_features, n_rows
+        Of the fit. An energy is one row, forces are 3 for each atom or as many as there are
+        ``force_projections``, a virial is 6.
+    memory_bytes
+        Of the matrices that the fit holds at a time; of libraries and networks nothing.
+    assembly_s
+        For the rows of all structures, by the time of the largest one.
+    n_atoms, steps_per_s
+        Of the first start: evaluations with uncertainty, and every ``check_interval`` steps the
+        exact force deviations, which a trigger needs at most.
+    n_steps
+        Of all walkers in a round, at most.
+    """
+
+    n_structures: int
+    n_features: int
+    n_rows: int
+    memory_bytes: int
+    assembly_s: float
+    n_atoms: int
+    steps_per_s: float
+    n_steps: int
+
+    def lines(self) -> list[str]:
+        """In words."""
+        return [
+            f"fit: {self.n_features} features, {self.n_rows} rows of {self.n_structures} "
+            f"structures; its matrices take {_bytes(self.memory_bytes)}, its rows "
+            f"{_time(self.assembly_s)} on this machine",
+            f"walkers: {self.steps_per_s:.3g} steps per second with {self.n_atoms} atoms on this "
+            f"machine, so that one alone would take {_time(self.n_steps / self.steps_per_s)} for "
+            f"the {self.n_steps} steps of a round",
+        ]
+
+    def notes(self) -> list[str]:
+        """What is doubtful, in words."""
+        if self.n_rows >= self.n_features:
+            return []
+        return [
+            f"the fit has fewer rows ({self.n_rows}) than features ({self.n_features}), so that "
+            "the prior decides much of it; take a smaller basis (descriptor.totaldegree, order) "
+            "or more labelled structures"
+        ]
+
+
+def open_points(config: CampaignConfig) -> list[str]:
+    """What a config leaves open, in words; nothing is evaluated."""
+    told = []
+    recipe = config.data.bootstrap
+    if config.data.test is None and not (recipe and recipe.test):
+        told.append(
+            "without a test set (data.test) no errors are told, and no round is the best one"
+        )
+    names = [single.kind for single in uncalibrated(config.explore.trigger)]
+    if names:
+        told.append(
+            f"explore.trigger: the threshold of {', '.join(names)} is found (calibrate) "
+            "when the campaign begins"
+        )
+    return told
+
+
+def measured_cost(config: CampaignConfig, train: Sequence[Atoms], starts: Sequence[Atoms]) -> Cost:
+    """The cost, from the assembly of one structure and some evaluations of one start.
+
+    Parameters
+    ----------
+    config
+        Of the campaign.
+    train, starts
+        Its structures.
+
+    Raises
+    ------
+    BayeselError
+        If the descriptor or the potential fails on them.
+    """
+    descriptor = build_descriptor(config, initial_potential(config))
+    rows = [_n_rows(config, atoms) for atoms in train]
+    largest = int(np.argmax(rows))
+    assembly_s = _assembly_s(config, descriptor, train, largest) * sum(rows) / max(rows)
+    width = descriptor.n_features + 1
+    n_properties = sum(getattr(config.data.keys, prop) is not None for prop in PROPERTIES)
+    triangles = 2 * n_properties + 2  # with and without labels, and two that are being merged
+    memory = 8 * width * (triangles * width + BATCH_ROWS + 3 * BATCH_ATOMS)
+    explore = config.explore
+    n_walkers = explore.walkers * (2 if explore.unbiased_walkers else 1)
+    return Cost(
+        len(train),
+        descriptor.n_features,
+        sum(rows),
+        memory,
+        assembly_s,
+        len(starts[0]),
+        1.0 / _step_s(config, descriptor, train, starts[0]),
+        explore.steps * n_walkers,
+    )
+
+
+def _n_rows(config: CampaignConfig, atoms: Atoms) -> int:
+    """Rows of the labels of a structure, or of those that it would have where it has none."""
+    keys, n_forces = config.data.keys, 3 * len(atoms)
+    n_forces = min(n_forces, force_projections(config.descriptor) or n_forces)
+    properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
+    sizes = {"energy": 1, "forces": n_forces, "virial": 6}
+    found = contributed_properties(atoms, targets(atoms, keys), properties)
+    return sum(sizes[prop] for prop in found)
+
+
+def _assembly_s(
+    config: CampaignConfig, descriptor: Descriptor, train: Sequence[Atoms], number: int
+) -> float:
+    """Seconds for the rows of a structure, the second time."""
+    keys = config.data.keys
+    e0s = baseline_energies(train, keys, config.data.e0s, apart=False)
+    for _ in range(2):
+        begin = time.perf_counter()
+        factors = finished(
+            assembling(
+                *([train[number]], descriptor, keys, e0s, descriptor.prior_std()),
+                force_projections(config.descriptor),
+            )
+        )
+        for factor in factors.labelled.values():
+            _ = factor.triangle
+        spent = time.perf_counter() - begin
+    return spent
+
+
+def _step_s(
+    config: CampaignConfig, descriptor: Descriptor, train: Sequence[Atoms], start: Atoms
+) -> float:
+    """Seconds for a step of a walker, checks included.
+
+    With the prior in place of a posterior, which costs the same.
+    """
+    e0s = baseline_energies(train, config.data.keys, config.data.e0s, apart=False)
+    posterior = Posterior.from_prior(descriptor.prior_std())
+    surrogate = Surrogate(descriptor, posterior, e0s, Noise())
+    model = initial_potential(config)
+    potential = build_potential(config, model, surrogate, given_shift(config))
+    calculator, atoms = BiasedCalculator(potential, surrogate), start.copy()
+    calculator.get_forces(atoms)
+    begin = time.perf_counter()
+    for k in range(EVALUATIONS):
+        atoms.positions[0, k % 3] += MOVE_A
+        calculator.get_forces(atoms)
+    middle = time.perf_counter()
+    _ = calculator.prediction.force_std
+    end = time.perf_counter()
+    return (middle - begin) / EVALUATIONS + (end - middle) / config.explore.check_interval
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 2**30:.3g} GiB" if number >= 2**30 else f"{number / 2**20:.3g} MiB"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.2g} s"

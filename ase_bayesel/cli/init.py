@@ -1,0 +1,246 @@
+"""The command ``bayesel init``: a config to start from, for a material or with every key."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BayeselError, ConfigError
+from .shared import app, named_errors, say
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class Job(StrEnum):
+    """What a config is for."""
+
+    ACE = "ace"
+    MACE = "mace"
+    POOL = "pool"
+    BY_HAND = "by-hand"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a config is asked to be: the options of the command.
+
+    Attributes
+    ----------
+    path
+        Where it goes; starts go beside it.
+    elements, structure
+        Chemical symbols, of whose crystals starts are made; or a file of starts.
+    engine
+        See `init_text.engine_names`.
+    mace
+        A MACE model, a file or a name.
+    job
+        What for; by default a linear ACE, or fine-tuning where there is a model.
+    """
+
+    path: Path
+    elements: str | None = None
+    structure: Path | None = None
+    engine: str | None = None
+    mace: str | None = None
+    job: Job | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no material is asked for."""
+        return self == Wanted(self.path)
+
+
+@app.command()
+@named_errors
+def init(
+    path: Annotated[Path, typer.Argument()] = Path("bayesel.yaml"),
+    elements: Annotated[
+        str | None, typer.Option(help="Cu, or Cu,Au: start from crystals of these elements.")
+    ] = None,
+    structure: Annotated[
+        Path | None, typer.Option(help="Start from the structures of this file.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What labels: emt, tblite, espresso, ...")
+    ] = None,
+    mace: Annotated[
+        str | None, typer.Option(help="A MACE model to explore with and to fine-tune.")
+    ] = None,
+    job: Annotated[Job | None, typer.Option(help="What the config is for.")] = None,
+) -> None:
+    """Write a commented config to start from.
+
+    With a material it comes with start structures beside it and runs as it is; without one it
+    shows every key. At a terminal it asks for what is not given.
+    """
+    wanted = Wanted(path, elements, structure, engine, mace, job)
+    _refuse_existing(path)
+    if wanted.is_plain and sys.stdin.isatty():
+        wanted = _asked(wanted)
+    lines = _write_plain(path) if wanted.is_plain else write_for_material(wanted)
+    for line in lines:
+        say(line)
+
+
+def write_for_material(wanted: Wanted) -> list[str]:
+    """Write a config for a material, and its starts; returns what is to be said.
+
+    Raises
+    ------
+    BayeselError
+        If options do not fit together or to the structures; nothing is written then.
+    """
+    from ..campaign.config import PoolConfig
+    from ..campaign.config.campaign import CampaignConfig
+    from ..campaign.config.loading import load_config
+    from ..dynamics.triggers import Guards
+    from ..structures.frames import write_frames
+    from . import init_text
+    from .material import Material
+
+    job = _job(wanted)
+    material = Material(_starts(wanted))
+    starts, first, train = (
+        wanted.path.with_name(f"{wanted.path.stem}_{name}.extxyz")
+        for name in ("starts", "first", "train")
+    )
+    outputs: dict[Path, Sequence[Atoms]] = {starts: material.starts}
+    model = None if wanted.mace is None else _relative(wanted.mace, wanted.path.parent)
+    name = wanted.path.name
+    if job is Job.POOL:
+        text = init_text.pool_text(name, starts.name, material)
+    elif job is Job.BY_HAND:
+        outputs[first] = material.bootstrap(test=0).training(material.starts, 0, Guards())
+        text = init_text.campaign_text(name, starts.name, material, None, train.name, model)
+    else:
+        engine = _engine(wanted, init_text.engine_names())
+        init_text.check_engine(engine, material)
+        text = init_text.campaign_text(name, starts.name, material, engine, None, model)
+    for path in outputs:
+        _refuse_existing(path)
+    wanted.path.write_text(text)
+    try:
+        load_config(wanted.path, PoolConfig if job is Job.POOL else CampaignConfig, run_code=False)
+        for path, frames in outputs.items():
+            write_frames(path, frames)
+    except BayeselError:
+        wanted.path.unlink()
+        raise
+    said = [f"wrote {wanted.path}: {text.splitlines()[0].removeprefix('# ')}"]
+    said += [
+        f"wrote {path}: {len(frames)} structures ({_formulas(frames)})"
+        for path, frames in outputs.items()
+    ]
+    said += [f"note: {note}" for note in material.notes()]
+    if "# edit" in text:
+        said.append(f"edit what is marked so in {wanted.path}")
+    return [*said, _next(job, wanted.path, first, train)]
+
+
+def _next(job: Job, config: Path, first: Path, train: Path) -> str:
+    if job is Job.POOL:
+        return f"next: bayesel pool {config} -o pool.xyz"
+    then = f"bayesel validate {config}, then bayesel run {config}"
+    if job is Job.BY_HAND:
+        return (
+            f"next: label the structures of {first} (REF_energy in eV, REF_forces in eV/A), write "
+            f"them to {train}, and {then}"
+        )
+    return f"next: {then}"
+
+
+def _job(wanted: Wanted) -> Job:
+    job = wanted.job or (Job.ACE if wanted.mace is None else Job.MACE)
+    if job is Job.MACE and wanted.mace is None:
+        raise ConfigError("--job mace: needs --mace, a file or a name such as mace_mp:medium")
+    if job in (Job.ACE, Job.POOL) and wanted.mace is not None:
+        raise ConfigError(f"--mace: has no use with --job {job.value}")
+    if job in (Job.POOL, Job.BY_HAND) and wanted.engine is not None:
+        raise ConfigError(f"--engine: has no use with --job {job.value}, which labels nothing")
+    return job
+
+
+def _engine(wanted: Wanted, names: Sequence[str]) -> str:
+    if wanted.engine is None:
+        raise ConfigError(f"--engine: say what labels, one of {', '.join(names)}; or --job by-hand")
+    return wanted.engine
+
+
+def _starts(wanted: Wanted) -> list[Atoms]:
+    from ..generation.crystals import crystals
+    from ..structures.frames import read_frames
+    from ..structures.identity import canonical
+
+    if (wanted.elements is None) == (wanted.structure is None):
+        raise ConfigError("give one of --elements and --structure, and not both")
+    if wanted.structure is not None:
+        return [canonical(atoms) for atoms in read_frames(wanted.structure)]
+    assert wanted.elements is not None
+    symbols = [symbol for symbol in wanted.elements.replace(",", " ").split() if symbol]
+    if not symbols:
+        raise ConfigError("--elements: names none; give chemical symbols, as Cu,Au")
+    return crystals(symbols)
+
+
+def _relative(model: str, folder: Path) -> str:
+    """A model as a config in a folder names it; the name of one that is downloaded stays."""
+    from ..io.fields import MODEL_NAME
+
+    if MODEL_NAME.fullmatch(model):
+        return model
+    if not Path(model).is_file():
+        raise ConfigError(f"--mace {model}: no such file")
+    path, inside = os.path.realpath(model), os.path.realpath(folder)
+    return os.path.relpath(path, inside) if Path(path).is_relative_to(inside) else path
+
+
+def _formulas(frames: Sequence[Atoms]) -> str:
+    formulas = dict.fromkeys(atoms.get_chemical_formula() for atoms in frames)
+    return ", ".join([*formulas][:5]) + (", ..." if len(formulas) > 5 else "")
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise ConfigError(f"{path}: exists already; choose another name or remove it")
+
+
+def _write_plain(path: Path) -> list[str]:
+    from importlib.resources import files
+
+    template = files("ase_bayesel").joinpath("templates/config.yaml").read_text()
+    path.write_text(template.format(name=path.name))
+    return [f"wrote {path}; edit it, then: bayesel validate {path}"]
+
+
+def _asked(wanted: Wanted) -> Wanted:
+    """The options, asked for one by one; an empty first answer asks for no material."""
+    from .init_text import engine_names
+
+    material = typer.prompt(
+        "Elements (Cu, or Cu,Au) or a file of structures; nothing for a config with every key",
+        default="",
+        show_default=False,
+    ).strip()
+    if not material:
+        return wanted
+    if Path(material).is_file():
+        wanted = replace(wanted, structure=Path(material))
+    else:
+        wanted = replace(wanted, elements=material)
+    job = typer.prompt("What for: ace, mace, pool or by-hand", default="ace", type=Job)
+    wanted = replace(wanted, job=job)
+    if job is Job.MACE:
+        wanted = replace(wanted, mace=typer.prompt("MACE model (a file, or mace_mp:medium)"))
+    if job in (Job.ACE, Job.MACE):
+        engine = typer.prompt(f"What labels: {', '.join(engine_names())}", default="tblite")
+        wanted = replace(wanted, engine=engine)
+    return wanted

@@ -1,0 +1,166 @@
+"""The command ``bayesel label``: labels of a config's engine for the structures of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from ..errors import BayeselError, ConfigError
+from .shared import DirectoryOption, app, campaign_directory, console, named_errors, say
+from .stopping import EXIT_RUN_AGAIN, StopRequested, StopRequests, stop_requests
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..campaign.config.campaign import CampaignConfig
+    from ..campaign.events import Progress
+    from ..labelling.reference import Reference
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Structures of a file with their labels, and why others have none, by their frame."""
+
+    frames: list[Atoms]
+    failed: dict[int, str]
+
+
+@app.command()
+@named_errors
+def label(
+    frames: Annotated[Path, typer.Argument(help="Structures, in any format that ASE reads.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="Whose engine labels them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="With labels (extended XYZ).")],
+    directory: DirectoryOption = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make failed calculations again.")
+    ] = False,
+) -> None:
+    """Label structures with the engine of a config, or go on where it stopped.
+
+    Labels lie in the store of the campaign, so that none is computed twice. On SIGTERM or SIGINT
+    it ends with exit code 75: run it again.
+    """
+    from ..campaign.config.loading import load_config
+    from ..io.atomic import write_atomically
+    from ..resources.threads import cpu_threads
+    from ..structures.frames import check_output, extxyz_bytes, read_frames
+
+    check_output(output)
+    if output.exists():
+        raise ConfigError(f"{output}: exists already; choose another name or remove it")
+    settings: CampaignConfig = load_config(config)
+    place = campaign_directory(config, directory)
+    structures = read_frames(frames)
+    reference = _reference(settings, place, structures)
+    with cpu_threads(settings.threads), stop_requests() as requests:
+        steps = _labelling(settings, place, reference, structures, retry_failed)
+        try:
+            done = _shown(steps, requests)
+        except StopRequested:
+            done = False
+        except (BayeselError, OSError):
+            if requests.signal is None:
+                raise
+            done = False  # a scheduler signals the engine at once with this process
+    if not done:
+        say(f"stopped on {requests.signal}; labels so far are kept: run again to go on")
+        raise typer.Exit(EXIT_RUN_AGAIN)
+    labelled = collected(settings, reference, structures)
+    for number, reason in labelled.failed.items():
+        say(f"{frames}, frame {number} failed: {reason}")
+    if labelled.frames:
+        write_atomically(output, extxyz_bytes(labelled.frames, str(output)))
+        say(f"wrote {output}: {len(labelled.frames)} labelled, {len(labelled.failed)} failed")
+    else:
+        say(f"all {len(structures)} structures have failed; bayesel check-engine {config}")
+        raise typer.Exit(1)
+
+
+def collected(
+    settings: CampaignConfig, reference: Reference, structures: Sequence[Atoms]
+) -> Labelled:
+    """What the store holds for some structures, under the keys of the config.
+
+    Parameters
+    ----------
+    settings, reference
+        The config, and how it labels.
+    structures
+        All of which are labelled or have failed.
+
+    Raises
+    ------
+    StoreError
+        If a label is damaged.
+    """
+    from ..labelling.store import with_labels
+    from ..labelling.task import label_of
+    from ..structures.identity import structure_id
+
+    found, failed, store = [], {}, reference.store
+    for number, atoms in enumerate(structures):
+        identity, names = structure_id(atoms), reference.settings(atoms.symbols)
+        name = label_of(store, names, identity)
+        values = None if name is None else store.load(identity, name)
+        if values is None:
+            failed[number] = store.reason(identity, names[-1])
+        else:
+            found.append(with_labels(atoms, values, settings.data.keys))
+    return Labelled(found, failed)
+
+
+def _reference(settings: CampaignConfig, directory: Path, structures: Sequence[Atoms]) -> Reference:
+    """How the config labels, once all that its engine needs is there."""
+    from ..campaign.build.engines import build_reference
+    from ..campaign.store import Store
+
+    reference = build_reference(settings, Store(directory))
+    if reference is None:
+        raise ConfigError("labelling: none labels nothing; name an engine (docs/engines.md)")
+    elements = {symbol for atoms in structures for symbol in atoms.symbols}
+    for problem in reference.engine.missing(sorted(elements)):
+        raise ConfigError(f"labelling: {problem}")
+    return reference
+
+
+def _labelling(
+    settings: CampaignConfig,
+    directory: Path,
+    reference: Reference,
+    structures: Sequence[Atoms],
+    retry_failed: bool,
+) -> Generator[Progress, None, None]:
+    """The calculations that are not on disk; a step for each."""
+    from ..campaign.build.resources import build_resource
+    from ..campaign.label_progress import until_all_ended
+    from ..labelling.labeller import Labeller
+    from ..resources import open_executor
+
+    workers = build_resource(settings.workers.labelling, settings.threads, directory)
+    with Labeller(reference, lambda: open_executor(workers), retry_failed) as labeller:
+        labeller.submit(structures)
+        yield from until_all_ended(0, labeller)
+
+
+def _shown(steps: Generator[Progress, None, None], requests: StopRequests) -> bool:
+    """Follow the calculations; False if it was asked to stop."""
+    columns = (TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    detail = TextColumn("{task.fields[detail]}", markup=False)
+    with ProgressBar(*columns, detail, console=console) as bar:
+        task = bar.add_task("labels", total=None, detail="")
+        try:
+            for step in steps:
+                bar.update(task, completed=step.done, total=step.total, detail=step.detail)
+                if requests.signal is not None:
+                    requests.heard()
+                    return False
+        finally:
+            steps.close()
+    return True

@@ -1,0 +1,154 @@
+"""What a config for a material is to hold where nothing but its structures is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
+
+from ..descriptors.ace import ACEDescriptor
+from ..generation import Bootstrap
+from ..structures.neighbours import fresh_pairs
+
+THIN_A = 5.0
+"""A periodic cell that is thinner holds few of the vibrations that MD is to explore."""
+DEGREES = range(4, 13)
+ROWS_PER_FEATURE = 0.75
+"""The evidence keeps fits in check that have more features than numbers."""
+MOST_FEATURES = 600
+"""What a fit of some seconds can carry."""
+CUTOFFS_A = (4.5, 6.5)
+TIMESTEPS_FS = {4.0: 0.5, 20.0: 1.0, 60.0: 2.0, np.inf: 3.0}
+"""By the mass of the lightest atom, which is below."""
+
+
+@dataclass(frozen=True)
+class ACESize:
+    """Order and total degree of a linear ACE, its cutoff (A), and how many features it has."""
+
+    order: int
+    totaldegree: int
+    cutoff: float
+    n_features: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """The starts of a campaign, and what follows from them.
+
+    Attributes
+    ----------
+    starts
+        The structures, one at least.
+    """
+
+    starts: Sequence[Atoms]
+
+    @cached_property
+    def elements(self) -> list[str]:
+        """In the order in which they come."""
+        return list(dict.fromkeys(s for atoms in self.starts for s in atoms.symbols))
+
+    @property
+    def lightest(self) -> str:
+        """The lightest element."""
+        return min(self.elements, key=lambda symbol: atomic_masses[atomic_numbers[symbol]])
+
+    @property
+    def is_crystal(self) -> bool:
+        """Whether all starts are periodic in three directions."""
+        return all(atoms.pbc.all() for atoms in self.starts)
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether a start is periodic in some direction."""
+        return any(atoms.pbc.any() for atoms in self.starts)
+
+    @property
+    def timestep_fs(self) -> float:
+        """By the lightest atom: its fastest vibrations take some twenty steps."""
+        mass = atomic_masses[atomic_numbers[self.lightest]]
+        return next(step for bound, step in TIMESTEPS_FS.items() if mass < bound)
+
+    @property
+    def temperature_K(self) -> int:
+        """600, hotter than most uses; 300 where molecules, which hydrogen tells of, are packed."""
+        return 300 if self.is_periodic and "H" in self.elements else 600
+
+    @property
+    def moves_cell(self) -> bool:
+        """Whether trial moves of the cell make sense: for crystals of which no atom is held."""
+        return self.is_crystal and not any(atoms.constraints for atoms in self.starts)
+
+    @property
+    def swaps(self) -> bool:
+        """Whether unlike atoms may change places: those of an alloy, none of which is light."""
+        heavy = atomic_masses[atomic_numbers[self.lightest]] > 20
+        return self.moves_cell and len(self.elements) > 1 and bool(heavy)
+
+    def bootstrap(self, without_periodicity: bool = True, test: int = 10) -> Bootstrap:
+        """The recipe of first structures.
+
+        Molecules are small, so that there are more of them, and less displaced as hydrogen is.
+        """
+        stiff = not self.is_crystal or "H" in self.elements
+        return Bootstrap(
+            isolated=without_periodicity,
+            strained=10 if self.is_periodic else 0,
+            rattled=15 if self.is_periodic else 40,
+            amplitudes_A=(0.02, 0.04, 0.07) if stiff else (0.05, 0.1, 0.2),
+            test=test,
+        )
+
+    @cached_property
+    def ace(self) -> ACESize:
+        """The largest linear ACE that the first structures carry.
+
+        Their forces are `ROWS_PER_FEATURE` numbers for each feature at least, and there are at most
+        `MOST_FEATURES`. Three-body terms alone (order 2) with more than three elements.
+        """
+        recipe, sizes = self.bootstrap(), [len(atoms) for atoms in self.starts]
+        rows = 3 * (recipe.strained + recipe.rattled) * float(np.mean(sizes))
+        limit = min(rows / ROWS_PER_FEATURE, MOST_FEATURES)
+        order = 3 if len(self.elements) <= 3 else 2
+        found = None
+        for degree in DEGREES:
+            number = ACEDescriptor(self.elements, order, degree, self.cutoff).n_features
+            if found is not None and number > limit:
+                break
+            found = ACESize(order, degree, self.cutoff, number)
+        assert found is not None
+        return found
+
+    @cached_property
+    def cutoff(self) -> float:
+        """Twice the largest distance of nearest neighbours, in steps of 0.5 A; see `CUTOFFS_A`."""
+        nearest = max(_nearest(atoms) for atoms in self.starts)
+        return float(np.clip(np.round(4.0 * nearest) / 2.0, *CUTOFFS_A))
+
+    def notes(self) -> list[str]:
+        """What of the starts is doubtful, a line each."""
+        told = []
+        for k, atoms in enumerate(self.starts):
+            periodic = atoms.cell.array[atoms.pbc]
+            heights = 1.0 / np.linalg.norm(np.linalg.pinv(periodic), axis=0)
+            if len(heights) and heights.min() < THIN_A:
+                told.append(
+                    f"start {k} ({atoms.symbols}) is a cell of {heights.min():.2g} A at its "
+                    "thinnest; a supercell explores more"
+                )
+            elif len(atoms) == 1:
+                told.append(f"start {k} is one atom, of which there is nothing to learn")
+        return told
+
+
+def _nearest(atoms: Atoms) -> float:
+    """The largest distance of an atom to its nearest neighbour, A; 0 where none has one."""
+    pairs, distances = fresh_pairs(atoms, CUTOFFS_A[1]), np.full(len(atoms), np.inf)
+    np.minimum.at(distances, pairs.first, pairs.lengths)
+    known = distances[np.isfinite(distances)]
+    return float(known.max()) if len(known) else 0.0

@@ -1,0 +1,93 @@
+"""What ``bayesel status --json`` tells, under keys that stay; docs/running.md describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from ..campaign.events import RoundReport, best_round
+from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
+from ..campaign.history import History
+from ..campaign.store import Store
+from ..io.formats import KEY, STATUS
+from .status import open_labels
+
+
+def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
+    """A campaign as values that JSON can hold; no number is NaN or infinite.
+
+    Parameters
+    ----------
+    store
+        The campaign.
+    shown
+        The rounds that are told one by one.
+    """
+    history, labels = History(store), store.used_labels()
+    done, best = len(history.reports), best_round(history.reports)
+    model = done - 1 if best is None else best
+    tally = labels.counts()
+    return {
+        KEY: str(STATUS),
+        "directory": str(store.directory),
+        "ended": history.ended,
+        "rounds": [_round(store, history.reports[number]) for number in shown],
+        "under_way": None if history.ended is not None else _under_way(history, done),
+        "labels": {
+            "directory": str(labels.directory),
+            "done": tally.labels,
+            "failed": tally.failures,
+            "running": tally.running,
+        },
+        "to_decide": open_labels(store, range(done)),
+        "best_round": best,
+        "model": str(store.model_path(model)) if done else None,
+        "potential": str(path) if done and (path := store.potential_path(model)) else None,
+    }
+
+
+def _round(store: Store, report: RoundReport) -> dict[str, Any]:
+    return {
+        "round": report.round_number,
+        "structures": report.n_train,
+        "labels": report.n_labels,
+        "picks": report.picks,
+        "failed": report.failed,
+        "returns": report.returns,
+        "energy_rmse": _finite(report.energy_rmse),
+        "forces_rmse": _finite(report.forces_rmse),
+        "without_label": store.set_aside(report.round_number),
+        "set_aside": [suspect.name for suspect in report.suspects],
+        "told": [*report.stopped, *report.labels_told()],
+    }
+
+
+def _under_way(history: History, number: int) -> dict[str, Any]:
+    """The round that is not done yet."""
+    store, factor, threshold = history.store, history.trust_factor, history.threshold
+    exploration, batch = store.exploration(number), store.batch_path(number)
+    trace = exploration.read_trace()
+    last = {int(row[WALKER]): row for row in trace}
+    bound = None if factor is None or threshold is None else factor * threshold
+    return {
+        "round": number,
+        "picks": exploration.count_picks(),
+        "batch": str(batch) if batch.exists() else None,
+        "threshold": threshold,
+        "bound": bound,
+        "walkers": [
+            {
+                "walker": walker,
+                "step": int(row[STEP]),
+                "temperature_K": _finite(row[TEMPERATURE]),
+                "value": _finite(row[VALUE]),
+            }
+            for walker, row in sorted(last.items())
+        ],
+        "stopped": [str(ending) for ending in exploration.read_endings()],
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and isfinite(value) else None

@@ -1,0 +1,187 @@
+"""The first training structures of a campaign that has none: a recipe of a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations_with_replacement
+from typing import Annotated
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii, ground_state_magnetic_moments
+from pydantic import Field
+
+from ..dynamics.triggers import Guards
+from ..errors import GenerationError
+from ..io.fields import PositiveFloat, Several
+from ..structures.electronic import SPIN
+from .distortions import Rattle, Strain
+from .recipe import PREFIX, Context, Recipe, Rejected, derived, origin
+from .screening import Screen
+
+Number = Annotated[int, Field(ge=0, le=100_000)]
+Amplitude = Annotated[float, Field(gt=0, le=1)]
+BOX_A = 15.0
+"""Edge of the box around atoms and pairs without periodicity."""
+TRIES = 50
+"""So often a structure that is not sane is drawn anew."""
+TRAINING, HELD_OUT = 0, 1
+"""Of the random numbers: training and test structures share none."""
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Structures to be labelled before anything is known, made from the starts of walkers.
+
+    Attributes
+    ----------
+    isolated
+        An isolated atom of each element, in a box without periodicity, for reference energies.
+    strained
+        Starts under random strains, in turn; only those that are periodic are strained.
+    max_strain
+        Largest component of these.
+    rattled
+        Starts in turn whose atoms are displaced.
+    amplitudes_A
+        Standard deviations of the displacements along each axis (A), in turn.
+    dimers
+        Distances of each pair of elements, without periodicity.
+    shortest, longest
+        Of these distances, in sums of covalent radii.
+    test
+        Further strained and rattled structures, in the same proportion, that no fit sees.
+
+    Raises
+    ------
+    ValueError
+        If nothing but isolated atoms and pairs is asked for.
+    """
+
+    isolated: bool = True
+    strained: Number = 10
+    max_strain: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    rattled: Number = 15
+    amplitudes_A: Annotated[tuple[Amplitude, ...], Several] = (0.05, 0.1, 0.2)
+    dimers: Number = 0
+    shortest: PositiveFloat = 0.8
+    longest: PositiveFloat = 2.0
+    test: Number = 0
+
+    def __post_init__(self) -> None:
+        if not self.strained + self.rattled:
+            raise ValueError("strained, rattled: one of them has to be positive")
+        if self.shortest >= self.longest:
+            raise ValueError("longest: must be larger than shortest")
+
+    def training(
+        self, starts: Sequence[Atoms], seed: int, guards: Guards, with_spin: bool = False
+    ) -> list[Atoms]:
+        """The structures to train on, with their origin in ``info`` as of `generate_pool`.
+
+        Each has random numbers of its own: with a larger count those of a smaller one stay.
+
+        Parameters
+        ----------
+        starts
+            Where they come from; their elements are those of isolated atoms and pairs.
+        seed
+            Of all randomness.
+        guards
+            Whose rules on atoms hold for all but isolated atoms and pairs.
+        with_spin
+            Whether isolated atoms carry the multiplicity of their ground state.
+
+        Raises
+        ------
+        GenerationError
+            If a start gives no sane structure.
+        """
+        elements = sorted({symbol for atoms in starts for symbol in atoms.symbols})
+        sources = self._sources(starts)
+        counts = {"strained": self.strained, "rattled": self.rattled}
+        drawn = (
+            _drawn(name, k, sources[name](k), (seed, TRAINING), guards)
+            for name, count in counts.items()
+            for k in range(count if name in sources else 0)
+        )
+        atoms = (_isolated(symbol, with_spin) for symbol in elements if self.isolated)
+        return [*atoms, *self._pairs(elements), *drawn]
+
+    def held_out(self, starts: Sequence[Atoms], seed: int, guards: Guards) -> list[Atoms]:
+        """The structures to test on; parameters as of `training`."""
+        sources = self._sources(starts)
+        counts = {"strained": self.strained, "rattled": self.rattled}
+        kinds = [name for name in sources for _ in range(counts[name])]
+        places = ((2 * k + 1) * len(kinds) // (2 * self.test) for k in range(self.test))
+        drawn = (kinds[place % len(kinds)] for place in places)
+        return [
+            _drawn(name, k, sources[name](k), (seed, HELD_OUT), guards)
+            for k, name in enumerate(drawn)
+        ]
+
+    def _sources(self, starts: Sequence[Atoms]) -> dict[str, Callable[[int], tuple[Recipe, Atoms]]]:
+        """Recipe and start of the k-th structure of each kind, where there can be any."""
+        periodic = [atoms for atoms in starts if atoms.pbc.any()]
+        several = [atoms for atoms in starts if len(atoms) > 1]
+        found: dict[str, Callable[[int], tuple[Recipe, Atoms]]] = {}
+        if periodic and self.strained:
+            found["strained"] = lambda k: (Strain(self.max_strain), periodic[k % len(periodic)])
+        if several and self.rattled:
+            found["rattled"] = lambda k: (self._rattle(k), several[k % len(several)])
+        if not found:
+            raise GenerationError(
+                "bootstrap: no structure can be made of the starts: there is none with periodicity "
+                "to be strained (strained), and none of several atoms to be rattled (rattled)"
+            )
+        return found
+
+    def _rattle(self, k: int) -> Rattle:
+        return Rattle((self.amplitudes_A[k % len(self.amplitudes_A)],))
+
+    def _pairs(self, elements: Sequence[str]) -> Iterator[Atoms]:
+        for pair in combinations_with_replacement(elements, 2):
+            length = sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair)
+            for distance in np.linspace(self.shortest, self.longest, self.dimers) * length:
+                atoms = Atoms(pair, [[0.0, 0.0, 0.0], [0.0, 0.0, distance]])
+                yield _in_a_box(atoms, "dimer", distance_A=round(float(distance), 4))
+
+
+def _isolated(symbol: str, with_spin: bool) -> Atoms:
+    atoms = Atoms(symbol)
+    unpaired = ground_state_magnetic_moments[atomic_numbers[symbol]]
+    if with_spin and np.isfinite(unpaired) and unpaired:
+        atoms.info[SPIN] = int(unpaired) + 1
+    return _in_a_box(atoms, "isolated")
+
+
+def _in_a_box(atoms: Atoms, name: str, **parameters: float) -> Atoms:
+    """Atoms in the middle of an empty box; the origin is the recipe alone."""
+    atoms.set_cell([max(BOX_A, 2.0 * np.ptp(atoms.positions, axis=0).max() + BOX_A / 2)] * 3)
+    atoms.center()
+    own = dict(atoms.info)
+    made = derived(atoms, origin(None), name, **parameters)
+    made.info |= {**own, "config_type": name}
+    return made
+
+
+def _drawn(
+    name: str, k: int, source: tuple[Recipe, Atoms], seed: tuple[int, int], guards: Guards
+) -> Atoms:
+    """The k-th structure of a kind: the first sane one that its random numbers give."""
+    recipe, start = source
+    kind = ("strained", "rattled").index(name)
+    rng = np.random.default_rng(np.random.SeedSequence((*seed, kind, k)))
+    screen, broken = Screen(guards=guards), ""
+    tries = (recipe.frames(origin(start), Context(), rng) for _ in range(TRIES))
+    for made in chain.from_iterable(tries):
+        broken = made.reason if isinstance(made, Rejected) else screen.broken(made, start) or ""
+        if not isinstance(made, Rejected) and not broken:
+            made.info["config_type"] = made.info[f"{PREFIX}recipe"]
+            return made
+    keys = {"strained": "max_strain", "rattled": "amplitudes_A"}
+    raise GenerationError(
+        f"bootstrap: structure {k} of those {name} breaks the rule {broken} in {TRIES} tries; "
+        f"lower {keys[name]}, or look at the starts"
+    )

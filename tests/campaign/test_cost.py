@@ -1,0 +1,92 @@
+"""What `bayesel validate` says of cost and of what a config leaves open."""
+
+import re
+import tracemalloc
+
+import pytest
+from helpers.campaigns import write_campaign
+from helpers.command_line import call
+
+from ase_bayesel.campaign.build.models import build_descriptor
+from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.campaign.cost import measured_cost, open_points
+from ase_bayesel.campaign.inputs import check_inputs
+from ase_bayesel.surrogate.design import assembling
+from ase_bayesel.surrogate.fitting import baseline_energies
+from ase_bayesel.surrogate.steps import finished
+
+
+def config_with(folder, changes=None):
+    return load_config(write_campaign(folder, changes))
+
+
+def cost_of(config):
+    inputs = check_inputs(config)
+    return measured_cost(config, inputs["train"], inputs["starts"])
+
+
+def factors_of(config):
+    """Those of the first fit."""
+    frames, keys = check_inputs(config)["train"], config.data.keys
+    descriptor = build_descriptor(config, None)
+    e0s = baseline_energies(frames, keys, config.data.e0s, apart=False)
+    return finished(assembling(frames, descriptor, keys, e0s, descriptor.prior_std()))
+
+
+@pytest.mark.parametrize("virial_key", [None, "REF_virial"])
+def test_rows_and_features_are_those_of_the_fit(tmp_path, virial_key):
+    config = config_with(tmp_path, {"data.virial_key": virial_key})
+    cost, factors = cost_of(config), factors_of(config)
+    assert cost.n_rows == sum(factor.n_rows for factor in factors.labelled.values())
+    assert cost.n_features == build_descriptor(config, None).n_features
+    assert cost.n_structures == 6
+    assert cost.n_steps == 80
+    assert cost.n_atoms == 4
+    assert cost.steps_per_s > 0
+    assert cost.assembly_s > 0
+
+
+def test_the_memory_is_about_that_of_the_fit(tmp_path):
+    """Of arrays of NumPy, the only ones that grow with the square of the basis."""
+    config = config_with(tmp_path, {"descriptor.totaldegree": 12})
+    factors_of(config)  # loads what it needs
+    tracemalloc.start()
+    factors_of(config)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.2 < peak / cost_of(config).memory_bytes < 2.0
+
+
+def test_a_fit_of_too_few_rows_is_told(tmp_path):
+    (note,) = cost_of(config_with(tmp_path)).notes()
+    assert "fewer rows (78) than features (98)" in note
+    assert cost_of(config_with(tmp_path, {"descriptor.totaldegree": 3})).notes() == []
+
+
+def test_another_potential_is_what_walkers_cost(tmp_path):
+    potential = {"kind": "import", "factory": "helpers.calculators:CountingEMT"}
+    potential["parameters"] = {"log": str(tmp_path / "calls")}
+    cost_of(config_with(tmp_path, {"potential": potential}))
+    assert len((tmp_path / "calls").read_text().splitlines()) == 4
+
+
+def test_what_is_left_open(tmp_path):
+    assert open_points(config_with(tmp_path)) == []
+    threshold = {"calibrate": "training", "quantile": 0.8, "factor": 0.5}
+    trigger = {"kind": "relative_force", "threshold": threshold}
+    changes = {"data.test": None, "explore.trigger": trigger}
+    test_set, threshold = open_points(config_with(tmp_path, changes))
+    assert "data.test" in test_set
+    assert "the threshold of relative_force" in threshold
+
+
+def test_validate_tells_it(tmp_path):
+    config = write_campaign(tmp_path, {"data.test": None})
+    told = call("validate", config).output
+    assert re.search(r"fit: 98 features, 78 rows of 6 structures; its matrices take .* MiB", told)
+    assert re.search(r"walkers: \S+ steps per second with 4 atoms", told)
+    assert "note: the fit has fewer rows (78) than features (98)" in told
+    assert "note: without a test set (data.test)" in told
+    only_files = call("validate", config, "--files").output
+    assert "steps per second" not in only_files
+    assert "note: without a test set (data.test)" in only_files

@@ -1,0 +1,112 @@
+"""``bayesel label``: a file of structures through a config's engine and store."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+from helpers.campaigns import calls, write_campaign
+from helpers.command_line import BAYESEL, assert_refused, call, kill_when, launched
+
+from ase_bayesel.structures.frames import read_frames
+
+
+def counting(folder, delay_s=0.0):
+    parameters = {"log": str(folder / "calls.log"), "delay_s": delay_s}
+    factory = "helpers.calculators:CountingEMT"
+    return {"kind": "import", "factory": factory, "parameters": parameters}
+
+
+def prepared(folder, n=6, labelling=None, changes=None):
+    """A config, and a file of rattled copper; returns both paths."""
+    labelling = labelling or counting(folder)
+    config = write_campaign(folder, {"labelling": labelling, **(changes or {})})
+    frames = [bulk("Cu", cubic=True) for _ in range(n)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+        atoms.info["source"] = f"number{k}"
+    write(folder / "frames.xyz", frames)
+    return config, folder / "frames.xyz"
+
+
+def test_all_structures_get_labels_and_keep_what_they_have(tmp_path):
+    config, frames = prepared(tmp_path, changes={"data.virial_key": "REF_virial"})
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 0, result.output
+    assert "out.xyz: 6 labelled, 0 failed" in result.output
+    made = read_frames(tmp_path / "out.xyz")
+    assert [atoms.info["source"] for atoms in made] == [f"number{k}" for k in range(6)]
+    for atoms in made:
+        bare = atoms.copy()
+        bare.calc = EMT()
+        assert atoms.info["REF_energy"] == pytest.approx(bare.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(atoms.arrays["REF_forces"], bare.get_forces(), atol=1e-6)
+        virial = -atoms.get_volume() * bare.get_stress(voigt=False)
+        np.testing.assert_allclose(atoms.info["REF_virial"], virial, atol=1e-6)
+
+
+def test_nothing_is_computed_twice_or_replaced(tmp_path):
+    config, frames = prepared(tmp_path)
+    for name in ("one.xyz", "two.xyz"):
+        assert call("label", frames, "-c", config, "-o", tmp_path / name).exit_code == 0
+    assert len(calls(config)) == 6
+    assert (tmp_path / "one.xyz").read_bytes() == (tmp_path / "two.xyz").read_bytes()
+    result = call("label", frames, "-c", config, "-o", tmp_path / "one.xyz")
+    assert_refused(result, "one.xyz", "exists already")
+    assert_refused(call("label", frames, "-c", config, "-o", frames), "frames.xyz", "exists")
+
+
+def test_failed_frames_are_named_and_left_out(tmp_path):
+    fails = {"kind": "import", "factory": "helpers.calculators:EMTButFor"}
+    config, frames = prepared(tmp_path, 2, {**fails, "parameters": {"fails": [8]}})
+    write(frames, [*read_frames(frames), bulk("Cu", cubic=True) * (2, 1, 1)])
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 0
+    assert "frames.xyz, frame 2 failed: RuntimeError: 8 atoms are too many" in result.output
+    assert "2 labelled, 1 failed" in result.output
+    assert len(read_frames(tmp_path / "out.xyz")) == 2
+
+
+def test_a_file_of_failures_is_not_written(tmp_path):
+    fails = {"kind": "import", "factory": "helpers.calculators:EMTButFor"}
+    config, frames = prepared(tmp_path, 2, {**fails, "parameters": {"fails": [4]}})
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 1
+    assert "all 2 structures have failed; bayesel check-engine" in result.output
+    assert not (tmp_path / "out.xyz").exists()
+    settings = yaml.safe_load(config.read_text())
+    settings["labelling"]["parameters"]["fails"] = []
+    config.write_text(yaml.safe_dump(settings))
+    assert call("label", frames, "-c", config, "-o", tmp_path / "out.xyz").exit_code == 0
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_with_what_it_has(tmp_path):
+    config, frames = prepared(tmp_path, 8, counting(tmp_path, 0.2))
+    command = [BAYESEL, "label", frames, "-c", config, "-o", tmp_path / "out.xyz"]
+    directory = tmp_path / "config_campaign"
+    assert kill_when(launched(command), directory, "labels/e*/*.extxyz", 2, 0.0)
+    labels = {path: path.stat().st_mtime_ns for path in directory.glob("labels/e*/*.extxyz")}
+    assert 2 <= len(labels) < 8
+    assert not (tmp_path / "out.xyz").exists()
+    time.sleep(0.01)
+    assert call(*command[1:]).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in labels} == labels
+    times = Counter(calls(config))
+    have = {read_frames(path)[0].positions.tobytes().hex() for path in labels}
+    assert {times[positions] for positions in have} == {1}
+    assert len(read_frames(tmp_path / "out.xyz")) == 8
+
+
+def test_what_cannot_be_labelled_is_refused(tmp_path):
+    config, frames = prepared(tmp_path, 1, "none")
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    assert_refused(result, "labelling: none labels nothing")
+    result = call("label", tmp_path / "no.xyz", "-c", config, "-o", tmp_path / "out.xyz")
+    assert_refused(result, "no.xyz: no such file")
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.cif")
+    assert_refused(result, "out.cif", "extended XYZ")

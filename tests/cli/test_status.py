@@ -1,0 +1,142 @@
+"""`bayesel status --json` and `--watch`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.campaigns import copy_campaign, write_campaign
+from helpers.command_line import BAYESEL, ENVIRONMENT, call
+from helpers.files import hashes
+
+from ase_bayesel import Campaign, load_config
+from ase_bayesel.campaign.events import Ended, best_round
+from ase_bayesel.campaign.store import Store
+
+PAGE = Path(__file__).parents[2] / "docs" / "running.md"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config = write_campaign(tmp_path_factory.mktemp("finished"))
+    for _ in Campaign(load_config(config), directory(config)).run():
+        pass
+    return config
+
+
+def directory(config):
+    return config.with_name(f"{config.stem}_campaign")
+
+
+def values(config, *options):
+    result = call("status", config, "--json", *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout, parse_constant=pytest.fail)  # which NaN would call
+
+
+def test_a_finished_campaign(finished):
+    found, store = values(finished), Store(directory(finished))
+    reports = [store.read_report(k) for k in range(3)]
+    best = best_round(reports)
+    assert found["format"] == "ase_bayesel.status/1"
+    assert found["ended"] == "all 2 rounds are done"
+    assert found["under_way"] is None
+    assert [row["round"] for row in found["rounds"]] == [0, 1, 2]
+    for row, report in zip(found["rounds"], reports, strict=True):
+        assert row["structures"] == report.n_train
+        assert row["picks"] == report.picks
+        assert row["energy_rmse"] == report.energy_rmse
+        assert row["forces_rmse"] == report.forces_rmse
+    assert found["labels"]["done"] == store.used_labels().counts().labels
+    assert (found["best_round"], found["model"]) == (best, str(store.model_path(best)))
+    assert found["potential"] is None
+    assert values(directory(finished)) == found
+
+
+def test_labels_that_wait_and_walkers_that_stopped(finished, tmp_path):
+    """With an error that is not there."""
+    config = copy_campaign(finished, tmp_path / "copy")
+    path = Store(directory(config)).round_directory(2) / "report.json"
+    raw = json.loads(path.read_text())
+    suspect = {"name": "s1", "found": "energy off", "cause": "another unit"}
+    raw |= {"suspects": [suspect], "forces_rmse": None, "stopped": ["walker 0 stopped"]}
+    path.write_text(json.dumps(raw))
+    found = values(config)
+    assert found["to_decide"] == ["s1"]
+    assert found["rounds"][2]["set_aside"] == ["s1"]
+    assert found["rounds"][2]["forces_rmse"] is None
+    assert found["rounds"][2]["told"][0] == "walker 0 stopped"
+
+
+def test_while_it_runs(tmp_path):
+    """After every eighth event: picks grow, walkers move, and nothing is written."""
+    config, picks, steps = write_campaign(tmp_path, {"stop.max_rounds": 1}), [], []
+    for k, event in enumerate(Campaign(load_config(config), directory(config)).run()):
+        ended = isinstance(event, Ended)
+        if k % 8 and not ended:
+            continue
+        before = hashes(directory(config))
+        found = values(config)
+        assert hashes(directory(config)) == before
+        now = found["under_way"]
+        if now is not None and now["round"] == 1:
+            picks.append(now["picks"])
+            steps.append(sum(walker["step"] for walker in now["walkers"]))
+            assert now["threshold"] == 0.01
+            assert now["bound"] is None
+        assert found["ended"] == (event.reason if ended else None)
+    assert picks == sorted(picks)
+    assert picks[-1] == 3
+    assert steps == sorted(steps)
+    assert steps[-1] > 0
+
+
+def test_the_keys_are_documented(finished, tmp_path):
+    """All of them, with those of a round under way, and no other."""
+    documented = set(re.findall(r"^\| `([\w.]+)` \|", section(), re.MULTILINE))
+    running = copy_campaign(finished, tmp_path / "copy")
+    (Store(directory(running)).round_directory(2) / "DONE").unlink()
+    assert documented == {*paths(values(finished)), *paths(values(running))}
+
+
+def section():
+    return PAGE.read_text().split("## Where a campaign stands")[1].split("\n## ")[0]
+
+
+def paths(value, place=""):
+    """Dotted keys of nested mappings, and of the first of a list of them."""
+    if isinstance(value, list):
+        return paths(value[0], place) if value and isinstance(value[0], dict) else []
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for key, below in value.items():
+        found += [place + key, *paths(below, f"{place}{key}.")]
+    return found
+
+
+def test_watching_ends_with_the_campaign(finished):
+    result = call("status", finished, "--watch", 0.1)
+    assert result.exit_code == 0
+    assert result.stdout == call("status", finished).stdout
+    assert call("status", finished, "--watch", 0).exit_code == 2
+
+
+def test_watching_one_that_is_left(finished, tmp_path):
+    """A line of JSON each time, until Ctrl-C."""
+    config = copy_campaign(finished, tmp_path / "copy")
+    (Store(directory(config)).round_directory(2) / "DONE").unlink()
+    process = subprocess.Popen(
+        [BAYESEL, "status", str(config), "--json", "--watch", "0.1"],
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(2):
+        assert json.loads(process.stdout.readline())["under_way"]["round"] == 2
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode in (0, 130)
