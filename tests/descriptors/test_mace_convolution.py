@@ -27,8 +27,8 @@ from ase_bayesel.descriptors.mace.convolution import (
 from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.lean import lean_copy
 from ase_bayesel.descriptors.mace.loading import weights_sha256
-from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 from ase_bayesel.descriptors.torch import rows
+from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 
 mace = import_mace()
 with quiet():

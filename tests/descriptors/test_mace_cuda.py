@@ -24,8 +24,8 @@ from ase_bayesel import (
 )
 from ase_bayesel.bias.evaluators import NetworkEvaluator
 from ase_bayesel.descriptors import descriptor_from_spec
-from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 from ase_bayesel.descriptors.torch import rows
+from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.surrogate.force_uncertainty import ForceSearch
 

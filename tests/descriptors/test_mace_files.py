@@ -17,8 +17,8 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.descriptors import descriptor_from_spec
 from ase_bayesel.descriptors.mace import pickled
 from ase_bayesel.descriptors.mace.loading import load_module, module_bytes, weights_sha256
-from ase_bayesel.descriptors.torch.runtime import quiet
 from ase_bayesel.descriptors.text import descriptor_from_text
+from ase_bayesel.descriptors.torch.runtime import quiet
 from ase_bayesel.errors import DescriptorError, PosteriorError, RefitError
 
 pytestmark = needs_mace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,8 @@ class CHGNetDescriptor(TorchDescriptor):
     DescriptorError
         For a model that is not there, or whose readout follows the pooling of the atoms.
     """
+
+    module: Any
 
     def __init__(
         self,

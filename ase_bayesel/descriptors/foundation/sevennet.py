@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from os import PathLike
+from typing import Any
 
 import torch
 from ase import Atoms
@@ -47,6 +48,8 @@ class SevenNetDescriptor(TorchDescriptor):
     DescriptorError
         If the model cannot be found, or the fidelity is missing or unknown.
     """
+
+    module: Any
 
     def __init__(
         self,

@@ -183,11 +183,8 @@ def edges(frames: Sequence[Atoms], cutoff: float, device: torch.device | str = "
         first, second, crossed = crossing_pairs(atoms, cutoff)
         parts.append((first + before, second + before, crossed))
         before += len(atoms)
-    first, second, crossed = (
-        torch.from_numpy(np.concatenate(arrays)).to(device, torch.long)
-        for arrays in zip(*parts, strict=True)
-    )
-    return Edges(first, second, crossed)
+    joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Edges(*(torch.from_numpy(array).to(device, torch.long) for array in joined))
 
 
 def check_structure(atoms: Atoms, elements: Collection[str]) -> None:
