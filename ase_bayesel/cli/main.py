@@ -61,15 +61,15 @@ def validate(
     from ..campaign.config.loading import load_config
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
-    from ..campaign.trial import try_engine, try_potential
+    from ..campaign.trial import large_basis, try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
-    inputs, notes = check_inputs(settings, not only_files), []
+    inputs, notes = check_inputs(settings, not only_files), large_basis(settings.descriptor)
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
-            notes = try_potential(settings, inputs["starts"])
+            notes += try_potential(settings, inputs["starts"])
     store = Store(campaign_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)

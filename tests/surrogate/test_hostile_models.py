@@ -76,8 +76,8 @@ def test_features_are_counted_as_they_are(n, order, degree):
     with pytest.raises(DescriptorError, match=f"gives more than {total - 1} features"):
         ACEDescriptor.from_spec(made.spec(), total - 1)
     functions = (total - n * (n + 1) // 2 * degree) // n
-    assert count_functions(n, order, degree, 10**6) == functions
-    assert count_functions(n, order, degree, 3) == 4
+    assert count_functions((0.0,) * n, order, degree, 10**6) == functions
+    assert count_functions((0.0,) * n, order, degree, 3) == 4
 
 
 def test_a_config_may_not_ask_for_more_than_memory_holds():
