@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .campaign.config.campaign import CampaignConfig
     from .campaign.config.loading import load_config
     from .descriptors.ace import ACEDescriptor
+    from .descriptors.embedding import Embedding
     from .descriptors.julip import JulipDescriptor
     from .descriptors.mace import MACEDescriptor
     from .dynamics.driver import DriverState
@@ -44,6 +45,7 @@ _MODULES = {
     "CellMove": "dynamics.moves",
     "Deviation": "bias.kinds",
     "DriverState": "dynamics.driver",
+    "Embedding": "descriptors.embedding",
     "EnergyTrigger": "dynamics.triggers",
     "FeatureStore": "selection.feature_store",
     "ForceSearch": "surrogate.force_uncertainty",
@@ -86,6 +88,7 @@ __all__ = [
     "CellMove",
     "Deviation",
     "DriverState",
+    "Embedding",
     "EnergyTrigger",
     "FeatureStore",
     "ForceSearch",

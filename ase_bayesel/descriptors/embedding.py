@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -50,6 +51,11 @@ class Embedding:
     channels: Annotated[int, Field(gt=0, le=100)]
     cost: Annotated[float, Field(ge=0, le=LARGEST_COST)] = 3.0
     weights: Annotated[tuple[tuple[float, ...], ...] | None, HIDDEN] = None
+
+    @classmethod
+    def of(cls, given: Embedding | int | None) -> Embedding | None:
+        """The embedding itself, or that of a number of channels; None for none."""
+        return given if given is None or isinstance(given, Embedding) else cls(int(given))
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -102,21 +108,20 @@ class Embedding:
 def element_weights(elements: Sequence[str]) -> np.ndarray:
     """``(NZ, NZ)`` orthogonal functions of NZ elements, each of mean square 1, the first all 1.
 
-    The same for an element wherever it stands in the list. From Gram and Schmidt, on products of
-    properties (`_candidates`) of degree 0, 1, 2, ...; last come elements by themselves, for those
-    that no property tells apart.
+    The same for an element wherever it stands in the list, bit for bit on all machines. From Gram
+    and Schmidt, on products of properties (`_candidates`) of degree 0, 1, 2, ...; last come
+    elements by themselves, for those that no property tells apart.
     """
     numbers = np.array([atomic_numbers[symbol] for symbol in elements])
     order = np.argsort(numbers)
     found: list[np.ndarray] = []
     for candidate in _candidates(numbers[order]):
-        length = np.linalg.norm(candidate)
         rest = candidate
         for _ in range(2):  # the second time for the rounding of the first
             for row in found:
-                rest = rest - row * (row @ rest) / len(row)
-        if np.linalg.norm(rest) > NEW * length:
-            found.append(rest * np.sqrt(len(rest)) / np.linalg.norm(rest))
+                rest = rest - row * (_dot(row, rest) / len(row))
+        if _dot(rest, rest) > NEW**2 * _dot(candidate, candidate):
+            found.append(rest * math.sqrt(len(rest) / _dot(rest, rest)))
         if len(found) == len(elements):
             break
     rows = np.empty((len(elements), len(elements)))
@@ -134,8 +139,13 @@ def _candidates(numbers: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.eye(len(numbers))
 
 
+def _dot(first: np.ndarray, second: np.ndarray) -> float:
+    """The scalar product, rounded once."""
+    return math.fsum((first * second).tolist())
+
+
 def _standardised(values: np.ndarray) -> np.ndarray:
-    values = values - values.mean()
+    values = values - math.fsum(values.tolist()) / len(values)
     width = np.abs(values).max()
     return np.asarray(values / width if width > 0 else values)
 

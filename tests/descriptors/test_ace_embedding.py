@@ -13,14 +13,14 @@ from helpers.structures import alloy, cluster, with_pbc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
+from ase_bayesel import ACEDescriptor, Embedding, Surrogate, fit_surrogate
 from ase_bayesel.campaign.build.models import build_descriptor
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.campaign.trial import MANY_FEATURES, large_basis
 from ase_bayesel.descriptors import descriptor_from_spec
 from ase_bayesel.descriptors.ace.basis import count_functions, many_body_basis
 from ase_bayesel.descriptors.ace.channels import Channels
-from ase_bayesel.descriptors.embedding import Embedding, element_weights
+from ase_bayesel.descriptors.embedding import element_weights
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import ConfigError, DescriptorError
 from ase_bayesel.surrogate.exchange import write_ace_model

@@ -51,6 +51,10 @@ def with_spec(saved, path, **changes):
         ({"cutoff": float("nan")}, "cutoff: must be positive"),
         ({"totaldegree": 1e300}, "totaldegree: must be"),
         ({"kind": "soap"}, "unknown descriptor"),
+        ({"embedding": {"channels": 10**9, "cost": 0, "weights": []}}, "channels must be from 1"),
+        ({"embedding": {"channels": 1, "cost": 0, "weights": [[0.5]]}}, "not orthogonal"),
+        ({"embedding": {"channels": 1, "cost": 0, "weights": [["x"]]}}, "could not convert"),
+        ({"embedding": 3}, "cannot be read as a saved surrogate"),
     ],
 )
 def test_what_is_too_large_is_refused_before_it_is_built(

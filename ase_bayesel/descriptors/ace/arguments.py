@@ -76,7 +76,15 @@ def has_more_features(
     totaldegree: int,
     embedding: Embedding | None = None,
 ) -> bool:
-    """Whether an `ACEDescriptor` would have more than ``most`` features; counts no further."""
+    """Whether an `ACEDescriptor` would have more than so many features.
+
+    Parameters
+    ----------
+    most
+        So many; it counts no further.
+    elements, order, totaldegree, embedding
+        As of `ACEDescriptor`, and such that it takes them.
+    """
     pairs = len(elements) * (len(elements) + 1) // 2 * totaldegree
     left = (most - pairs) // len(elements)
     costs = (0.0,) * len(elements) if embedding is None else embedding.costs

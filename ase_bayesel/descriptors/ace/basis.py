@@ -91,8 +91,16 @@ def many_body_basis(
     """Enumerate all functions with sum_i (n_i + 1.5 l_i) <= totaldegree and their coefficients.
 
     Order 2 has multisets {(z1,n1,l), (z2,n2,l)}; order 3 has multisets with an
-    even sum of l that obeys the triangle inequality, one invariant each. With
-    ``channels`` z counts these in place of species, and their costs add to the degree.
+    even sum of l that obeys the triangle inequality, one invariant each.
+
+    Parameters
+    ----------
+    n_species
+        Number of elements.
+    order, totaldegree
+        As of `ACEDescriptor`.
+    channels
+        What z counts in place of species; their costs add to the degree.
     """
     channels = channels or Channels.of_species(n_species)
     functions = sorted(

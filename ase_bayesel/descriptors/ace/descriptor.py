@@ -85,7 +85,7 @@ class ACEDescriptor:
         self.r0: dict[tuple[str, ...], float] = {
             tuple(pair): float(length) for pair, length in (r0 or {}).items()
         }
-        self.embedding = Embedding(embedding) if isinstance(embedding, int) else embedding
+        self.embedding = Embedding.of(embedding)
         check_arguments(
             *(self.elements, self.order, self.totaldegree, self.cutoff, self.r0, self.embedding)
         )
