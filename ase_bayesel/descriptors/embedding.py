@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Annotated, Any
 
@@ -50,7 +50,9 @@ class Embedding:
 
     channels: Annotated[int, Field(gt=0, le=100)]
     cost: Annotated[float, Field(ge=0, le=LARGEST_COST)] = 3.0
-    weights: Annotated[tuple[tuple[float, ...], ...] | None, HIDDEN] = None
+    weights: Annotated[tuple[tuple[float, ...], ...] | None, HIDDEN] = field(
+        default=None, repr=False
+    )
 
     @classmethod
     def of(cls, given: Embedding | int | None) -> Embedding | None:
