@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .campaign.config.campaign import CampaignConfig
     from .campaign.config.loading import load_config
     from .descriptors.ace import ACEDescriptor
+    from .descriptors.embedding import Embedding
     from .descriptors.julip import JulipDescriptor
     from .descriptors.mace import MACEDescriptor
     from .dynamics.driver import DriverState
@@ -45,6 +46,7 @@ _MODULES = {
     "CellMove": "dynamics.moves",
     "Deviation": "bias.kinds",
     "DriverState": "dynamics.driver",
+    "Embedding": "descriptors.embedding",
     "EnergyTrigger": "dynamics.triggers",
     "FeatureStore": "selection.feature_store",
     "ForceSearch": "surrogate.force_uncertainty",
@@ -88,6 +90,7 @@ __all__ = [
     "CellMove",
     "Deviation",
     "DriverState",
+    "Embedding",
     "EnergyTrigger",
     "FeatureStore",
     "ForceSearch",

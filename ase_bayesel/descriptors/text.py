@@ -11,7 +11,13 @@ from ..io.fields import FACTORY
 from .base import Descriptor
 from .importing import imported_descriptor
 
-ACE_FIELDS = {"elements": str, "order": int, "totaldegree": int, "cutoff": float}
+ACE_FIELDS = {
+    "elements": str,
+    "order": int,
+    "totaldegree": int,
+    "cutoff": float,
+    "embedding": int,
+}
 FORMS = (
     "ace:Si+O,3,12,5.0, ace:elements=Si+O,order=3,totaldegree=12,cutoff=5.0, mace:FILE or "
     "import:package.module:callable,model=FILE"
@@ -21,9 +27,10 @@ FORMS = (
 def descriptor_from_text(text: str, trust: bool = False) -> Descriptor:
     """The descriptor that a word describes.
 
-    ``ace:`` and elements, order, totaldegree and cutoff (A), in this order or as key=value,
-    those left out as in `ACEDescriptor`; several elements are joined by +. ``mace:`` and the path
-    of a model or the name of a foundation model, with the ``trust`` of `MACEDescriptor`.
+    ``ace:`` and elements, order, totaldegree, cutoff (A) and embedding (a number of channels), in
+    this order or as key=value, those left out as in `ACEDescriptor`; several elements are joined
+    by +. ``mace:`` and the path of a model or the name of a foundation model, with the ``trust``
+    of `MACEDescriptor`.
     ``import:`` and the factory of `imported_descriptor` with its parameters as key=value,
     ``model=FILE`` among them; numbers, true, false and null are what they are in JSON.
 

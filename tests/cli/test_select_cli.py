@@ -191,7 +191,7 @@ def test_a_descriptor_in_a_word(text):
         "ace",
         "ace:",
         "mace:",
-        "ace:Si,3,12,5.0,1",
+        "ace:Si,3,12,5.0,1,1",
         "ace:order=3",
         "ace:Si,elements=Si",
         "ace:x=1",

@@ -58,7 +58,7 @@ def test_functions_are_those_of_ace_jax_up_to_sign_and_normalisation(name, model
     basis = LinearACE.of(model).basis
     linear = basis.factors[:, 1] < 0
     assert linear.any()
-    singles = [(0, z, n + 1) for z in range(basis.n_species) for n in range(basis.nmax[0])]
+    singles = [(0, z, n + 1) for z in range(basis.n_channels[0]) for n in range(basis.nmax[0])]
     one_particle = np.sqrt(2.0) * values[:, [place[(single,)] for single in singles]]
     for feature, factor, value in zip(
         basis.feature[linear], basis.factors[linear, 0], basis.value[linear], strict=True

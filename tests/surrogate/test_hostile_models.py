@@ -51,6 +51,10 @@ def with_spec(saved, path, **changes):
         ({"cutoff": float("nan")}, "cutoff: must be positive"),
         ({"totaldegree": 1e300}, "totaldegree: must be"),
         ({"kind": "soap"}, "unknown descriptor"),
+        ({"embedding": {"channels": 10**9, "cost": 0, "weights": []}}, "channels must be from 1"),
+        ({"embedding": {"channels": 1, "cost": 0, "weights": [[0.5]]}}, "not orthogonal"),
+        ({"embedding": {"channels": 1, "cost": 0, "weights": [["x"]]}}, "could not convert"),
+        ({"embedding": 3}, "cannot be read as a saved surrogate"),
     ],
 )
 def test_what_is_too_large_is_refused_before_it_is_built(
@@ -76,8 +80,8 @@ def test_features_are_counted_as_they_are(n, order, degree):
     with pytest.raises(DescriptorError, match=f"gives more than {total - 1} features"):
         ACEDescriptor.from_spec(made.spec(), total - 1)
     functions = (total - n * (n + 1) // 2 * degree) // n
-    assert count_functions(n, order, degree, 10**6) == functions
-    assert count_functions(n, order, degree, 3) == 4
+    assert count_functions((0.0,) * n, order, degree, 10**6) == functions
+    assert count_functions((0.0,) * n, order, degree, 3) == 4
 
 
 def test_a_config_may_not_ask_for_more_than_memory_holds():

@@ -49,7 +49,11 @@ def build_descriptor(
         from ...descriptors.ace import ACEDescriptor
 
         return ACEDescriptor(
-            list(features.elements), features.order, features.totaldegree, features.cutoff
+            list(features.elements),
+            features.order,
+            features.totaldegree,
+            features.cutoff,
+            embedding=features.embedding,
         )
     if isinstance(features, JulipConfig):
         from ...descriptors.julip import JulipDescriptor

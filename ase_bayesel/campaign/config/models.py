@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from ase.data import atomic_numbers
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
+from ...descriptors.embedding import Embedding
 from ...io.fields import (
     MODEL_NAME,
     Argument,
@@ -24,7 +25,7 @@ from ...io.fields import (
     ValueOrMapping,
     absolute,
 )
-from ...io.kinds import OneOf
+from ...io.kinds import VALUE, OneOf
 
 OWN = "potential"
 """In place of a model: that of the potential."""
@@ -42,9 +43,23 @@ GivenShift = Annotated[
 """What is added to the energy of a potential for each atom of an element, eV."""
 
 
+def _channels(given: Any) -> Any:
+    """A number alone is that of channels."""
+    is_number = isinstance(given, int) and not isinstance(given, bool)
+    return {"channels": given} if is_number else given
+
+
 @dataclass(frozen=True)
 class ACEConfig:
-    """Linear ACE features; see `ACEDescriptor`."""
+    """Linear ACE features; see `ACEDescriptor`.
+
+    ``embedding`` is a number of channels, or a mapping; see `Embedding`.
+
+    Raises
+    ------
+    DescriptorError
+        If the embedding does not fit the elements.
+    """
 
     kind: ClassVar[str] = "ace"
 
@@ -52,6 +67,11 @@ class ACEConfig:
     order: Literal[2, 3] = 3
     totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
     cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+    embedding: Annotated[Annotated[Embedding, VALUE] | None, BeforeValidator(_channels)] = None
+
+    def __post_init__(self) -> None:
+        if self.embedding is not None:
+            self.embedding.check(self.elements)
 
 
 @dataclass(frozen=True)

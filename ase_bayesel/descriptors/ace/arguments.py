@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ase.data import chemical_symbols
 
 from ...errors import DescriptorError
+from ..embedding import Embedding
 from .basis import count_functions
 
 LARGEST_DEGREE = 50
@@ -22,13 +23,14 @@ def check_arguments(
     totaldegree: int,
     cutoff: float,
     r0: Mapping[tuple[str, ...], float],
+    embedding: Embedding | None = None,
     most: int = LARGEST_FEATURES,
 ) -> None:
     """Refuse arguments of an `ACEDescriptor` that make no sense or ask for too much.
 
     Parameters
     ----------
-    elements, order, totaldegree, cutoff, r0
+    elements, order, totaldegree, cutoff, r0, embedding
         As of `ACEDescriptor`.
     most
         So many features it may have.
@@ -56,13 +58,37 @@ def check_arguments(
             raise DescriptorError(f"r0: length of {pair} must be positive (A), got {length}")
         if len(pair) != 2 or not set(pair) <= set(elements):
             raise DescriptorError(f"r0: {pair} is not a pair of the elements {elements}")
-    pairs = len(elements) * (len(elements) + 1) // 2 * totaldegree
-    left = (most - pairs) // len(elements)
-    if left < 0 or count_functions(len(elements), order, totaldegree, left) > left:
+    if embedding is not None:
+        embedding.check(elements)
+    if has_more_features(most, elements, order, totaldegree, embedding):
+        several = len(elements) > 1 and embedding is None
         raise DescriptorError(
             f"totaldegree: {totaldegree} with order {order} and {len(elements)} elements gives "
-            f"more than {most} features; take a lower one, or fewer elements"
+            f"more than {most} features; take a lower one, or fewer "
+            f"{'elements, or an embedding of them' if several else 'elements or channels'}"
         )
+
+
+def has_more_features(
+    most: int,
+    elements: Sequence[str],
+    order: int,
+    totaldegree: int,
+    embedding: Embedding | None = None,
+) -> bool:
+    """Whether an `ACEDescriptor` would have more than so many features.
+
+    Parameters
+    ----------
+    most
+        So many; it counts no further.
+    elements, order, totaldegree, embedding
+        As of `ACEDescriptor`, and such that it takes them.
+    """
+    pairs = len(elements) * (len(elements) + 1) // 2 * totaldegree
+    left = (most - pairs) // len(elements)
+    costs = (0.0,) * len(elements) if embedding is None else embedding.costs
+    return left < 0 or count_functions(costs, order, totaldegree, left) > left
 
 
 def _told(elements: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ single neighbour alone would give.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement, islice
@@ -21,12 +21,13 @@ from math import factorial, pi, sqrt
 import numpy as np
 
 from .angular import real_wigner_3j, wigner_3j
+from .channels import Channels
 from .radial import many_body_polynomials, radials_on_nodes
 
 EXTRA_RADIALS = 8
 """Products of radials reach degree T + 6 at most, so l = 0 radials up to T + 8 purify exactly."""
 OneParticle = tuple[int, int, int]
-"""(l, neighbour species, n); sorted multisets of these label the many-body functions."""
+"""(l, species of neighbours or channel, n); sorted multisets label the many-body functions."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,24 @@ class ManyBodyBasis:
         highest l first, so that functions up to some l depend on a prefix of A.
     nmax
         Largest n of the stored A for each l = 0 .. lmax.
+    n_channels
+        Number of species or channels of the stored A for each l = 0 .. lmax.
     coefficients
         ``(K, ...)`` monomial terms: arrays ``feature``, ``factors (terms, 3)``
         with -1 for an absent factor, and ``value``, sorted by factors.
     smoothness
         ``(K,)`` the d of the prior P = 1 + d.
     n_one_particle
-        Number V of one-particle functions; v runs over l, then species, then n, then m.
+        Number V of one-particle functions; v runs over l, then channels, then n, then m.
     """
 
     functions: tuple[tuple[OneParticle, ...], ...]
     nmax: tuple[int, ...]
+    n_channels: tuple[int, ...]
     feature: np.ndarray
     factors: np.ndarray
     value: np.ndarray
     smoothness: np.ndarray
-    n_species: int
 
     @property
     def lmax(self) -> int:
@@ -69,9 +72,7 @@ class ManyBodyBasis:
 
     def prefix_length(self, lmax: int) -> int:
         """Number of one-particle functions with l up to ``lmax``."""
-        return self.n_species * sum(
-            n * (2 * degree + 1) for degree, n in enumerate(self.nmax[: lmax + 1])
-        )
+        return sum(_widths(self.nmax, self.n_channels)[: lmax + 1])
 
     def blocks(self) -> list[tuple[slice, int]]:
         """Runs of functions of equal highest l, each with the length of A's prefix it needs."""
@@ -84,18 +85,31 @@ class ManyBodyBasis:
 
 
 @lru_cache(maxsize=16)
-def many_body_basis(n_species: int, order: int, totaldegree: int) -> ManyBodyBasis:
+def many_body_basis(
+    n_species: int, order: int, totaldegree: int, channels: Channels | None = None
+) -> ManyBodyBasis:
     """Enumerate all functions with sum_i (n_i + 1.5 l_i) <= totaldegree and their coefficients.
 
     Order 2 has multisets {(z1,n1,l), (z2,n2,l)}; order 3 has multisets with an
     even sum of l that obeys the triangle inequality, one invariant each.
+
+    Parameters
+    ----------
+    n_species
+        Number of elements.
+    order, totaldegree
+        As of `ACEDescriptor`.
+    channels
+        What z counts in place of species; their costs add to the degree.
     """
+    channels = channels or Channels.of_species(n_species)
     functions = sorted(
-        (f for k in range(2, order + 1) for f in _multisets(n_species, k, totaldegree)),
+        (f for k in range(2, order + 1) for f in _multisets(channels.costs, k, totaldegree)),
         key=lambda f: (_highest_l(f), len(f), f),
     )
     nmax = _nmax(functions, totaldegree)
-    index = _OneParticleIndex(nmax, n_species)
+    n_channels = (n_species, *[len(channels.costs)] * (len(nmax) - 1))
+    index = _OneParticleIndex(nmax, n_channels)
     overlaps = _Overlaps(totaldegree)
     feature: list[int] = []
     factors: list[tuple[int, ...]] = []
@@ -107,43 +121,50 @@ def many_body_basis(n_species: int, order: int, totaldegree: int) -> ManyBodyBas
             feature.append(k)
             factors.append(key + (-1,) * (3 - len(key)))
             value.append(coefficient)
-        for n, coefficient in enumerate(purification, start=1):
-            feature.append(k)
-            factors.append((index(0, function[0][1], n, 0), -1, -1))
-            value.append(coefficient)
-        smoothness[k] = _smoothness(function, purification)
+        weights = channels.product([z for _, z, _ in function])
+        alone = [(int(z), weights[z] * purification) for z in np.flatnonzero(weights)]
+        for z, coefficients in alone:
+            for n, coefficient in enumerate(coefficients, start=1):
+                feature.append(k)
+                factors.append((index(0, z, n, 0), -1, -1))
+                value.append(coefficient)
+        smoothness[k] = _smoothness(function, [coefficients for _, coefficients in alone])
     return ManyBodyBasis(
         functions=tuple(functions),
         nmax=nmax,
+        n_channels=n_channels,
         feature=np.array(feature, int),
         factors=np.array(factors, int).reshape(-1, 3),
         value=np.array(value, float),
         smoothness=smoothness,
-        n_species=n_species,
     )
 
 
-def count_functions(n_species: int, order: int, totaldegree: int, most: int) -> int:
+def count_functions(costs: Sequence[float], order: int, totaldegree: int, most: int) -> int:
     """How many functions `many_body_basis` has, or ``most + 1`` where there are more.
 
     Parameters
     ----------
-    n_species, order, totaldegree
+    costs
+        Of each species or channel, as of `Channels`.
+    order, totaldegree
         As of `many_body_basis`.
     most
         It counts no further than one more.
     """
-    functions = (f for k in range(2, order + 1) for f in _multisets(n_species, k, totaldegree))
+    functions = (f for k in range(2, order + 1) for f in _multisets(costs, k, totaldegree))
     return sum(1 for _ in islice(functions, most + 1))
 
 
-def _multisets(n_species: int, order: int, totaldegree: int) -> Iterator[tuple[OneParticle, ...]]:
+def _multisets(
+    costs: Sequence[float], order: int, totaldegree: int
+) -> Iterator[tuple[OneParticle, ...]]:
     lmax = int((totaldegree - 1) / 1.5)
     for ls in combinations_with_replacement(range(lmax + 1), order):
         if not _couples(ls):
             continue
         n_total = totaldegree - 1.5 * sum(ls)
-        yield from _with_radials(ls, n_species, n_total, ())
+        yield from _with_radials(ls, costs, n_total, ())
 
 
 def _highest_l(function: tuple[OneParticle, ...]) -> int:
@@ -157,19 +178,19 @@ def _couples(ls: tuple[int, ...]) -> bool:
 
 
 def _with_radials(
-    ls: tuple[int, ...], n_species: int, budget: float, chosen: tuple[OneParticle, ...]
+    ls: tuple[int, ...], costs: Sequence[float], budget: float, chosen: tuple[OneParticle, ...]
 ) -> Iterator[tuple[OneParticle, ...]]:
-    """All sorted multisets with these l whose n sum to at most ``budget``."""
+    """All sorted multisets with these l whose n and costs sum to at most ``budget``."""
     if len(chosen) == len(ls):
         yield chosen
         return
     degree = ls[len(chosen)]
     to_come = len(ls) - len(chosen) - 1
-    for z in range(n_species):
-        for n in range(1, int(budget - to_come) + 1):
+    for z, cost in enumerate(costs):
+        for n in range(1, int(budget - cost - to_come) + 1):
             radial = (degree, z, n)
             if not chosen or radial >= chosen[-1]:
-                yield from _with_radials(ls, n_species, budget - n, (*chosen, radial))
+                yield from _with_radials(ls, costs, budget - cost - n, (*chosen, radial))
 
 
 def _nmax(functions: list[tuple[OneParticle, ...]], totaldegree: int) -> tuple[int, ...]:
@@ -180,12 +201,18 @@ def _nmax(functions: list[tuple[OneParticle, ...]], totaldegree: int) -> tuple[i
     return tuple(largest[degree] for degree in range(max(largest) + 1))
 
 
-class _OneParticleIndex:
-    """Position of A_(z,n,l,m): blocks of l, then species, then n, then m."""
+def _widths(nmax: tuple[int, ...], n_channels: tuple[int, ...]) -> list[int]:
+    """Number of one-particle functions of each l."""
+    return [
+        z * n * (2 * degree + 1) for degree, (n, z) in enumerate(zip(nmax, n_channels, strict=True))
+    ]
 
-    def __init__(self, nmax: tuple[int, ...], n_species: int) -> None:
-        widths = [n_species * n * (2 * degree + 1) for degree, n in enumerate(nmax)]
-        self._offsets = np.concatenate([[0], np.cumsum(widths)])
+
+class _OneParticleIndex:
+    """Position of A_(z,n,l,m): blocks of l, then channels, then n, then m."""
+
+    def __init__(self, nmax: tuple[int, ...], n_channels: tuple[int, ...]) -> None:
+        self._offsets = np.concatenate([[0], np.cumsum(_widths(nmax, n_channels))])
         self._nmax = nmax
 
     def __call__(self, degree: int, z: int, n: int, m: int) -> int:
@@ -203,9 +230,7 @@ class _Overlaps:
         self._scale = sqrt(self._j.shape[1])
 
     def single_neighbour(self, function: tuple[OneParticle, ...]) -> np.ndarray:
-        """Coefficients on A_(k 0 0) that cancel B of a lone neighbour; empty for mixed species."""
-        if len({z for _, z, _ in function}) > 1:
-            return np.zeros(0)
+        """Coefficients on A_(k 0 0) that cancel B of a lone neighbour of weight one."""
         product = np.prod([self._j[n - 1] for _, _, n in function], axis=0)
         overlaps = self._j @ product * self._scale ** (len(function) - 1)
         return -2 * sqrt(pi) * _along_one_direction(function) * overlaps
@@ -274,11 +299,13 @@ def complex_terms(
     return terms
 
 
-def _smoothness(function: tuple[OneParticle, ...], purification: np.ndarray) -> float:
+def _smoothness(function: tuple[OneParticle, ...], purification: Sequence[np.ndarray]) -> float:
     """d = sqrt(sum |C|^2 w^2), w = sum (n^4 + l^4 + |m|^4), over complex-m monomials."""
     total = sum(
         (c * sum(n**4 + degree**4 + m**4 for degree, _, n, m in key)) ** 2
         for key, c in complex_terms(function).items()
     )
-    k4 = np.arange(1, len(purification) + 1) ** 4.0
-    return sqrt(total + float(np.sum((purification * k4) ** 2)))
+    for coefficients in purification:
+        k4 = np.arange(1, len(coefficients) + 1) ** 4.0
+        total += float(np.sum((coefficients * k4) ** 2))
+    return sqrt(total)

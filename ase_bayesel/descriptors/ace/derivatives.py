@@ -94,14 +94,14 @@ def _one_particle_slopes(basis: EdgeBasis, edges: Edges) -> np.ndarray:
     gradients -= (gradients * edges.unit).sum(axis=1)[:, None] * edges.unit
     gradients /= edges.lengths
     along = edges.angular[:, None] * edges.unit
-    values, slopes = edges.radials.reshape(2, basis.n_species, -1, 1, 1, *shape)
+    values, slopes = edges.radials.reshape(2, basis.n_channels[0], -1, 1, 1, *shape)
     out, stop = np.empty((basis.n_one_particle, 3, *shape)), 0
-    for degree, n in enumerate(basis.nmax):
+    for degree, (n, z) in enumerate(zip(basis.nmax, basis.n_channels, strict=True)):
         lm = slice(degree**2, (degree + 1) ** 2)
-        start, stop = stop, stop + basis.n_species * n * (2 * degree + 1)
-        target = out[start:stop].reshape(basis.n_species, n, 2 * degree + 1, 3, *shape)
-        np.multiply(slopes[:, :n], along[lm], out=target)
-        target += values[:, :n] * gradients[lm]
+        start, stop = stop, stop + z * n * (2 * degree + 1)
+        target = out[start:stop].reshape(z, n, 2 * degree + 1, 3, *shape)
+        np.multiply(slopes[:z, :n], along[lm], out=target)
+        target += values[:z, :n] * gradients[lm]
     return out
 
 

@@ -11,8 +11,10 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
 from ..base import Features, Gradient, LinearizedFeatures, Pullback, as_frames, voigt6
+from ..embedding import Embedding
 from .arguments import check_arguments
 from .basis import many_body_basis
+from .channels import Channels
 from .derivatives import Derivatives
 from .edges import EdgeBasis, Edges
 from .neighbours import Neighbours, find_neighbours
@@ -64,6 +66,9 @@ class ACEDescriptor:
     r0
         Length scale of element pairs, A, such as ``{("Si", "O"): 1.6}``; by
         default `radial.bond_length`.
+    embedding
+        For many elements: neighbours' species in products by an `Embedding`, or by that many
+        channels of one. None for the elements themselves.
     """
 
     def __init__(
@@ -73,17 +78,30 @@ class ACEDescriptor:
         totaldegree: int = 12,
         cutoff: float = 5.0,
         r0: Mapping[tuple[str, str], float] | None = None,
+        embedding: Embedding | int | None = None,
     ) -> None:
         self.elements = tuple([elements] if isinstance(elements, str) else elements)
         self.order, self.totaldegree, self.cutoff = int(order), int(totaldegree), float(cutoff)
         self.r0: dict[tuple[str, ...], float] = {
             tuple(pair): float(length) for pair, length in (r0 or {}).items()
         }
-        check_arguments(self.elements, self.order, self.totaldegree, self.cutoff, self.r0)
-        basis = many_body_basis(len(self.elements), self.order, self.totaldegree)
+        self.embedding = Embedding.of(embedding)
+        check_arguments(
+            *(self.elements, self.order, self.totaldegree, self.cutoff, self.r0, self.embedding)
+        )
+        channels = Channels.of(self.elements, self.embedding)
+        basis = many_body_basis(len(self.elements), self.order, self.totaldegree, channels)
         self._smoothness = basis.smoothness
         self._polynomial = SitePolynomial(basis)
-        self._edges = EdgeBasis(self.elements, self.totaldegree, self.cutoff, basis.nmax, self.r0)
+        self._edges = EdgeBasis(
+            self.elements,
+            self.totaldegree,
+            self.cutoff,
+            basis.nmax,
+            basis.n_channels,
+            np.array(channels.weights),
+            self.r0,
+        )
         self._species_of = np.full(len(chemical_symbols), -1)
         for k, symbol in enumerate(self.elements):
             self._species_of[atomic_numbers[symbol]] = k
@@ -219,6 +237,7 @@ class ACEDescriptor:
             "totaldegree": self.totaldegree,
             "cutoff": self.cutoff,
             "r0": [[*pair, length] for pair, length in sorted(self.r0.items())],
+            **({"embedding": self.embedding.spec(self.elements)} if self.embedding else {}),
         }
 
     @classmethod
@@ -230,15 +249,18 @@ class ACEDescriptor:
                 f"with {spec.get('convention')!r}"
             )
         r0: dict[Any, float] = {(a, b): length for a, b, length in spec["r0"]}
+        given = spec.get("embedding")
+        embedding = None if given is None else Embedding.from_spec(given)
+        arguments = (spec["elements"], spec["order"], spec["totaldegree"], spec["cutoff"], r0)
         if n_features is not None:
-            degree, cutoff = spec["totaldegree"], spec["cutoff"]
-            check_arguments(spec["elements"], spec["order"], degree, cutoff, r0, n_features)
-        return cls(spec["elements"], spec["order"], spec["totaldegree"], spec["cutoff"], r0)
+            check_arguments(*arguments, embedding, n_features)
+        return cls(*arguments, embedding)
 
     def __repr__(self) -> str:
+        embedding = "" if self.embedding is None else f", embedding={self.embedding}"
         return (
             f"ACEDescriptor(elements={list(self.elements)}, order={self.order}, "
-            f"totaldegree={self.totaldegree}, cutoff={self.cutoff})"
+            f"totaldegree={self.totaldegree}, cutoff={self.cutoff}{embedding})"
         )
 
     def _neighbours(self, frames: Sequence[Atoms], again: bool = False) -> Neighbours:

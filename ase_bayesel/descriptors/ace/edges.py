@@ -42,7 +42,8 @@ class Edges:
     vectors, unit
         ``(3, N, K)`` edge vectors, A, and their directions.
     radials
-        ``(2, NZ n, N, K)`` radial functions and their slopes, split by the neighbour's species.
+        ``(2, R n, N, K)`` radial functions and their slopes, in each of R channels times the
+        weight of the neighbour's species.
     monomials, angular
         ``(k, E)`` of the directions, and the harmonics ``(lm, N, K)`` that are made of them.
     chebyshev, envelopes
@@ -74,8 +75,10 @@ class EdgeBasis:
         Number T of pair functions of each pair of elements.
     cutoff
         Cutoff radius, A.
-    nmax
-        Number of radial functions for each degree l = 0 .. lmax.
+    nmax, n_channels
+        Number of radial functions, and of channels, for each degree l = 0 .. lmax.
+    weights
+        ``(R, NZ)`` of each species in each of all channels.
     r0
         Length scale of pairs of elements, A; `radial.bond_length` where a pair is missing.
     """
@@ -86,9 +89,12 @@ class EdgeBasis:
         totaldegree: int,
         cutoff: float,
         nmax: tuple[int, ...],
+        n_channels: tuple[int, ...],
+        weights: np.ndarray,
         r0: Mapping[tuple[str, ...], float],
     ) -> None:
-        self.nmax, self.lmax, self.n_species = nmax, len(nmax) - 1, len(elements)
+        self.nmax, self.n_channels, self.lmax = nmax, n_channels, len(nmax) - 1
+        self._weights = weights
         self._cutoff = cutoff
         scales = length_scales(elements, r0)
         self.n_pair_types, lengths = len(scales), list(scales.values())
@@ -107,7 +113,7 @@ class EdgeBasis:
         tables = harmonic_tables(self.lmax)
         self._harmonics, self.gradients = tables.values, tables.gradients
         self._to_gradient = tables.gradients.transpose(1, 2, 0).reshape(-1, len(tables.values))
-        self._place = _places(nmax, self.n_species, len(tables.values))
+        self._place = _places(nmax, n_channels, len(tables.values))
 
     @property
     def n_one_particle(self) -> int:
@@ -120,7 +126,7 @@ class EdgeBasis:
         lengths = neighbours.lengths.reshape(-1)
         unit = neighbours.vectors / neighbours.lengths
         pair_type, kind = None, 0
-        if self.n_species > 1:
+        if self.n_pair_types > 1:
             neighbour_species = all_species[neighbours.index]
             pair_type = self._type_of[neighbours.species[:, None], neighbour_species]
             kind = pair_type.reshape(-1)
@@ -146,8 +152,8 @@ class EdgeBasis:
         radials *= np.stack([inside * inside, -inside * slopes[0]])[:, None]
         radials = radials.reshape(2, -1, *shape)
         if pair_type is not None:
-            masks = neighbour_species == np.arange(self.n_species)[:, None, None]
-            radials = (radials[:, None] * masks[:, None]).reshape(2, -1, *shape)
+            shares = self._weights[:, neighbour_species]
+            radials = (radials[:, None] * shares[:, None]).reshape(2, -1, *shape)
 
         envelope, d_envelope = pair_envelope(lengths, r0, self._cutoff)
         powers = monomials(unit.reshape(3, -1), self.lmax)
@@ -233,13 +239,13 @@ class EdgeBasis:
 _BOTH_PQ = (MANY_BODY_PQ, PAIR_PQ)
 
 
-def _places(nmax: tuple[int, ...], n_species: int, n_angular: int) -> np.ndarray:
+def _places(nmax: tuple[int, ...], n_channels: tuple[int, ...], n_angular: int) -> np.ndarray:
     """Where each one-particle function lies among all products of radials and harmonics."""
     return np.array(
         [
             (z * max(nmax) + n) * n_angular + degree**2 + m
             for degree, n_radial in enumerate(nmax)
-            for z in range(n_species)
+            for z in range(n_channels[degree])
             for n in range(n_radial)
             for m in range(2 * degree + 1)
         ]

@@ -41,6 +41,11 @@ class LinearACE:
                 f"descriptor: {type(descriptor).__name__} cannot be written as a linear ACE "
                 "potential; fit an ACEDescriptor"
             )
+        if descriptor.embedding is not None:
+            raise DescriptorError(
+                f"descriptor: {descriptor} cannot be written as a linear ACE potential of another "
+                "package; fit one without embedding"
+            )
         lacking = [symbol for symbol in descriptor.elements if symbol not in surrogate.e0s]
         if lacking:
             raise DescriptorError(f"e0s: no reference energy of {', '.join(lacking)}")
