@@ -202,16 +202,18 @@ def _descriptor_text(material: Material, model: str | None) -> str:
     if model is not None:
         return "kind: mace                   # node features of the potential itself"
     size: ACESize = material.ace
-    return "\n".join(
-        (
-            "kind: ace",
-            f"elements: {_flow(material.elements)}",
-            f"{f'order: {size.order}':<28} # correlation order",
-            f"{f'totaldegree: {size.totaldegree}':<28} # {size.n_features} features; more with "
-            "more labels",
-            f"{f'cutoff: {size.cutoff}':<28} # A",
-        )
-    )
+    lines = [
+        "kind: ace",
+        f"elements: {_flow(material.elements)}",
+        f"{f'order: {size.order}':<28} # correlation order",
+        f"{f'totaldegree: {size.totaldegree}':<28} # {size.n_features} features; more with more "
+        "labels",
+        f"{f'cutoff: {size.cutoff}':<28} # A",
+    ]
+    if size.embedding is not None:
+        entry = f"embedding: {size.embedding.channels}"
+        lines.append(f"{entry:<28} # channels for many elements: docs/how-to/many_elements.md")
+    return "\n".join(lines)
 
 
 def _e0s_text(engine: str | None, isolated: bool) -> str:

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 
 from ..descriptors.ace import ACEDescriptor
+from ..descriptors.embedding import Embedding
 from ..generation import Bootstrap
 from ..structures.neighbours import fresh_pairs
 
@@ -21,6 +22,8 @@ ROWS_PER_FEATURE = 0.75
 """The evidence keeps fits in check that have more features than numbers."""
 MOST_FEATURES = 600
 """What a fit of some seconds can carry."""
+ORDER, CHANNELS = 3, 3
+"""Of a linear ACE: order, and channels of the embedding of many elements."""
 CUTOFFS_A = (4.5, 6.5)
 TIMESTEPS_FS = {4.0: 0.5, 20.0: 1.0, 60.0: 2.0, np.inf: 3.0}
 """By the mass of the lightest atom, which is below."""
@@ -28,12 +31,13 @@ TIMESTEPS_FS = {4.0: 0.5, 20.0: 1.0, 60.0: 2.0, np.inf: 3.0}
 
 @dataclass(frozen=True)
 class ACESize:
-    """Order and total degree of a linear ACE, its cutoff (A), and how many features it has."""
+    """A linear ACE: its cutoff (A), its embedding if it has one, how many features it has."""
 
     order: int
     totaldegree: int
     cutoff: float
     n_features: int
+    embedding: Embedding | None
 
 
 @dataclass(frozen=True)
@@ -109,18 +113,19 @@ class Material:
         """The largest linear ACE that the first structures carry.
 
         Their forces are `ROWS_PER_FEATURE` numbers for each feature at least, and there are at most
-        `MOST_FEATURES`. Three-body terms alone (order 2) with more than three elements.
+        `MOST_FEATURES`. With more than two elements an embedding takes their place in products.
         """
         recipe, sizes = self.bootstrap(), [len(atoms) for atoms in self.starts]
         rows = 3 * (recipe.strained + recipe.rattled) * float(np.mean(sizes))
         limit = min(rows / ROWS_PER_FEATURE, MOST_FEATURES)
-        order = 3 if len(self.elements) <= 3 else 2
+        embedding = Embedding(CHANNELS) if len(self.elements) > 2 else None
         found = None
         for degree in DEGREES:
-            number = ACEDescriptor(self.elements, order, degree, self.cutoff).n_features
+            size = ORDER, degree, self.cutoff
+            number = ACEDescriptor(self.elements, *size, embedding=embedding).n_features
             if found is not None and number > limit:
                 break
-            found = ACESize(order, degree, self.cutoff, number)
+            found = ACESize(*size, number, embedding)
         assert found is not None
         return found
 

@@ -16,7 +16,7 @@ from ..structures.identity import canonical
 CUBIC = ("fcc", "bcc", "diamond", "sc")
 LEAST_ATOMS, LEAST_A = 16, 5.0
 """Cells are repeated until they have so many atoms, and no edge is shorter."""
-CLOSE = 0.15
+CLOSE = 0.2
 """By so much, of the smallest, may lattice constants of elements that share sites differ."""
 MAJORITY = 0.75
 """Share of the element in which a start is rich."""
@@ -26,8 +26,8 @@ def crystals(elements: Sequence[str], seed: int = 0) -> list[Atoms]:
     """A supercell of an element's crystal, or several ones in which elements share its sites.
 
     Of several elements there is a random arrangement with equal shares, and one rich in each of
-    them, at the mean lattice constant. That is done where all have the same crystal structure and
-    about the same size; a compound with a lattice of its own has to be given.
+    them, at the mean lattice constant of its atoms. That is done where all have the same crystal
+    structure and about the same size; a compound with a lattice of its own has to be given.
 
     Parameters
     ----------
@@ -55,16 +55,17 @@ def crystals(elements: Sequence[str], seed: int = 0) -> list[Atoms]:
     ratios = [float(state.get("c/a") or np.sqrt(8 / 3)) for state in states.values()]
     if len(names) > LEAST_ATOMS // 2:
         raise GenerationError(f"{len(names)} elements: too many to share a cell; give a structure")
-    cell = _supercell(names[0], kinds[names[0]], float(np.mean(lengths)), float(np.mean(ratios)))
-    if len(names) == 1:
-        return [canonical(cell)]
-    rng = np.random.default_rng(seed)
-    shares = [np.full(len(names), 1.0 / len(names))]
-    shares += [
-        np.where(np.arange(len(names)) == k, MAJORITY, (1 - MAJORITY) / (len(names) - 1))
-        for k in range(len(names))
-    ]
-    return [_occupied(cell, names, share, rng) for share in shares]
+    rng, shares = np.random.default_rng(seed), [np.full(len(names), 1.0 / len(names))]
+    if len(names) > 1:
+        others = (1.0 - MAJORITY) / (len(names) - 1)
+        shares += list(
+            np.full((len(names), len(names)), others) + np.eye(len(names)) * (MAJORITY - others)
+        )
+    made = []
+    for share in shares:
+        a, ratio = float(share @ lengths), float(share @ ratios)
+        made.append(_occupied(_supercell(names[0], kinds[names[0]], a, ratio), names, share, rng))
+    return made
 
 
 def _reference(symbol: str) -> dict[str, Any]:

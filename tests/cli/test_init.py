@@ -98,8 +98,9 @@ def test_the_degree_falls_with_elements_and_data():
         return Material([cell]).ace
 
     one, two, three, four = (size(*["Cu", "Au", "Ag", "Ni"][:n]) for n in range(1, 5))
-    assert [s.totaldegree for s in (one, two, three)] == [12, 8, 5]
-    assert [s.order for s in (one, two, three, four)] == [3, 3, 3, 2]
+    assert one.totaldegree > two.totaldegree
+    assert three.totaldegree >= four.totaldegree
+    assert [s.embedding is None for s in (one, two, three, four)] == [True, True, False, False]
     assert all(s.n_features <= 600 for s in (one, two, three, four))
     assert Material([bulk("Cu")]).ace.n_features < one.n_features
 
