@@ -15,7 +15,7 @@ from ase_bayesel.campaign.config import WorkersConfig
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.inputs import check_inputs
-from ase_bayesel.cli.main import init
+from ase_bayesel.cli.init import init
 from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.errors import ConfigError, DescriptorError
 from ase_bayesel.surrogate.fitting import Weights

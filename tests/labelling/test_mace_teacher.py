@@ -14,7 +14,8 @@ from ase.build import bulk
 from helpers.mace_models import mace_calculator, needs_cuda, needs_mace, save_model, tiny_mace
 from helpers.structures import alloy_cells
 
-from ase_bayesel.descriptors.mace import loading, runtime
+from ase_bayesel.descriptors.mace import loading
+from ase_bayesel.descriptors.torch import runtime
 from ase_bayesel.labelling.engines import MACEEngine, settings_hash
 
 pytestmark = needs_mace
