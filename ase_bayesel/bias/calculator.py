@@ -54,6 +54,8 @@ class BiasedCalculator(LeanCalculator):
         and ``prediction.energy_std`` look at the whole structure all the same. The row of
         a region comes from the same forward pass. None for `Deviation` of all atoms.
 
+    Notes
+    -----
     ``prediction`` holds everything beyond ASE's own results. ``tau_state`` is all that the bias
     remembers of a trajectory: the averages of tau, and the start's energy, from which an
     energy limit counts, with the recent excess temperature. Three methods forget:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError
-from . import decisions, exporting, init, label, model_commands  # noqa: F401, their commands
+from . import decisions, exporting, init, label, model_commands, schema  # noqa: F401, their commands
 from .shared import (
     CampaignArgument,
     ConfigArgument,

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from ..io.numbers import no_boolean
 
@@ -101,6 +101,10 @@ def schedule_as_json(schedule: Schedule) -> Any:
 
 
 _as_json = PlainSerializer(schedule_as_json)
-TemperatureSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e6, False)), _as_json]
-PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json]
-TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e3)), _as_json]
+_point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_forms = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "items": _point}]})
+TemperatureSchedule = Annotated[
+    Schedule, PlainValidator(_schedule(0.0, 1e6, False)), _as_json, _forms
+]
+PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json, _forms]
+TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e3)), _as_json, _forms]

@@ -241,6 +241,7 @@ class ValueOrMapping:
     """
 
     def __init__(self, value: Any, mapping: Any) -> None:
+        self.value, self.mapping = value, mapping
         numbers = Annotated[mapping, _Numbers()]
         self._value: TypeAdapter[Any] = TypeAdapter(value)
         self._mapping: TypeAdapter[Any] = TypeAdapter(numbers, config=_finite(mapping))

@@ -52,7 +52,7 @@ class OneOf:
         words: tuple[str, ...] = (),
         base: type | None = None,
     ) -> None:
-        self._classes, self._default, self._words, self._base = classes, default, words, base
+        self._classes, self.default, self.words, self.base = classes, default, words, base
 
     @property
     def classes(self) -> tuple[type, ...]:
@@ -76,9 +76,7 @@ class OneOf:
 
     def is_made(self, value: Any) -> bool:
         """Whether a value is an object of these classes already."""
-        return isinstance(
-            value, self.classes if self._base is None else (*self.classes, self._base)
-        )
+        return isinstance(value, self.classes if self.base is None else (*self.classes, self.base))
 
     def made(self, cls: type, values: dict[str, Any]) -> Any:
         """The object with these validated values."""
@@ -89,13 +87,13 @@ class OneOf:
         return type(value), values_of(value)
 
     def _validated(self, raw: Any, info: ValidationInfo) -> Any:
-        if self.is_made(raw) or (isinstance(raw, str) and raw in self._words):
+        if self.is_made(raw) or (isinstance(raw, str) and raw in self.words):
             return raw
         known = ", ".join(self.kinds)
         if not isinstance(raw, Mapping):
-            words = "".join(f"{word}, or " for word in self._words)
+            words = "".join(f"{word}, or " for word in self.words)
             raise refusal(f"expected {words}a mapping with a kind, one of {known}", "not_a_mapping")
-        kind = raw.get("kind", self._default)
+        kind = raw.get("kind", self.default)
         if kind is None:
             raise refusal(f"needs a kind, one of {known}", "no_kind")
         cls = self._class_of(kind, known, (info.context or {}).get("run_code", True))
@@ -106,8 +104,8 @@ class OneOf:
     def _class_of(self, kind: Any, known: str, run_code: bool) -> type:
         if isinstance(kind, str) and kind in self.kinds:
             return self.kinds[kind]
-        if self._base is None or not isinstance(kind, str) or ":" not in kind:
-            outside = "" if self._base is None else ", or package.module:Class"
+        if self.base is None or not isinstance(kind, str) or ":" not in kind:
+            outside = "" if self.base is None else ", or package.module:Class"
             raise _at("kind", f"{kind!r} is none of {known}{outside}", "unknown_kind")
         if not run_code:
             raise _at("kind", f"{kind!r} would have to be imported to be checked", "unknown_kind")
@@ -119,8 +117,8 @@ class OneOf:
                 raise
             told = f"cannot import {kind!r} ({reason_of(error)})"
             raise _at("kind", told, "unknown_kind") from error
-        if not (isinstance(cls, type) and issubclass(cls, self._base) and is_dataclass(cls)):
-            wanted = f"a dataclass that is derived from {self._base.__name__}"
+        if not (isinstance(cls, type) and issubclass(cls, self.base) and is_dataclass(cls)):
+            wanted = f"a dataclass that is derived from {self.base.__name__}"
             raise _at("kind", f"{kind!r} is not {wanted}", "unknown_kind")
         return cls
 
@@ -202,8 +200,8 @@ def validated_values(
 def made(cls: type, values: dict[str, Any]) -> Any:
     """The object with these values, as `validated_values` gives them."""
     arguments = dict(values)
-    for field, hint in _config_fields(cls):
-        if FLAT in _marks(hint):
+    for field, hint in config_fields(cls):
+        if FLAT in marks_of(hint):
             inner = _bare(hint)
             taken = {name: arguments.pop(name) for name in _named(inner) if name in arguments}
             arguments[field.name] = inner(**taken)
@@ -213,9 +211,9 @@ def made(cls: type, values: dict[str, Any]) -> Any:
 def values_of(value: Any) -> dict[str, Any]:
     """The values of an object by the keys of a config."""
     values: dict[str, Any] = {}
-    for field, hint in _config_fields(type(value)):
+    for field, hint in config_fields(type(value)):
         content = getattr(value, field.name)
-        values |= values_of(content) if FLAT in _marks(hint) else {field.name: content}
+        values |= values_of(content) if FLAT in marks_of(hint) else {field.name: content}
     return values
 
 
@@ -269,19 +267,19 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
-def _config_fields(cls: type) -> list[tuple[Field[Any], Any]]:
+def config_fields(cls: type) -> list[tuple[Field[Any], Any]]:
     """The fields that a config knows, with their annotations."""
     hints = _hints(cls)
     assert is_dataclass(cls)
     pairs = [(field, hints[field.name]) for field in fields(cls) if field.init]
-    return [(field, hint) for field, hint in pairs if HIDDEN not in _marks(hint)]
+    return [(field, hint) for field, hint in pairs if HIDDEN not in marks_of(hint)]
 
 
 def _named(cls: type) -> tuple[str, ...]:
     """All keys of a class, a field ``kind`` among them."""
     names: list[str] = []
-    for field, hint in _config_fields(cls):
-        names += _named(_bare(hint)) if FLAT in _marks(hint) else [field.name]
+    for field, hint in config_fields(cls):
+        names += _named(_bare(hint)) if FLAT in marks_of(hint) else [field.name]
     return tuple(names)
 
 
@@ -290,7 +288,8 @@ def _has_kind(cls: type) -> bool:
     return any(field.name == "kind" for field in fields(cls))
 
 
-def _marks(hint: Any) -> tuple[Any, ...]:
+def marks_of(hint: Any) -> tuple[Any, ...]:
+    """The texts that an annotation is marked with, see `fields`."""
     metadata = hint.__metadata__ if get_origin(hint) is Annotated else ()
     return tuple(mark for mark in metadata if isinstance(mark, str))
 
@@ -318,12 +317,12 @@ class _Fields:
         self, cls: type, handler: GetCoreSchemaHandler
     ) -> dict[str, core_schema.TypedDictField]:
         entries: dict[str, core_schema.TypedDictField] = {}
-        for field, hint in _config_fields(cls):
-            if FLAT in _marks(hint):
+        for field, hint in config_fields(cls):
+            if FLAT in marks_of(hint):
                 entries |= self._entries(_bare(hint), handler)
                 continue
             has_default = field.default is not MISSING or field.default_factory is not MISSING
-            required = REQUIRED in _marks(hint) or not has_default
+            required = REQUIRED in marks_of(hint) or not has_default
             schema = without_booleans(handler.generate_schema(hint))
             entries[field.name] = core_schema.typed_dict_field(schema, required=required)
         return entries
