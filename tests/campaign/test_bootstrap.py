@@ -174,6 +174,7 @@ def test_validate_counts_what_there_will_be(tmp_path):
     assert "structures: 1 starts, 8 bootstrap, 3 bootstrap_test" in result.output
 
 
+@pytest.mark.slow
 def test_run_takes_it_up_again_and_refuses_another_recipe(tmp_path):
     assert call("run", bootstrapped(tmp_path)).exit_code == 0
     assert call("run", bootstrapped(tmp_path)).exit_code == 0

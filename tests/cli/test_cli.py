@@ -107,6 +107,7 @@ def test_validate_tells_what_labels_are_taken_for(tmp_path):
         assert told in result.output
 
 
+@pytest.mark.slow
 def test_a_run_tells_doubts_when_it_begins(tmp_path):
     config = write_campaign(tmp_path, ONE_ROUND)
     frames = read_frames(tmp_path / "train.extxyz")
@@ -192,6 +193,7 @@ def test_odd_texts_survive_a_campaign(tmp_path):
         assert atoms.pbc.tolist() == [True, True, False]
 
 
+@pytest.mark.slow
 def test_a_batch_to_be_labelled_by_hand_keeps_moments_and_charges(tmp_path):
     config = write_campaign(tmp_path, ONE_ROUND | {"labelling": "none"})
     starts = read_frames(tmp_path / "starts.extxyz")
@@ -442,6 +444,7 @@ def test_run_says_why_it_ended_and_where_the_report_is(config):
     assert str(directory(config) / "report.html") in result.stdout
 
 
+@pytest.mark.slow
 def test_failed_calculations_are_made_again_on_request(tmp_path):
     changes = {
         "labelling.factory": "helpers.calculators:emt_once_there_is",
@@ -740,6 +743,7 @@ def test_importing_the_command_is_light(heavy):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_plain_log_lines_without_a_terminal(config):
     result = bayesel("run", config)
     assert result.returncode == 0

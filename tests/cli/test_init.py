@@ -242,6 +242,7 @@ def answered(folder, *answers):
     return load_config(folder / "mine.yaml"), done.stdout
 
 
+@pytest.mark.slow
 def test_at_a_terminal_it_asks(tmp_path):
     config, said = answered(tmp_path, "Cu", "", "emt")
     assert said.count("What") == 2
@@ -249,6 +250,7 @@ def test_at_a_terminal_it_asks(tmp_path):
     assert config.data.bootstrap is not None
 
 
+@pytest.mark.slow
 def test_an_empty_answer_gives_the_config_with_every_key(tmp_path):
     config, said = answered(tmp_path, "")
     assert "edit it, then: bayesel validate" in said
