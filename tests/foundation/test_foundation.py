@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from ase.io import read, write
 from helpers.campaigns import ended, reports, write_campaign
 from helpers.differences import assert_close
 from helpers.foundation import RANDOM, REAL
@@ -103,12 +104,16 @@ def test_biased_forces_are_the_slope_of_the_biased_energy(family):
 def test_a_campaign_of_two_rounds(family, tmp_path):
     changes = {
         "potential": {"kind": "descriptor", "energy_shift": "fitted"},
-        "descriptor": {"kind": "import", "factory": family.factory, "force_projections": 4},
+        "descriptor": {"kind": "import", "factory": family.factory, "force_projections": 2},
+        "data.test": None,
+        "explore.walkers": 1,
         "explore.steps": 6,
-        "explore.picks": 2,
+        "explore.picks": 1,
         "explore.trigger": {"kind": "relative_force", "threshold": 1e-4},
     }
-    store, _ = ended(write_campaign(tmp_path, changes))
+    config = write_campaign(tmp_path, changes)
+    write(tmp_path / "train.extxyz", read(tmp_path / "train.extxyz", ":3"))
+    store, _ = ended(config)
     assert store.completed_rounds() == 3
     assert all(report.picks > 0 for report in reports(store)[1:])
 
