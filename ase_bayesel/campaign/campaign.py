@@ -297,7 +297,9 @@ class Campaign:
 
     def _note_labels(self, number: int, state: ExploreState) -> None:
         """Note what became of the picks, and screen their labels."""
-        labelled = note_labels(state.picks, self._labels, self._settings)
+        labelled = note_labels(
+            (pick.structure for pick in state.picks), self._labels, self._settings
+        )
         self.store.save_labelled(number, labelled)
         limit_force = self.config.labels.set_aside_force
         within = [label.identity for label in labelled if label.fitted(limit_force)]
@@ -325,7 +327,7 @@ class Campaign:
 
     def _settings(self, atoms: Atoms) -> tuple[str, ...]:
         """Where the labels of a structure may lie."""
-        return (BY_HAND,) if self._reference is None else self._reference.settings(atoms.symbols)
+        return (BY_HAND,) if self._reference is None else self._reference.settings_of(atoms)
 
 
 def _ignore(picks: Sequence[Pick]) -> None:

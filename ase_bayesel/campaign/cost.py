@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ..bias.calculator import BiasedCalculator
+from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.triggers import uncalibrated
 from ..structures.labels import PROPERTIES, targets
@@ -26,12 +27,16 @@ from ..surrogate.steps import finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, force_projections
 from .build.potentials import build_potential, given_shift, initial_potential
+from .config import ACEConfig, AnyDescriptor
 from .config.campaign import CampaignConfig
 
 EVALUATIONS = 3
 """So many evaluations of a start are timed, after one that is not."""
 MOVE_A = 1e-4
 """By this atoms move between them, so that nothing is known already."""
+
+MANY_FEATURES = 5000
+"""Beyond, a fit takes minutes and a posterior hundreds of MB."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Cost:
 
 def open_points(config: CampaignConfig) -> list[str]:
     """What a config leaves open, in words; nothing is evaluated."""
-    told = []
+    told = large_basis(config.descriptor)
     recipe = config.data.bootstrap
     if config.data.test is None and not (recipe and recipe.test):
         told.append(
@@ -100,6 +105,20 @@ def open_points(config: CampaignConfig) -> list[str]:
             "when the campaign begins"
         )
     return told
+
+
+def large_basis(features: AnyDescriptor | None) -> list[str]:
+    """A note where linear ACE of several elements is so large that an embedding would pay."""
+    if not isinstance(features, ACEConfig) or features.embedding is not None:
+        return []
+    elements, degree = features.elements, features.totaldegree
+    if len(elements) == 1 or not has_more_features(MANY_FEATURES, elements, features.order, degree):
+        return []
+    return [
+        f"descriptor: {len(elements)} elements and totaldegree {degree} give more than "
+        f"{MANY_FEATURES} features; descriptor.embedding: {min(3, len(elements))} takes far fewer "
+        "(docs/how-to/many_elements.md)"
+    ]
 
 
 def measured_cost(config: CampaignConfig, train: Sequence[Atoms], starts: Sequence[Atoms]) -> Cost:

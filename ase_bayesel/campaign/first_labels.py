@@ -16,16 +16,13 @@ from ..errors import GenerationError, LabellingError
 from ..io.atomic import write_atomically
 from ..labelling.labeller import Labeller
 from ..labelling.reference import Reference
-from ..labelling.store import with_labels
-from ..labelling.task import label_of
 from ..structures.electronic import SPIN
 from ..structures.frames import extxyz_bytes
-from ..structures.identity import structure_id
 from ..structures.reference_energies import is_isolated
-from ..surrogate.energy_weights import largest_force
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .label_progress import until_all_ended
+from .new_labels import note_labels, reasons_of_failures, with_known_labels
 from .pick_labels import PickLabel
 from .store import Store
 
@@ -93,25 +90,14 @@ def label_first(
     labeller.submit([atoms for group in frames.values() for atoms in group])
     yield Progress(0, "label", labeller.n_done, labeller.n_asked, "first structures")
     yield from until_all_ended(0, labeller)
-    notes = {name: [_noted(atoms, reference) for atoms in group] for name, group in frames.items()}
+    labels, settings_of = reference.store, reference.settings_of
+    notes = {name: note_labels(group, labels, settings_of) for name, group in frames.items()}
     _refuse_failures(config, store, reference, frames[FIRST[0]], notes[FIRST[0]])
     store.save_labelled(0, [note for group in notes.values() for note in group])
     for first, name in reversed([*zip(FIRST, LABELLED, strict=True)]):  # train is the last one
-        kept = [
-            with_labels(atoms, values, config.data.keys)
-            for atoms, note in zip(frames[first], notes[first], strict=True)
-            if note.settings is not None
-            and (values := reference.store.load(note.identity, note.settings)) is not None
-        ]
+        kept = with_known_labels(frames[first], notes[first], labels, config.data.keys)
         if kept:
             write_atomically(store.input_path(name), extxyz_bytes(kept, name))
-
-
-def _noted(atoms: Atoms, reference: Reference) -> PickLabel:
-    identity, labels = structure_id(atoms), reference.store
-    name = label_of(labels, reference.settings(atoms.symbols), identity)
-    values = None if name is None else labels.load(identity, name)
-    return PickLabel(identity, name, None if values is None else largest_force(values.forces))
 
 
 def _refuse_failures(
@@ -122,12 +108,8 @@ def _refuse_failures(
     notes: Sequence[PickLabel],
 ) -> None:
     """Stop where no model can be fitted to what has a label."""
-    failed = [k for k, note in enumerate(notes) if note.settings is None]
-    reasons = {
-        k: reference.store.reason(notes[k].identity, reference.settings(frames[k].symbols)[-1])
-        for k in failed
-    }
-    atoms = [k for k in failed if is_isolated(frames[k])]
+    reasons = reasons_of_failures(frames, notes, reference.store, reference.settings_of)
+    atoms = [k for k in reasons if is_isolated(frames[k])]
     if atoms and config.data.e0s == "isolated":
         told = "; ".join(f"{frames[k].symbols}: {reasons[k]}" for k in atoms)
         raise LabellingError(
@@ -136,7 +118,7 @@ def _refuse_failures(
             f"isolated: false and labels.store: {reference.directory}, which has the other labels"
         )
     cells = [k for k, frame in enumerate(frames) if not is_isolated(frame)]
-    if cells and set(cells) <= set(failed):
+    if cells and set(cells) <= reasons.keys():
         raise LabellingError(
             f"round 0: all {len(cells)} first structures have failed, the last one with: "
             f"{reasons[cells[-1]]}. Before you go on, {AGAIN} ({store.directory})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import UTC, datetime
 from itertools import takewhile
 
@@ -10,8 +10,9 @@ from ase import Atoms
 
 from ..errors import LabellingError
 from ..labelling.by_hand import read_labels_by_hand
-from ..labelling.store import LabelStore
+from ..labelling.store import LabelStore, with_labels
 from ..labelling.task import is_settled, label_of
+from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
 from ..surrogate.energy_weights import largest_force
 from .exploration import Pick
@@ -54,16 +55,62 @@ def take_labels_by_hand(
 
 
 def note_labels(
-    picks: Sequence[Pick], labels: LabelStore, settings_of: SettingsOf
+    structures: Iterable[Atoms], labels: LabelStore, settings_of: SettingsOf
 ) -> list[PickLabel]:
-    """What became of each pick of a batch."""
+    """What became of structures that were to be labelled."""
     noted = []
-    for pick in picks:
-        name = label_of(labels, settings_of(pick.structure), pick.structure_id)
-        values = None if name is None else labels.load(pick.structure_id, name)
+    for atoms in structures:
+        identity = structure_id(atoms)
+        name = label_of(labels, settings_of(atoms), identity)
+        values = None if name is None else labels.load(identity, name)
         force = None if values is None else largest_force(values.forces)
-        noted.append(PickLabel(pick.structure_id, name, force))
+        noted.append(PickLabel(identity, name, force))
     return noted
+
+
+def with_known_labels(
+    structures: Sequence[Atoms],
+    notes: Sequence[PickLabel],
+    labels: LabelStore,
+    keys: PropertyKeys,
+) -> list[Atoms]:
+    """Those of some structures that have a label, with it.
+
+    Parameters
+    ----------
+    structures, notes
+        The structures, and what `note_labels` says of each.
+    labels, keys
+        Where the labels lie, and under which keys they go into the structures.
+    """
+    found = []
+    for atoms, note in zip(structures, notes, strict=True):
+        values = None if note.settings is None else labels.load(note.identity, note.settings)
+        if values is not None:
+            found.append(with_labels(atoms, values, keys))
+    return found
+
+
+def reasons_of_failures(
+    structures: Sequence[Atoms],
+    notes: Sequence[PickLabel],
+    labels: LabelStore,
+    settings_of: SettingsOf,
+) -> dict[int, str]:
+    """Why those of some structures have no label that have none, by their number.
+
+    Parameters
+    ----------
+    structures, notes, labels
+        As of `with_known_labels`.
+    settings_of
+        Where a label may lie; the last place knows why it is not there.
+    """
+    return {
+        k: labels.reason(note.identity, settings_of(atoms)[-1])
+        for k, (atoms, note) in enumerate(zip(structures, notes, strict=True))
+        if note.settings is None
+    }
 
 
 def refuse_failures(

@@ -19,33 +19,8 @@ from ..labelling.engines import Engine, ImportedEngine
 from ..structures.mlip import mlip_results
 from .build.potentials import build_potential, given_shift, initial_potential
 from .build.walkers import walker_options
-from .config import (
-    ACEConfig,
-    AnyDescriptor,
-    ExploreConfig,
-    ImportedPotentialConfig,
-    MACEPotentialConfig,
-)
+from .config import ExploreConfig, ImportedPotentialConfig, MACEPotentialConfig
 from .config.campaign import CampaignConfig
-
-MANY_FEATURES = 5000
-"""Beyond, a fit takes minutes and a posterior hundreds of MB."""
-
-
-def large_basis(features: AnyDescriptor | None) -> list[str]:
-    """A note where linear ACE of several elements is so large that an embedding would pay."""
-    if not isinstance(features, ACEConfig) or features.embedding is not None:
-        return []
-    from ..descriptors.ace.arguments import has_more_features
-
-    elements, degree = features.elements, features.totaldegree
-    if len(elements) == 1 or not has_more_features(MANY_FEATURES, elements, features.order, degree):
-        return []
-    return [
-        f"descriptor: {len(elements)} elements and totaldegree {degree} give more than "
-        f"{MANY_FEATURES} features; descriptor.embedding: {min(3, len(elements))} takes far fewer "
-        "(docs/how-to/many_elements.md)"
-    ]
 
 
 def try_engine(engine: Engine | None) -> None:

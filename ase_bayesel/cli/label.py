@@ -100,20 +100,14 @@ def collected(
     StoreError
         If a label is damaged.
     """
-    from ..labelling.store import with_labels
-    from ..labelling.task import label_of
-    from ..structures.identity import structure_id
+    from ..campaign.new_labels import note_labels, reasons_of_failures, with_known_labels
 
-    found, failed, store = [], {}, reference.store
-    for number, atoms in enumerate(structures):
-        identity, names = structure_id(atoms), reference.settings(atoms.symbols)
-        name = label_of(store, names, identity)
-        values = None if name is None else store.load(identity, name)
-        if values is None:
-            failed[number] = store.reason(identity, names[-1])
-        else:
-            found.append(with_labels(atoms, values, settings.data.keys))
-    return Labelled(found, failed)
+    labels, settings_of = reference.store, reference.settings_of
+    notes = note_labels(structures, labels, settings_of)
+    return Labelled(
+        with_known_labels(structures, notes, labels, settings.data.keys),
+        reasons_of_failures(structures, notes, labels, settings_of),
+    )
 
 
 def _reference(settings: CampaignConfig, directory: Path, structures: Sequence[Atoms]) -> Reference:

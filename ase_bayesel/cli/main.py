@@ -52,12 +52,12 @@ def validate(
     from ..campaign.cost import measured_cost, open_points
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
-    from ..campaign.trial import large_basis, try_engine, try_potential
+    from ..campaign.trial import try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
     inputs, told = check_inputs(settings, not only_files), list[str]()
-    notes = large_basis(settings.descriptor)
+    notes = open_points(settings)
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
@@ -69,7 +69,6 @@ def validate(
     if store.exists:
         accepted_changes(settings, store)
         notes += edited_files(settings, store)
-    notes += open_points(settings)
     survey = label_survey(settings, inputs.get("train"))
     if survey is not None:
         told, notes = [*survey.lines(), *told], [*survey.notes(), *notes]

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any
 
 from ..errors import ThermostatWarning
 
@@ -31,27 +31,13 @@ def without_thermostats(exploring: Callable[[], bool]) -> Iterator[None]:
     with warnings.catch_warnings():
         before = warnings.showwarning
 
-        def told(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
+        def told(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
             if not (issubclass(category, ThermostatWarning) and exploring()):
-                before(message, category, filename, lineno, file, line)
+                before(message, category, *place, **more)
 
         warnings.showwarning = told
         yield
 
 
-def _told(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _told(message: Warning | str, *place: Any, **more: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

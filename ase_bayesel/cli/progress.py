@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -59,19 +61,13 @@ def _until_asked(events: Generator[Event, None, None], requests: StopRequests) -
                 return
 
 
-class _Shown:
+class _Shown(AbstractContextManager["_Shown"]):
     """What both ways share: lines of rounds, and each warning once on a line of its own."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.stage = ""
         self._told: set[str] = set()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *raised: object) -> None:
-        pass
 
     def take(self, event: Progress | RoundReport) -> None:
         """Show an event."""
@@ -87,12 +83,13 @@ class _Shown:
         self._warn(event.round_number, event.warnings)
         self.move(event)
 
+    @abstractmethod
     def end_round(self) -> None:
         """A round is done."""
 
+    @abstractmethod
     def move(self, progress: Progress) -> None:
         """Something has moved."""
-        raise NotImplementedError
 
     def _warn(self, number: int, warnings: Iterable[str]) -> None:
         for text in warnings:
@@ -114,6 +111,12 @@ class _Lines(_Shown):
         log.setLevel(logging.INFO)
         self._last = (-1, "", -1.0)
 
+    def __exit__(self, *raised: object) -> None:
+        """There is nothing to clear."""
+
+    def end_round(self) -> None:
+        """Nor here."""
+
     def move(self, progress: Progress) -> None:
         fraction = progress.done / max(progress.total, 1)
         place = (progress.round_number, progress.stage, fraction // LOG_EVERY)
@@ -132,8 +135,9 @@ class _Bars(_Shown):
         self._bars = _RoundBars(console)
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._bars.start()
+        return self
 
     def __exit__(self, *raised: object) -> None:
         self._bars.stop()

@@ -70,13 +70,24 @@ def calculator_of(
     Raises
     ------
     ConfigError
-        As `imported_descriptor`.
-    DescriptorError
+        As `imported_descriptor` and `own_calculator`.
+    """
+    return own_calculator(imported_descriptor(factory, parameters, model))
+
+
+def own_calculator(descriptor: Descriptor) -> Calculator:
+    """The energies of a descriptor's own model.
+
+    Raises
+    ------
+    ConfigError
         If it has features only.
     """
-    descriptor = imported_descriptor(factory, parameters, model)
     if not isinstance(descriptor, PotentialDescriptor):
-        raise DescriptorError(f"{factory!r}: {descriptor} has features only, no calculator()")
+        raise ConfigError(
+            f"potential: kind descriptor needs a descriptor with calculator(), and {descriptor} "
+            "has features only"
+        )
     return descriptor.calculator()
 
 

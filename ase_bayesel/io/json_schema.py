@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, is_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from docstring_parser import Docstring, DocstringStyle, parse
 from pydantic import BaseModel, BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
@@ -19,8 +18,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ANYTHING: Mapping[str, Any] = {}
 SHORT: Mapping[str, Any] = {"type": ["number", "string", "array"]}
 """What code may take for a mapping, a number of channels for an embedding, say."""
-SECTION = re.compile(r"\n(?:Attributes|Parameters)\n-+\n(.*?)(?=\n\w+\n-{3,}\n|\Z)", re.DOTALL)
-ENTRY = re.compile(r"^(\w+(?:, \w+)*)$")
 
 
 def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
@@ -178,23 +175,20 @@ def _holds_classes(hint: Any) -> bool:
 
 def summary(cls: type) -> str:
     """The text of a class's docstring before its sections, in one line."""
-    text = inspect.cleandoc(cls.__doc__ or "")
-    head = re.split(r"\n\n(?:Attributes|Parameters|Raises)\n-+\n", text)[0]
-    return " ".join(head.replace("``", "`").split())
+    told = _docstring(cls)
+    text = " ".join(part for part in (told.short_description, told.long_description) if part)
+    return " ".join(text.replace("``", "`").split())
 
 
 def described(cls: type) -> dict[str, str]:
     """What docstrings of a class and its bases say of each attribute."""
     told: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
-        text = inspect.cleandoc(base.__doc__ or "")
-        found = SECTION.search(text)
-        names: list[str] = []
-        for line in found[1].splitlines() if found else ():
-            entry = ENTRY.match(line)
-            if entry:
-                names = entry[1].split(", ")
-                told |= dict.fromkeys(names, "")
-            elif line.strip():
-                told |= {name: f"{told[name]} {line.strip()}".strip() for name in names}
-    return {name: text.replace("``", "`") for name, text in told.items()}
+        for entry in _docstring(base).params:
+            text = " ".join((entry.description or "").replace("``", "`").split())
+            told |= dict.fromkeys(entry.arg_name.split(", "), text)
+    return told
+
+
+def _docstring(cls: type) -> Docstring:
+    return parse(cls.__doc__ or "", DocstringStyle.NUMPYDOC)

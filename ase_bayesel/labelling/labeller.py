@@ -79,11 +79,11 @@ class Labeller:
                 continue
             self._asked.add(identity)
             if self._retry_failed:
-                for name in self._settings(atoms):
+                for name in self.reference.settings_of(atoms):
                     self.reference.store.forget_failure(identity, name)
-            if is_settled(self.reference.store, self._settings(atoms), identity):
+            if is_settled(self.reference.store, self.reference.settings_of(atoms), identity):
                 self.n_done += 1
-                found = label_of(self.reference.store, self._settings(atoms), identity)
+                found = label_of(self.reference.store, self.reference.settings_of(atoms), identity)
                 self._n_failed += found is None
             else:
                 self.reference.describe(atoms.symbols)
@@ -109,13 +109,12 @@ class Labeller:
         self._asked.clear()
         self.n_done = self._n_failed = 0
 
-    def _settings(self, atoms: Atoms) -> tuple[str, ...]:
-        return self.reference.settings(atoms.symbols)
-
     def _start(self, atoms: Atoms) -> None:
         if self._executor is None:
             self._executor = self._stack.enter_context(self._open_executor())
-        future = self._executor.submit(label_task, atoms, self.reference, self._settings(atoms))
+        future = self._executor.submit(
+            label_task, atoms, self.reference, self.reference.settings_of(atoms)
+        )
         self._running[future] = atoms
 
     @property
@@ -168,7 +167,7 @@ class Labeller:
     def _deadly(self, atoms: Atoms, error: LostTaskError) -> LabellingResult | None:
         """A calculation that ends its process is a failed one; the next attempt may do better."""
         store, identity = self.reference.store, structure_id(atoms)
-        settings = self._settings(atoms)
+        settings = self.reference.settings_of(atoms)
         if is_settled(store, settings, identity):  # by another campaign, or just before
             done = label_of(store, settings, identity) is not None
             return LabellingResult(identity, done, "" if done else str(error))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from ..structures.labels import PropertyKeys
 from .engines import Engine, settings_hash
 from .store import LabelStore
@@ -55,6 +57,10 @@ class Reference:
                 settings_hash(identity, self.properties) for identity in self._identities(wanted)
             )
         return self._names[wanted]
+
+    def settings_of(self, atoms: Atoms) -> tuple[str, ...]:
+        """`settings` for the elements of a structure."""
+        return self.settings(atoms.symbols)
 
     def describe(self, elements: Iterable[str]) -> None:
         """Note beside the labels what the names of the settings stand for."""

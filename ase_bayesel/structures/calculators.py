@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,32 @@ class LeanCalculator(Calculator):
         """Take a copy of the atoms as those of this evaluation; None for those of the last."""
         if atoms is not None and atoms is not self.atoms:
             self.atoms = atoms.copy()
+
+
+class PotentialCalculator(LeanCalculator):
+    """A lean calculator of an energy with its gradients, which `evaluate` gives."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    @abstractmethod
+    def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        """Energy (eV), forces ``(n_atoms, 3)`` (eV/A) and the energy's derivatives (eV) by strain.
+
+        These are six, in Voigt order.
+        """
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
+        self.keep(atoms)
+        energy, forces, by_strain = self.evaluate(self.atoms)
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        if self.atoms.pbc.all():
+            self.results["stress"] = by_strain / volume(self.atoms)
 
 
 def volume(atoms: Atoms) -> float:

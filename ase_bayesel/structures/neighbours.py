@@ -52,15 +52,24 @@ def pairs_within(atoms: Atoms, cutoff: float) -> Pairs:
     return _candidates(atoms, cutoff).within(atoms, cutoff)
 
 
-def crossing_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs of `pairs_within` by the cells between them, for a model that makes the vectors.
+class Crossings(NamedTuple):
+    """Pairs of atoms by the cells between them, for a model that makes the vectors itself.
 
-    Returns indices i ``(n,)`` and j ``(n,)`` and ``(n, 3)``, how many cells the image of j is away:
-    the vector is ``r_j - r_i + crossed @ cell``.
+    Indices ``first (n,)`` and ``second (n,)``; ``crossed (n, 3)``, how many cells the image of the
+    second is away: a vector is ``r_second - r_first + crossed @ cell``; ``lengths (n,)``, A.
     """
+
+    first: np.ndarray
+    second: np.ndarray
+    crossed: np.ndarray
+    lengths: np.ndarray
+
+
+def crossing_pairs(atoms: Atoms, cutoff: float) -> Crossings:
+    """The pairs of `pairs_within`, in the same order."""
     pairs = _candidates(atoms, cutoff)
-    near, _, _ = pairs.near(atoms, cutoff)
-    return pairs.first[near], pairs.second[near], pairs.shifts[near]
+    near, _, lengths = pairs.near(atoms, cutoff)
+    return Crossings(pairs.first[near], pairs.second[near], pairs.shifts[near], lengths[near])
 
 
 def fresh_pairs(atoms: Atoms, cutoff: float) -> Pairs:

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_changes
 
-from ..structures.calculators import LeanCalculator, volume
+from ..structures.calculators import PotentialCalculator
 
 if TYPE_CHECKING:
     from .surrogate import Surrogate
 
 
-class SurrogateCalculator(LeanCalculator):
+class SurrogateCalculator(PotentialCalculator):
     """ASE calculator of a surrogate's mean: a linear interatomic potential."""
-
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, surrogate: Surrogate) -> None:
         super().__init__()
         self.surrogate = surrogate
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
-        self.keep(atoms)
+    def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        """Of the mean; see `PotentialCalculator.evaluate`."""
         surrogate = self.surrogate
-        phi, pullback = surrogate.descriptor.linearize(self.atoms)
+        phi, pullback = surrogate.descriptor.linearize(atoms)
         mean = surrogate.posterior.mean
-        gradient, energy = pullback(mean), surrogate.baseline(self.atoms) + float(mean @ phi)
-        self.results = {"energy": energy, "free_energy": energy, "forces": -gradient.positions}
-        if self.atoms.pbc.all():
-            self.results["stress"] = gradient.strain / volume(self.atoms)
+        gradient, energy = pullback(mean), surrogate.baseline(atoms) + float(mean @ phi)
+        return energy, -gradient.positions, gradient.strain

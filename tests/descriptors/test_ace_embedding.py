@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ase_bayesel import ACEDescriptor, Embedding, Surrogate, fit_surrogate
 from ase_bayesel.campaign.build.models import build_descriptor
 from ase_bayesel.campaign.config.loading import validate_config
-from ase_bayesel.campaign.trial import MANY_FEATURES, large_basis
+from ase_bayesel.campaign.cost import MANY_FEATURES, large_basis
 from ase_bayesel.descriptors import descriptor_from_spec
 from ase_bayesel.descriptors.ace.basis import count_functions, many_body_basis
 from ase_bayesel.descriptors.ace.channels import Channels

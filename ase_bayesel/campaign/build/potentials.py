@@ -8,7 +8,7 @@ from typing import Any
 
 from ase.calculators.calculator import Calculator
 
-from ...descriptors.base import PotentialDescriptor
+from ...descriptors.importing import own_calculator
 from ...errors import ConfigError
 from ...io.fields import ModelName
 from ...io.importing import called
@@ -87,25 +87,13 @@ def build_potential(
             model, potential.head, potential.dtype, potential.device, potential.trust
         )
     elif isinstance(potential, DescriptorPotentialConfig):
-        made = _own_potential(config, model, surrogate)
+        features = build_descriptor(config, model) if surrogate is None else surrogate.descriptor
+        made = own_calculator(features)
     else:
         given, named = factory_arguments(potential, model)
         made = called(potential.factory, FACTORY, given, named)
         made = checked_calculator(made, potential.factory, FACTORY)
     return made if shift is None else ShiftedCalculator(made, shift)
-
-
-def _own_potential(
-    config: CampaignConfig | PoolConfig, model: ModelFiles | None, surrogate: Surrogate | None
-) -> Calculator:
-    """The energies of the model that gives the features."""
-    descriptor = build_descriptor(config, model) if surrogate is None else surrogate.descriptor
-    if not isinstance(descriptor, PotentialDescriptor):
-        raise ConfigError(
-            f"potential: kind descriptor needs a descriptor with calculator(), and {descriptor} "
-            "has features only"
-        )
-    return descriptor.calculator()
 
 
 def given_shift(config: CampaignConfig | PoolConfig) -> EnergyShift | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -75,7 +76,8 @@ class CHGNetDescriptor(TorchDescriptor):
             self._crystal(atoms, positions, leaves, number)
             for number, (atoms, positions) in enumerate(zip(frames, parts, strict=True))
         ]
-        with silent():  # it makes numbers of volumes that it does not use
+        with warnings.catch_warnings():  # it makes numbers of volumes, which nothing uses
+            warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")
             batch = BatchedGraph.from_graphs(
                 graphs, self.module.bond_basis_expansion, self.module.angle_basis_expansion
             )
@@ -114,15 +116,9 @@ class CHGNetDescriptor(TorchDescriptor):
         A direction without a cell vector gets one: CHGNet takes fractional coordinates.
         """
         converter = self.module.graph_converter
-        first, second, crossed = crossing_pairs(atoms, converter.atom_graph_cutoff)
-        vectors = atoms.positions[second] - atoms.positions[first] + crossed @ atoms.cell.array
-        graph = converter.create_graph(
-            len(atoms),
-            first.astype(np.int64),
-            second.astype(np.int64),
-            crossed.astype(np.int64),
-            np.linalg.norm(vectors, axis=1),
-        )
+        pairs = crossing_pairs(atoms, converter.atom_graph_cutoff)
+        whole = (array.astype(np.int64) for array in pairs[:3])
+        graph = converter.create_graph(len(atoms), *whole, pairs.lengths)
         atom_graph, to_undirected = graph.adjacency_list()
         bond_graph, to_directed = graph.line_graph_adjacency_list(converter.bond_graph_cutoff)
         missing = torch.from_numpy(atoms.cell.complete().array - atoms.cell.array)
@@ -136,7 +132,7 @@ class CHGNetDescriptor(TorchDescriptor):
             atom_frac_coord=torch.linalg.solve(lattice, positions, left=False),
             atom_graph=integers(atom_graph),
             atom_graph_cutoff=converter.atom_graph_cutoff,
-            neighbor_image=torch.from_numpy(crossed).to(positions),
+            neighbor_image=torch.from_numpy(pairs.crossed).to(positions),
             directed2undirected=integers(to_undirected),
             undirected2directed=integers(to_directed),
             bond_graph=integers(bond_graph),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_changes
 
 from ...errors import DescriptorError
-from ...structures.calculators import LeanCalculator, volume
+from ...structures.calculators import PotentialCalculator
 from ..base import voigt6
 from .bridge import Bridge, live_bridge
 from .descriptor import boxed
@@ -18,7 +17,7 @@ BOX_A = 15.0
 """Free space around atoms along directions that are not periodic; more than any cutoff."""
 
 
-class JulipCalculator(LeanCalculator):
+class JulipCalculator(PotentialCalculator):
     """ASE calculator of a JSON model of ACEpotentials, ACE1pack or JuLIP.
 
     Parameters
@@ -34,8 +33,6 @@ class JulipCalculator(LeanCalculator):
         If the file is missing or Julia cannot read it.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
-
     def __init__(self, model: str | Path, bridge: Bridge | None = None) -> None:
         super().__init__()
         if not Path(model).is_file():
@@ -43,15 +40,7 @@ class JulipCalculator(LeanCalculator):
         self._bridge: Bridge = live_bridge() if bridge is None else bridge
         self._model = self._bridge.load_model(str(model))
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy (eV), forces (eV/A) and, with three periodic directions, stress (eV/A^3)."""
-        self.keep(atoms)
-        energy, forces, virial = self._bridge.evaluate(self._model, boxed(self.atoms, BOX_A))
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
-        if self.atoms.pbc.all():
-            self.results["stress"] = -voigt6(virial) / volume(self.atoms)
+    def evaluate(self, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+        """Of the model; see `PotentialCalculator.evaluate`."""
+        energy, forces, virial = self._bridge.evaluate(self._model, boxed(atoms, BOX_A))
+        return energy, forces, -voigt6(virial)

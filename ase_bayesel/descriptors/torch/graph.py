@@ -180,8 +180,8 @@ def edges(frames: Sequence[Atoms], cutoff: float, device: torch.device | str = "
     """All pairs closer than ``cutoff`` (A), in each direction, one structure after the other."""
     parts, before = [], 0
     for atoms in frames:
-        first, second, crossed = crossing_pairs(atoms, cutoff)
-        parts.append((first + before, second + before, crossed))
+        pairs = crossing_pairs(atoms, cutoff)
+        parts.append((pairs.first + before, pairs.second + before, pairs.crossed))
         before += len(atoms)
     joined = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Edges(*(torch.from_numpy(array).to(device, torch.long) for array in joined))
