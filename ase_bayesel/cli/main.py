@@ -17,6 +17,7 @@ from .shared import (
     CampaignArgument,
     ConfigArgument,
     DirectoryOption,
+    MethodsOption,
     TrustOption,
     app,
     campaign_directory,
@@ -191,7 +192,10 @@ def select(
     core: Annotated[
         Path | None, typer.Option(help="Structures that are labelled, or a surrogate (.npz).")
     ] = None,
-    method: Annotated[str, typer.Option(help="See ase_bayesel.select.")] = "energy_variance",
+    method: Annotated[
+        str, typer.Option(help="One, or several with commas: --methods tells them.")
+    ] = "energy_variance",
+    methods: MethodsOption = False,
     energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
     forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
     virial_key: Annotated[str | None, typer.Option(help="Virials of the core.")] = None,
@@ -235,7 +239,7 @@ def select(
     request = SelectionRequest(
         pool,
         n,
-        method,
+        parse_words(method) or (),
         descriptor_from_text(descriptor, trust),
         output,
         core,
@@ -256,10 +260,11 @@ def select(
     ) as bar:
         task = bar.add_task("features", total=None, count=0)
         written = select_from_file(request, lambda done: bar.update(task, count=done))
-    say(f"{written.n_picked} picks: {written.picks}")
+    for n_picked, path in zip(written.n_picked, written.picks, strict=True):
+        say(f"{n_picked} picks: {path}")
     say(f"report: {written.page} and {written.record}")
-    for note in written.notes:
-        say(f"note: {note}")
+    for line in (*written.enough, *(f"note: {note}" for note in written.notes)):
+        say(line)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,16 +13,32 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor
-from ..errors import SelectionError
+from ..errors import BayeselError, SelectionError
 from ..io.atomic import write_atomically
 from ..selection.feature_store import FeatureStore, pool_features
+from ..selection.guide import methods_text, reasons_of
 from ..selection.methods import Selection
-from ..selection.select import BAYESIAN, select
+from ..selection.remaining import Left, error_floor, error_left, looked_at
+from ..selection.select import (
+    BAYESIAN,
+    BY_FEATURES,
+    FORCE_PROJECTIONS,
+    USERS,
+    check_arguments,
+    fit_core,
+    select,
+    with_properties,
+)
 from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
 from ..structures.labels import PropertyKeys
 from ..structures.survey import survey_labels
+from ..surrogate.calibration import calibrating
+from ..surrogate.steps import finished
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
-from .select_report import PickedPool, page, record
+from .select_report import MethodPicks, PickedPool, enough_in_words, page, record
+
+INDEX, SCORE, REASON = "bayesel_pool_index", "bayesel_score", "bayesel_reason"
+"""Keys of ``atoms.info`` of a pick; the score is missing where the method gives none."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +47,13 @@ class SelectionRequest:
 
     ``pool``, ``core`` and ``targets`` are files of structures; a ``core`` that ends in ``.npz`` is
     a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used. ``store`` is
-    the folder that keeps features, a temporary one by default.
+    the folder that keeps features, a temporary one by default. Of several ``methods`` each picks
+    ``n`` on its own.
     """
 
     pool: Path
     n: int
-    method: str
+    methods: tuple[str, ...]
     descriptor: Descriptor
     output: Path
     core: Path | None = None
@@ -55,13 +72,14 @@ class SelectionRequest:
 
 @dataclass(frozen=True)
 class Written:
-    """The files that a selection ends in, how many structures were picked, and doubts."""
+    """The files that a selection ends in, how many picks each holds, doubts and answers."""
 
-    n_picked: int
-    picks: Path
+    n_picked: Sequence[int]
+    picks: Sequence[Path]
     page: Path
     record: Path
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+    enough: Sequence[str] = ()
 
 
 def select_from_file(
@@ -69,6 +87,7 @@ def select_from_file(
 ) -> Written:
     """Select from a file; write the picks in pick order and, beside them, HTML and JSON.
 
+    Each pick carries its place in the pool, score and reason (`INDEX`, `SCORE`, `REASON`).
     ``on_progress`` is called with the number of structures whose features are done.
 
     Raises
@@ -79,76 +98,135 @@ def select_from_file(
     PosteriorError
         If the core is no saved surrogate, or one of another descriptor.
     """
+    _check_methods(request)
     inputs = [path for path in (request.pool, request.core, request.targets) if path is not None]
+    files = [_file(request, method) for method in request.methods]
     outputs = [request.output.with_suffix(suffix) for suffix in (".html", ".json")]
-    for path in (request.output, *outputs):
+    for path in (*files, *outputs):
         if path.resolve() in [source.resolve() for source in inputs]:
             raise SelectionError(f"{path}: would be overwritten; choose another output")
     if request.output in outputs:
         raise SelectionError(f"{request.output}: the picks need another ending, such as .xyz")
     check_output(request.output)
-    for path in (request.output, *outputs):
+    for path in (*files, *outputs):
         if path.exists() and not request.overwrite:
             raise SelectionError(f"{path}: exists already; choose another output, or --overwrite")
     with TemporaryDirectory() as scratch:
         store = FeatureStore(request.store or scratch, request.descriptor)
         core = _core(request)
-        notes = _notes(request, core)
-        selection = _select(request, core, store, on_progress)
-        picked, frames = _described(request, store, selection)
-        write_atomically(request.output, extxyz_bytes(frames, str(request.output)))
-        text = page(picked, f"Picks from {request.pool.name}")
-    write_atomically(outputs[0], text.encode())
+        fitted, notes = _fitted(request, core)
+        found = [_select(request, m, core, fitted, store, on_progress) for m in request.methods]
+        picked, frames = _described(request, store, core, fitted, found)
+        contents = [extxyz_bytes(own, str(path)) for own, path in zip(frames, files, strict=True)]
+    for path, content in zip(files, contents, strict=True):
+        write_atomically(path, content)
+    write_atomically(outputs[0], page(picked, f"Picks from {request.pool.name}", notes).encode())
     write_atomically(outputs[1], (json.dumps(record(picked), indent=1) + "\n").encode())
-    return Written(len(selection), request.output, outputs[0], outputs[1], notes)
+    curves = [(own.method, own.left) for own in picked.methods if own.left is not None]
+    words = [f"{method}: {enough_in_words(left)}" for method, left in curves]
+    return Written([*map(len, found)], files, outputs[0], outputs[1], tuple(notes), words)
+
+
+def _check_methods(request: SelectionRequest) -> None:
+    """Every method's name and arguments, before any work."""
+    if not request.methods:
+        raise SelectionError(f"method: name one;\n{methods_text()}")
+    for method in request.methods:
+        if request.methods.count(method) > 1:
+            raise SelectionError(f"method: {method} is named twice")
+        check_arguments(method, **_arguments(request, method))
+        if method in BY_FEATURES and _is_surrogate(request.core):
+            raise SelectionError(
+                f"core: {method} needs structures; a surrogate does not hold its own"
+            )
+
+
+def _arguments(request: SelectionRequest, method: str) -> dict[str, Any]:
+    """Those that not all methods share; one that others use is kept from those that do not."""
+    return {
+        name: getattr(request, name)
+        for name, users in USERS.items()
+        if hasattr(request, name)
+        and (method in users or not any(other in users for other in request.methods))
+    }
+
+
+def _file(request: SelectionRequest, method: str) -> Path:
+    """Where a method's picks go: the output, and of several ``<output>_<method>``."""
+    output = request.output
+    return output if len(request.methods) == 1 else output.with_stem(f"{output.stem}_{method}")
+
+
+def _is_surrogate(core: Path | None) -> bool:
+    return core is not None and core.suffix == SURROGATE_SUFFIX
 
 
 def _core(request: SelectionRequest) -> Surrogate | list[Atoms] | None:
     if request.core is None:
         return None
-    if request.core.suffix == SURROGATE_SUFFIX:
+    if _is_surrogate(request.core):
         return Surrogate.load(request.core, request.descriptor)
     return read_frames(request.core)
 
 
-def _notes(request: SelectionRequest, core: Surrogate | list[Atoms] | None) -> tuple[str, ...]:
-    """What may be wrong with the labels of the core, where they were fitted."""
-    if core is None or isinstance(core, Surrogate) or request.method not in BAYESIAN:
-        return ()
-    return tuple(survey_labels(core, request.keys, request.e0s, str(request.core)).notes())
+def _fitted(
+    request: SelectionRequest, core: Surrogate | list[Atoms] | None
+) -> tuple[Surrogate | None, list[str]]:
+    """The surrogate with its scales, which methods that need none can do without, and doubts."""
+    if core is None:
+        return None, []
+    if isinstance(core, Surrogate):
+        return with_properties(core, request.properties), []
+    needed = any(method in BAYESIAN for method in request.methods)
+    keys = request.keys
+    try:
+        fitted = fit_core(core, request.descriptor, keys, request.e0s)
+        steps = calibrating(fitted, core, keys, FORCE_PROJECTIONS)
+        survey = survey_labels(core, keys, request.e0s, str(request.core))
+        return with_properties(finished(steps), request.properties), list(survey.notes())
+    except BayeselError as error:
+        if needed:
+            raise
+        return None, [f"what is left over the pool cannot be told: {error}"]
 
 
 def _select(
     request: SelectionRequest,
+    method: str,
     core: Surrogate | list[Atoms] | None,
+    fitted: Surrogate | None,
     store: FeatureStore,
     on_progress: Callable[[int], None] | None,
 ) -> Selection:
+    arguments = _arguments(request, method)
+    if request.targets is not None and arguments["targets"] is not None:
+        arguments["targets"] = read_frames(request.targets)
     return select(
         request.pool,
         request.n,
-        request.method,
+        method,
         request.descriptor,
         core,
         np.random.default_rng(request.seed),
         keys=request.keys,
         e0s=request.e0s,
         properties=request.properties,
-        scored=request.scored,
-        weights=request.weights,
-        targets=None if request.targets is None else read_frames(request.targets),
-        coefficients=request.coefficients,
-        budget=request.budget,
         store=store,
         on_progress=on_progress,
+        fitted=fitted,
+        **arguments,
     )
 
 
 def _described(
-    request: SelectionRequest, store: FeatureStore, selection: Selection
-) -> tuple[PickedPool, list[Atoms]]:
+    request: SelectionRequest,
+    store: FeatureStore,
+    core: Surrogate | list[Atoms] | None,
+    fitted: Surrogate | None,
+    found: Sequence[Selection],
+) -> tuple[PickedPool, list[list[Atoms]]]:
     """The pool's features and kinds, and the picked structures, in one more pass of the file."""
-    chosen: dict[int, Atoms] = dict.fromkeys(selection.indices.tolist(), Atoms())
+    chosen = {k: Atoms() for selection in found for k in selection.indices.tolist()}
     kinds: list[str] = []
 
     def watched() -> Iterator[Atoms]:
@@ -159,12 +237,56 @@ def _described(
             yield atoms
 
     known = pool_features(watched(), request.descriptor, store)
-    spec: dict[str, Any] = request.descriptor.spec()
-    means = known.rows / known.n_atoms[:, None]
+    picks = [[chosen[k] for k in selection.indices.tolist()] for selection in found]
+    curves: list[Left | None] = [None] * len(found)
+    if fitted is not None:
+        some = looked_at(len(known.ids))
+        seen = known.rows[some], known.n_atoms[some]
+        floor = error_floor(fitted, list(chosen.values()), *seen)
+        curves = [error_left(fitted, frames, *seen, floor) for frames in picks]
+    costs = request.budget is not None
+    methods = []
+    for method, selection, left in zip(request.methods, found, curves, strict=True):
+        by_costs, file = costs and method in BAYESIAN, _file(request, method).name
+        reasons = reasons_of(method, selection, by_costs)
+        methods.append(MethodPicks(method, selection, reasons, file, left, by_costs))
     picked = PickedPool(
-        request.method, spec, request.seed, selection, known.ids, kinds, known.n_atoms, means
+        methods,
+        request.descriptor.spec(),
+        request.seed,
+        known.ids,
+        kinds,
+        known.n_atoms,
+        known.rows / known.n_atoms[:, None],
+        _means(core, request.descriptor, store),
     )
-    return picked, list(chosen.values())
+    return picked, [_told(own, frames) for own, frames in zip(methods, picks, strict=True)]
+
+
+def _means(
+    core: Surrogate | list[Atoms] | None, descriptor: Descriptor, store: FeatureStore
+) -> np.ndarray | None:
+    if core is None or isinstance(core, Surrogate):
+        return None
+    known = pool_features(core, descriptor, store, where="core")
+    return known.rows / known.n_atoms[:, None]
+
+
+def _told(own: MethodPicks, frames: Sequence[Atoms]) -> list[Atoms]:
+    """Copies of picks that say where they come from and why they were picked."""
+    told = []
+    selection = own.selection
+    for k, score, reason, atoms in zip(
+        *(selection.indices.tolist(), selection.scores.tolist(), own.reasons, frames), strict=True
+    ):
+        out = atoms.copy()
+        out.calc = atoms.calc
+        out.info = {key: value for key, value in out.info.items() if key != SCORE}
+        out.info |= {INDEX: k, REASON: reason}
+        if np.isfinite(score):
+            out.info[SCORE] = score
+        told.append(out)
+    return told
 
 
 def parse_words(text: str | None) -> tuple[str, ...] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,40 +14,90 @@ from matplotlib.axes import Axes
 
 from ..io.formats import KEY, SELECTION
 from ..plots.maps import feature_map
-from ..plots.pools import scores
+from ..plots.pools import error_left, scores
+from ..selection.guide import IN_WORDS
 from ..selection.methods import Selection
+from ..selection.remaining import ROUND, SMALL_GAIN, Left
 from .pages import rendered, svg
+
+MAP_HEIGHT = 3.8
+"""Inches."""
+
+
+@dataclass(frozen=True)
+class MethodPicks:
+    """What one method has picked.
+
+    Attributes
+    ----------
+    method
+        Its name.
+    selection
+        The picks.
+    reasons
+        One for each.
+    file
+        Name of the file of the picks.
+    left
+        What is left of the predicted errors; None where no surrogate tells.
+    costs
+        Whether scores are divided by costs.
+    """
+
+    method: str
+    selection: Selection
+    reasons: Sequence[str]
+    file: str
+    left: Left | None = None
+    costs: bool = False
 
 
 @dataclass(frozen=True)
 class PickedPool:
-    """A selection beside the pool that it came from.
+    """Selections beside the pool that they came from.
 
     Attributes
     ----------
-    method, descriptor, seed
+    methods
+        What each has picked; at least one.
+    descriptor, seed
         How it was made; ``descriptor`` is the spec.
-    selection
-        The picks.
     ids, config_types, n_atoms
         Of all M structures of the pool; an empty config_type where there is none.
     features
         ``(M, D)`` mean features of the atoms of each structure.
+    core
+        ``(C, D)`` of the core; None where its structures are not at hand.
     """
 
-    method: str
+    methods: Sequence[MethodPicks]
     descriptor: Mapping[str, Any]
     seed: int
-    selection: Selection
     ids: Sequence[str]
     config_types: Sequence[str]
     n_atoms: np.ndarray
     features: np.ndarray
+    core: np.ndarray | None = None
 
 
 def record(picked: PickedPool) -> dict[str, Any]:
-    """The selection as plain values for JSON; scores that do not exist are None."""
-    selection = picked.selection
+    """The selection as plain values for JSON; scores that do not exist are None.
+
+    Further methods are under ``compared``, with the keys that the first has at the top.
+    """
+    first, *others = (_method_record(picked, own) for own in picked.methods)
+    return {
+        KEY: str(SELECTION),
+        "descriptor": dict(picked.descriptor),
+        "seed": picked.seed,
+        "n_pool": len(picked.ids),
+        **first,
+        **({"compared": others} if others else {}),
+    }
+
+
+def _method_record(picked: PickedPool, own: MethodPicks) -> dict[str, Any]:
+    selection = own.selection
     picks = [
         {
             "index": k,
@@ -53,42 +105,138 @@ def record(picked: PickedPool) -> dict[str, Any]:
             "config_type": picked.config_types[k],
             "n_atoms": int(picked.n_atoms[k]),
             "score": float(score) if np.isfinite(score) else None,
+            "reason": reason,
         }
-        for k, score in zip(selection.indices.tolist(), selection.scores, strict=True)
+        for k, score, reason in zip(
+            selection.indices.tolist(), selection.scores, own.reasons, strict=True
+        )
     ]
     return {
-        KEY: str(SELECTION),
-        "method": picked.method,
-        "descriptor": dict(picked.descriptor),
-        "seed": picked.seed,
-        "n_pool": len(picked.ids),
-        "config_types": count_config_types(picked),
+        "method": own.method,
+        "file": own.file,
+        "config_types": count_config_types(picked, selection),
         "picks": picks,
+        "left": None if own.left is None else _left_record(own.left),
     }
 
 
-def count_config_types(picked: PickedPool) -> dict[str, dict[str, int]]:
+def _left_record(left: Left) -> dict[str, Any]:
+    known = math.isfinite(left.relative_error)
+    return {
+        "picks": left.counts.tolist(),
+        "error_eV_per_atom": left.errors.tolist(),
+        "relative_error": left.relative_error if known else None,
+        "floor_eV_per_atom": left.floor,
+        "share": left.shares().tolist(),
+        "enough": left.enough(),
+        "n_looked_at": left.n_looked_at,
+    }
+
+
+def count_config_types(picked: PickedPool, selection: Selection) -> dict[str, dict[str, int]]:
     """Structures of each config_type in the pool and among the picks, common ones first."""
-    chosen = Counter(picked.config_types[k] for k in picked.selection.indices)
+    chosen = Counter(picked.config_types[k] for k in selection.indices)
     in_pool = Counter(picked.config_types).most_common()
     return {name: {"pool": count, "picked": chosen[name]} for name, count in in_pool}
 
 
-def page(picked: PickedPool, title: str) -> str:
-    """A self-contained HTML page: counts, scores, and a map of the pool."""
+def enough_in_words(left: Left) -> str:
+    """Whether the picks are enough, by the rule of `Left.enough` and the share of the fall."""
+    n, share = int(left.counts[-1]), 100 * left.shares()[-1]
+    told = (
+        f"{_error(left, 0)} meV/atom before the first pick, {_error(left, -1)} after {n}: "
+        f"{share:.0f}% of the fall to the {1e3 * left.floor:.3g} that would be left with the "
+        "energies of all structures known"
+    )
+    enough = left.enough()
+    if enough is not None:
+        few = "" if enough == n else f", and {enough} would be"
+        return f"Are {n} enough? Yes{few}. The mean predicted error is {told}."
+    last = 100 * left.gains()[-1] if n else 100.0
+    return (
+        f"Are {n} enough? Not yet: the last pick still lowers the mean predicted error by "
+        f"{last:.2g}% of what the first did. It is {told}."
+    )
 
-    def draw_map(axes: Axes) -> Axes:
-        chosen = picked.selection.indices.tolist()
-        return feature_map(picked.features, picked.config_types, chosen, axes)
 
-    names = "Score of each pick", "The pool, and the picks in their order"
-    figures = {
-        names[0]: svg(lambda axes: scores(picked.selection, axes), names[0], 6.4, 3.2),
-        names[1]: svg(draw_map, names[1], 6.4, 4.8),
-    }
+def _error(left: Left, place: int) -> str:
+    value, relative = 1e3 * left.errors[place], left.relative_error
+    return f"{value:.3g}" + (f" ± {value * relative:.1g}" if math.isfinite(relative) else "")
+
+
+def left_rows(picked: PickedPool) -> list[tuple[int, list[str]]]:
+    """After round numbers of picks, for each method with a curve: what is left, and the share."""
+    curves = [own.left for own in picked.methods if own.left is not None]
+    n = max((int(left.counts[-1]) for left in curves), default=-1)
+    rows = []
+    for count in sorted({0, n, *(k for k in ROUND if k < n)} - {-1}):
+        cells = []
+        for left in curves:
+            place = np.flatnonzero(left.counts == count)
+            cells += (
+                [_error(left, place[0]), f"{100 * left.shares()[place[0]]:.0f}%"]
+                if len(place)
+                else ["-", "-"]
+            )
+        rows.append((count, cells))
+    return rows
+
+
+def overlaps(picked: PickedPool) -> list[tuple[str, list[int]]]:
+    """For each method how many of its picks each has picked too."""
+    chosen = {own.method: {*own.selection.indices.tolist()} for own in picked.methods}
+    return [(name, [len(own & other) for other in chosen.values()]) for name, own in chosen.items()]
+
+
+def page(picked: PickedPool, title: str, notes: Sequence[str] = ()) -> str:
+    """A self-contained HTML page: whether picks are enough, methods compared, maps, the picks.
+
+    Parameters
+    ----------
+    picked
+        The selections.
+    title
+        Of the page.
+    notes
+        Doubts that are told on top.
+    """
+
+    def draw_map(own: MethodPicks, axes: Axes) -> Axes:
+        chosen = own.selection.indices.tolist()
+        return feature_map(picked.features, picked.config_types, chosen, axes, picked.core)
+
+    curves = {own.method: own.left for own in picked.methods if own.left is not None}
+    several = len(picked.methods) > 1
+    drawn = {}
+    for own in picked.methods:
+        of = f": {own.method}" if several else ""
+        label = IN_WORDS[own.method].axis(own.costs)
+        names = f"Score of each pick{of}", f"The pool, and the picks in their order{of}"
+        drawn[names[0]] = svg(partial(scores, own.selection, label=label), names[0])
+        drawn[names[1]] = svg(partial(draw_map, own), names[1], height=MAP_HEIGHT)
+    curve_name = "Predicted error left over the pool"
     return rendered(
         "pool.html",
         name=title,
         picked=record(picked),
-        figures=[(name, figure) for name, figure in figures.items() if figure is not None],
+        methods=[
+            record_of | {"line": IN_WORDS[record_of["method"]].line}
+            for record_of in (_method_record(picked, own) for own in picked.methods)
+        ],
+        several=several,
+        has_core=picked.core is not None,
+        notes=notes,
+        verdicts=[(name, enough_in_words(left)) for name, left in curves.items()],
+        small_gain=f"{SMALL_GAIN:.0%}",
+        n_looked_at=next((left.n_looked_at for left in curves.values()), 0),
+        curve_name=curve_name,
+        curve=svg(partial(error_left, curves), curve_name),
+        left=left_rows(picked),
+        curves=list(curves),
+        overlaps=overlaps(picked),
+        figures={name: figure for name, figure in drawn.items() if figure is not None},
+        config_types={
+            name: counts["pool"]
+            for name, counts in count_config_types(picked, picked.methods[0].selection).items()
+        },
     )

@@ -28,6 +28,20 @@ DirectoryOption = Annotated[
     Path | None,
     typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
 ]
+
+
+def _tell_methods(asked: bool) -> None:
+    if asked:
+        from ..selection.guide import methods_text
+
+        say(methods_text())
+        raise typer.Exit
+
+
+MethodsOption = Annotated[
+    bool,
+    typer.Option("--methods", callback=_tell_methods, is_eager=True, help="Tell all methods."),
+]
 app = typer.Typer(
     name="bayesel",
     no_args_is_help=True,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .calibration import error_against_deviation, reliability_curve, z_histogram
     from .errors import error_against_hours, error_against_labels, parity, residuals
     from .maps import campaign_map, feature_map, principal_components, redundancy
-    from .pools import scores
+    from .pools import error_left, scores
     from .rounds import fires, noise_and_deviation, z_of_rounds
     from .walkers import criterion, deviation_log, temperature_log
 
@@ -35,6 +35,7 @@ _MODULES = {
     "error_against_deviation": ".calibration",
     "error_against_hours": ".errors",
     "error_against_labels": ".errors",
+    "error_left": ".pools",
     "feature_map": ".maps",
     "fires": ".rounds",
     "noise_and_deviation": ".rounds",
@@ -56,6 +57,7 @@ __all__ = [
     "error_against_deviation",
     "error_against_hours",
     "error_against_labels",
+    "error_left",
     "feature_map",
     "fires",
     "noise_and_deviation",

@@ -47,6 +47,7 @@ def feature_map(
     groups: Sequence[str],
     picks: Sequence[int] = (),
     axes: Axes | None = None,
+    core: np.ndarray | None = None,
 ) -> Axes:
     """Structures in their first two principal components, coloured by group.
 
@@ -60,8 +61,12 @@ def feature_map(
         Numbers of structures to be marked, in their order.
     axes
         To draw on.
+    core
+        ``(C, D)`` of structures that are labelled already, drawn as crosses.
     """
-    points, explained = principal_components(features)
+    known = features[:0] if core is None else core
+    points, explained = principal_components(np.concatenate([features, known]))
+    points, known = points[: len(features)], points[len(features) :]
     axes = on(axes, 6.4, 4.8)
     names = np.array(groups)
     kinds, counts = np.unique(names, return_counts=True)
@@ -69,9 +74,12 @@ def feature_map(
         own = points[names == kind]
         label = plain(str(kind)) or "no config_type"
         axes.plot(*own.T, ".", ms=6, alpha=0.6, label=label, rasterized=len(own) > MANY_POINTS)
+    if len(known):
+        axes.plot(*known.T, "x", ms=6, mew=1.2, color=ink(), label="core")
     if len(picks):
         chosen = points[np.array(picks, int)]
-        axes.plot(*chosen.T, "o", ms=9, mfc="none", mec=ink(), label="picked")
+        size, width = (9, 1.0) if len(picks) <= MAX_NUMBERS else (5, 0.6)
+        axes.plot(*chosen.T, "o", ms=size, mew=width, mfc="none", mec=ink(), label="picked")
         for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
             axes.annotate(str(number), point, xytext=(5, 5), textcoords="offset points", fontsize=7)
     first, second = (f"principal component {k + 1} ({100 * explained[k]:.0f}%)" for k in (0, 1))

@@ -233,6 +233,7 @@ def select_by_features(
     return Selection(
         np.concatenate([fresh[first.indices], rest]),
         np.concatenate([first.scores, np.full(len(rest), np.nan)]),
+        len(rest),
     )
 
 

@@ -27,6 +27,7 @@ from .candidates import (
     select_by_features,
 )
 from .feature_store import FeatureStore, Frames, pool_features
+from .guide import methods_text
 from .methods import Selection
 from .methods.result import check_vector
 
@@ -65,6 +66,7 @@ def select(
     store: FeatureStore | None = None,
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
+    fitted: Surrogate | None = None,
 ) -> Selection:
     """Pick ``n`` structures of a pool that deserve a label.
 
@@ -146,6 +148,8 @@ def select(
         Largest sum of costs.
     store, processes, on_progress
         See `selection.feature_store.pool_features`.
+    fitted
+        A surrogate fitted to ``core`` already (`fit_core`), which is then not fitted again.
 
     Returns
     -------
@@ -159,7 +163,7 @@ def select(
     StructureError
         Naming a structure of the pool, core or targets that cannot be used.
     """
-    _check_arguments(
+    check_arguments(
         method,
         weights=weights,
         targets=targets,
@@ -174,7 +178,9 @@ def select(
         raise SelectionError("descriptor: give one, or a surrogate as core")
     if method in BY_FEATURES and isinstance(core, Surrogate):
         raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
-    surrogate = _surrogate(core, descriptor, keys, e0s, properties) if method in BAYESIAN else None
+    surrogate = None
+    if method in BAYESIAN:
+        surrogate = _surrogate(fitted or core, descriptor, keys, e0s, properties)
     if isinstance(frames, str | PathLike) and _needs_frames(method, surrogate, costs):
         frames = list(iterate_frames(frames))
 
@@ -202,12 +208,21 @@ def select(
     else:
         core_rows = compute(core_frames, "core")[0] if core_frames else None
         picks = select_by_features(pool, n, method, core_rows, rng)
-    return Selection(chosen[picks.indices], picks.scores)
+    return replace(picks, indices=chosen[picks.indices])
 
 
-def _check_arguments(method: str, **arguments: Any) -> None:
+def check_arguments(method: str, **arguments: Any) -> None:
+    """Raise a `SelectionError` unless a method is known and has what it needs, and no more.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    arguments
+        Some of those of `select` that not all methods share; None for one that is not given.
+    """
     if method not in METHODS:
-        raise SelectionError(f"method: unknown {method!r}; known: {', '.join(METHODS)}")
+        raise SelectionError(f"method: unknown {method!r}; known:\n{methods_text()}")
     for name, value in arguments.items():
         if value is not None and method not in USERS[name]:
             raise SelectionError(f"{name}: not used by {method}")
@@ -225,20 +240,28 @@ def _surrogate(
     if core is None:
         raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
     if not isinstance(core, Surrogate):
-        core = fit_surrogate(
-            core,
-            descriptor,
-            keys.energy,
-            keys.forces,
-            keys.virial,
-            e0s,
-            force_projections=FORCE_PROJECTIONS,
-        )
+        core = fit_core(core, descriptor, keys, e0s)
     elif descriptor.spec() != core.descriptor.spec():
         raise SelectionError("descriptor: differs from that of the surrogate; leave it out")
+    return with_properties(core, properties)
+
+
+def with_properties(surrogate: Surrogate, properties: Sequence[str] | None) -> Surrogate:
+    """The surrogate for labels that hold these; None for its own."""
     if properties is None:
-        return core
-    return replace(core, properties=_in_order("properties", properties))
+        return surrogate
+    return replace(surrogate, properties=_in_order("properties", properties))
+
+
+def fit_core(
+    core: Sequence[Atoms],
+    descriptor: Descriptor,
+    keys: PropertyKeys = PropertyKeys(),
+    e0s: Mapping[str, float] | str = "isolated",
+) -> Surrogate:
+    """The fit of a core as `select` makes it; parameters and errors as of `fit_surrogate`."""
+    labels = keys.energy, keys.forces, keys.virial
+    return fit_surrogate(core, descriptor, *labels, e0s, force_projections=FORCE_PROJECTIONS)
 
 
 def _in_order(argument: str, properties: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@
     const size = +table.dataset.page, rows = [...table.tBodies[0].rows];
     const pages = Math.ceil(rows.length / size);
     if (pages < 2) continue;
-    let page = pages - 1, every = false;
+    let page = table.dataset.from === "first" ? 0 : pages - 1, every = false;
     const pager = document.createElement("div"), where = document.createElement("span");
     pager.className = "pager";
     const show = () => {

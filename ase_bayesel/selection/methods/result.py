@@ -23,10 +23,13 @@ class Selection:
     scores
         ``(k,)`` score of each pick when it was picked, in the unit of its method; NaN where
         the method scores no single structure.
+    n_near_core
+        So many of the last picks are near copies of the core, for want of others.
     """
 
     indices: np.ndarray
     scores: np.ndarray
+    n_near_core: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,0 +1,132 @@
+"""What is left of a pool's predicted errors after so many picks, and whether these are enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from ..surrogate.surrogate import Surrogate
+
+MOST = 1000
+"""So many structures of a pool are looked at, evenly spread."""
+POINTS = 60
+"""After so many numbers of picks at most, and after the `ROUND` ones."""
+ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+SMALL_GAIN = 0.01
+"""Picks are enough once each further one lowers the mean error by less than so much of what the
+first one did."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Mean predicted error of the energy per atom over a pool, against the number of picks.
+
+    Attributes
+    ----------
+    counts
+        ``(k,)`` numbers of picks, from 0.
+    errors
+        ``(k,)`` eV/atom: scaled deviations in the mean over the structures that were looked at.
+    relative_error
+        Standard error of the scale over the scale, common to all ``errors``; infinite where
+        nothing is known of it.
+    floor
+        eV/atom: what would be left with the energies of all of these structures as well.
+    n_looked_at
+        How many they are.
+    """
+
+    counts: np.ndarray
+    errors: np.ndarray
+    relative_error: float
+    floor: float
+    n_looked_at: int
+
+    def shares(self) -> np.ndarray:
+        """``(k,)`` of the fall from no pick to ``floor``, what so many picks reach."""
+        return (self.errors[0] - self.errors) / max(self.errors[0] - self.floor, 1e-300)
+
+    def gains(self) -> np.ndarray:
+        """``(k - 1,)`` fall for each pick from one count to the next, over that of the first."""
+        falls = -np.diff(self.errors) / np.diff(self.counts)
+        return falls / max(falls[0], 1e-300) if len(falls) else falls
+
+    def enough(self) -> int | None:
+        """From how many picks on each further one gains less than `SMALL_GAIN`; None for none."""
+        small = self.gains() < SMALL_GAIN
+        n_last = len(small) if small.all() else int(np.argmin(small[::-1]))
+        return int(self.counts[len(small) - n_last]) if n_last else None
+
+
+def looked_at(n_pool: int) -> np.ndarray:
+    """Indices of `MOST` structures of a pool, evenly spread, or of all."""
+    return np.unique(np.linspace(0, n_pool - 1, min(n_pool, MOST)).round().astype(int))
+
+
+def error_floor(
+    surrogate: Surrogate, picks: Sequence[Atoms], rows: np.ndarray, n_atoms: np.ndarray
+) -> float:
+    """Mean predicted error with the labels of the picks and the energies of all structures.
+
+    Parameters
+    ----------
+    surrogate
+        Before the first pick.
+    picks
+        Of all methods that are compared.
+    rows
+        ``(m, D)`` feature rows of the structures that are looked at, sums over atoms.
+    n_atoms
+        ``(m,)``.
+
+    Returns
+    -------
+    eV/atom.
+    """
+    noise = np.array([surrogate.noise.std("energy", n) for n in n_atoms.tolist()])
+    known = surrogate.condition(picks).posterior.condition(rows / noise[:, None])
+    return _mean_error(surrogate, known.variance(rows / n_atoms[:, None]))
+
+
+def error_left(
+    surrogate: Surrogate,
+    picks: Sequence[Atoms],
+    rows: np.ndarray,
+    n_atoms: np.ndarray,
+    floor: float,
+) -> Left:
+    """What is left after 0 to n picks, each with all that its label holds.
+
+    What rests on environments that the fit does not know (`Support`) is not counted.
+
+    Parameters
+    ----------
+    surrogate
+        Before the first pick, with its scales.
+    picks
+        In their order.
+    rows, n_atoms
+        As of `error_floor`.
+    floor
+        Of it, eV/atom.
+    """
+    n = len(picks)
+    spread = np.linspace(0, n, min(n, POINTS) + 1).round().astype(int)
+    counts = np.union1d(spread, [k for k in ROUND if k <= n])
+    means = rows / n_atoms[:, None]
+    errors = []
+    for before, count in zip([0, *counts[:-1]], counts, strict=True):
+        if count > before:
+            surrogate = surrogate.condition(picks[before:count])
+        errors.append(_mean_error(surrogate, surrogate.posterior.variance(means)))
+    scale = surrogate.scales.energy
+    relative = scale.error / scale.value if scale.n_structures > 1 else math.inf
+    return Left(counts, np.array(errors), relative, floor, len(rows))
+
+
+def _mean_error(surrogate: Surrogate, variances: np.ndarray) -> float:
+    return float(surrogate.scales.energy.value * np.sqrt(variances).mean())
