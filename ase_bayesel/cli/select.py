@@ -180,9 +180,9 @@ def _fitted(
     needed = any(method in BAYESIAN for method in request.methods)
     keys = request.keys
     try:
+        survey = survey_labels(core, keys, request.e0s, str(request.core))
         fitted = fit_core(core, request.descriptor, keys, request.e0s)
         steps = calibrating(fitted, core, keys, FORCE_PROJECTIONS)
-        survey = survey_labels(core, keys, request.e0s, str(request.core))
         return with_properties(finished(steps), request.properties), list(survey.notes())
     except BayeselError as error:
         if needed:

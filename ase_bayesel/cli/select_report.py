@@ -155,7 +155,7 @@ def enough_in_words(left: Left) -> str:
     last = 100 * left.gains()[-1] if n else 100.0
     return (
         f"Are {n} enough? Not yet: the last pick still lowers the mean predicted error by "
-        f"{last:.2g}% of what the first did. It is {told}."
+        f"{last:.{0 if last >= 10 else 1}f}% of what the best pick did. It is {told}."
     )
 
 

@@ -18,7 +18,7 @@ POINTS = 60
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SMALL_GAIN = 0.01
 """Picks are enough once each further one lowers the mean error by less than so much of what the
-first one did."""
+best of them did."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Left:
         return (self.errors[0] - self.errors) / max(self.errors[0] - self.floor, 1e-300)
 
     def gains(self) -> np.ndarray:
-        """``(k - 1,)`` fall for each pick from one count to the next, over that of the first."""
+        """``(k - 1,)`` fall for each pick from one count to the next, over the largest of them."""
         falls = -np.diff(self.errors) / np.diff(self.counts)
-        return falls / max(falls[0], 1e-300) if len(falls) else falls
+        return falls / falls.max(initial=1e-300)
 
     def enough(self) -> int | None:
         """From how many picks on each further one gains less than `SMALL_GAIN`; None for none."""

@@ -247,7 +247,7 @@ def _surrogate(
 
 
 def with_properties(surrogate: Surrogate, properties: Sequence[str] | None) -> Surrogate:
-    """The surrogate for labels that hold these; None for its own."""
+    """The surrogate for labels that hold these ``properties``; None for its own."""
     if properties is None:
         return surrogate
     return replace(surrogate, properties=_in_order("properties", properties))

@@ -12,10 +12,14 @@ from ase_bayesel import ACEDescriptor, fit_surrogate, select
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError
 from ase_bayesel.plots import principal_components
+from ase_bayesel.selection.guide import IN_WORDS
+from ase_bayesel.selection.select import METHODS
 from ase_bayesel.structures.frames import read_frames, write_frames
 
 ACE = "ace:Cu,3,8"
-TITLES = ["Score of each pick", "The pool, and the picks in their order"]
+CURVE = "Predicted error left over the pool"
+FIGURES = [CURVE, "Score of each pick", "The pool, and the picks in their order"]
+TITLES = [CURVE, "Kinds of structures", "Scores and maps", "Picks"]
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +60,8 @@ def test_picks_are_those_of_select(folder, cu_ace):
     for name in ("small", "large"):
         assert written["config_types"][name] == {"pool": 5, "picked": chosen.count(name)}
     page = Page((folder / "out.html").read_text())
-    assert page.titles == [*TITLES, "Picks"]
-    assert list(page.figures) == TITLES
+    assert page.titles == TITLES
+    assert list(page.figures) == FIGURES
     for figure in page.figures.values():
         assert_drawn(figure)
     assert [row[1] for row in page.rows[-3:]] == [str(k) for k in expected.indices]
@@ -79,6 +83,76 @@ def test_other_methods(changes, folder, tmp_path):
     assert len(read(tmp_path / "o.xyz", ":")) <= 3
     scores = [pick["score"] for pick in json.loads((tmp_path / "o.json").read_text())["picks"]]
     assert (None in scores) == (changes["method"] == "random")
+
+
+def test_picks_tell_their_place_and_why(folder, tmp_path):
+    given = options(folder, method="fps", core=None, output=tmp_path / "o.xyz")
+    assert call("select", *given).exit_code == 0
+    written = json.loads((tmp_path / "o.json").read_text())
+    page = Page((tmp_path / "o.html").read_text())
+    assert CURVE not in page.titles
+    rows = page.tables["picks1"][1:]
+    for atoms, pick, row in zip(read(tmp_path / "o.xyz", ":"), written["picks"], rows, strict=True):
+        assert atoms.info["number"] == atoms.info["bayesel_pool_index"] + 1 == pick["index"] + 1
+        assert np.isclose(atoms.info["bayesel_score"], pick["score"])
+        assert atoms.info["bayesel_reason"] == pick["reason"] == row[-1]
+        assert pick["reason"].startswith("largest distance to the nearest before: ")
+    assert written["left"] is None
+
+
+def test_several_methods_on_one_page(folder, tmp_path, cu_ace):
+    core, pool = read_frames(folder / "core.xyz"), read_frames(folder / "pool.xyz")
+    changes = {"method": "i_optimal, random", "properties": "energy", "scored": "energy"}
+    result = call("select", *options(folder, **changes, output=tmp_path / "o.xyz"))
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Are 3 enough?") == 2
+    first = json.loads((tmp_path / "o.json").read_text())
+    (second,) = first["compared"]
+    chosen = []
+    for method, found in (("i_optimal", first), ("random", second)):
+        assert (found["method"], found["file"]) == (method, f"o_{method}.xyz")
+        alone = select(
+            pool, 3, method, cu_ace, core, np.random.default_rng(0), properties=["energy"]
+        )
+        chosen.append([pick["index"] for pick in found["picks"]])
+        assert chosen[-1] == alone.indices.tolist()
+        frames = read(tmp_path / found["file"], ":")
+        assert [atoms.info["number"] - 1 for atoms in frames] == chosen[-1]
+        assert ["bayesel_score" in atoms.info for atoms in frames] == [method != "random"] * 3
+    common = len({*chosen[0]} & {*chosen[1]})
+    page = Page((tmp_path / "o.html").read_text())
+    assert [row[1:3] for row in page.tables["methods"][1:]] == [
+        ["3", str(common)],
+        [str(common), "3"],
+    ]
+    left = [found["left"]["error_eV_per_atom"] for found in (first, second)]
+    assert left[0][0] == left[1][0] > left[0][3] > first["left"]["floor_eV_per_atom"] > 0
+    assert len(page.tables["left"]) == 1 + 4
+    for figure in page.figures.values():
+        assert_drawn(figure)
+    assert len(page.figures) == 4
+
+
+def test_a_core_without_labels_has_no_curve(folder, tmp_path):
+    frames = read_frames(folder / "core.xyz")
+    for atoms in frames:
+        atoms.calc = None
+        atoms.info.clear()
+    write_frames(tmp_path / "core.xyz", frames)
+    changes = {"core": tmp_path / "core.xyz", "method": "fps", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(folder, **changes))
+    assert result.exit_code == 0, result.output
+    assert "note: what is left over the pool cannot be told: " in result.output
+    assert "A core with labels would tell" in (tmp_path / "o.html").read_text()
+
+
+def test_the_methods_are_told():
+    result = call("select", "--methods")
+    assert result.exit_code == 0
+    for name in METHODS:
+        assert f"  {name} " in result.output
+    assert list(IN_WORDS) == list(METHODS)
+    assert all(bool(told.score) != bool(told.reason) for told in IN_WORDS.values())
 
 
 def test_a_named_property(folder, tmp_path, cu_ace):
@@ -125,7 +199,8 @@ def test_a_core_that_is_no_surrogate_for_this(changes, named, folder, tmp_path, 
 
 
 def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
-    given = options(folder, method="random", store=tmp_path / "kept", output=tmp_path / "o.xyz")
+    changes = {"method": "random", "core": None, "store": tmp_path / "kept"}
+    given = options(folder, **changes, output=tmp_path / "o.xyz")
     assert call("select", *given).exit_code == 0
     before = (tmp_path / "o.json").read_bytes()
     frames_computed = []
@@ -147,7 +222,10 @@ def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
         ({"descriptor": "soap:Cu"}, ["soap:Cu"]),
         ({"descriptor": "ace:Cu,three"}, ["order", "three"]),
         pytest.param({"descriptor": "mace:absent.model"}, ["absent.model"], marks=needs_mace),
-        ({"method": "guess"}, ["method", "guess"]),
+        ({"method": "guess"}, ["method", "guess", "k_medoids  ", "With a labelled core"]),
+        ({"method": "fps,guess"}, ["method", "guess"]),
+        ({"method": "fps,random,fps"}, ["fps is named twice"]),
+        ({"method": "fps,random", "scored": "energy"}, ["scored", "not used by fps"]),
         ({"n": 11}, ["n = 11"]),
         ({"core": "absent.xyz"}, ["absent.xyz"]),
         ({"energy_key": "dft_energy"}, ["dft_energy"]),

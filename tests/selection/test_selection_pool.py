@@ -255,7 +255,7 @@ BAD = [
     ({"frames": []}, "the pool is empty"),
     ({"n": 99}, "n = 99, but of the 19 structures of the pool 19 can be picked"),
     ({"n": -1}, "n = -1"),
-    ({"method": "best"}, "method: unknown 'best'; known: energy_variance"),
+    ({"method": "best"}, "method: unknown 'best'; known:\n  energy_variance"),
     ({"method": "random"}, "core: random needs structures"),
     ({"method": "weighted_sum"}, "weights: weighted_sum needs it"),
     ({"method": "weighted_sum", "weights": {"x": 1.0}}, "weights: unknown score 'x'"),
