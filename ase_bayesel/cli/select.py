@@ -199,8 +199,8 @@ def _select(
     on_progress: Callable[[int], None] | None,
 ) -> Selection:
     arguments = _arguments(request, method)
-    if request.targets is not None and arguments["targets"] is not None:
-        arguments["targets"] = read_frames(request.targets)
+    if arguments.get("targets") is not None:
+        arguments["targets"] = read_frames(arguments["targets"])
     return select(
         request.pool,
         request.n,

@@ -93,7 +93,7 @@ def test_picks_tell_their_place_and_why(folder, tmp_path):
     assert CURVE not in page.titles
     rows = page.tables["picks1"][1:]
     for atoms, pick, row in zip(read(tmp_path / "o.xyz", ":"), written["picks"], rows, strict=True):
-        assert atoms.info["number"] == atoms.info["bayesel_pool_index"] + 1 == pick["index"] + 1
+        assert atoms.info["number"] == atoms.info["bayesel_pool_index"] == pick["index"]
         assert np.isclose(atoms.info["bayesel_score"], pick["score"])
         assert atoms.info["bayesel_reason"] == pick["reason"] == row[-1]
         assert pick["reason"].startswith("largest distance to the nearest before: ")
@@ -103,7 +103,8 @@ def test_picks_tell_their_place_and_why(folder, tmp_path):
 def test_several_methods_on_one_page(folder, tmp_path, cu_ace):
     core, pool = read_frames(folder / "core.xyz"), read_frames(folder / "pool.xyz")
     changes = {"method": "i_optimal, random", "properties": "energy", "scored": "energy"}
-    result = call("select", *options(folder, **changes, output=tmp_path / "o.xyz"))
+    changes |= {"targets": folder / "pool.xyz", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(folder, **changes))
     assert result.exit_code == 0, result.output
     assert result.output.count("Are 3 enough?") == 2
     first = json.loads((tmp_path / "o.json").read_text())
@@ -117,7 +118,7 @@ def test_several_methods_on_one_page(folder, tmp_path, cu_ace):
         chosen.append([pick["index"] for pick in found["picks"]])
         assert chosen[-1] == alone.indices.tolist()
         frames = read(tmp_path / found["file"], ":")
-        assert [atoms.info["number"] - 1 for atoms in frames] == chosen[-1]
+        assert [atoms.info["number"] for atoms in frames] == chosen[-1]
         assert ["bayesel_score" in atoms.info for atoms in frames] == [method != "random"] * 3
     common = len({*chosen[0]} & {*chosen[1]})
     page = Page((tmp_path / "o.html").read_text())
