@@ -256,10 +256,16 @@ def with_properties(surrogate: Surrogate, properties: Sequence[str] | None) -> S
 def fit_core(
     core: Sequence[Atoms],
     descriptor: Descriptor,
-    keys: PropertyKeys = PropertyKeys(),
-    e0s: Mapping[str, float] | str = "isolated",
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
 ) -> Surrogate:
-    """The fit of a core as `select` makes it; parameters and errors as of `fit_surrogate`."""
+    """The fit of a core as `select` makes it; errors as of `fit_surrogate`.
+
+    Parameters
+    ----------
+    core, descriptor, keys, e0s
+        As of `select`.
+    """
     labels = keys.energy, keys.forces, keys.virial
     return fit_surrogate(core, descriptor, *labels, e0s, force_projections=FORCE_PROJECTIONS)
 
