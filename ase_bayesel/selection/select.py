@@ -216,10 +216,8 @@ def check_arguments(method: str, **arguments: Any) -> None:
 
     Parameters
     ----------
-    method
-        Its name.
-    arguments
-        Some of those of `select` that not all methods share; None for one that is not given.
+    method, arguments
+        Its name, and those of `select` that not all methods share; None for one not given.
     """
     if method not in METHODS:
         raise SelectionError(f"method: unknown {method!r}; known:\n{methods_text()}")
