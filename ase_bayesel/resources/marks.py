@@ -89,7 +89,7 @@ def main(mark: str, parent: int) -> None:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        time.sleep(0.01)
+        time.sleep(0.05)  # also where one cannot be killed at once
 
 
 def _wait(parent: int) -> None:
