@@ -32,6 +32,7 @@ from ..errors import (
 from ..io.atomic import write_atomically
 from ..io.failures import is_failure, reason_of
 from ..io.hashing import bytes_hash
+from ..resources.marks import marked
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
 from ..structures.results import energy_of, forces_of, stress_of, untouched
@@ -53,6 +54,8 @@ def compute(
     directory: Path | None = None,
 ) -> Label:
     """Label one structure in one setting; whatever is wrong with it becomes a failed record.
+
+    What the engine starts ends with this process (`marked`).
 
     Parameters
     ----------
@@ -78,7 +81,7 @@ def compute(
         if (refused := engine.refusal(atoms)) is not None:
             raise EngineError(refused)
         given = atoms.copy()
-        with untouched(given):
+        with untouched(given), marked():
             values = engine.evaluate(given, directory, attempt, properties)
         values = _checked(values, atoms, properties)
     except FATAL:

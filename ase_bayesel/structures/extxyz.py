@@ -21,6 +21,8 @@ VAGUE_SUFFIXES = ("", ".txt", ".dat")
 """Endings that tell nothing: such a file is taken for extended XYZ if it looks like one."""
 PROPERTIES = re.compile(r"""Properties\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]?\d+")
+KEY = re.compile(r"([^\s=]+)\s*=")
+CLOSING = {"'": "'", '"': '"', "{": "}", "[": "]"}
 
 
 class Block(NamedTuple):
@@ -151,6 +153,11 @@ def atoms_from(block: Block, where: str) -> Atoms:
     StructureError
         Which begins with ``where``, and says what in the frame is wrong.
     """
+    if (key := _key_twice(block.text.split("\n", 2)[1])) is not None:
+        raise StructureError(
+            f"{where} (line {block.first_line + 1}): {key!r} is there twice, with different "
+            "values; keep one of them"
+        )
     try:
         atoms = read(io.StringIO(block.text), index=0, format="extxyz")
     except Exception as error:  # ASE's reader raises anything from KeyError to its own
@@ -160,6 +167,44 @@ def atoms_from(block: Block, where: str) -> Atoms:
         ) from error
     assert isinstance(atoms, Atoms)
     return atoms
+
+
+def _key_twice(comment: str) -> str | None:
+    """The first key of a comment line with two values, of which ASE's reader takes the last."""
+    names = KEY.findall(comment)
+    if len(names) == len(set(names)):
+        return None
+    known: dict[str, str] = {}
+    for key, *values in _pairs(comment):
+        value = "=".join(values)
+        if values and known.setdefault(key, value) != value:
+            return key
+    return None
+
+
+def _pairs(comment: str) -> list[list[str]]:
+    """Keys and values, split at ``=``, of a comment line as ASE's reader takes it apart."""
+    pairs, closing, escaped = [[""]], "", False
+    for char in comment.strip():
+        if escaped or (closing and char not in (closing, "\\")):
+            pairs[-1][-1] += char
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif closing:
+            closing = ""
+        elif char in CLOSING:
+            closing = CLOSING[char]
+        elif char.isspace():
+            if pairs[-1][-1]:
+                pairs.append([""])
+        elif char == "=":
+            if pairs[-1] == [""] and len(pairs) > 1:
+                pairs.pop()
+            pairs[-1].append("")
+        else:
+            pairs[-1][-1] += char
+    return pairs
 
 
 def _fault(block: Block) -> str | None:

@@ -17,7 +17,7 @@ from ase.io.jsonio import decode, encode
 from ..errors import StructureError
 from .checks import check_structure
 from .extxyz import SUFFIXES, atoms_from, blocks, is_xyz, open_text
-from .packing import packed, unpack
+from .packing import check_writable, packed, unpack
 
 CONSTRAINTS_KEY = "bayesel_constraints"
 """Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
@@ -109,6 +109,7 @@ def _stream(path: Path, apart: bool) -> Iterator[Atoms]:
             return
         except Exception as error:  # ASE's readers raise anything from KeyError to their own
             raise StructureError(f"{where}: cannot be read ({error!r})") from error
+        check_writable(atoms, where)
         yield _checked(atoms, where, apart)
         number += 1
 

@@ -57,16 +57,7 @@ def packed(atoms: Atoms, where: str) -> Atoms:
     hidden: Packed = {}
 
     def hide(kind: str, key: Any, value: Any) -> None:
-        try:
-            content = _encoded(value)
-            if not same_value(_decoded(content), value):
-                raise TypeError("it would come back as another value")
-            hidden.setdefault(kind, []).append([_encoded(key), content])
-        except UNREADABLE as error:
-            raise StructureError(
-                f"{where}: {kind}[{key!r}] of type {type(value).__name__} cannot be written to a "
-                f"file ({error}); remove it, or make it numbers or text"
-            ) from None
+        hidden.setdefault(kind, []).append(_pair(kind, key, value, where))
 
     results = {} if atoms.calc is None else dict(atoms.calc.results)
     for key, value in results.items():
@@ -102,6 +93,36 @@ def packed(atoms: Atoms, where: str) -> Atoms:
     if hidden:
         out.info[PACKED_KEY] = quote(json.dumps(hidden), safe=" !#$&()*+,/:;<=>?@[]^`{|}~")
     return out
+
+
+def check_writable(atoms: Atoms, where: str) -> None:
+    """Refuse a structure with something beside its atoms that `packed` would refuse.
+
+    Raises
+    ------
+    StructureError
+        As `packed`.
+    """
+    for key, value in atoms.info.items():
+        if not isinstance(value, str | int | float | Spacegroup):
+            _pair("info", key, value, where)
+    for key, array in atoms.arrays.items():
+        if array.dtype.kind not in "bifU":
+            _pair("arrays", key, array, where)
+
+
+def _pair(kind: str, key: Any, value: Any, where: str) -> list[Any]:
+    """A key and its value as JSON holds them."""
+    try:
+        content = _encoded(value)
+        if not same_value(_decoded(content), value):
+            raise TypeError("it would come back as another value")
+        return [_encoded(key), content]
+    except UNREADABLE as error:
+        raise StructureError(
+            f"{where}: {kind}[{key!r}] of type {type(value).__name__} cannot be written to a "
+            f"file ({error}); remove it, or make it numbers or text"
+        ) from None
 
 
 def unpack(atoms: Atoms, where: str) -> None:

@@ -15,6 +15,7 @@ from ase_bayesel.campaign.config.data import LabelsConfig
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import MOST_NAMED, ExtremeLabel, RoundReport
 from ase_bayesel.campaign.pick_labels import PickLabel, extreme_labels
+from ase_bayesel.campaign.set_aside import left_out
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.errors import ConfigError
@@ -204,6 +205,16 @@ def test_labels_noted_without_a_force_are_fitted(tmp_path):
     first, second = store.read_labelled(1)
     assert first.fitted(1.0)
     assert not second.fitted(None)
+
+
+@pytest.mark.parametrize(("decision", "out"), [(None, {"b"}), ("accepted", set())])
+def test_one_that_is_set_aside_can_be_accepted(tmp_path, decision, out):
+    store = Store(tmp_path)
+    store.round_directory(1).mkdir()
+    store.save_labelled(1, [PickLabel("a", "s", 1.0), PickLabel("b", "s", 9.0)])
+    if decision is not None:
+        (tmp_path / "decisions.json").write_text(json.dumps({"b": decision}))
+    assert left_out(store, 1, 3.0) == out
 
 
 def test_what_is_extreme():

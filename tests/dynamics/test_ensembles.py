@@ -15,7 +15,7 @@ from ase.constraints import (
     FixSymmetry,
     Hookean,
 )
-from helpers.lennard_jones import argon, block_average, moving
+from helpers.lennard_jones import FixedNeighbours, argon, block_average, moving
 from helpers.structures import copper
 
 from ase_bayesel import NPT, NVE, BiasedCalculator, Bussi, Langevin, NoseHooverChain
@@ -379,3 +379,16 @@ def test_one_hexagonal_axis_may_vary():
 def test_wrong_parameters(wrong):
     with pytest.raises(ValueError, match=r"must|expected"):
         wrong()
+
+
+@each([NPT("full", thermostat_fs=300.0), Langevin(0.002)])
+def test_a_left_handed_cell_moves_as_its_twin(ensemble):
+    """Two vectors exchanged are the same crystal."""
+    right, left = argon(), argon()
+    left.set_cell(left.cell.array[[1, 0, 2]])
+    left.calc = FixedNeighbours(left)
+    assert np.linalg.det(left.cell.array) < 0
+    for atoms in (right, left):
+        moving(ensemble, atoms, T, pressure_GPa=PRESSURE).run(30)
+    np.testing.assert_allclose(left.positions, right.positions, atol=1e-9)
+    np.testing.assert_allclose(left.cell.array, right.cell.array[[1, 0, 2]], atol=1e-9)

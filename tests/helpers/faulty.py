@@ -181,6 +181,24 @@ class DyingEMT(EMT):
         super().calculate(atoms, properties, system_changes)
 
 
+class LeavingEMT(EMT):
+    """EMT that leaves a process behind, in a session of its own, whose id is written down.
+
+    With ``hangs`` it never comes back.
+    """
+
+    def __init__(self, note: str, hangs: bool = False) -> None:
+        super().__init__()
+        self.note, self.hangs = Path(note), hangs
+
+    def calculate(self, *arguments, **named) -> None:
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self.note.write_text(str(child.pid))
+        if self.hangs:
+            time.sleep(600.0)
+        super().calculate(*arguments, **named)
+
+
 class EndlessEMT(EMT):
     """EMT that never comes back, with a child; the ids of both are written down."""
 

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from helpers.command_line import ENVIRONMENT
 from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, WRONG
 from helpers.processes import alive, pids_in, wait_for
 from helpers.structures import alloy_cells
@@ -18,7 +22,7 @@ from ase_bayesel.io.failures import MOST_CHARACTERS
 from ase_bayesel.labelling.engines import Engine, ImportedEngine, ReferenceResult
 from ase_bayesel.labelling.reference import Reference
 from ase_bayesel.labelling.task import compute, label_task
-from ase_bayesel.resources import Here, ProcessPool, open_executor
+from ase_bayesel.resources import Here, LocalCluster, ProcessPool, open_executor
 
 PROPERTIES = ("energy", "forces", "stress")
 
@@ -205,3 +209,53 @@ def test_an_engine_that_kills_its_process():
     """It costs a child, and not the worker."""
     engine = limited(1.0, "calculators:DeadlyEMT", log="/dev/null")
     assert compute(structure(), engine, PROPERTIES).reason.startswith("LostTaskError")
+
+
+# what it has started
+
+DRIVER = """
+import sys
+from pathlib import Path
+from ase_bayesel.labelling.engines import ImportedEngine
+from ase_bayesel.labelling.reference import Reference
+from ase_bayesel.labelling.task import label_task
+from ase_bayesel.resources import Here, LocalCluster, open_executor
+from helpers.structures import alloy_cells
+
+if __name__ == "__main__":
+    (atoms,) = alloy_cells(1, 0.1, 0)
+    parameters = {{"note": "pids", "hangs": {hangs}}}
+    engine = ImportedEngine(parameters, factory="helpers.faulty:LeavingEMT")
+    reference = Reference(engine, ("energy",), Path("labels").absolute())
+    with open_executor({resource}) as executor:
+        task = executor.submit(label_task, atoms, reference, reference.settings(atoms.symbols))
+        assert task.result().ok
+"""
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
+@pytest.mark.parametrize(
+    ("resource", "number"),
+    [
+        slow(Here(), None),
+        (Here(), signal.SIGKILL),
+        slow(LocalCluster(1), None),
+        slow(LocalCluster(1), signal.SIGKILL),
+    ],
+)
+def test_what_a_calculator_has_started_ends_with_the_campaign(tmp_path, resource, number):
+    """Where no supervisor is above it; those of `ProcessPool` are tested with the pool."""
+    hangs = number is not None
+    (tmp_path / "driver.py").write_text(DRIVER.format(resource=resource, hangs=hangs))
+    command = [sys.executable, "driver.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT) as driver:
+        (pid,) = pids_in(tmp_path, 1)
+        if hangs:
+            assert alive(pid)
+            driver.send_signal(number)
+        assert (driver.wait(60) == 0) == (not hangs)
+    wait_for(lambda: not alive(pid))

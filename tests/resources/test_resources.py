@@ -147,6 +147,8 @@ def test_a_killed_worker_takes_its_programs_along(resource, tmp_path):
 def test_two_clusters_of_one_machine():
     """They take ports of their own, and no warning says otherwise."""
     with open_executor(LocalCluster(1)) as one, open_executor(LocalCluster(1)) as other:
+        for executor in (one, other):  # nobody else's machine reaches it
+            assert executor._client.scheduler.address.startswith("tcp://127.0.0.1:")
         assert one.submit(tasks.process).result(60) != other.submit(tasks.process).result(60)
 
 

@@ -2,12 +2,14 @@
 
 import gzip
 import re
+from datetime import datetime
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.cell import Cell
 from ase.constraints import FixAtoms, FixBondLengths
 from ase.io import write
 from helpers.structures import copper, emt_labelled, silicon
@@ -83,6 +85,11 @@ def test_files_put_together(tmp_path, reading, n_first):
         (frame("O 0 0 0\nO 0 0 1", LATTICE + ' stress="1 2 3 4 5 6"'), "stress.*3x3"),
         (frame("O 0 0 0\nO 0 0 1", "Properties=species:S:1:pos:R"), "Properties cannot be read"),
         (frame("O 0 0 0\nO 0 0 1", "Properties=species:Q:1:pos:R:3"), "property type: Q"),
+        (frame("O 0 0 0\nO 0 0 1", LATTICE + " a=1 a=2"), r"\(line 7\): 'a' is there twice"),
+        (frame("O 0 0 0\nO 0 0 1", LATTICE + " 'b c'=1 'b c' = \"2\""), "'b c' is there twice"),
+        (frame("O 0 0 0\nO 0 0 1", "energy=-7.5, energy=-7.4"), "'energy' is there twice"),
+        (frame("O 0 0 0\nO 0 0 1", LATTICE + " pbc=T pbc='T T F'"), "'pbc' is there twice"),
+        (frame("O 0 0 0 1 2\nO 0 0 1 1 2", LATTICE + ":a:R:1:a:R:1"), "cannot be read"),
         (frame("O 0 0 0\nO 0 0 0"), "atoms 0 and 1 lie on top of each other"),
         (frame("O 0 0 0.02\nO 0 0 9.99"), "atoms 0 and 1 lie on top of each other"),
         (frame("O 0 0 0\nO 0 0 1", LATTICE, n=7), "claims 7 atoms, more than the file can hold"),
@@ -98,6 +105,23 @@ def test_faults_are_named_with_file_and_frame(tmp_path, reading, second, told):
     path.write_text(GOOD + "\n" + second + GOOD)
     with pytest.raises(StructureError, match=r"given\.extxyz, frame 1\b"):
         reading(path)
+
+
+@pytest.mark.parametrize(
+    ("comment", "key", "value"),
+    [
+        ("a=1 a = '1'", "a", 1),
+        ("a=1 note='a=2 a=3'", "a", 1),
+        (r'a=1 note="a=2 \" a=3"', "note", 'a=2 " a=3'),
+        ("a=1=2 b=[a=3]", "a", "1=2"),
+        ("a a", "a", True),
+    ],
+)
+def test_keys_that_are_not_there_twice(tmp_path, reading, comment, key, value):
+    """Or say the same."""
+    path = tmp_path / "given.extxyz"
+    path.write_text(frame("O 0 0 0\nO 0 0 1", f"{LATTICE} {comment}"))
+    assert reading(path)[0].info[key] == value
 
 
 def test_the_line_is_named(tmp_path):
@@ -217,3 +241,18 @@ def test_results_of_a_trajectory_are_read(tmp_path, reading):
     write(tmp_path / "a.traj", atoms)
     (again,) = reading(tmp_path / "a.traj")
     assert again.calc.results["stress"].shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Cell.new([1, 2, 3]), [1, {"a": copper()}], datetime(2024, 1, 2, 3, 4, 5, 6)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_no_file_of_ours_can_hold_is_refused_when_it_is_read(tmp_path, reading, value):
+    """A trajectory of ASE holds more kinds of values."""
+    good, odd = copper(), copper()
+    odd.info["odd"] = value
+    write(tmp_path / "a.traj", [good, odd])
+    told = r"a\.traj, frame 1: info\['odd'\] of type \w+ cannot be written .*remove it"
+    with pytest.raises(StructureError, match=told):
+        reading(tmp_path / "a.traj")
