@@ -1,12 +1,15 @@
 """Walkers under restraints: what they are recorded with, resumes, and the ways to explore."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ase.calculators.emt import EMT
 from ase.io import read, write
-from helpers.campaigns import campaign, ended, write_campaign
+from helpers.campaigns import campaign, campaign_settings, ended, write_campaign
 from helpers.lockstep import assert_same_states, explored, setup_for, started
 from helpers.structures import copper
 
@@ -17,6 +20,7 @@ from ase_bayesel import (
     CellLength,
     CellMove,
     Coordination,
+    Dihedral,
     Distance,
     ForceTrigger,
     Harmonic,
@@ -27,6 +31,7 @@ from ase_bayesel import (
     UpperWall,
     run_walker,
 )
+from ase_bayesel.campaign.config import ExploreConfig
 from ase_bayesel.dynamics.driver import DriverState
 from ase_bayesel.dynamics.recording import Recorder, log_row, read_log, recorded
 from ase_bayesel.dynamics.recording.steps import joined
@@ -207,3 +212,16 @@ def test_what_a_config_has_wrong_is_named(tmp_path, restraint, words):
     config = write_campaign(tmp_path, {"explore.restraints": [restraint]})
     with pytest.raises(BayeselError, match=words):
         list(campaign(config).run())
+
+
+def test_the_page_says_what_there_is():
+    page = (Path(__file__).parents[2] / "docs/how-to/restraints.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    explore = campaign_settings()["explore"] | yaml.safe_load(shown)["explore"]
+    turn, wall = ExploreConfig.model_validate(explore).restraints
+    assert turn == Harmonic(Dihedral((0, 1, 2, 3)), Ramp(((0, 180.0), (500, 60.0))), 3.0)
+    assert wall == UpperWall(Distance((3, 14)), 3.0, 2.0)
+    *_, script = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found = {}
+    exec(compile(script, "restraints.md", "exec"), found)
+    assert found["atoms"].calc.step == 50

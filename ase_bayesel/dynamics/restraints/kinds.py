@@ -17,25 +17,15 @@ from ...io.kinds import OneOf
 from ..ensembles import NPT, Ensemble
 from ..moves import CellMove, Move
 from ..schedules import CentreSchedule, value_at, values_of
-from .variables import AnyVariable, VariableValue
+from .variables import AnyVariable
+from .vectors import VariableValue
 
 
 @dataclass(frozen=True)
 class Restraint:
     """What restraints share: E = k / 2 x^2, with x how far a variable is beyond ``at``.
 
-    Attributes
-    ----------
-    of
-        The variable, as `Distance`.
-    at
-        In A, degrees or no unit, as the variable has it. A `Ramp`, ``[[step, value], ...]`` in a
-        config, moves the restraint; its steps count from where the walker last left its start.
-    k
-        Stiffness: eV per A^2, per rad^2 (of angles, though these are in degrees) or, of a
-        coordination, eV.
-    name
-        What a record calls the variable; None for its own name, as ``distance_0_3``.
+    See `Harmonic` for the fields.
     """
 
     kind: ClassVar[str]
@@ -84,10 +74,15 @@ class Harmonic(Restraint):
 
     Attributes
     ----------
-    of, at, k, name
-        As of every restraint: the variable, where it is to be, the stiffness (eV per A^2, rad^2
-        or one), and what a record calls it. ``at`` may be a ramp ``[[step, value], ...]``, whose
-        steps count from where the walker last left its start.
+    of
+        The variable.
+    at
+        Where it is to be (A, degrees or no unit); a ramp ``[[step, value], ...]`` moves that, with
+        steps from where the walker last left its start.
+    k
+        Stiffness: eV per A^2, per rad^2 (of angles) or, of a coordination, eV.
+    name
+        What a record calls the variable; null for its own name, as ``distance_0_3``.
     flat
         Within this distance of ``at`` (A, degrees or no unit) nothing pulls.
     """

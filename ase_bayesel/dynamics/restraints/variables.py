@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 from pydantic import Field
 
-from ...descriptors.base import Gradient, voigt6
 from ...errors import StructureError
 from ...io.fields import NonNegativeInt, PositiveFloat, Several
 from ...io.kinds import OneOf
-from ...structures.calculators import determinant
+from .vectors import Slope, VariableValue, angle_of, cross, nearest_vectors, of_cell, of_pairs
 
 DEGREE = np.pi / 180.0
 """rad."""
 Group = tuple[NonNegativeInt, ...] | str
 """Atoms, by their numbers from 0 or by one chemical symbol."""
-
-
-class VariableValue(NamedTuple):
-    """A variable of a structure, in A, rad or no unit, and its gradient."""
-
-    value: float
-    gradient: Gradient
 
 
 class Variable(Protocol):
@@ -54,13 +45,6 @@ class Variable(Protocol):
     def evaluate(self, atoms: Atoms) -> VariableValue:
         """The value and its gradient; a `StructureError` where there is no gradient."""
         ...
-
-
-class Slope(NamedTuple):
-    """A function of some vectors: its value, and its gradient ``(n, 3)`` by each of them."""
-
-    value: float
-    by_vectors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -100,14 +84,14 @@ class _Chain:
             If two atoms coincide, or three of a dihedral are in a line.
         """
         first, second = np.array(self.atoms[:-1]), np.array(self.atoms[1:])
-        vectors = _vectors(atoms, first, second)
+        vectors = nearest_vectors(atoms, first, second)
         with np.errstate(all="ignore"):
             slope = self._slope(vectors)
         if not np.isfinite(slope.by_vectors).all():
             raise StructureError(
                 f"{self.name}: has no gradient here; its atoms coincide or are in a line"
             )
-        return _pulled_back(atoms, first, second, vectors, slope)
+        return of_pairs(atoms, first, second, vectors, slope)
 
     def _slope(self, vectors: np.ndarray) -> Slope:
         raise NotImplementedError
@@ -146,7 +130,7 @@ class Angle(_Chain):
     length: ClassVar[int] = 3
 
     def _slope(self, vectors: np.ndarray) -> Slope:
-        value, by_vectors = _angle(-vectors[0], vectors[1])
+        value, by_vectors = angle_of(-vectors[0], vectors[1])
         return Slope(value, by_vectors * np.array([[-1.0], [1.0]]))
 
 
@@ -167,7 +151,7 @@ class Dihedral(_Chain):
 
     def _slope(self, vectors: np.ndarray) -> Slope:
         a, b, c = vectors
-        before, after, axis = _cross(a, b), _cross(b, c), np.linalg.norm(b)
+        before, after, axis = cross(a, b), cross(b, c), np.linalg.norm(b)
         value = np.arctan2(axis * (a @ after), before @ after)
         # each divided by its squared length, as Blondel and Karplus (1996) have them
         before, after = before / (before @ before), after / (after @ after)
@@ -231,7 +215,7 @@ class Coordination:
     def evaluate(self, atoms: Atoms) -> VariableValue:
         """The value and its gradient; a `StructureError` where two of the atoms coincide."""
         first, second = self._pairs(atoms)
-        vectors = _vectors(atoms, first, second)
+        vectors = nearest_vectors(atoms, first, second)
         lengths = np.linalg.norm(vectors, axis=1)
         if not lengths.all():
             raise StructureError(f"{self.name}: has no gradient here; two atoms coincide")
@@ -239,7 +223,7 @@ class Coordination:
         counts = 1.0 / (1.0 + powers)
         slopes = -self.power * powers * counts**2 / lengths**2
         slope = Slope(float(counts.sum()), slopes[:, None] * vectors)
-        return _pulled_back(atoms, first, second, vectors, slope)
+        return of_pairs(atoms, first, second, vectors, slope)
 
     def _pairs(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
         groups = (_members(group, atoms) for group in (self.atoms, self.neighbours))
@@ -277,7 +261,7 @@ class CellLength:
         """The value and its gradient."""
         vector = atoms.cell.array[self.vector]
         length = float(np.linalg.norm(vector))
-        return _of_cell(atoms, vector[None], Slope(length, vector[None] / length))
+        return of_cell(atoms, vector[None], Slope(length, vector[None] / length))
 
 
 @dataclass(frozen=True)
@@ -314,66 +298,13 @@ class CellAngle:
     def evaluate(self, atoms: Atoms) -> VariableValue:
         """The value and its gradient."""
         vectors = atoms.cell.array[list(self.vectors)]
-        return _of_cell(atoms, vectors, _angle(*vectors))
+        return of_cell(atoms, vectors, angle_of(*vectors))
 
 
 VARIABLES: tuple[type, ...] = (Distance, Angle, Dihedral, Coordination, CellLength, CellAngle)
 """What a config can name by its kind."""
 AnyVariable = Annotated[Variable, OneOf(VARIABLES)]
 """A variable, as a config describes it."""
-
-
-def _vectors(atoms: Atoms, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """From each first atom to the nearest image of the second, ``(n, 3)``, A."""
-    vectors = atoms.positions[second] - atoms.positions[first]
-    if not atoms.pbc.any():
-        return np.asarray(vectors)
-    cell = atoms.cell.array
-    if determinant(cell) != 0:
-        inverse = np.linalg.inv(cell)
-        near = vectors - (np.rint(vectors @ inverse) * atoms.pbc) @ cell
-        # no cell vector is shorter than the distance of opposite faces, 1 / |inverse column|
-        if 4 * (near**2).sum(axis=1).max() * (inverse**2).sum(axis=0).max() < 1:
-            return np.asarray(near)
-    return np.asarray(find_mic(vectors, atoms.cell, atoms.pbc)[0])
-
-
-def _pulled_back(
-    atoms: Atoms, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, slope: Slope
-) -> VariableValue:
-    """The gradient by positions and strain of a function of vectors between atoms."""
-    positions = np.zeros((len(atoms), 3))
-    np.add.at(positions, second, slope.by_vectors)
-    np.subtract.at(positions, first, slope.by_vectors)
-    return VariableValue(slope.value, Gradient(positions, _by_strain(vectors, slope)))
-
-
-def _of_cell(atoms: Atoms, vectors: np.ndarray, slope: Slope) -> VariableValue:
-    return VariableValue(
-        slope.value, Gradient(np.zeros((len(atoms), 3)), _by_strain(vectors, slope))
-    )
-
-
-def _by_strain(vectors: np.ndarray, slope: Slope) -> np.ndarray:
-    return voigt6(vectors.T @ slope.by_vectors)
-
-
-def _angle(one: np.ndarray, other: np.ndarray) -> Slope:
-    """The angle between two vectors (rad).
-
-    Where they are parallel it has no gradient; zero is as good as any other.
-    """
-    lengths = np.array([np.linalg.norm(one), np.linalg.norm(other)])[:, None]
-    one, other = one / lengths[0], other / lengths[1]
-    cosine, sine = one @ other, np.linalg.norm(_cross(one, other))
-    across = np.stack([cosine * one - other, cosine * other - one])
-    return Slope(float(np.arctan2(sine, cosine)), across / lengths / (sine if sine else 1.0))
-
-
-def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The vector product, at a fraction of NumPy's cost."""
-    (a, b, c), (d, e, f) = one.tolist(), other.tolist()
-    return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
 def _members(group: Group, atoms: Atoms) -> np.ndarray:
