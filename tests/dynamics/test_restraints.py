@@ -189,6 +189,7 @@ def test_restraints_add_up_and_a_variable_of_two_has_one_value():
         (lambda: Coordination((0,), "O", 0.0), "r0 must be positive"),
         (lambda: Harmonic(Distance((0, 1)), 1.0, -1.0), "k: must be finite"),
         (lambda: Harmonic(Distance((0, 1)), np.nan, 1.0), "at: must be finite"),
+        (lambda: Harmonic(Distance((0, 1)), 1.0, 1.0, flat=-1.0), "flat: must be finite"),
         (lambda: UpperWall(Dihedral((0, 1, 2, 3)), 90.0, 1.0), "kind: harmonic with flat"),
     ],
 )

@@ -73,8 +73,12 @@ class RestrainedCalculator(Calculator):
         if given is None:
             return None
         effect = self._effect(self.unrestrained.atoms if atoms is None else atoms)
-        results = {**self.unrestrained.results, name: given}
-        self.results = {key: self._added(key, value, effect) for key, value in results.items()}
+        found = {**self.unrestrained.results, name: given}
+        self.results = {
+            key: self._added(key, value, effect)
+            for key, value in found.items()
+            if value is not None
+        }
         value = self.results[name]
         return value.copy() if isinstance(value, np.ndarray) else value
 

@@ -91,6 +91,11 @@ class Harmonic(Restraint):
 
     flat: NonNegativeFloat = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.flat < np.inf:
+            raise ValueError(f"flat: must be finite and not negative, got {self.flat}")
+
     def _beyond(self, apart: float) -> float:
         return float(np.copysign(max(abs(apart) - self.flat * self.of.unit, 0.0), apart))
 
