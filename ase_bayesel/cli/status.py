@@ -31,8 +31,10 @@ def rounds_table(store: Store, shown: Sequence[int]) -> Table:
 
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
-    done = store.completed_rounds()
-    if store.batch_path(done).exists():
+    done, ended = store.completed_rounds(), History(store).ended
+    if ended is not None:
+        yield f"ended: {ended}"
+    elif store.batch_path(done).exists():
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
         yield f"round {done}: {store.exploration(done).count_picks()} picks so far"
