@@ -27,7 +27,8 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
     Parameters
     ----------
     atoms
-        With a `BiasedCalculator`. Evaluated where its last evaluation was of something else.
+        With a `BiasedCalculator`, also one within a `RestrainedCalculator`. Evaluated where its
+        last evaluation was of something else.
     forces
         Whether to form the force deviations, which need the full Jacobian of the features. Without,
         an array of them that is there already is removed: it would be of other positions.
@@ -42,7 +43,7 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
     StructureError
         If the structure has another calculator, or none.
     """
-    calculator = atoms.calc
+    calculator = getattr(atoms.calc, "unrestrained", atoms.calc)
     if not isinstance(calculator, BiasedCalculator):
         has = "no calculator" if calculator is None else f"a {type(calculator).__name__}"
         raise StructureError(

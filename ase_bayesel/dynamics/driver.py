@@ -14,6 +14,7 @@ from ..bias.tau import TauHistory
 from ..errors import StructureError
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
+from .restraints import RestrainedCalculator, Restraint, RestraintReport
 from .schedules import Schedule, value_at, values_of
 from .thermostat_check import ThermostatCheck
 from .triggers import Guards
@@ -68,6 +69,8 @@ class DriverState:
         evaluates it again, at the same tau, or has kept the evaluation.
     thermostat
         Running averages of the temperature, where there is a thermostat.
+    left_start
+        Absolute step at which the walker last left its start: the first one, or a return.
     """
 
     variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -77,6 +80,7 @@ class DriverState:
     frames: tuple[Frame, ...] = ()
     tau: TauHistory = TauHistory()
     thermostat: ThermostatCheck = ThermostatCheck()
+    left_start: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Only what JSON knows; numbers come back bit for bit."""
@@ -89,6 +93,7 @@ class DriverState:
             "frames": frames,
             "tau": asdict(self.tau),
             "thermostat": asdict(self.thermostat),
+            "left_start": self.left_start,
         }
 
     @classmethod
@@ -102,6 +107,7 @@ class DriverState:
             tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
             TauHistory(**raw["tau"]),
             ThermostatCheck(**raw["thermostat"]),
+            raw.get("left_start", 0),  # a file of an earlier release has none, and no restraints
         )
 
 
@@ -153,7 +159,7 @@ def check_moves(
 
 
 def restarted(
-    atoms: Atoms, start: Atoms, state: DriverState | None
+    atoms: Atoms, start: Atoms, state: DriverState | None, step: int
 ) -> tuple[Atoms, DriverState | None]:
     """Atoms back at a start and without momenta, which `Driver` draws, and the state to go on with.
 
@@ -165,7 +171,8 @@ def restarted(
     atoms.set_momenta(np.zeros((len(atoms), 3)))
     if state is not None:
         frames = (frame,) if state.frames else ()
-        state = replace(state, variables={}, frames=frames, tau=state.tau.emptied())
+        tau = state.tau.emptied()
+        state = replace(state, variables={}, frames=frames, tau=tau, left_start=step)
     return atoms, state
 
 
@@ -189,6 +196,8 @@ class Driver:
         Whether to keep frames for `rewind`.
     moves
         Monte Carlo moves between two steps.
+    restraints
+        On top of the calculator's energy.
     """
 
     def __init__(
@@ -202,25 +211,30 @@ class Driver:
         state: DriverState | None,
         rolls_back: bool,
         moves: Sequence[Move] = (),
+        restraints: Sequence[Restraint] = (),
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
+        self._calculator = calculator = atoms.calc
         self._timestep, self._rng = timestep_fs * units.fs, rng
         self._rolls_back, self._moves = rolls_back, tuple(moves)
         if not atoms.get_momenta().any():
             self._draw_momenta(first_step)
         elif state is None:
             bring_to_rest(atoms, ensemble)
-        if targets.tau_rel is not None and atoms.calc.tau_rel is None:
+        if targets.tau_rel is not None and calculator.tau_rel is None:
             raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
-            atoms.calc.restore(atoms, state.tau)
-        self.state = state or DriverState(tau=atoms.calc.tau_state.after)
+            calculator.restore(atoms, state.tau)
+        self.state = state or DriverState(tau=calculator.tau_state.after)
         if not self.state.moves:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):
             raise ValueError("state: belongs to other moves")
         self._resumed = None if state is None else first_step
         self._dof = degrees_of_freedom(atoms, ensemble)
+        self._restrained: RestrainedCalculator | None = None
+        if restraints:
+            self._restrained = atoms.calc = RestrainedCalculator(calculator, restraints)
         self._begin(first_step, self.state.variables)
 
     @property
@@ -228,11 +242,18 @@ class Driver:
         """Instantaneous temperature over the degrees of freedom that the ensemble has."""
         return float(2 * self.atoms.get_kinetic_energy() / (units.kB * max(self._dof, 1)))
 
+    def restraint_report(self) -> RestraintReport | None:
+        """What restraints do at the present frame; None without any."""
+        return None if self._restrained is None else self._restrained.report(self.atoms)
+
     def attempt_moves(self, step: int, guards: Guards) -> None:
         """Attempt the moves that are due before this step, and evaluate what they changed.
 
+        Restraints stand where this step has them before the first one is attempted.
         ``tau`` of the state then is that before the evaluation at the end of the step.
         """
+        if self._restrained is not None:
+            self._restrained.step = step - self.state.left_start
         if not self._moves or not self._started:
             return
         numbers = self.atoms.numbers.copy()
@@ -257,14 +278,14 @@ class Driver:
         """Make this step; only an evaluation at the first one, and after a `rewind`."""
         temperature, pressure = self._targets.temperature(step), self._targets.pressure(step)
         if self._targets.tau_rel is not None:
-            self.atoms.calc.tau_rel = value_at(self._targets.tau_rel, step)
+            self._calculator.tau_rel = value_at(self._targets.tau_rel, step)
         self._dynamics.aim(temperature, pressure)
         next(self._stream)
         self._started = True
 
     def accept(self, step: int) -> None:
         """Take the present frame into the state, as a sane one, unless it came from there."""
-        calculator = self.atoms.calc
+        calculator = self._calculator
         if step != self._resumed:
             frames, thermostat = self.state.frames, self.state.thermostat
             if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
@@ -289,7 +310,7 @@ class Driver:
         frame = self.state.frames[0]
         self.state = replace(self.state, frames=(frame,), rollbacks=self.state.rollbacks + 1)
         frame.put(self.atoms)
-        self.atoms.calc.restore(known=self.state.tau)
+        self._calculator.restore(known=self.state.tau)
         self._draw_momenta(step)
         self._begin(step, None)
 
@@ -301,9 +322,10 @@ class Driver:
             frames=(frame,) if self._rolls_back else (),
             returns=(*self.state.returns, step),
             tau=self.state.tau.emptied(),
+            left_start=step,
         )
         frame.put(self.atoms)
-        self.atoms.calc.restore(known=self.state.tau)
+        self._calculator.restore(known=self.state.tau)
         self._draw_momenta(step)
         self._begin(step, None)
 

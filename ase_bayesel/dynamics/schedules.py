@@ -108,3 +108,4 @@ TemperatureSchedule = Annotated[
 ]
 PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json, _forms]
 TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e3)), _as_json, _forms]
+CentreSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json, _forms]

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from ..bias.prediction import Prediction
 from .driver import DriverState
+from .restraints import RestraintReport
 from .triggers import LazyCheck, Reported, TriggerReport
 from .trust import BoundFrame, Trust
 
@@ -48,6 +49,8 @@ class WalkerStep(Reported):
         The bound with what it has learnt so far.
     checked
         Whether the triggers were looked at, be it only to find that they cannot fire.
+    restraints
+        What restraints do at ``atoms``; None without any.
     """
 
     step: int
@@ -63,6 +66,7 @@ class WalkerStep(Reported):
     trust: Trust | None = None
     checked: bool = False
     message: str = ""
+    restraints: RestraintReport | None = None
 
     @property
     def warning(self) -> str:

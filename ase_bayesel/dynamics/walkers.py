@@ -19,6 +19,7 @@ from .ensembles import Ensemble, Langevin, check_ensemble
 from .guards import CALCULATOR, Fault
 from .integrators import CellExplosionError
 from .moves import Move
+from .restraints import Restraint, check_restraints
 from .schedules import Schedule
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 from .trust import RETURN, BoundFrame, Trust
@@ -37,6 +38,7 @@ def run_walker(
     pressure_GPa: Schedule | None = None,
     tau_rel: Schedule | None = None,
     moves: Sequence[Move] = (),
+    restraints: Sequence[Restraint] = (),
     triggers: Sequence[Trigger | LazyCheck] = (),
     guards: Guards = Guards(),
     max_rollbacks: int = 0,
@@ -82,6 +84,9 @@ def run_walker(
     moves
         Monte Carlo moves, each attempted before the steps that are multiples of its
         interval; their counts are in ``driver.moves``.
+    restraints
+        `Harmonic`, `UpperWall` and `LowerWall`, on top of the energy that the walker moves on.
+        Predictions, triggers and guards do not see them.
     triggers, guards, check_interval
         When to report a structure and when a frame is not sane. The ``checks`` of an
         earlier step are triggers that remember. Guards that compare with a start and are
@@ -104,18 +109,28 @@ def run_walker(
     Raises
     ------
     StructureError
-        If the ensemble or a move does not suit the atoms or their constraints.
+        If the ensemble, a move or a restraint does not suit the atoms or their constraints.
     ValueError
         If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
         not positive.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
     check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
+    check_restraints(restraints, ensemble, moves, atoms, "walker")
     atoms = atoms.copy()
     atoms.calc = calculator
     targets = Targets(temperature_K, pressure_GPa, tau_rel)
     driver = Driver(
-        atoms, ensemble, targets, timestep_fs, rng, first_step, state, max_rollbacks > 0, moves
+        atoms,
+        ensemble,
+        targets,
+        timestep_fs,
+        rng,
+        first_step,
+        state,
+        rolls_back=max_rollbacks > 0,
+        moves=moves,
+        restraints=restraints,
     )
     broken = Fault.of(guards.violated(atoms))
     if broken is not None:
@@ -130,7 +145,7 @@ def run_walker(
         rolled_back: Fault | None = None
         beyond: BoundFrame | None = None
         while True:
-            broken = _advanced(driver, step, guards, last is None)
+            broken = _advanced(driver, calculator, step, guards, last is None)
             due = step > first_step and step % check_interval == 0 and rolled_back is None
             if broken is None and due:
                 if calculator.surrogate is not surrogate:
@@ -171,7 +186,9 @@ def run_walker(
         yield last
 
 
-def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> Fault | None:
+def _advanced(
+    driver: Driver, calculator: BiasedCalculator, step: int, guards: Guards, starts: bool
+) -> Fault | None:
     """Make a step; what is wrong with it. A start that the calculator refuses as such raises."""
     try:
         driver.attempt_moves(step, guards)
@@ -181,7 +198,7 @@ def _advanced(driver: Driver, step: int, guards: Guards, starts: bool) -> Fault 
             raise
         exploded = isinstance(error, CellExplosionError)
         return Fault.by(error, "volume" if exploded else CALCULATOR)
-    return Fault.of(guards.violated(driver.atoms, driver.atoms.calc.prediction))
+    return Fault.of(guards.violated(driver.atoms, calculator.prediction))
 
 
 def _at_the_bound(
@@ -217,6 +234,7 @@ def _present_step(
         rolled_back=None if rolled_back is None else rolled_back.status,
         checks=checks,
         message="" if rolled_back is None else rolled_back.message,
+        restraints=None if prediction is None else driver.restraint_report(),
     )
 
 

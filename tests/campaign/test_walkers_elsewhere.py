@@ -182,7 +182,13 @@ def test_nobody_answers():
 
 # campaigns
 
-FOUR = {"explore.walkers": 4, "stop.max_rounds": 1}
+PULLED = {
+    "kind": "harmonic",
+    "of": {"kind": "distance", "atoms": [0, 1]},
+    "at": [[0, 2.6], [20, 2.9]],
+    "k": 1.0,
+}
+FOUR = {"explore.walkers": 4, "explore.restraints": [PULLED], "stop.max_rounds": 1}
 PROCESSES = FOUR | {"workers": {"walkers": {"kind": "processes", "n_workers": 2}}}
 
 

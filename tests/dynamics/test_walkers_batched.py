@@ -21,9 +21,12 @@ from hypothesis import strategies as st
 from ase_bayesel import (
     BiasedCalculator,
     CellMove,
+    Distance,
     EnergyTrigger,
     Guards,
+    Harmonic,
     MACEDescriptor,
+    Ramp,
     RelativeForceTrigger,
     TauRule,
     fit_surrogate,
@@ -137,6 +140,18 @@ def count_passes(monkeypatch):
 
 
 # the same trajectories
+
+
+def test_restrained_walkers(model, surrogate):
+    pull = Harmonic(Distance((0, 1)), Ramp(((0, 2.4), (4, 2.7))), 5.0)
+    options = {"lengths": [4, 3], "restraints": (pull,)}
+    single = [list(walker) for walker in walkers_on(biased(model, surrogate, 2), **options)]
+    calculators = biased(model, surrogate, 2)
+    found = by_walker(run_walkers(walkers_on(calculators, **options), calculators))
+    assert_same_walkers(found, single)
+    for ours, theirs in zip(found[0], single[0], strict=True):
+        assert ours.restraints.energy == pytest.approx(theirs.restraints.energy, rel=1e-8)
+    assert max(step.restraints.energy for step in found[0]) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ...bias.kinds import BIASES, Bias
 from ...bias.tau import TauRule
 from ...dynamics.driver import check_moves
 from ...dynamics.ensembles import check_ensemble
+from ...dynamics.restraints import check_restraints
 from ...dynamics.schedules import value_at
 from ...dynamics.triggers import Trigger, with_thresholds
 from ...errors import ConfigError
@@ -45,8 +46,9 @@ def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
     """Keyword arguments of `run_walker` from ``atoms.info["bayesel"]``.
 
     A mapping, or its JSON text, with any of ``temperature_K``, ``pressure_GPa``, ``steps``
-    (the walker's last step), ``tau_rel``, ``trigger`` and ``ensemble``, as in a config's
-    explore section: ``{"temperature_K": [[0, 300], [1000, 900]], "ensemble": {"kind": "nve"}}``.
+    (the walker's last step), ``tau_rel``, ``trigger``, ``ensemble`` and ``restraints``, as in a
+    config's explore section:
+    ``{"temperature_K": [[0, 300], [1000, 900]], "ensemble": {"kind": "nve"}}``.
 
     Raises
     ------
@@ -62,6 +64,7 @@ def overrides_of(atoms: Atoms, where: str = "structure") -> dict[str, Any]:
         "tau_rel": settings.tau_rel,
         "ensemble": settings.ensemble,
         "triggers": None if trigger is None else [_with_numbers(trigger, where)],
+        "restraints": settings.restraints,
     }
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -121,6 +124,7 @@ def walker_options(
         "timestep_fs": explore.timestep_fs,
         "ensemble": explore.ensemble,
         "moves": explore.moves,
+        "restraints": explore.restraints,
         "triggers": list(triggers),
         "guards": explore.guards.against(start),
         "max_rollbacks": explore.max_rollbacks,
@@ -130,7 +134,7 @@ def walker_options(
 
 
 def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
-    """Check that a start's own settings, constraints, ensemble and moves go together.
+    """Check that a start's own settings, constraints, ensemble, moves and restraints go together.
 
     Raises
     ------
@@ -146,3 +150,4 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
     pressure_given = options["pressure_GPa"] is not None
     check_ensemble(options["ensemble"], start, pressure_given, where)
     check_moves(options["moves"], options["ensemble"], start, pressure_given, where)
+    check_restraints(options["restraints"], options["ensemble"], options["moves"], start, where)

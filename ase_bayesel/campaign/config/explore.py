@@ -14,6 +14,7 @@ from pydantic import (
 
 from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
+from ...dynamics.restraints import AnyRestraint
 from ...dynamics.schedules import (
     PressureSchedule,
     TauRelSchedule,
@@ -56,6 +57,8 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
+    ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
+
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
     null for none; ``log`` keeps numbers of every step, see `recording`.
     """
@@ -86,6 +89,7 @@ class ExploreConfig(Section):
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()
     moves: tuple[Annotated[Move, OneOf(MOVES)], ...] = ()
+    restraints: tuple[AnyRestraint, ...] = ()
     max_rollbacks: Annotated[int, Field(ge=0, le=10**9)] = 0
     trust_bound: Annotated[TrustBound, VALUE] | None = TrustBound()
     trajectory_interval: Steps | None = None
@@ -152,3 +156,4 @@ class Overrides(Section):
     tau_rel: TauRelSchedule | None = None
     trigger: AnyTrigger | None = None
     ensemble: AnyEnsemble | None = None
+    restraints: tuple[AnyRestraint, ...] | None = None

@@ -246,7 +246,7 @@ def _offers(
 
 def _at_start(walker: WalkerState, start: Atoms) -> WalkerState:
     """The walker back at its start; momenta are drawn with its next step."""
-    atoms, driver = restarted(walker.atoms, start, walker.driver)
+    atoms, driver = restarted(walker.atoms, start, walker.driver, walker.step)
     return replace(
         walker,
         atoms=atoms,

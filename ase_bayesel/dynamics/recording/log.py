@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import StoreError
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.formats import LOG
-from .steps import LOG_DTYPE
+from .steps import further_columns, joined
 
 CHUNK_ROWS = 10_000
 """Rows after which a log is written without being asked."""
@@ -71,7 +71,7 @@ class StepLog:
     def flush(self) -> None:
         """Write what is waiting."""
         if self._waiting:
-            rows = np.concatenate(self._waiting)
+            rows = joined(self._waiting)
             write_atomically(self.folder / f"{self._next:06d}.npz", npz_bytes({"rows": rows}, LOG))
             self._waiting, self._count, self._next = [], 0, self._next + 1
 
@@ -79,10 +79,11 @@ class StepLog:
 def read_log(folder: str | Path) -> np.ndarray:
     """All rows ``(n,)`` of a log as a structured array of `LOG_DTYPE`, walker by walker.
 
+    With restraints it has further columns, NaN for walkers without.
     ``rows["energy_std"]`` is a column, ``rows[rows["walker"] == 2]`` one walker's steps.
     """
     chunks = [_read_chunk(path) for path in _chunks(Path(folder))]
-    rows = np.concatenate([np.zeros(0, LOG_DTYPE), *chunks])
+    rows = joined(chunks)
     return rows[np.argsort(rows["walker"], kind="stable")]
 
 
@@ -93,9 +94,8 @@ def _chunks(folder: Path) -> list[Path]:
 def _read_chunk(path: Path) -> np.ndarray:
     with reading(path, LOG) as data:
         rows = data["rows"]
-        if rows.dtype != LOG_DTYPE or rows.ndim != 1:
-            raise ValueError(f"rows: {rows.dtype} of shape {rows.shape}")
-        return rows
+        further_columns(rows)
+        return np.asarray(rows)
 
 
 def _mark(rows: np.ndarray, walker: int, step: int) -> bool:

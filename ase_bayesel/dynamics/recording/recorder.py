@@ -12,7 +12,7 @@ from ase import Atoms
 
 from ..walker_step import WalkerStep
 from .log import StepLog
-from .steps import LOG_DTYPE, log_row, recorded_frame
+from .steps import LOG_DTYPE, joined, log_row, recorded_frame
 from .trajectory import TrajectoryFile
 
 
@@ -67,7 +67,7 @@ class StepBuffer:
 
     def take(self) -> StepRecord:
         """What was taken up since the last time."""
-        record = StepRecord(np.concatenate([np.zeros(0, LOG_DTYPE), *self._rows]), (*self._frames,))
+        record = StepRecord(joined(self._rows), (*self._frames,))
         self._rows, self._frames = [], []
         return record
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms, units
 
 from ...bias.annotation import FORCE_STD, energies_of
 from ...bias.prediction import Prediction
 from ...structures.identity import canonical
+from ..restraints import RestraintReport
 from ..walker_step import WalkerStep
 
 LOG_DTYPE = np.dtype(
@@ -33,13 +36,21 @@ potential with its kinetic part. ``trigger_value`` is that of the trigger that f
 of the first one. ``status`` is the walker's, or ``rollback_`` and the reason for one; ``picked``
 tells whether this step's frame was picked; where a walker met its bound of trust, that is the frame
 at the bound, and the row is otherwise that of the start to which it went back.
+
+Rows of walkers with restraints have further columns: ``restraint_energy``, eV, and each variable,
+as ``cv_distance_0_3``, in A, degrees or no unit.
 """
 
 
 def log_row(step: WalkerStep, walker: int = 0) -> np.ndarray:
-    """The row ``(1,)`` of a step, of `LOG_DTYPE`."""
+    """The row ``(1,)`` of a step, of `LOG_DTYPE`; with restraints of `extended_dtype`."""
     atoms, prediction = step.atoms, step.prediction
-    row = np.zeros(1, LOG_DTYPE)
+    further = {}
+    if step.restraints is not None:
+        further = _of_restraints(step.restraints)
+    row = np.zeros(1, extended_dtype(tuple(further)))
+    for name, value in further.items():
+        row[name] = value
     row["walker"], row["step"] = walker, step.step
     row["temperature_K"], row["status"] = step.temperature_K, _status(step).encode()
     for name in ("energy", "energy_std", "tau", "bias_energy"):
@@ -49,6 +60,44 @@ def log_row(step: WalkerStep, walker: int = 0) -> np.ndarray:
     report = step.fired or next(iter(step.reports), None)
     row["trigger_value"] = np.nan if report is None else report.value
     return row
+
+
+def extended_dtype(names: Sequence[str]) -> np.dtype:
+    """`LOG_DTYPE` with further columns of numbers."""
+    return np.dtype([*LOG_DTYPE.descr, *((name, "f8") for name in names)])
+
+
+def further_columns(rows: np.ndarray) -> tuple[str, ...]:
+    """Names of the columns beyond those of `LOG_DTYPE`.
+
+    Raises
+    ------
+    ValueError
+        If the rows are not of an `extended_dtype`.
+    """
+    names = (rows.dtype.names or ())[len(LOG_DTYPE.descr) :]
+    if rows.ndim != 1 or rows.dtype != extended_dtype(names):
+        raise ValueError(f"rows: {rows.dtype} of shape {rows.shape}")
+    return names
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of several logs, one after the other, with the columns of all; NaN where not at hand."""
+    columns = dict.fromkeys(name for rows in parts for name in further_columns(rows))
+    dtype = extended_dtype(tuple(columns))
+    filled = [np.zeros(0, dtype)]
+    for rows in parts:
+        wide = np.zeros(len(rows), dtype)
+        for name in dtype.names or ():
+            wide[name] = rows[name] if name in (rows.dtype.names or ()) else np.nan
+        filled.append(wide)
+    return np.concatenate(filled)
+
+
+def _of_restraints(report: RestraintReport) -> dict[str, float]:
+    """A report's energy (eV) and variables by the names of columns."""
+    values = {f"cv_{name}": value for name, value in report.values.items()}
+    return {"restraint_energy": report.energy, **values}
 
 
 def _status(step: WalkerStep) -> str:
@@ -67,8 +116,9 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
 
     ``info`` has the walker, step, temperature and status; energies unbiased and biased,
     sigma_E and tau; and each trigger's value, as ``bayesel_value_force``. Only where they are
-    known already, ``arrays`` has ``bayesel_force_std (n_atoms,)``, eV/A. No key can be
-    taken for a label.
+    known already, ``arrays`` has ``bayesel_force_std (n_atoms,)``, eV/A. With restraints there
+    are ``bayesel_restraint_energy`` and each variable, as ``bayesel_cv_distance_0_3``. No key
+    can be taken for a label.
     """
     frame, prediction = canonical(step.atoms), step.prediction
     frame.set_momenta(step.atoms.get_momenta(), apply_constraint=False)
@@ -79,6 +129,8 @@ def recorded_frame(step: WalkerStep, walker: int = 0) -> Atoms:
         "bayesel_status": _status(step),
         **{f"bayesel_value_{report.name}": report.value for report in step.reports},
     }
+    if step.restraints is not None:
+        frame.info |= {f"bayesel_{k}": v for k, v in _of_restraints(step.restraints).items()}
     if prediction is not None:
         frame.info |= energies_of(prediction)
         if prediction.known_force_std is not None:
