@@ -14,7 +14,7 @@ from ..io.model_files import ModelFiles, files_hash
 from ..structures.frames import extxyz_bytes, read_frames
 from .beginning import input_files
 from .config.campaign import CampaignConfig
-from .config.loading import changed_fields
+from .config.loading import changed_fields, flat_fields
 from .config.models import given_model
 from .own_modules import edited_modules, same_module
 from .store import Store
@@ -87,8 +87,7 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     ConfigError
         If something differs that may not, naming every such field and the reason.
     """
-    ours, stored = config.model_dump(mode="json"), store.read_config()
-    changes = [Change(name, *pair) for name, pair in changed_fields(stored, ours).items()]
+    changes = [Change(name, *pair) for name, pair in _differing(config, store).items()]
     refused = {c.field: reason for c in changes if (reason := _reason(c, store))}
     if refused:
         lines = [f"  {name}: {reason}" for name, reason in sorted(refused.items())]
@@ -99,12 +98,30 @@ def accepted_changes(config: CampaignConfig, store: Store) -> list[Change]:
     return changes
 
 
+def _differing(config: CampaignConfig, store: Store) -> dict[str, tuple[object, object]]:
+    """`changed_fields` since the start.
+
+    A field that the release of the start did not know is none of them where it has its default.
+    """
+    stored = store.read_config()
+    known = flat_fields(stored)
+    chosen = flat_fields(config.model_dump(mode="json", exclude_defaults=True))
+
+    def counts(name: str) -> bool:
+        parts = name.split(".")
+        places = (".".join(parts[:k]) for k in range(1, len(parts) + 1))
+        return name in chosen or any(place in known for place in places)
+
+    found = changed_fields(stored, config.model_dump(mode="json"))
+    return {name: pair for name, pair in found.items() if counts(name)}
+
+
 def edited_files(config: CampaignConfig, store: Store) -> list[str]:
     """What is told of files that hold something else than at the start, under their names of then.
 
     The campaign goes on with its own copies. One that is gone is no matter.
     """
-    changed = changed_fields(store.read_config(), config.model_dump(mode="json"))
+    changed = _differing(config, store)
     told, files = [], input_files(config)
     for field, name in INPUTS.items():
         path = files.get(name)

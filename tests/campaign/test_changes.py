@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
+import yaml
 from ase.io import read, write
 from helpers.campaigns import assert_same_campaign, copy_campaign, write_campaign, write_config
 from helpers.files import hashes
@@ -99,6 +100,19 @@ def test_how_things_are_done_may_change_and_is_logged(copied):
     assert {entry["round"] for entry in noted} == {2}
     assert list(running.run()) == [Ended("all 1 rounds are done")]
     assert campaign(copied).changes == []
+
+
+def test_a_campaign_of_a_release_with_fewer_fields_goes_on(copied):
+    """Its config has no line of them; one that is not as by default is a change."""
+    path = copied.with_name("campaign") / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    for section, names in {"explore": ("restraints", "offers"), "data": ("prior",)}.items():
+        for name in names:
+            del stored[section][name]
+    del stored["explore"]["trust_bound"]
+    path.write_text(yaml.safe_dump(stored))
+    assert change(copied, {}).changes == []
+    assert "explore.offers" in refusal(copied, {"explore.offers": "always", "seed": 7})
 
 
 def test_every_change_is_kept_in_the_log(copied):

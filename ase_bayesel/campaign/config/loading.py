@@ -95,15 +95,16 @@ def changed_fields(
     before: dict[str, Any], after: dict[str, Any]
 ) -> dict[str, tuple[object, object]]:
     """Fields in which two dumped configs differ, by dotted name, sorted: (before, after)."""
-    old, new = _flat(before), _flat(after)
+    old, new = flat_fields(before), flat_fields(after)
     names = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     return {name: (old.get(name), new.get(name)) for name in names}
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, object]:
+def flat_fields(tree: Any, prefix: str = "") -> dict[str, object]:
+    """Values of a dumped config by dotted name."""
     if not isinstance(tree, dict):
         return {prefix: tree}
     flat: dict[str, object] = {}
     for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+        flat.update(flat_fields(value, f"{prefix}.{key}" if prefix else str(key)))
     return flat
