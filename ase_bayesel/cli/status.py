@@ -11,22 +11,36 @@ from rich.table import Table
 from ..campaign.events import named
 from ..campaign.history import History
 from ..campaign.set_aside import read_decisions
+from ..campaign.stopping import leading, trigger_rate
 from ..campaign.store import Store
 from ..validation.parity import milli
 
-COLUMNS = ("round", "train", "labels", "picks", "failed", "returns", "E meV/atom", "F meV/A")
+COLUMNS = (
+    *("round", "train", "labels", "picks", "failed", "returns"),
+    *("fired %", "gain %", "E meV/atom", "F meV/A"),
+)
 
 
 def rounds_table(store: Store, shown: Sequence[int]) -> Table:
-    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound."""
+    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound.
+
+    ``fired`` are checks at which a trigger had fired, ``gain`` is what the next batch is to lower.
+    """
     table = Table(title=escape(str(store.directory)))
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for number in shown:
         r = store.read_report(number)
         counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed, r.returns)
-        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+        found = leading(r)
+        shares = (trigger_rate(r), None if found is None else found.gain)
+        errors = (milli(e) for e in (r.energy_rmse, r.forces_rmse))
+        table.add_row(*map(str, counts), *map(_percent, shares), *errors)
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
@@ -54,6 +68,8 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
     yield from decision_lines(store, shown)
+    found = History(store).advice
+    yield f"next: {found.what}, because {found.why}"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
