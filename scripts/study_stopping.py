@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "stopping.jsonl"
+PROOF = ROOT / "benchmarks" / "results" / "nshot_runs.jsonl"
 PICKS = ROOT / "benchmarks" / "results" / "nshot_picks"
 CACHE = ROOT / "benchmarks" / "cache" / "nshot"
 
@@ -50,7 +51,11 @@ def report(options: argparse.Namespace) -> int:
     from nshot.runs import read_records
     from stopping.report import write_report
 
-    write_report(read_records(options.results), options.page)
+    proof = [r for r in read_records(options.proof) if r["arm"] == "floor"]
+    floors = {
+        r["system"]: r["rounds"][-1]["errors"]["all"][1] for r in proof if r["start"] == "poor"
+    }
+    write_report(read_records(options.results), floors, options.page)
     return 0
 
 
@@ -67,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--picks", type=Path, default=PICKS, help="folder of kept picks")
     running.add_argument("--cache", type=Path, default=CACHE, help="folder for test sets")
     reporting = commands.add_parser("report", parents=[common], help="write docs/stopping.md")
+    reporting.add_argument("--proof", type=Path, default=PROOF, help="runs of the proof")
     reporting.add_argument("--page", type=Path, default=ROOT / "docs" / "stopping.md")
     return parser
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..surrogate.scales import Scales
 from .events import RoundReport
 
-SMALL_GAIN = 0.05
-"""A batch that is to lower the error by less than this share is not worth its labels."""
+WORTH = 0.2
+"""A batch that adds the share x of labels is to lower the error by this times x, or more."""
 NOISE_LEADS = 1.0
 """So many times the deviation, and the noise of the fit is what is left."""
 FLAT = 0.1
@@ -142,8 +142,10 @@ def _by_prospect(prospect: Prospect, last: RoundReport, ratio: float | None) -> 
     foretold = told(prospect)
     if ratio is not None:
         foretold += f"; {_changed(ratio)}"
-    if prospect.gain >= SMALL_GAIN:
+    least = WORTH * last.picks / max(last.n_labels, last.picks)
+    if prospect.gain >= least:
         return Advice("go on", f"{foretold}; {_activity(last)}")
+    foretold += f"; for so many labels more it is to be {100 * least:.1f}%"
     if prospect.noise_leads:
         return Advice(
             "enlarge the model, or stop if the errors suffice",

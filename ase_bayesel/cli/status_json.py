@@ -9,7 +9,7 @@ from typing import Any
 from ..campaign.events import RoundReport, best_round
 from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
 from ..campaign.history import History
-from ..campaign.stopping import prospects
+from ..campaign.stopping import Prospect, prospects
 from ..campaign.store import Store
 from ..io.formats import KEY, STATUS
 from .status import open_labels
@@ -60,13 +60,18 @@ def _round(store: Store, report: RoundReport) -> dict[str, Any]:
         "checks": report.checks,
         "fires": report.fires,
         "intended": report.intended or None,
-        "outlook": {prop: vars(found) for prop, found in prospects(report).items()},
+        "outlook": {prop: _prospect(found) for prop, found in prospects(report).items()},
         "energy_rmse": _finite(report.energy_rmse),
         "forces_rmse": _finite(report.forces_rmse),
         "without_label": store.set_aside(report.round_number),
         "set_aside": [suspect.name for suspect in report.suspects],
         "told": [*report.stopped, *report.labels_told()],
     }
+
+
+def _prospect(found: Prospect) -> dict[str, float]:
+    names = ("error", "deviation", "noise", "gain")
+    return {name: getattr(found, name) for name in names}
 
 
 def _under_way(history: History, number: int) -> dict[str, Any]:

@@ -63,8 +63,9 @@ def outlooks(
 ) -> dict[str, Outlook]:
     """The outlook on energies and forces, where labels hold them; empty without structures.
 
-    Let U s V^T be the white rows of the batch, then a white row w of an intended structure has the
-    variance \\|w\\|^2, and without the batch more by the sum of s^2 / (1 - s^2) (U^T w)^2.
+    Let A be the white rows of the batch as columns, and A^T A = V h V^T: a white row w of an
+    intended structure has the variance \\|w\\|^2, and without the batch more by the sum of
+    (V^T A^T w)^2 / (1 - h).
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def outlooks(
     if not intended or not batch:
         return {}
     posterior, descriptor = surrogate.posterior, surrogate.descriptor
-    left, share = _learnt(surrogate, batch, force_projections)
+    learnt = _learnt(surrogate, batch, force_projections)
     properties = [prop for prop in ("energy", "forces") if prop in surrogate.properties]
     sums: dict[str, list[np.ndarray]] = {prop: [] for prop in properties}
     features = training_features(intended, descriptor, force_projections)
@@ -89,7 +90,7 @@ def outlooks(
             size = len(atoms) if prop == "energy" else 1
             white = posterior.whiten(property_rows(own, prop) / size)
             now = np.sum(white**2, axis=0)
-            before = now + share / (1.0 - share) @ (left.T @ white) ** 2
+            before = now + np.sum((learnt.T @ white) ** 2, axis=0)
             noise = (surrogate.noise.std(prop, len(atoms)) / size) ** 2
             sums[prop].append(np.array([before.mean(), now.mean(), noise]))
     return {prop: Outlook(*np.sqrt(np.mean(rows, axis=0)).tolist()) for prop, rows in sums.items()}
@@ -97,16 +98,16 @@ def outlooks(
 
 def _learnt(
     surrogate: Surrogate, batch: Sequence[Atoms], force_projections: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Directions ``(D, r)`` that a batch tells of, and the share of each that it has brought."""
+) -> np.ndarray:
+    """``(D, r)`` the white directions A V / sqrt(1 - h) of `outlooks`."""
     features = list(training_features(batch, surrogate.descriptor, force_projections))
     growth = surrogate.noise_growth(batch, np.array([own.total for own in features]))
-    rows = [
-        weighted_rows(own, surrogate.noise, usable_properties(atoms, surrogate.properties)) / factor
-        for atoms, own, factor in zip(batch, features, growth, strict=True)
-    ]
+    rows = []
+    for atoms, own, factor in zip(batch, features, growth, strict=True):
+        properties = usable_properties(atoms, surrogate.properties)
+        rows.append(weighted_rows(own, surrogate.noise, properties) / factor)
     white = surrogate.posterior.whiten(np.concatenate(rows))
     if white.shape[1] > white.shape[0]:
         white = np.asarray(np.linalg.qr(white.T, mode="r")).T
-    left, singular, _ = np.linalg.svd(white, full_matrices=False)
-    return left, np.minimum(singular**2, MOST_REMOVED)
+    shares, vectors = np.linalg.eigh(white.T @ white)
+    return white @ vectors / np.sqrt(1.0 - np.minimum(shares, MOST_REMOVED))
