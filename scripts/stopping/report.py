@@ -24,6 +24,8 @@ python scripts/study_stopping.py report
 ```"""
 CHOSEN_ON = 0
 """The seed on whose runs the constant of the rule and the way to foretell were chosen."""
+FEW = 3
+"""Fewer batches have no rank correlation."""
 REGRETS = ["labels too many", "labels too few", "error, median", "error, worst"]
 Record = Mapping[str, Any]
 
@@ -47,8 +49,8 @@ def tables(records: Sequence[Record], floors: Mapping[str, float]) -> str:
         f"{len(records)} runs ({kinds}).",
         "Where rules stop, beside the best stopping point of each run:",
         _rules(records),
-        "Labels are counted from the best stopping point, in the mean over runs; errors are those of "
-        "forces at the stop over the lowest of the run.",
+        "Labels are counted from the best stopping point, in the mean over runs; errors are those "
+        "of forces at the stop over the lowest of the run.",
         "The rule by system, all seeds; the floor is the same student fitted to 200 frames:",
         _systems(records, floors),
         "What foretells the force error after the next batch, over that of now:",
@@ -125,6 +127,8 @@ def _foretellers(records: Sequence[Record]) -> str:
         pairs = [
             pair for r in records for pair in pairwise(of_size(r, size)) if pair[0]["labels"] > 0
         ]
+        if len(pairs) < FEW:
+            continue
         true = np.array([after["errors"][FORCES] / now["errors"][FORCES] for now, after in pairs])
         for name, foretold in FORETELLERS.items():
             values = [foretold(now, size) for now, _ in pairs]
