@@ -102,7 +102,10 @@ def count_fires(
 ) -> int:
     """At how many checks of a round a trigger's value was above its threshold.
 
-    Parameters as of `closest_to_firing`.
+    Parameters
+    ----------
+    explore, thresholds, starts, trace
+        As of `closest_to_firing`.
     """
     evaluated = trace[np.isfinite(trace[:, VALUE])]
     if not len(evaluated):
