@@ -13,6 +13,7 @@ from .build.models import force_projections
 from .config.campaign import CampaignConfig
 from .ending import count_fires
 from .exploration import ExploreState
+from .exploration.state import UNHARMED
 from .store import Store
 
 MOST = 20
@@ -58,12 +59,12 @@ def intended_structures(
 ) -> tuple[str, list[Atoms]]:
     """Structures like those that the potential is for, and where they come from.
 
-    The file of targets, or else the test set, or else where the round's walkers ended: the unbiased
-    ones where there are any. Labels are not looked at.
+    The file of targets, or else the test set, or else where the round's walkers ended unharmed: the
+    unbiased ones where there are any. Labels are not looked at.
     """
     for name in ("targets", "test"):
         if frames := store.read_input(name):
             return name, frames[:: -(-len(frames) // MOST)]
     walkers = state.walkers[config.explore.walkers :] or state.walkers
-    frames = [walker.atoms for walker in walkers]
+    frames = [walker.atoms for walker in walkers if walker.status in UNHARMED]
     return "walkers", frames[:: -(-len(frames) // MOST) or 1]

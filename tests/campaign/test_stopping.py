@@ -106,3 +106,6 @@ def test_a_campaign_records_them(tmp_path):
     name, frames = intended_structures(config, store, state)
     assert name == "walkers"
     assert frames == [walker.atoms for walker in state.walkers]
+    stopped = replace(state.walkers[0], status="nan")
+    state = replace(state, walkers=(stopped, *state.walkers[1:]))
+    assert intended_structures(config, store, state)[1] == frames[1:]
