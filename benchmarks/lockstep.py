@@ -4,7 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/lockstep.py
 
 The first table is CPU time in this process, the second wall time of a barrier at which four
-walkers have nothing to do: what Dask adds to each barrier.
+walkers have nothing to do: what processes add to each barrier, those of a pool (``processes``)
+and of Dask (``local``) in turn.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from ase_bayesel.campaign.exploration import RoundRules, explore_to_barriers, st
 from ase_bayesel.campaign.exploration.blocks import WalkerPlan, WalkerSetup
 from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.exploration.pool_workers import pool_executor
 from ase_bayesel.dynamics.triggers import LazyCheck
-from ase_bayesel.resources import LocalCluster, open_client
+from ase_bayesel.resources import LocalCluster, ProcessPool, open_client
 
 CHECK_INTERVAL, N_STEPS, N_WALKERS = 5, 20, 4
 NEVER = EnergyTrigger(1e9)
@@ -77,21 +79,23 @@ def opened():
     yield made(DEGREES[0])
 
 
-def round_trip_s(start: Atoms, n_barriers: int = 30) -> float:
+def round_trips_s(start: Atoms) -> dict[str, float]:
     """Median wall seconds of a barrier for walkers that are at their last step."""
+    from lockstep import opened  # not of __main__, which a pool does not import
+
     setup = made(DEGREES[0])
     state = start_exploration([start] * N_WALKERS, generators())
     at_end = {k: replace(w, step=N_STEPS) for k, w in enumerate(state.walkers)}
-    times = []
     with (
         open_client(LocalCluster(2)) as client,
-        dask_executor(client, opened, "benchmark") as executor,
+        dask_executor(client, opened, "benchmark") as dask,
+        pool_executor(ProcessPool(2), opened) as pool,
     ):
-        for _ in range(n_barriers):
-            began = time.perf_counter()
-            executor.advance(at_end, N_STEPS + CHECK_INTERVAL, setup.surrogate)
-            times.append(time.perf_counter() - began)
-    return float(np.median(times))
+        calls = {
+            name: partial(executor.advance, at_end, N_STEPS + CHECK_INTERVAL, setup.surrogate)
+            for name, executor in {"pool": pool, "Dask": dask}.items()
+        }
+        return interleaved(calls, rounds=15)
 
 
 def main() -> None:
@@ -114,8 +118,10 @@ def main() -> None:
         rows.append([len(start), n_features, step_ms, extra_ms, ratio])
     header = ["atoms", "features", "step, ms", "extra per block, ms", "blocks / one go"]
     print(markdown_table(header, rows))
-    seconds = round_trip_s(start)
-    print(f"\nbarrier of {N_WALKERS} idle walkers in two processes: {1e3 * seconds:.0f} ms")
+    print(f"\nBarrier of {N_WALKERS} idle walkers in two processes:\n")
+    found = round_trips_s(start)
+    times = [[name, 1e3 * seconds] for name, seconds in found.items()]
+    print(markdown_table(["processes", "ms"], times))
 
 
 if __name__ == "__main__":

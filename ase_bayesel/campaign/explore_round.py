@@ -19,7 +19,7 @@ from ..dynamics.triggers import LazyCheck, force_search, uncalibrated, with_thre
 from ..dynamics.trust import TrustBound
 from ..dynamics.walkers import run_walker
 from ..errors import ExplorationError
-from ..resources import Here, open_client
+from ..resources import Here, ProcessPool, open_client
 from ..resources.threads import cpu_threads
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
@@ -39,6 +39,7 @@ from .exploration import (
 from .exploration.barriers import Executor
 from .exploration.blocks import BlockResult, WalkerPlan, WalkerSetup
 from .exploration.local import LocalExecutor
+from .exploration.pool_workers import pool_executor
 from .exploration.state import WalkerState
 from .explore_progress import Telling
 from .round_model import load_model
@@ -252,6 +253,10 @@ def _executor(
         yield LocalExecutor(setup)
         return
     opened = OpenRound(config, store.directory.resolve(), number, starts)
+    if isinstance(resource, ProcessPool):
+        with pool_executor(resource, opened) as executor:
+            yield executor
+        return
     with open_client(resource) as client:
         from .exploration.dask_workers import dask_executor
 

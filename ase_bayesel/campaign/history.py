@@ -210,8 +210,14 @@ class History:
         return self._errors[number]
 
     def hours(self) -> list[float]:
-        """Hours of the engine up to the end of each round, failures not counted."""
+        """Hours of the engine up to the end of each round, failures not counted.
+
+        Round 0 holds those of a bootstrapped training set.
+        """
         spent = np.zeros(len(self.reports))
+        if len(spent):
+            first = map(self._wall_s, self.store.read_labelled(0))
+            spent[0] = sum(seconds for seconds in first if seconds is not None)
         for record in self.picks:
             if record.round_number < len(spent) and record.wall_s is not None:
                 spent[record.round_number] += record.wall_s

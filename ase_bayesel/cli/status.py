@@ -45,8 +45,10 @@ def _percent(share: float | None) -> str:
 
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
-    done = store.completed_rounds()
-    if store.batch_path(done).exists():
+    done, history = store.completed_rounds(), History(store)
+    if history.ended is not None:
+        yield f"ended: {history.ended}"
+    elif store.batch_path(done).exists():
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
         yield f"round {done}: {store.exploration(done).count_picks()} picks so far"
@@ -68,8 +70,7 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
     yield from decision_lines(store, shown)
-    found = History(store).advice
-    yield f"next: {found.what}, because {found.why}"
+    yield f"next: {history.advice.what}, because {history.advice.why}"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:

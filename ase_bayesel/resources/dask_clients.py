@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import LostTaskError, WorkerError
-from .base import BatchJobs, LocalCluster, ProcessPool, RunningCluster
+from .base import BatchJobs, LocalCluster, RunningCluster
 from .dask_settings import NO_WARNING, PAGES, SCHEDULER_SETTINGS
 from .threads import usable_processes
 
@@ -63,7 +63,7 @@ def client_executor(
 
 @contextmanager
 def client_of(
-    resource: ProcessPool | LocalCluster | RunningCluster | BatchJobs,
+    resource: LocalCluster | RunningCluster | BatchJobs,
     n_tasks: Callable[[], int] | None = None,
 ) -> Iterator[Client]:
     """See `open_client`. With ``n_tasks`` no more jobs are asked for than it says."""

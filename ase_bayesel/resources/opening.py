@@ -62,11 +62,11 @@ def open_executor(resource: Resource) -> Iterator[TaskExecutor]:
 
 
 def open_client(
-    resource: ProcessPool | LocalCluster | RunningCluster | BatchJobs,
+    resource: LocalCluster | RunningCluster | BatchJobs,
 ) -> AbstractContextManager[Client]:
     """A Dask client of the resource, for tasks that need more than an executor.
 
-    A `ProcessPool` becomes a `LocalCluster`. Batch jobs are all asked for at once.
+    Batch jobs are all asked for at once.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from scipy.linalg import LinAlgError, solve
+from scipy.linalg import LinAlgError, LinAlgWarning, solve
 
 from ..descriptors.base import Features, Sketch
 from ..errors import ResultError
@@ -215,8 +216,10 @@ def _without(group: Sequence[_Rows], surrogate: Surrogate, refitted: bool) -> Ma
     known = white.T @ white
     residuals = np.concatenate([group[k].residuals[prop] for k, prop in blocks])
     try:
-        left_out = solve(np.eye(len(known)) - known, np.column_stack([residuals, known]))
-    except LinAlgError:  # nothing else knows of it
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LinAlgWarning)
+            left_out = solve(np.eye(len(known)) - known, np.column_stack([residuals, known]))
+    except (LinAlgError, LinAlgWarning):  # nothing else knows of it, to rounding
         return {}
     variances = np.maximum(np.diag(left_out[:, 1:]), 0.0)
     parts: dict[str, list[HeldOut]] = {}

@@ -23,6 +23,7 @@ from helpers.command_line import assert_refused, call, finish, kill_when, start
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.events import Progress, RoundReport
+from ase_bayesel.campaign.history import History
 from ase_bayesel.errors import ConfigError, LabellingError
 from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.structures.identity import structure_id
@@ -77,6 +78,10 @@ def test_a_campaign_without_training_data_runs_to_its_end(tmp_path):
     assert first.energy_rmse is not None
     assert last.n_labels == 11 + last.picks
     assert len(calls(path)) == last.n_labels  # and none for a canary
+    labels, made = store.used_labels(), store.read_labelled(0)
+    spent = sum(labels.wall_s(label.identity, label.settings) for label in made)
+    assert len(made) == 11
+    assert History(store).hours()[0] == pytest.approx(spent / 3600)
 
 
 def test_round_0_tells_how_it_goes(tmp_path):

@@ -511,6 +511,8 @@ def test_status_after_the_end(finished):
     shares = [f"{100 * x:.1f}" for x in (last.fires / last.checks, last.outlook["forces"].gain)]
     assert ["2", "12", "6", "3", "0", str(last.returns), *shares, *errors] in rows
     assert [row[0] for row in rows if len(row) == 10 and row[0].isdigit()] == ["0", "1", "2"]
+    assert "ended: all 2 rounds are done" in result.stdout
+    assert "so far" not in result.stdout
 
 
 def test_status_while_it_runs(config):

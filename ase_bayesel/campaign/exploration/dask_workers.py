@@ -7,9 +7,8 @@ What a worker was doing when it was lost is done again by another, with the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dask
@@ -17,17 +16,14 @@ import numpy as np
 from distributed import Client, Future, Worker, WorkerPlugin, get_worker
 
 from ...bias.batching import CallResult
-from ...bias.calculator import BiasedCalculator
 from ...resources.dask_clients import worker_error
 from ...resources.dask_settings import NO_WARNING
 from ...surrogate.posterior import Posterior
 from ...surrogate.surrogate import Surrogate
-from .blocks import BlockResult, WalkerSetup, advance_walker
+from .blocks import BlockResult
+from .kept_round import KeptRound, OpenSetup
 from .local import result_of
 from .state import WalkerState
-
-OpenSetup = Callable[[], AbstractContextManager[WalkerSetup]]
-"""Loads what walkers run with, and sets the process up for it meanwhile; can be pickled."""
 
 
 @contextmanager
@@ -108,38 +104,19 @@ def _advance(
     token: str, version: str, posterior: tuple[np.ndarray, ...], *block: Any
 ) -> BlockResult:
     """The task: `advance_walker` with the round that the worker keeps."""
-    kept = get_worker().plugins[token]
-    assert isinstance(kept, _Round)
-    return kept.advance(version, posterior, *block)
+    plugin = get_worker().plugins[token]
+    assert isinstance(plugin, _Round)
+    return plugin.kept.advance(version, lambda: Posterior(*posterior), *block)
 
 
 class _Round(WorkerPlugin):
-    """What a worker keeps of a round: its model, and a calculator with the newest posterior."""
+    """A `KeptRound` on a worker."""
 
     def __init__(self, open_setup: OpenSetup) -> None:
         self._open_setup = open_setup
 
     def setup(self, worker: Worker) -> None:
-        self._stack = ExitStack()
-        self._setup: WalkerSetup | None = None
-        self._calculator: BiasedCalculator | None = None
-        self._version = ""
+        self.kept = KeptRound(self._open_setup)
 
     def teardown(self, worker: Worker) -> None:
-        self._stack.close()
-
-    def advance(
-        self,
-        version: str,
-        posterior: tuple[np.ndarray, ...],
-        number: int,
-        walker: WalkerState,
-        barrier: int,
-    ) -> BlockResult:
-        if self._setup is None:
-            self._setup = self._stack.enter_context(self._open_setup())
-        if self._calculator is None or version != self._version:
-            surrogate = replace(self._setup.surrogate, posterior=Posterior(*posterior))
-            self._calculator = self._setup.make_calculator(surrogate)
-            self._version = version
-        return advance_walker(self._setup, number, walker, self._calculator, barrier)
+        self.kept.close()

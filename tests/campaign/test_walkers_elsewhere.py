@@ -1,4 +1,4 @@
-"""Walkers on Dask workers against the same walkers in this process."""
+"""Walkers in processes and on Dask workers against the same walkers in this process."""
 
 import os
 import signal
@@ -22,9 +22,10 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.exploration import explore_to_barriers
 from ase_bayesel.campaign.exploration.dask_workers import dask_executor
 from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.exploration.pool_workers import pool_executor
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.errors import WorkerError
-from ase_bayesel.resources import LocalCluster, RunningCluster, open_client
+from ase_bayesel.resources import LocalCluster, ProcessPool, RunningCluster, open_client
 from ase_bayesel.surrogate.design import Noise
 
 STARTS = [copper(1, 0.02, repeat=(1, 1, 2)), copper(2, 0.05), cluster("Cu4", 1)]
@@ -92,9 +93,19 @@ def client():
         yield client
 
 
-def test_same_as_in_this_process(folder, surrogate, here, client):
+@pytest.fixture(params=["dask", "processes"])
+def elsewhere(request, folder):
+    """Opens an executor, given what its processes load and a name."""
+    for old in (*folder.glob("death*"), *folder.glob("opened")):
+        old.unlink()
+    if request.param == "processes":
+        return lambda open_setup, _: pool_executor(ProcessPool(2), open_setup)
+    return partial(dask_executor, request.getfixturevalue("client"))
+
+
+def test_same_as_in_this_process(folder, surrogate, here, elsewhere):
     """Every state bit for bit; the model is loaded once per worker."""
-    with dask_executor(client, partial(opened, folder), "same") as executor:
+    with elsewhere(partial(opened, folder), "same") as executor:
         states, last = explored(make_setup(surrogate), started(STARTS), LIMIT, executor=executor)
     for ours, theirs in zip(states, here[0], strict=True):
         assert_same_states(ours, theirs)
@@ -106,8 +117,8 @@ def test_same_as_in_this_process(folder, surrogate, here, client):
     assert str(os.getpid()) not in pids
 
 
-def test_a_lost_worker_is_made_up_for(folder, surrogate, here, client):
-    with dask_executor(client, partial(deadly, folder, 2), "deadly") as executor:
+def test_a_lost_worker_is_made_up_for(folder, surrogate, here, elsewhere):
+    with elsewhere(partial(deadly, folder, 2), "deadly") as executor:
         states, _ = explored(make_setup(surrogate), started(STARTS), LIMIT, executor=executor)
     assert len(list(folder.glob("death*"))) == 2
     assert_same_states(states[-1], here[0][-1])
@@ -125,23 +136,21 @@ def test_all_workers_lost_at_once(folder, surrogate, here, client):
     assert_same_states(states[-1], here[0][-1])
 
 
-def test_a_block_that_kills_every_worker_is_an_error(folder, surrogate, client):
-    for old in folder.glob("death*"):
-        old.unlink()
+def test_a_block_that_kills_every_worker_is_an_error(folder, surrogate, client, elsewhere):
     client.cluster.scheduler.allowed_failures = 0
     with (
-        dask_executor(client, partial(deadly, folder, 99), "fatal") as executor,
-        pytest.raises(WorkerError, match="several workers were lost") as caught,
+        elsewhere(partial(deadly, folder, 99), "fatal") as executor,
+        pytest.raises(WorkerError, match=r"(several|\d) workers were lost") as caught,
     ):
         explored(make_setup(surrogate), started(STARTS[:1]), 9, executor=executor)
     assert caught.value.__notes__ == ["raised by walker 0"]
 
 
-def test_an_error_of_a_walker_comes_home(folder, surrogate, client):
+def test_an_error_of_a_walker_comes_home(folder, surrogate, elsewhere):
     gold = STARTS[0].copy()
     gold.symbols[0] = "Au"
     with (
-        dask_executor(client, partial(opened, folder), "error") as executor,
+        elsewhere(partial(opened, folder), "error") as executor,
         pytest.raises(Exception, match="Au") as caught,
     ):
         explored(make_setup(surrogate), started([STARTS[0], gold]), 4, executor=executor)
