@@ -150,7 +150,7 @@ def _by_prospect(prospect: Prospect, last: RoundReport, ratio: float | None) -> 
         return Advice(
             "enlarge the model, or stop if the errors suffice",
             f"{foretold}. The noise of the fit is larger than what the coefficients leave open: a "
-            "higher order, degree or cutoff lowers it, labels do not",
+            "few labels more hardly lower it, a higher order, degree or cutoff may",
         )
     return Advice(
         "stop, or explore elsewhere",

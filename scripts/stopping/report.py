@@ -19,11 +19,10 @@ BEGIN, END = "<!-- written by scripts/study_stopping.py report -->\n", "<!-- end
 INTRODUCTION = "# When to stop\n\n"
 COMMANDS = """```bash
 python scripts/study_stopping.py run --system silicon,alloy,adatom,butane
-python scripts/study_stopping.py run --system silicon --start fair
 python scripts/study_stopping.py report
 ```"""
-CHOSEN_ON = 0
-"""The seed on whose runs the constant of the rule and the way to foretell were chosen."""
+CHOSEN_ON = ("alloy", "silicon")
+"""The systems on whose runs the constant of the rule and the way to foretell were chosen."""
 FEW = 3
 """Fewer batches have no rank correlation."""
 REGRETS = ["labels too many", "labels too few", "error, median", "error, worst"]
@@ -62,17 +61,18 @@ def tables(records: Sequence[Record], floors: Mapping[str, float]) -> str:
 def _rules(records: Sequence[Record]) -> str:
     rows = []
     for size in map(str, BATCHES):
-        for seeds, own in _by_seeds(records):
+        for systems, own in _by_systems(records):
             for name, rule in RULES.items():
                 found = [regret(record, rule, size) for record in own]
-                rows.append([size, seeds, len(found), name, *_regrets(found)])
-    return markdown(["batch", "seeds", "runs", "stops at", *REGRETS], rows)
+                rows.append([size, systems, len(found), name, *_regrets(found)])
+    return markdown(["batch", "systems", "runs", "stops at", *REGRETS], rows)
 
 
-def _by_seeds(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    chosen = [r for r in records if r["seed"] == CHOSEN_ON]
-    others = [r for r in records if r["seed"] != CHOSEN_ON]
-    return [(name, own) for name, own in ((f"{CHOSEN_ON}", chosen), ("others", others)) if own]
+def _by_systems(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    chosen = [r for r in records if r["system"] in CHOSEN_ON]
+    others = [r for r in records if r["system"] not in CHOSEN_ON]
+    groups = ((", ".join(CHOSEN_ON), chosen), ("others", others))
+    return [(name, own) for name, own in groups if own]
 
 
 def _regrets(found: Sequence[Any]) -> list[str]:
