@@ -41,6 +41,7 @@ from .occupied import check_in_place
 from .pick_labels import PickLabel, extreme_given, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
+from .round_outlook import round_outlook
 from .set_aside import (
     entered,
     left_out,
@@ -207,7 +208,9 @@ class Campaign:
         aside = left_out(self.store, number, self.config.labels.set_aside_force)
         frames = self._training_set(number)
         labels = self.store.read_labelled(number)
-        record_pick_errors(self.config, self.store, number, frames[len(frames) - frames.n_new :])
+        batch = frames[len(frames) - frames.n_new :]
+        record_pick_errors(self.config, self.store, number, batch)
+        starts = self._starts_of(number) if number else []
         surrogate, warnings = yield from make_model(
             self.config, self.store, number, frames, len(self._train), frames.n_new, aside
         )
@@ -238,6 +241,7 @@ class Campaign:
             suspects=suspects(self.store, number),
             warnings=warnings,
             energy_shift=read_shift(self.config, self.store, number),
+            **round_outlook(self.config, self.store, state, starts, surrogate, batch),
         )
         self.store.finish_round(report, parity)
         yield report

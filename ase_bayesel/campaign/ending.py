@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from ..dynamics.triggers import AllOf, AnyOf, with_thresholds
+from ..dynamics.triggers import AllOf, AnyOf, Trigger, with_thresholds
 from .build.walkers import walker_options
 from .config import ExploreConfig, StopConfig
 from .exploration.state import STEP, VALUE, WALKER
@@ -71,10 +71,8 @@ def closest_to_firing(
     evaluated = trace[np.isfinite(trace[:, VALUE])]
     if not len(evaluated):
         return ""
-    ours = [with_thresholds(explore.trigger, thresholds)]
-    triggers = [walker_options(explore, start, triggers=ours)["triggers"][0] for start in starts]
-    limits = np.array([trigger.threshold for trigger in triggers])
-    ratios = evaluated[:, VALUE] / limits[evaluated[:, WALKER].astype(int) % len(starts)]
+    triggers = _triggers(explore, thresholds, starts)
+    ratios = _over_thresholds(evaluated, triggers)
     walker, step, value = evaluated[np.argmax(ratios), [WALKER, STEP, VALUE]]
     if ratios.max() > 1:
         return (
@@ -94,3 +92,37 @@ def closest_to_firing(
         f": the largest value of a trigger was {seen} (walker {walker:.0f}, step {step:.0f}); "
         f"{lower}. {GO_ON}"
     )
+
+
+def count_fires(
+    explore: ExploreConfig,
+    thresholds: Sequence[float],
+    starts: Sequence[Atoms],
+    trace: np.ndarray,
+) -> int:
+    """At how many checks of a round a trigger's value was above its threshold.
+
+    Parameters
+    ----------
+    explore, thresholds, starts, trace
+        As of `closest_to_firing`.
+    """
+    evaluated = trace[np.isfinite(trace[:, VALUE])]
+    if not len(evaluated):
+        return 0
+    return int(np.sum(_over_thresholds(evaluated, _triggers(explore, thresholds, starts)) > 1))
+
+
+def _triggers(
+    explore: ExploreConfig, thresholds: Sequence[float], starts: Sequence[Atoms]
+) -> list[Trigger]:
+    """The first trigger of each biased walker."""
+    ours = [with_thresholds(explore.trigger, thresholds)]
+    return [walker_options(explore, start, triggers=ours)["triggers"][0] for start in starts]
+
+
+def _over_thresholds(evaluated: np.ndarray, triggers: Sequence[Trigger]) -> np.ndarray:
+    """Values of a trace over the thresholds of their walkers' triggers."""
+    limits = np.array([trigger.threshold for trigger in triggers])
+    walkers = evaluated[:, WALKER].astype(int) % len(triggers)
+    return np.asarray(evaluated[:, VALUE] / limits[walkers])

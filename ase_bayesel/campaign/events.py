@@ -10,6 +10,7 @@ from typing import Any
 
 from ..labelling.labeller import LabelTally
 from ..structures.energy_shift import EnergyShift
+from ..surrogate.outlook import Outlook
 from ..surrogate.scales import Scales
 
 MOST_NAMED = 10
@@ -134,6 +135,12 @@ class RoundReport:
         What looks wrong of the fit, a line each (`fit_warnings`).
     energy_shift
         Added to the energies of the potential after this round; None for none.
+    checks, fires
+        How often triggers were looked at in this round, and how often one had fired.
+    intended
+        Of what structures the outlook is: ``targets``, ``test`` or ``walkers``; empty for none.
+    outlook
+        By property, deviations over these structures and what a further batch would leave.
     """
 
     round_number: int
@@ -154,6 +161,10 @@ class RoundReport:
     suspects: tuple[SuspectLabel, ...] = ()
     warnings: tuple[str, ...] = ()
     energy_shift: EnergyShift | None = None
+    checks: int = 0
+    fires: int = 0
+    intended: str = ""
+    outlook: dict[str, Outlook] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         Scales.from_json(self.scales)  # which a damaged file may not hold

@@ -29,6 +29,7 @@ from .exploration.state import STEP, WALKER
 from .pick_labels import PickLabel
 from .prequential import PickErrors, read_pick_errors
 from .set_aside import entered, left_out, read_decisions, read_verdicts
+from .stopping import Advice, advice
 from .store import Store
 from .training_set import TrainingSet
 
@@ -157,6 +158,12 @@ class History:
         except ValueError as error:
             raise StoreError(f"{self.store.config_path}: stop: {error}") from error
         return reason_to_end(stop, self.store, len(self.reports))
+
+    @property
+    def advice(self) -> Advice:
+        """What to do next (`stopping.advice`)."""
+        waiting = self.store.batch_path(len(self.reports)).exists()
+        return advice(self.reports, waiting, self.config.get("potential") is None)
 
     @cached_property
     def decisions(self) -> Mapping[str, str]:

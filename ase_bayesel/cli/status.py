@@ -11,29 +11,43 @@ from rich.table import Table
 from ..campaign.events import named
 from ..campaign.history import History
 from ..campaign.set_aside import read_decisions
+from ..campaign.stopping import leading, trigger_rate
 from ..campaign.store import Store
 from ..validation.parity import milli
 
-COLUMNS = ("round", "train", "labels", "picks", "failed", "returns", "E meV/atom", "F meV/A")
+COLUMNS = (
+    *("round", "train", "labels", "picks", "failed", "returns"),
+    *("fired %", "gain %", "E meV/atom", "F meV/A"),
+)
 
 
 def rounds_table(store: Store, shown: Sequence[int]) -> Table:
-    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound."""
+    """Counts and errors of some rounds; ``returns`` are those of walkers at their bound.
+
+    ``fired`` are checks at which a trigger had fired, ``gain`` is what the next batch is to lower.
+    """
     table = Table(title=escape(str(store.directory)))
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for number in shown:
         r = store.read_report(number)
         counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed, r.returns)
-        table.add_row(*map(str, counts), *(milli(e) for e in (r.energy_rmse, r.forces_rmse)))
+        found = leading(r)
+        shares = (trigger_rate(r), None if found is None else found.gain)
+        errors = (milli(e) for e in (r.energy_rmse, r.forces_rmse))
+        table.add_row(*map(str, counts), *map(_percent, shares), *errors)
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
-    done, ended = store.completed_rounds(), History(store).ended
-    if ended is not None:
-        yield f"ended: {ended}"
+    done, history = store.completed_rounds(), History(store)
+    if history.ended is not None:
+        yield f"ended: {history.ended}"
     elif store.batch_path(done).exists():
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
@@ -56,6 +70,7 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
     yield from decision_lines(store, shown)
+    yield f"next: {history.advice.what}, because {history.advice.why}"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:

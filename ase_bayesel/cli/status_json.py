@@ -9,6 +9,7 @@ from typing import Any
 from ..campaign.events import RoundReport, best_round
 from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
 from ..campaign.history import History
+from ..campaign.stopping import Prospect, prospects
 from ..campaign.store import Store
 from ..io.formats import KEY, STATUS
 from .status import open_labels
@@ -41,6 +42,7 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
             "running": tally.running,
         },
         "to_decide": open_labels(store, range(done)),
+        "advice": {"what": history.advice.what, "why": history.advice.why},
         "best_round": best,
         "model": str(store.model_path(model)) if done else None,
         "potential": str(path) if done and (path := store.potential_path(model)) else None,
@@ -55,12 +57,21 @@ def _round(store: Store, report: RoundReport) -> dict[str, Any]:
         "picks": report.picks,
         "failed": report.failed,
         "returns": report.returns,
+        "checks": report.checks,
+        "fires": report.fires,
+        "intended": report.intended or None,
+        "outlook": {prop: _prospect(found) for prop, found in prospects(report).items()},
         "energy_rmse": _finite(report.energy_rmse),
         "forces_rmse": _finite(report.forces_rmse),
         "without_label": store.set_aside(report.round_number),
         "set_aside": [suspect.name for suspect in report.suspects],
         "told": [*report.stopped, *report.labels_told()],
     }
+
+
+def _prospect(found: Prospect) -> dict[str, float]:
+    names = ("error", "deviation", "noise", "gain")
+    return {name: getattr(found, name) for name in names}
 
 
 def _under_way(history: History, number: int) -> dict[str, Any]:

@@ -508,8 +508,9 @@ def test_status_after_the_end(finished):
     rows = [cells(line) for line in result.stdout.splitlines()]
     last = store_of(finished).read_report(2)
     errors = [f"{1e3 * e:.1f}" for e in (last.energy_rmse, last.forces_rmse)]
-    assert ["2", "12", "6", "3", "0", str(last.returns), *errors] in rows
-    assert [row[0] for row in rows if len(row) == 8 and row[0].isdigit()] == ["0", "1", "2"]
+    shares = [f"{100 * x:.1f}" for x in (last.fires / last.checks, last.outlook["forces"].gain)]
+    assert ["2", "12", "6", "3", "0", str(last.returns), *shares, *errors] in rows
+    assert [row[0] for row in rows if len(row) == 10 and row[0].isdigit()] == ["0", "1", "2"]
     assert "ended: all 2 rounds are done" in result.stdout
     assert "so far" not in result.stdout
 

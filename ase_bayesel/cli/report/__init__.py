@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...campaign.events import Event, RoundReport
 from ...campaign.history import History
+from ...campaign.stopping import leading
 from ...campaign.store import Store
 from ..calibration import COLUMNS, pick_table
 from ..pages import rendered
@@ -30,6 +31,7 @@ def write_report(store: Store) -> Path:
         name=store.directory.resolve().name,
         reports=history.reports,
         hours=history.hours(),
+        gains=[None if (found := leading(r)) is None else found.gain for r in history.reports],
         trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ())),
         verdict=verdict(history),
         columns=COLUMNS,

@@ -1,0 +1,187 @@
+"""Go on, stop, or enlarge the model: the rule that docs/stopping.md states, on rounds' reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..surrogate.scales import Scales
+from .events import RoundReport
+
+WORTH = 0.2
+"""A batch that adds the share x of labels is to lower the error by this times x, or more."""
+NOISE_LEADS = 1.0
+"""So many times the deviation, and the noise of the fit is what is left."""
+FLAT = 0.1
+"""Errors that have changed by less than this share over `OVER` rounds no longer fall."""
+OVER = 2
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a further batch like the last would do to one property, eV/atom or eV/A.
+
+    Attributes
+    ----------
+    prop
+        ``energy`` or ``forces``.
+    error
+        Deviation over the intended structures, as large as errors: times the scale.
+    deviation, noise
+        What the coefficients leave open, and the noise of the fit.
+    gain
+        The share of the error by which the batch lowers it.
+    """
+
+    prop: str
+    error: float
+    deviation: float
+    noise: float
+    gain: float
+
+    @property
+    def noise_leads(self) -> bool:
+        """Whether the noise of the fit, and not what the coefficients leave open, is left."""
+        return self.noise > NOISE_LEADS * self.deviation
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do next, in a few words, and the rule behind it."""
+
+    what: str
+    why: str
+
+
+def prospects(report: RoundReport) -> dict[str, Prospect]:
+    """By property; empty where the round's report holds no outlook."""
+    scales = Scales.from_json(report.scales)
+    return {
+        prop: Prospect(
+            prop,
+            getattr(scales, prop).value * outlook.now,
+            outlook.now,
+            outlook.noise,
+            outlook.gain,
+        )
+        for prop, outlook in report.outlook.items()
+    }
+
+
+def leading(report: RoundReport) -> Prospect | None:
+    """The prospect that decides: of forces, or else of energies; None for no outlook."""
+    found = prospects(report)
+    return found.get("forces", found.get("energy"))
+
+
+def trigger_rate(report: RoundReport) -> float | None:
+    """The share of a round's checks at which a trigger had fired; None without checks."""
+    return report.fires / report.checks if report.checks else None
+
+
+def bound_rate(report: RoundReport) -> float | None:
+    """Returns at the bound of trust over the checks of a round; None without checks."""
+    return report.returns / report.checks if report.checks else None
+
+
+def change(reports: Sequence[RoundReport]) -> float | None:
+    """Error now over that of `OVER` rounds ago, of forces or else energies; None if unknown."""
+    for prop in ("forces_rmse", "energy_rmse"):
+        found = [e for r in reports if (e := getattr(r, prop)) is not None]
+        if len(found) > OVER and found[-1 - OVER] > 0:
+            return found[-1] / found[-1 - OVER]
+    return None
+
+
+def advice(reports: Sequence[RoundReport], waiting: bool, linear: bool) -> Advice:
+    """What to do next. The first rule that holds decides.
+
+    Parameters
+    ----------
+    reports
+        Of the finished rounds, in order.
+    waiting
+        Whether a batch waits for its labels.
+    linear
+        Whether the surrogate is the potential: an outlook says nothing of another one's errors.
+    """
+    if len(reports) < 2:
+        return Advice("go on", "no round is done yet, so there is nothing to judge by")
+    if waiting:
+        return Advice("label the batch", "the next fit waits for its labels")
+    last = reports[-1]
+    if last.picks == 0:
+        return Advice(
+            "stop, or explore elsewhere",
+            "nothing triggered: within reach of these walkers the model knows all that its trigger "
+            "asks for. Other starts, a higher temperature or a lower threshold look further",
+        )
+    ratio = change(reports)
+    if ratio is not None and ratio > 1 + FLAT:
+        return Advice(
+            "look at the last labels before going on",
+            f"{_changed(ratio)}: look at what was set aside, at warnings and at the picks below",
+        )
+    prospect = leading(last) if linear else None
+    if prospect is not None:
+        return _by_prospect(prospect, last, ratio)
+    return _by_trend(last, ratio)
+
+
+def told(prospect: Prospect) -> str:
+    """A prospect in words."""
+    name, unit = {"forces": ("forces", "meV/A")}.get(prospect.prop, ("energies", "meV/atom"))
+    return (
+        f"a further batch like the last is to lower the error of {name} by "
+        f"{1e3 * prospect.gain * prospect.error:.2g} of {1e3 * prospect.error:.3g} {unit} "
+        f"({100 * prospect.gain:.1f}%)"
+    )
+
+
+def _by_prospect(prospect: Prospect, last: RoundReport, ratio: float | None) -> Advice:
+    foretold = told(prospect)
+    if ratio is not None:
+        foretold += f"; {_changed(ratio)}"
+    least = WORTH * last.picks / max(last.n_labels, last.picks)
+    if prospect.gain >= least:
+        return Advice("go on", f"{foretold}; {_activity(last)}")
+    foretold += f"; for so many labels more it is to be {100 * least:.1f}%"
+    if prospect.noise_leads:
+        return Advice(
+            "enlarge the model, or stop if the errors suffice",
+            f"{foretold}. The noise of the fit is larger than what the coefficients leave open: a "
+            "few labels more hardly lower it, a higher order, degree or cutoff may",
+        )
+    return Advice(
+        "stop, or explore elsewhere",
+        f"{foretold}. Such structures hardly tell anything new of what the model is meant for; "
+        "what the coefficients leave open is still larger than the noise of the fit",
+    )
+
+
+def _by_trend(last: RoundReport, ratio: float | None) -> Advice:
+    if ratio is None:
+        return Advice(
+            "go on while labels can be paid for",
+            f"{_activity(last)}; too few rounds with test errors to see a trend",
+        )
+    if ratio < 1 - FLAT:
+        return Advice("go on", f"{_changed(ratio)}, and {_activity(last)}")
+    return Advice(
+        "stop, if the errors suffice",
+        f"{_changed(ratio)}, less than {100 * FLAT:.0f}%. If they do not suffice, enlarge the "
+        "model or explore elsewhere",
+    )
+
+
+def _changed(ratio: float) -> str:
+    return f"test errors changed by {100 * (ratio - 1):+.0f}% over the last {OVER} rounds"
+
+
+def _activity(last: RoundReport) -> str:
+    fired = trigger_rate(last)
+    checks = "" if fired is None else f", {100 * fired:.2g}% of its checks fired"
+    return (
+        f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
+        f"{checks}"
+    )

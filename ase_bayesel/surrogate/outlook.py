@@ -1,0 +1,113 @@
+"""What further labels would do: deviations over the structures that a model is meant for.
+
+The covariance does not depend on labels, so it says how much they lower it before there are any.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from .design import property_rows, training_features, usable_properties, weighted_rows
+from .surrogate import Surrogate
+
+MOST_REMOVED = 1.0 - 1e-6
+"""Of what is known of a direction, the largest share that a batch may have brought."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Root mean square deviations over the intended structures, of one property.
+
+    eV/atom for energies, eV/A for force components; without scales.
+
+    Attributes
+    ----------
+    before, now
+        Without the last batch, and with it; hyperparameters are those of now.
+    noise
+        Of the fit, in the same units: what is left where the deviation is zero.
+    """
+
+    before: float
+    now: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) and value >= 0 for value in vars(self).values()):
+            raise ValueError("an outlook holds numbers that it cannot have")
+
+    @property
+    def next(self) -> float:
+        """The deviation after a further batch that adds as much to 1 / deviation^2 as the last."""
+        if self.now == 0.0 or self.before <= self.now:
+            return self.now
+        return self.now / math.sqrt(2.0 - (self.now / self.before) ** 2)
+
+    @property
+    def gain(self) -> float:
+        """The share of the error by which that batch lowers it, the noise being the rest of it."""
+        whole = math.hypot(self.now, self.noise)
+        return 1.0 - math.hypot(self.next, self.noise) / whole if whole else 0.0
+
+
+def outlooks(
+    surrogate: Surrogate,
+    intended: Sequence[Atoms],
+    batch: Sequence[Atoms],
+    force_projections: int | None = None,
+) -> dict[str, Outlook]:
+    """The outlook on energies and forces, where labels hold them; empty without structures.
+
+    Let A be the white rows of the batch as columns, and A^T A = V h V^T: a white row w of an
+    intended structure has the variance \\|w\\|^2, and without the batch more by the sum of
+    (V^T A^T w)^2 / (1 - h).
+
+    Parameters
+    ----------
+    surrogate
+        Fitted, knowing the batch.
+    intended
+        Structures as they will be met; no label is needed.
+    batch
+        The last structures that it has learnt.
+    force_projections
+        As in the fit.
+    """
+    if not intended or not batch:
+        return {}
+    posterior, descriptor = surrogate.posterior, surrogate.descriptor
+    learnt = _learnt(surrogate, batch, force_projections)
+    properties = [prop for prop in ("energy", "forces") if prop in surrogate.properties]
+    sums: dict[str, list[np.ndarray]] = {prop: [] for prop in properties}
+    features = training_features(intended, descriptor, force_projections)
+    for atoms, own in zip(intended, features, strict=True):
+        for prop in properties:
+            size = len(atoms) if prop == "energy" else 1
+            white = posterior.whiten(property_rows(own, prop) / size)
+            now = np.sum(white**2, axis=0)
+            before = now + np.sum((learnt.T @ white) ** 2, axis=0)
+            noise = (surrogate.noise.std(prop, len(atoms)) / size) ** 2
+            sums[prop].append(np.array([before.mean(), now.mean(), noise]))
+    return {prop: Outlook(*np.sqrt(np.mean(rows, axis=0)).tolist()) for prop, rows in sums.items()}
+
+
+def _learnt(
+    surrogate: Surrogate, batch: Sequence[Atoms], force_projections: int | None
+) -> np.ndarray:
+    """``(D, r)`` the white directions A V / sqrt(1 - h) of `outlooks`."""
+    features = list(training_features(batch, surrogate.descriptor, force_projections))
+    growth = surrogate.noise_growth(batch, np.array([own.total for own in features]))
+    rows = []
+    for atoms, own, factor in zip(batch, features, growth, strict=True):
+        properties = usable_properties(atoms, surrogate.properties)
+        rows.append(weighted_rows(own, surrogate.noise, properties) / factor)
+    white = surrogate.posterior.whiten(np.concatenate(rows))
+    if white.shape[1] > white.shape[0]:
+        white = np.asarray(np.linalg.qr(white.T, mode="r")).T
+    shares, vectors = np.linalg.eigh(white.T @ white)
+    return white @ vectors / np.sqrt(1.0 - np.minimum(shares, MOST_REMOVED))
