@@ -21,7 +21,7 @@ from ase_bayesel.surrogate.scales import Scale, Scales
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/check_a_model.md"
 COPPER = {
     "crystal": {"name": "Cu", "a": 3.6},
     "elastic": False,
@@ -90,9 +90,9 @@ def test_any_calculator(tmp_path):
     assert "phonons" not in json.loads((tmp_path / "out" / "check.json").read_text())
 
 
-def test_the_readme_shows_a_valid_config():
-    block = re.search(r"```yaml\n(# check.yaml.*?)```", README.read_text(), re.DOTALL)[1]
-    settings = validate_config(yaml.safe_load(block), "README", schema=CheckConfig)
+def test_the_docs_show_a_valid_config():
+    block = re.search(r"```yaml\n(# check.yaml.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    settings = validate_config(yaml.safe_load(block), "page", schema=CheckConfig)
     assert settings.phonons.path == "GXU,KGL"
 
 
