@@ -309,6 +309,7 @@ def _train(
         *(frames, n_new, keys, e0s, last, directory, seed, config.threads),
         energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
+        store.potential_path(0),
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):
