@@ -117,8 +117,18 @@ def write_training_frames(
 
     Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
     the properties (`WEIGHT_KEYS`), with the task's weights by energy and force in the first.
-    With ``of_residuals`` all is in those of the properties, whose residuals they multiply
-    before they are squared, as mace's universal loss takes them.
+
+    Parameters
+    ----------
+    path
+        The file.
+    frames
+        The structures.
+    task
+        Says where their labels are, and which of them count less.
+    of_residuals
+        All is in the weights of the properties, whose residuals they multiply before they are
+        squared, as mace's universal loss takes them.
     """
     written = []
     for number, atoms in enumerate(frames):

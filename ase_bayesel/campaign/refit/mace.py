@@ -50,7 +50,7 @@ class MACERefitter:
     that starts from the best checkpoint of the one before. A fine-tuning that was
     killed goes on from the last complete segment and, on a CPU, ends with the same
     weights bit for bit as one that was not. The new model is the best of all
-    segments by the loss on the validation structures. Its head is called as that it started from.
+    segments by the loss on the validation structures. A head that `head` names keeps its name.
 
     Attributes
     ----------
@@ -282,6 +282,7 @@ class MACERefitter:
                 "multiheads_finetuning": True,
                 "pt_train_file": str(task.directory / REPLAY),
                 "pt_valid_file": str(task.directory / REPLAY_VALID),
+                "pseudolabel_replay": False,  # they have labels, and mace only logs if it fails
                 "force_mh_ft_lr": True,  # or mace takes a rate of its own
                 "loss": "universal",
             }
