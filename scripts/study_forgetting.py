@@ -29,8 +29,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
-from ase_bayesel.campaign.refit import MACERefitter, RefitTask
-from ase_bayesel.campaign.refit.forgetting import PT_HEAD, LoRA, MultiHead
+from ase_bayesel.campaign.refit import LoRA, MACERefitter, MultiHead, RefitTask
+from ase_bayesel.campaign.refit.forgetting import PT_HEAD
 from ase_bayesel.descriptors.mace.loading import mace_calculator
 from ase_bayesel.resources.commands import run_command
 from ase_bayesel.structures.frames import write_frames

@@ -17,13 +17,11 @@ from helpers.structures import copper, copper_training
 
 from ase_bayesel import MACEDescriptor
 from ase_bayesel.campaign.config.loading import validate_config
-from ase_bayesel.campaign.refit import MACERefitter, RefitTask
+from ase_bayesel.campaign.refit import LoRA, MACERefitter, MultiHead, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.campaign.refit.forgetting import (
     REPLAY,
     REPLAY_VALID,
-    LoRA,
-    MultiHead,
     write_replay,
 )
 from ase_bayesel.campaign.refit.mace_command import validation_loss

@@ -141,7 +141,7 @@ def write_replay(
                 f"{multihead.pt_train_file} ({error}); leave it out. The last good model is "
                 f"{task.model}"
             ) from error
-        atoms.info = {
+        atoms.info |= {
             REF_ENERGY: float(energy) + composition_energy(atoms, shift),
             "config_weight": multihead.weight_pt_head,
         }
