@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
@@ -151,9 +152,9 @@ class TestReplay:
         assert (tmp_path / REPLAY).read_bytes() == before
 
     def test_a_failing_model_names_the_structure(self, tmp_path):
-        write_frames(tmp_path / "r.extxyz", [bulk("Cu"), bulk("Fe")])
+        write_frames(tmp_path / "r.extxyz", [Atoms("Cu"), bulk("Cu"), bulk("Fe")])
         task, e0s = task_of(tmp_path, tmp_path / "m"), {"Cu": 0.0, "Fe": 0.0}
-        with pytest.raises(RefitError, match=r"structure 1 of .*r\.extxyz"):
+        with pytest.raises(RefitError, match=r"r\.extxyz, frame 2 .*leave it out"):
             list(write_replay(task, MultiHead(tmp_path / "r.extxyz"), EMT(), (e0s, e0s), 3))
         assert not (tmp_path / REPLAY).exists()
 

@@ -63,8 +63,8 @@ class MultiHead:
     pt_train_file: InputPath
     weight_pt_head: PositiveFloat = 1.0
 
-    def frames(self, known: Collection[str] | None = None) -> list[Atoms]:
-        """The structures, without isolated atoms.
+    def frames(self, known: Collection[str] | None = None) -> dict[int, Atoms]:
+        """The structures by their numbers in the file, without isolated atoms.
 
         Parameters
         ----------
@@ -88,13 +88,13 @@ class MultiHead:
                     f"refit.multihead: {self.pt_train_file}, frame {number}: the model does not "
                     f"know {', '.join(sorted(unknown))}; take structures of its own elements"
                 )
-        frames = [canonical(atoms) for atoms in frames if not is_isolated(atoms)]
-        if len(frames) < 2:
+        kept = {k: canonical(atoms) for k, atoms in enumerate(frames) if not is_isolated(atoms)}
+        if len(kept) < 2:
             raise ConfigError(
                 f"refit.multihead: {self.pt_train_file} needs two structures of more than one "
                 "atom at least, one to train on and one for validation"
             )
-        return frames
+        return kept
 
 
 def write_replay(
@@ -130,16 +130,15 @@ def write_replay(
     elements = e0s[0].keys() & e0s[1].keys()
     frames = multihead.frames(elements)
     shift = {symbol: e0s[1][symbol] - e0s[0][symbol] for symbol in elements}
-    for number, atoms in enumerate(frames):
+    for done, (number, atoms) in enumerate(frames.items(), 1):
         try:
             energy = calculator.get_potential_energy(atoms)
             forces = calculator.get_forces(atoms)
             stress = calculator.get_stress(atoms) if atoms.pbc.all() else None
         except Exception as error:
             raise RefitError(
-                f"fine-tuning: the first model fails for structure {number} of "
-                f"{multihead.pt_train_file} ({error}); leave it out. The last good model is "
-                f"{task.model}"
+                f"fine-tuning: the first model fails for {multihead.pt_train_file}, frame {number} "
+                f"({error}); leave it out. The last good model is {task.model}"
             ) from error
         atoms.info |= {
             REF_ENERGY: float(energy) + composition_energy(atoms, shift),
@@ -148,10 +147,10 @@ def write_replay(
         atoms.set_array(REF_FORCES, forces)
         if stress is not None:
             atoms.info[REF_VIRIAL] = -voigt_6_to_full_3x3_stress(stress) * atoms.get_volume()
-        yield number + 1
+        yield done
     as_they_are = replace(task, keys=KEYS, energy_weights=None, max_force=None)
-    numbers = range(len(frames))
-    valid = [k for k in numbers if k % every == every - 1] or [numbers[-1]]
+    numbers = list(frames)
+    valid = numbers[every - 1 :: every] or numbers[-1:]
     chosen = {REPLAY_VALID: valid, REPLAY: [k for k in numbers if k not in valid]}
     for name, kept in chosen.items():
         file = task.directory / name
