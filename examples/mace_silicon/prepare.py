@@ -60,17 +60,17 @@ def main() -> None:
 
 
 def from_xtb() -> tuple[list[Atoms], list[Atoms], Engine]:
-    """Rattled cells of 16 atoms, those for the test more strongly."""
+    """Rattled cells of 16 atoms at many volumes, those for the test rattled more strongly."""
     rng = np.random.default_rng(2025)
     amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.06, 0.14, N_TEST)]
-    frames = [rattled(amplitude, rng) for amplitude in amplitudes]
-    starts = [rattled(0.01, rng) for _ in range(N_STARTS)]
+    frames = [rattled(amplitude, rng.uniform(5.4, 6.0), rng) for amplitude in amplitudes]
+    starts = [rattled(0.01, 5.7, rng) for _ in range(N_STARTS)]
     return frames, starts, TBLiteEngine({"electronic_temperature": 8000.0})
 
 
-def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
-    """A diamond cell with Gaussian displacements (A)."""
-    atoms = bulk("Si", a=5.6) * (2, 2, 2)
+def rattled(amplitude: float, a: float, rng: np.random.Generator) -> Atoms:
+    """A diamond cell of a lattice constant (A) with Gaussian displacements (A)."""
+    atoms = bulk("Si", a=a) * (2, 2, 2)
     atoms.rattle(amplitude, rng=rng)
     return canonical(atoms)
 

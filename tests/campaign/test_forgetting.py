@@ -186,52 +186,60 @@ def test_the_best_segment_is_that_of_the_head_itself(tmp_path):
     assert validation_loss(tmp_path, "pt_head") == 0.2
 
 
-def first_errors(directory):
-    """RMSE of the forces (eV/A) before the first epoch, by head."""
-    (results,) = (directory / "segment_0001" / "results").glob("*_train.txt")
+@needs_mace
+@pytest.mark.slow
+def test_a_second_round_with_all_of_it(replay, tmp_path):
+    """A second head, frozen layers and LoRA, from a model that has a second head already."""
+    model = tmp_path / "last.model"
+    save_model(tiny_mace(("Cu", "Au"), "4x0e", heads=("pt_head", "mine")), model)
+    refitter = MACERefitter(
+        max_epochs=1,
+        checkpoint_epochs=1,
+        batch_size=4,
+        head="mine",
+        freeze=5,
+        lora=LoRA(2, 2.0),
+        multihead=replay,
+    )
+    progress, newer = finished(refitter.refit(task_of(tmp_path / "refit", model)))
+    assert any("replay: 6" in step.detail for step in progress)
+    assert "RMSE_F" in progress[-1].detail
+    old, new = load_module(model), load_module(newer)
+    assert new.heads == ["pt_head", "mine"]
+    energies = torch.tensor([[E0, E0], [E0S["Cu"], E0S["Au"]]], dtype=torch.float64)
+    assert torch.equal(new.atomic_energies_fn.atomic_energies, energies)
+    before, after = old.state_dict(), new.state_dict()
+    assert before.keys() == after.keys()  # what LoRA added is merged
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    parts = {name.split(".")[0] for name in before.keys() - same if before[name].numel()}
+    assert parts == {"products", "readouts", "atomic_energies_fn"}
+
+    descriptor = MACEDescriptor(newer, head="mine", dtype="float64")
+    (features,) = descriptor.compute([copper()])
+    assert features.values.shape == (4, descriptor.n_features)
+
+    (results,) = (tmp_path / "refit" / "segment_0001" / "results").glob("*_train.txt")
     records = [json.loads(line) for line in results.read_text().splitlines()]
-    return {r["head"]: r["rmse_f"] for r in records if r["mode"] == "eval" and r["epoch"] is None}
+    first = {r["head"]: r["rmse_f"] for r in records if r["mode"] == "eval" and r["epoch"] is None}
+    assert first["pt_head"] < 1e-6  # its labels are those of the model
+    calculator = mace_calculator(old, head="mine")
+    frames = read(tmp_path / "refit" / "valid.extxyz", ":")
+    off = [calculator.get_forces(a) - a.arrays["REF_forces"] for a in frames]
+    assert first["mine"] == pytest.approx(np.sqrt(np.mean(np.square(off))), rel=1e-6)
 
 
 @needs_mace
-@pytest.mark.slow
-def test_two_rounds_with_a_second_head(replay, tmp_path):
-    """From one of two heads; the second round also with frozen layers and LoRA."""
-    first = tmp_path / "start.model"
-    save_model(tiny_mace(("Cu", "Au"), "4x0e", heads=("old", "mine")), first)
-    refitter = MACERefitter(
-        max_epochs=1, checkpoint_epochs=1, batch_size=4, head="mine", multihead=replay
-    )
-    progress, model = finished(refitter.refit(task_of(tmp_path / "one", first)))
-    assert any("replay: 6" in step.detail for step in progress)
-    assert "RMSE_F" in progress[-1].detail
-    module = load_module(model)
-    assert module.heads == ["pt_head", "mine"]
-    energies = torch.tensor([[E0, E0], [E0S["Cu"], E0S["Au"]]], dtype=torch.float64)
-    assert torch.equal(module.atomic_energies_fn.atomic_energies, energies)
-    assert first_errors(tmp_path / "one")["pt_head"] < 1e-6  # its labels are the model's own
-    descriptor = MACEDescriptor(model, head="mine", dtype="float64")
-    assert descriptor.compute([copper()])[0].values.shape == (4, descriptor.n_features)
-
-    again = replace(refitter, freeze=5, lora=LoRA(2, 2.0))
-    task = task_of(tmp_path / "two", model, first_model=first)
-    _, newer = finished(again.refit(task))
-    before, after = module.state_dict(), load_module(newer).state_dict()
-    assert before.keys() == after.keys()  # what LoRA added is merged
-    changed = {n for n in before if before[n].numel() and not torch.equal(before[n], after[n])}
-    assert {name.split(".")[0] for name in changed} == {
-        "products",
-        "readouts",
-        "atomic_energies_fn",
-    }
-    assert all("linear" in name for name in changed if not name.startswith("atomic_energies"))
-
-    calculator = mace_calculator(module, head="mine")
-    frames = read(tmp_path / "two" / "valid.extxyz", ":")
-    off = [calculator.get_forces(a) - a.arrays["REF_forces"] for a in frames]
-    rmse = np.sqrt(np.mean(np.concatenate(off) ** 2))
-    assert first_errors(tmp_path / "two")["mine"] == pytest.approx(rmse, rel=1e-6)
-    original = mace_calculator(load_module(first), head="mine")
-    for atoms in read(tmp_path / "two" / REPLAY, ":"):
+def test_the_first_model_gives_the_labels_of_later_rounds(replay, tmp_path):
+    """By the head that it has, though the last model's is called in another way."""
+    first, last = tiny_mace(("Cu", "Au"), "4x0e", heads=("only",)), tmp_path / "last.model"
+    save_model(first, tmp_path / "first.model")
+    save_model(tiny_mace(("Cu", "Au"), "4x0e", seed=1, e0=2.0, heads=("pt_head", "Default")), last)
+    refitter = MACERefitter(multihead=replay, head="Default")
+    task = task_of(tmp_path, last, first_model=tmp_path / "first.model")
+    assert list(refitter._replayed(task, load_module(last))) == [1, 2, 3, 4, 5, 6]
+    calculator = mace_calculator(first)
+    for atoms in read(tmp_path / REPLAY, ":"):
+        energy = calculator.get_potential_energy(atoms) + len(atoms) * (2.0 - E0)
+        assert atoms.info["REF_energy"] == pytest.approx(energy, abs=1e-6)
         forces = atoms.arrays["REF_forces"]
-        np.testing.assert_allclose(forces, original.get_forces(atoms), atol=1e-6)
+        np.testing.assert_allclose(forces, calculator.get_forces(atoms), atol=1e-6)
