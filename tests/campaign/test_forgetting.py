@@ -118,7 +118,10 @@ class TestCheck:
         with pytest.raises(ConfigError, match=r"old_kind\.extxyz, frame 0: .* not know Au"):
             MACERefitter(multihead=replay).check(tmp_path / "cu.model")
         write_frames(tmp_path / "one.extxyz", alloys(1))
-        for name, message in (("one", "needs two"), ("none", r"pt_train_file: .*none\.extxyz")):
+        for name, message in (
+            ("one", "needs at least two"),
+            ("none", r"pt_train_file: .*none\.extxyz"),
+        ):
             with pytest.raises(ConfigError, match=message):
                 MACERefitter(multihead=MultiHead(tmp_path / f"{name}.extxyz")).check()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
@@ -16,9 +16,6 @@ from ...structures.identity import canonical
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_VIRIAL, PropertyKeys
 from ...structures.reference_energies import composition_energy, is_isolated
 from .base import RefitTask, write_training_frames
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 PT_HEAD = "pt_head"
 """What mace calls the head of the replayed structures."""
@@ -91,8 +88,8 @@ class MultiHead:
         kept = {k: canonical(atoms) for k, atoms in enumerate(frames) if not is_isolated(atoms)}
         if len(kept) < 2:
             raise ConfigError(
-                f"refit.multihead: {self.pt_train_file} needs two structures of more than one "
-                "atom at least, one to train on and one for validation"
+                f"refit.multihead: {self.pt_train_file} needs at least two structures that are no "
+                "isolated atoms, one to train on and one for validation"
             )
         return kept
 
