@@ -59,7 +59,9 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         descriptor = build_descriptor(config, initial_potential(config))
     refitter = build_refitter(config)
     if isinstance(refitter, MACERefitter):
-        refitter.check()
+        model = initial_potential(config)
+        assert not isinstance(model, tuple)  # of mace's there is one file
+        refitter.check(model)
     engine, data = config.engine, config.data
     paths = {"starts": config.explore.starts}
     if data.train_file is not None:

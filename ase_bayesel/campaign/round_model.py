@@ -296,6 +296,7 @@ def _train(
 ) -> Iterator[Progress]:
     """Refit the potential of the round before, unless that is done."""
     refitter, kept = build_refitter(config), store.potential_path(number)
+    first = store.potential_path(0)
     last = given_model(config.potential) if kept is None else kept.resolve()
     if refitter is None or last is None:
         return
@@ -309,6 +310,7 @@ def _train(
         *(frames, n_new, keys, e0s, last, directory, seed, config.threads),
         energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
+        None if first is None else first.resolve(),
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):

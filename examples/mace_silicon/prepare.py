@@ -6,6 +6,9 @@
 With --data a linear ACE is fitted to all structures of the set and serves as the
 teacher: it relabels the structures that are used here, and labels the picks. Two
 to three minutes on one core, most of it the training of the MACE model.
+
+The model file is then written as releases of mace-torch before 0.3.9 wrote theirs, as of
+the foundation models of 2023 and 2024: the campaign reads it all the same.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.build import bulk
 from rich.progress import Progress
 
 from ase_bayesel import ACEDescriptor, fit_surrogate
+from ase_bayesel.descriptors.mace.loading import load_module, module_bytes
 from ase_bayesel.labelling.engines import Engine, SurrogateEngine, TBLiteEngine
 from ase_bayesel.labelling.task import labelled
 from ase_bayesel.resources.commands import run_command
@@ -55,17 +60,17 @@ def main() -> None:
 
 
 def from_xtb() -> tuple[list[Atoms], list[Atoms], Engine]:
-    """Rattled cells of 16 atoms, those for the test more strongly."""
+    """Rattled cells of 16 atoms at many volumes, those for the test rattled more strongly."""
     rng = np.random.default_rng(2025)
     amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.06, 0.14, N_TEST)]
-    frames = [rattled(amplitude, rng) for amplitude in amplitudes]
-    starts = [rattled(0.01, rng) for _ in range(N_STARTS)]
+    frames = [rattled(amplitude, rng.uniform(5.4, 6.0), rng) for amplitude in amplitudes]
+    starts = [rattled(0.01, 5.7, rng) for _ in range(N_STARTS)]
     return frames, starts, TBLiteEngine({"electronic_temperature": 8000.0})
 
 
-def rattled(amplitude: float, rng: np.random.Generator) -> Atoms:
-    """A diamond cell with Gaussian displacements (A)."""
-    atoms = bulk("Si", a=5.6) * (2, 2, 2)
+def rattled(amplitude: float, a: float, rng: np.random.Generator) -> Atoms:
+    """A diamond cell of a lattice constant (A) with Gaussian displacements (A)."""
+    atoms = bulk("Si", a=a) * (2, 2, 2)
     atoms.rattle(amplitude, rng=rng)
     return canonical(atoms)
 
@@ -126,7 +131,27 @@ def train_mace(frames: list[Atoms], e0: float, out: Path) -> None:
         for line in run_command(command, out / "training.log", environment=environment):
             if "Epoch" in line:
                 bar.advance(task)
-    (out / "training" / "start.model").replace(out / "start.model")
+    write_as_before(out / "training" / "start.model", out / "start.model")
+
+
+def write_as_before(model: Path, target: Path) -> None:
+    """A model in the notation before mace-torch 0.3.9.
+
+    The power of the cutoff was a float, and neighbouring inputs of one kind were written as one.
+    """
+    module = load_module(model)
+    cutoff = module.radial_embedding.cutoff_fn
+    cutoff.p = cutoff.p.to(torch.get_default_dtype())
+    merged = 0
+    for block in module.interactions:
+        linear = block.linear
+        inputs = linear.irreps_in.simplify()
+        if len(inputs) < len(linear.irreps_in):
+            merged += 1
+            linear.instructions = list({one.i_out: one for one in linear.instructions}.values())
+            linear.irreps_in = inputs
+    assert merged, "nothing was written in another way before"
+    target.write_bytes(module_bytes(module))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from helpers.structures import copper
 from ase_bayesel import ACEDescriptor, Campaign, calibrated, fit_surrogate, load_config
 from ase_bayesel.bias.calculator import BiasedCalculator
 from ase_bayesel.bias.evaluators import NetworkEvaluator, SeparateEvaluator
+from ase_bayesel.campaign import round_model
 from ase_bayesel.campaign.events import Ended
+from ase_bayesel.campaign.refit import refit_alone
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.campaign.training_set import TrainingSet
@@ -70,6 +72,19 @@ class TestAnyPotential:
         assert scales[0] == 0.9
         assert scales[1] == pytest.approx(0.9 + 0.01 * counts[1])
         assert scales[2] == pytest.approx(scales[1] + 0.01 * counts[2])
+
+    def test_each_refit_is_told_of_the_first_model(self, other_package, monkeypatch):
+        tasks = []
+
+        def noted(refitter, task):
+            tasks.append(task)
+            return refit_alone(refitter, task)
+
+        monkeypatch.setattr(round_model, "refit_alone", noted)
+        store, _ = ended(other_package)
+        first = store.potential_path(0).resolve()
+        assert [task.first_model for task in tasks] == [first, first]
+        assert [task.model for task in tasks] == [first, store.potential_path(1).resolve()]
 
     def test_errors_are_the_potentials(self, other_package):
         store, _ = ended(other_package)

@@ -13,7 +13,7 @@ from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
-from ase_bayesel.campaign.refit.mace import LEFT_OUT
+from ase_bayesel.campaign.refit.mace_data import LEFT_OUT
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys

@@ -1,5 +1,6 @@
 """Model files that earlier releases of mace-torch wrote (scripts/old_mace_models.py)."""
 
+import importlib.util
 import lzma
 from pathlib import Path
 
@@ -128,3 +129,24 @@ def test_neighbouring_inputs_written_as_one(tmp_path):
     load_module(changed(tmp_path, merge(1.0)))
     with pytest.raises(DescriptorError, match=r"linear\.\w+ is not that of a new model"):
         load_module(changed(tmp_path, merge(2.0)))
+
+
+def test_the_example_writes_an_old_file(tmp_path):
+    """What CI runs a campaign from."""
+    example = Path(__file__).parents[2] / "examples" / "mace_silicon" / "prepare.py"
+    spec = importlib.util.spec_from_file_location("prepare_mace_silicon", example)
+    prepare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(prepare)
+    model = tiny_mace()
+    save_model(model, tmp_path / "new.model")
+    prepare.write_as_before(tmp_path / "new.model", tmp_path / "old.model")
+    with quiet():
+        raw = torch.load(tmp_path / "old.model", weights_only=False)
+    assert raw.radial_embedding.cutoff_fn.p.is_floating_point()
+    assert len(raw.interactions[1].linear.irreps_in) < len(model.interactions[1].linear.irreps_in)
+    atoms = next(recorded("mace_0.3.4_medium"))[0]
+    atoms.symbols[:] = "Cu"
+    found = [
+        mace_calculator(m).get_forces(atoms) for m in (model, load_module(tmp_path / "old.model"))
+    ]
+    np.testing.assert_array_equal(*found)

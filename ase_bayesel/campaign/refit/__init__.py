@@ -3,6 +3,7 @@
 from .base import RefitProgress, RefitTask, Refitter, refit_alone
 from .command import CommandRefitter
 from .elsewhere import refit_elsewhere
+from .forgetting import LoRA, MultiHead
 from .mace import MACERefitter
 
 REFITTERS: tuple[type, ...] = (MACERefitter, CommandRefitter)
@@ -11,7 +12,9 @@ REFITTERS: tuple[type, ...] = (MACERefitter, CommandRefitter)
 __all__ = [
     "REFITTERS",
     "CommandRefitter",
+    "LoRA",
     "MACERefitter",
+    "MultiHead",
     "RefitProgress",
     "RefitTask",
     "Refitter",

@@ -64,6 +64,8 @@ class RefitTask:
         Make structures far up in energy count less; None for no such weights.
     max_force
         Makes labels with larger forces (eV/A) count less, see `force_growth`; None for no limit.
+    first_model
+        The file or folder of the model that the campaign began with; None for ``model``.
     """
 
     frames: Sequence[Atoms]
@@ -76,6 +78,7 @@ class RefitTask:
     threads: int = 1
     energy_weights: EnergyWeights | None = None
     max_force: float | None = None
+    first_model: Path | None = None
 
 
 class Refitter(Protocol):
@@ -107,17 +110,31 @@ def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress,
         return (yield from refitter.refit(task))
 
 
-def write_training_frames(path: Path, frames: Sequence[Atoms], task: RefitTask) -> None:
+def write_training_frames(
+    path: Path, frames: Sequence[Atoms], task: RefitTask, of_residuals: bool = False
+) -> None:
     """Extended XYZ of structures with their labels under `REF_ENERGY` and so on.
 
     Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
     the properties (`WEIGHT_KEYS`), with the task's weights by energy and force in the first.
+
+    Parameters
+    ----------
+    path
+        The file.
+    frames
+        The structures.
+    task
+        Says where their labels are, and which of them count less.
+    of_residuals
+        All is in the weights of the properties, whose residuals they multiply before they are
+        squared, as mace's universal loss takes them.
     """
     written = []
     for number, atoms in enumerate(frames):
         labels = targets(atoms, task.keys, f"training frame {number}")
         frame = canonical(atoms)
-        frame.info.update(_weights(atoms, labels, task))
+        frame.info.update(_weights(atoms, labels, task, of_residuals))
         if labels.energy is not None:
             frame.info[REF_ENERGY] = labels.energy
         if labels.forces is not None:
@@ -130,7 +147,9 @@ def write_training_frames(path: Path, frames: Sequence[Atoms], task: RefitTask) 
     write_frames(path, written)
 
 
-def _weights(atoms: Atoms, labels: FitTargets, task: RefitTask) -> dict[str, float]:
+def _weights(
+    atoms: Atoms, labels: FitTargets, task: RefitTask, of_residuals: bool
+) -> dict[str, float]:
     """The weights of a structure by their keys; only those that are not one."""
     names = ("config_weight", *WEIGHT_KEYS.values())
     weights = {name: float(atoms.info.get(name, 1.0)) for name in names}
@@ -138,4 +157,7 @@ def _weights(atoms: Atoms, labels: FitTargets, task: RefitTask) -> dict[str, flo
     if task.energy_weights is not None and labels.energy is not None:
         above = labels.energy - composition_energy(atoms, task.e0s)
         weights["config_weight"] /= task.energy_weights.factor(atoms, above) ** 2
+    if of_residuals:
+        overall = weights.pop("config_weight")
+        weights = {name: (overall * weight) ** 0.5 for name, weight in weights.items()}
     return {name: weight for name, weight in weights.items() if weight != 1.0}

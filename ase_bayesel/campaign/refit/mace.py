@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
-import re
 import shutil
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field
 
-from ...errors import CommandError, ConfigError, RefitError, TerminatedError, TimeLimitError
+from ...errors import (
+    CommandError,
+    ConfigError,
+    DescriptorError,
+    RefitError,
+    TerminatedError,
+    TimeLimitError,
+)
 from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
+from ...io.kinds import VALUE
 from ...resources.commands import run_command
-from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys, targets
-from ...structures.reference_energies import is_isolated
-from .base import RefitProgress, RefitTask, write_training_frames
+from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys
+from .base import RefitProgress, RefitTask
+from .forgetting import PT_HEAD, REPLAY, REPLAY_VALID, LoRA, MultiHead, write_replay
+from .mace_command import EPOCH, HEAD, arguments, check_options, segments, validation_loss
+from .mace_data import LEFT_OUT, write_data
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -34,9 +40,6 @@ ENVIRONMENT = {
     "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",  # mace's models are pickles
     "PYTHONWARNINGS": "ignore",
 }
-LEFT_OUT = "left_out.txt"
-"""Names the structures of the training set that a fine-tuning does not see, and why."""
-EPOCH = re.compile(r"Epoch (\d+): head: \S+ (.*)")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class MACERefitter:
     that starts from the best checkpoint of the one before. A fine-tuning that was
     killed goes on from the last complete segment and, on a CPU, ends with the same
     weights bit for bit as one that was not. The new model is the best of all
-    segments by the loss on the validation structures.
+    segments by the loss on the validation structures. A head that `head` names keeps its name.
 
     Attributes
     ----------
@@ -63,6 +66,12 @@ class MACERefitter:
     replay
         Train on all structures, which keeps the model from forgetting the old ones.
         Otherwise only on those that are new since the last refit.
+    freeze
+        Layers that stay as they are, counted as mace counts them: 1 to 4 for the embedding of the
+        elements, 5 for the interactions too, 6 for the products too. The readouts always learn.
+    lora, multihead
+        Further ways not to forget, see `LoRA` and `MultiHead`. With ``multihead`` the loss is
+        mace's universal one, in which large errors count less.
     energy_weight, forces_weight, stress_weight
         Of the loss.
     e0s
@@ -90,6 +99,9 @@ class MACERefitter:
     batch_size: Count = 5
     valid_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     replay: bool = True
+    freeze: Annotated[int | None, Field(ge=1, le=6)] = None
+    lora: Annotated[LoRA, VALUE] | None = None
+    multihead: Annotated[MultiHead, VALUE] | None = None
     energy_weight: NonNegativeFloat = 10.0
     forces_weight: NonNegativeFloat = 100.0
     stress_weight: NonNegativeFloat = 10.0
@@ -101,42 +113,58 @@ class MACERefitter:
     trust: Annotated[bool, HIDDEN] = False
     options: Mapping[str, Scalar] = field(default_factory=dict)
 
-    def check(self) -> None:
-        """Let mace's own parser read the options.
+    def check(self, model: Path | None = None) -> None:
+        """Let mace's own parser read the options, and read the structures of ``multihead``.
+
+        Parameters
+        ----------
+        model
+            The first model, which has to know their elements.
 
         Raises
         ------
         ConfigError
-            For an option that it does not know, or that is set by a field.
+            For an option that mace does not know, that is set by a field, or that excludes one;
+            for structures that cannot be replayed.
         DescriptorError
             If mace-torch is not installed.
         """
-        from ...descriptors.mace.internals import import_mace
-
         nothing = RefitTask([], 0, PropertyKeys(), {}, Path(), Path(), 0)
-        ours = self._settings(nothing, 1, 1, False, {})
-        taken = sorted(set(ours) & set(self.options))
-        if taken:
-            raise ConfigError(f"refit.options: {', '.join(taken)} is set by ase_bayesel itself")
-        complaint = io.StringIO()
+        check_options(self._settings(nothing, 1, 1, False, {}), self.options)
+        if self.multihead is None:
+            return
+        if self.head == PT_HEAD:
+            raise ConfigError(
+                f"refit.multihead: potential.head is {PT_HEAD}, as mace calls the head of the "
+                "replayed structures; choose another head of the model, or leave multihead out"
+            )
+        self.multihead.frames(None if model is None else self._elements(model))
+
+    def _elements(self, model: Path) -> list[str] | None:
+        """Elements of a model; None where it cannot be read without being trusted."""
+        from ...descriptors.mace.internals import known_numbers
+        from ...descriptors.mace.loading import load_module
+
         try:
-            with contextlib.redirect_stderr(complaint):
-                import_mace().parser().parse_args(_arguments({**ours, **self.options}))
-        except SystemExit as error:
-            message = complaint.getvalue().strip().splitlines()[-1].partition("error: ")[2]
-            raise ConfigError(f"refit.options: mace_run_train says: {message}") from error
+            return [chemical_symbols[z] for z in known_numbers(load_module(model, self.trust))]
+        except DescriptorError:
+            return None
 
     def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path]:
         """Fine-tune, or go on where an earlier attempt in this directory was killed.
 
         The progress is in epochs; everything that mace prints is in ``refit.log``.
         """
+        from ...descriptors.mace.internals import heads_of
         from ...descriptors.mace.loading import load_module, module_bytes
+        from ...descriptors.mace.network import chosen_head
 
         start = time.monotonic()
         assert isinstance(task.model, Path)
         task.directory.mkdir(parents=True, exist_ok=True)
         module = load_module(task.model, self.trust)
+        if self.head is None and len(heads_of(module)) > 1:
+            return (yield from replace(self, head=chosen_head(module, None)).refit(task))
         if not self.trust:
             write_atomically(self._foundation(task), module_bytes(module))
         e0s = self._e0s(task, module)
@@ -144,17 +172,20 @@ class MACERefitter:
         left_out = (task.directory / LEFT_OUT).read_text().splitlines()
         n_segments = -(-self.max_epochs // self.checkpoint_epochs)
         shutil.rmtree(task.directory / "running", ignore_errors=True)
-        done = len(_segments(task.directory))
+        done = len(segments(task.directory))
+        epochs = min(done * self.checkpoint_epochs, self.max_epochs)
         if left_out:
-            epochs = min(done * self.checkpoint_epochs, self.max_epochs)
             yield RefitProgress(epochs, self.max_epochs, f"left out: {'; '.join(left_out)}")
+        for labelled in self._replayed(task, module):
+            told = f"labels of the first model for the replay: {labelled}"
+            yield RefitProgress(epochs, self.max_epochs, told)
         limit = None if self.time_limit_h is None else 3600.0 * self.time_limit_h
         for number in range(done + 1, n_segments + 1):
             left = None if limit is None else max(1.0, limit - (time.monotonic() - start))
             try:
                 yield from self._train(task, number, (n_train, has_stress, e0s), left)
             except TimeLimitError as error:
-                if not _segments(task.directory):
+                if not segments(task.directory):
                     raise RefitError(
                         f"fine-tuning: {self.time_limit_h} h were up before the first "
                         f"{self.checkpoint_epochs} epochs were done; raise refit.time_limit_h or "
@@ -168,8 +199,9 @@ class MACERefitter:
                 raise RefitError(
                     f"fine-tuning failed: {error}. The last good model is {task.model}"
                 ) from error
-        best = min(_segments(task.directory), key=_loss)
-        for segment in _segments(task.directory):
+        complete = segments(task.directory)
+        best = min(complete, key=lambda segment: validation_loss(segment, self.head or HEAD))
+        for segment in complete:
             shutil.rmtree(segment / "checkpoints", ignore_errors=True)
         return best / f"{NAME}.model"
 
@@ -189,12 +221,12 @@ class MACERefitter:
             running.mkdir()
         settings = self._settings(task, number, *data)
         command = [sys.executable, "-m", "mace.cli.run_train"]
-        command += _arguments({**settings, **self.options})
+        command += arguments({**settings, **self.options})
         environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(task.threads)}
         for line in run_command(command, task.directory / "refit.log", limit, environment):
             epoch = EPOCH.search(line)
-            if epoch:
-                yield RefitProgress(int(epoch[1]) + 1, self.max_epochs, epoch[2])
+            if epoch and epoch[2] != PT_HEAD:
+                yield RefitProgress(int(epoch[1]) + 1, self.max_epochs, epoch[3])
         if not (running / f"{NAME}.model").is_file():
             raise CommandError(f"mace_run_train left no model; see {task.directory / 'refit.log'}")
         os.replace(running, task.directory / f"segment_{number:04d}")
@@ -239,57 +271,54 @@ class MACERefitter:
             "plot": False,
         }
         if self.head is not None:
-            settings["foundation_head"] = self.head
+            files = {name: settings[name] for name in ("train_file", "valid_file", "E0s")}
+            settings |= {"foundation_head": self.head, "heads": str({self.head: files})}
+        if self.freeze is not None:
+            settings["freeze"] = self.freeze
+        if self.lora is not None:
+            settings |= {"lora": True, "lora_rank": self.lora.rank, "lora_alpha": self.lora.alpha}
+        if self.multihead is not None:
+            settings |= {
+                "multiheads_finetuning": True,
+                "pt_train_file": str(task.directory / REPLAY),
+                "pt_valid_file": str(task.directory / REPLAY_VALID),
+                "pseudolabel_replay": False,  # they have labels, and mace only logs if it fails
+                "force_mh_ft_lr": True,  # or mace takes a rate of its own
+                "loss": "universal",
+            }
         return settings
+
+    def _replayed(self, task: RefitTask, module: Module) -> Iterator[int]:
+        """Write the structures of ``multihead``; yields how many the first model has labelled."""
+        from ...descriptors.mace.internals import heads_of
+        from ...descriptors.mace.loading import load_module, module_calculator
+        from ...descriptors.mace.network import chosen_head
+
+        if self.multihead is None:
+            return
+        first = module
+        if task.first_model is not None:
+            first = load_module(task.first_model, self.trust)
+        head = chosen_head(first, self.head if self.head in heads_of(first) else None)
+        e0s = _by_symbol(_model_e0s(first, head)), _by_symbol(_model_e0s(module, self.head))
+        calculator = module_calculator(first, head, self.dtype, self.device)
+        yield from write_replay(task, self.multihead, calculator, e0s, self._every)
 
     def unseen(self, n_frames: int) -> Sequence[int]:
         """Every 1/valid_fraction-th structure: those of validation."""
-        every = max(2, round(1.0 / self.valid_fraction))
-        return range(every - 1, n_frames, every)
+        return range(self._every - 1, n_frames, self._every)
+
+    @property
+    def _every(self) -> int:
+        return max(2, round(1.0 / self.valid_fraction))
 
     def _foundation(self, task: RefitTask) -> Path:
         """The file that ``mace_run_train`` starts from."""
         return Path(str(task.model)) if self.trust else task.directory / "foundation.model"
 
     def _write_data(self, task: RefitTask) -> tuple[int, bool]:
-        """Training and validation files; their number of structures, and whether any has a stress.
-
-        Left out and named in `LEFT_OUT` are structures without a label, and isolated atoms: their
-        energies are the E0s.
-
-        Raises
-        ------
-        RefitError
-            If no structure with a label is left to train on.
-        """
-        numbered, unlabelled, isolated = {}, [], []
-        virials = set()
-        for k, atoms in enumerate(task.frames):
-            labels = targets(atoms, task.keys, f"training frame {k}").properties
-            if not labels:
-                unlabelled.append(k)
-            elif is_isolated(atoms):
-                isolated.append(k)
-            else:
-                numbered[k] = atoms
-            if "virial" in labels:
-                virials.add(k)
-        first_new = 0 if self.replay else len(task.frames) - task.n_new
-        unseen = set(self.unseen(len(task.frames)))
-        valid = [k for k in numbered if k in unseen]
-        train = [k for k in numbered if k not in unseen and k >= first_new]
-        train = train or [k for k in numbered if k >= first_new]
-        left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
-        write_atomically(task.directory / LEFT_OUT, left_out.encode())
-        if not train:
-            raise RefitError(
-                "fine-tuning: no structure to train on has a label; left out: "
-                f"{'; '.join(left_out.splitlines()) or 'none'}. The last good model is {task.model}"
-            )
-        for name, chosen in (("train", train), ("valid", valid or train)):
-            file = task.directory / f"{name}.extxyz"
-            write_training_frames(file, [numbered[k] for k in chosen], task)
-        return len(train), not virials.isdisjoint(train)
+        unseen = self.unseen(len(task.frames))
+        return write_data(task, unseen, self.replay, self.multihead is not None)
 
     def _e0s(self, task: RefitTask, module: Module) -> dict[int, float]:
         """Reference energies by atomic number, of all elements of the model and no others."""
@@ -300,37 +329,6 @@ class MACERefitter:
         return e0s
 
 
-def _named(what: str, numbers: Sequence[int]) -> str:
-    """A line that names structures of the training set; nothing for none."""
-    return f"{what}: training frames {', '.join(map(str, numbers))}\n" if numbers else ""
-
-
-def _arguments(settings: Mapping[str, str | float | bool]) -> list[str]:
-    """``--name=value``; a mere switch of mace's is there where its value is true."""
-    from ...descriptors.mace.internals import import_mace
-
-    actions = import_mace().parser()._actions
-    switches = {option.lstrip("-") for a in actions if a.nargs == 0 for option in a.option_strings}
-    arguments = []
-    for name, value in settings.items():
-        if name not in switches:
-            arguments.append(f"--{name}={value}")
-        elif value:
-            arguments.append(f"--{name}")
-    return arguments
-
-
-def _segments(directory: Path) -> list[Path]:
-    return sorted(directory.glob("segment_*"))
-
-
-def _loss(segment: Path) -> float:
-    """Loss of the checkpoint that a segment's model is, on the validation structures."""
-    (results,) = (segment / "results").glob("*_train.txt")
-    records = [json.loads(line) for line in results.read_text().splitlines()]
-    return min(r["loss"] for r in records if r["mode"] == "eval" and r["epoch"] is not None)
-
-
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
     from ...descriptors.mace.internals import atomic_energies_of, heads_of, known_numbers
@@ -338,3 +336,7 @@ def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
 
     energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
     return dict(zip(known_numbers(module), energies.tolist(), strict=True))
+
+
+def _by_symbol(e0s: Mapping[int, float]) -> dict[str, float]:
+    return {chemical_symbols[number]: e0 for number, e0 in e0s.items()}
