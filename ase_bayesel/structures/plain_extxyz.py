@@ -9,21 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from ase.io.extxyz import SPECIAL_3_3_KEYS, UNPROCESSED_KEYS, set_calc_and_arrays
+from ase.io.extxyz import (
+    REV_PROPERTY_NAME_MAP,
+    SPECIAL_3_3_KEYS,
+    UNPROCESSED_KEYS,
+    set_calc_and_arrays,
+)
 
 ENTRY = re.compile(r'\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"\\]+)"|([^\s"\'\\{}\[\]=]+))(?=\s|$)')
 WORD = re.compile(r"[^\s,]+")
-TRUTH = {"T": True, "F": False} | {
-    text: bool(text.lower() == "true") for text in ("true", "false", "True", "False", "TRUE", "FALSE")
-}
+TRUTH = dict.fromkeys(("T", "true", "True", "TRUE"), True) | dict.fromkeys(
+    ("F", "false", "False", "FALSE"), False
+)
 LONGEST_INTEGER = 18
 """Digits and sign of an integer that 64 bits hold for sure."""
-BY_READER = ("Z", "numbers", "symbols", "positions", "initial_charges", "move_mask")
+BY_READER = ("numbers", "initial_charges", "move_mask")
 """Columns of which ASE's reader makes more than an array of the same name."""
 
 
@@ -152,12 +158,13 @@ def _columns(properties: str) -> Columns | None:
     for name, kind, number in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
         if not number.isdecimal() or (count := int(number)) < 1 or kind not in ("R", "I", "S", "L"):
             return None
-        if name in BY_READER or (kind == "S" and count > 1):
-            return None
         names += [name] if count == 1 else [f"{name}{k}" for k in range(count)]
+        name = REV_PROPERTY_NAME_MAP.get(name, name)
+        if name in places or name in BY_READER or (kind == "S" and count > 1):
+            return None
         places[name] = Column(name, kind, slice(width, width + count))
         width += count
-    species, positions = places.pop("species", None), places.pop("pos", None)
+    species, positions = places.pop("symbols", None), places.pop("positions", None)
     if species is None or species.kind != "S" or positions is None or positions.kind != "R":
         return None
     three = positions.values.stop - positions.values.start == 3
@@ -182,5 +189,7 @@ def _array(kind: str, texts: list[list[str]]) -> np.ndarray:
     if kind == "S":
         return np.array(texts[0], object)
     dtype, read = READERS[kind]
-    values = np.array([[*map(read, column)] for column in texts], dtype)
-    return values[0] if len(texts) == 1 else values.T
+    n_columns, n_rows = len(texts), len(texts[0])
+    every = map(read, chain.from_iterable(texts))
+    values = np.fromiter(every, dtype, n_columns * n_rows)
+    return values if n_columns == 1 else values.reshape(n_columns, n_rows).T

@@ -15,6 +15,9 @@ SLACK = 1.001
 MOST_PAIRS = 64
 """For each atom; where more have nearly the same first coordinate, a tree finds those on top."""
 
+GAP = 4.0
+"""Between structures on the line on which their atoms are sorted; each takes two turns of 1."""
+
 
 class _Together(NamedTuple):
     """B structures of n atoms in all: arrays one behind the other, and whose each atom is."""
@@ -53,7 +56,7 @@ def surely_sound(frames: Sequence[Atoms]) -> np.ndarray:
     duals = np.linalg.inv(cells)
     lengths = np.sqrt(np.einsum("bij,bij->bj", duals, duals))  # one over the heights of a cell
     fine &= SLACK * SMALLEST_A * lengths.max(axis=1) < 1.0
-    fractions = np.einsum("ni,nij->nj", positions, duals[some.owners])
+    fractions = sum(positions[:, [k]] * duals[some.owners, k] for k in range(3))
     fine &= _apart(fractions - np.floor(fractions), SLACK * ON_TOP_A * lengths, some, fine)
     sound[chosen] = fine
     return sound
@@ -79,25 +82,24 @@ def _apart(
     """
     kept = np.flatnonzero(looked_at[some.owners])
     owners = some.owners[kept]
-    order = kept[np.lexsort((fractions[kept, 0], owners))]
     n_atoms = np.bincount(owners, minlength=len(reach))
-    ends = np.cumsum(n_atoms)
-    first = fractions[order, 0]
-    # two turns of each structure, with a gap before the next
-    place = np.arange(len(order)) + (ends - n_atoms)[owners]
-    line = np.empty(2 * len(order))
-    line[place] = first + 4.0 * owners
-    line[place + n_atoms[owners]] = first + 4.0 * owners + 1.0
-    counts = np.searchsorted(line, line[place] + reach[owners, 0], side="right") - place - 1
-    counts = np.minimum(counts, n_atoms[owners] - 1)
+    line = fractions[kept, 0] + GAP * owners
+    order = np.argsort(line)
+    line, order = line[order], kept[order]
+    # in two turns of each structure, one behind the other
+    place = np.arange(len(order)) + (np.cumsum(n_atoms) - n_atoms)[owners]
+    twice = np.empty(2 * len(order))
+    twice[place] = line
+    twice[place + n_atoms[owners]] = line + 1.0
+    counts = np.searchsorted(twice, line + reach[owners, 0], side="right") - place - 1
     crowded = np.bincount(owners, counts, minlength=len(reach)) > MOST_PAIRS * n_atoms
     counts[crowded[owners]] = 0
     one = np.repeat(np.arange(len(order)), counts)
-    behind = np.arange(1, len(one) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
-    other = one + behind
-    other = np.where(other >= ends[owners[one]], other - n_atoms[owners[one]], other)
-    steps = fractions[order[one], 1:] - fractions[order[other], 1:]
-    steps = np.abs(steps - np.rint(steps))
-    on_top = owners[one][(steps <= reach[owners[one], 1:]).all(axis=1)]
-    crowded[on_top] = True
+    other = one + np.arange(1, len(one) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+    other -= np.where(other >= np.cumsum(n_atoms)[owners[one]], n_atoms[owners[one]], 0)
+    close = np.ones(len(one), bool)
+    for axis in (1, 2):
+        steps = fractions[order[one], axis] - fractions[order[other], axis]
+        close &= np.abs(steps - np.rint(steps)) <= reach[owners[one], axis]
+    crowded[owners[one[close]]] = True
     return ~crowded
