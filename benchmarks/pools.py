@@ -248,7 +248,7 @@ def report(
                 f"The last column is extrapolated. To it comes the making of rows by linear ACE, "
                 f"{1e3 * rows:.1f} ms a structure of 64 atoms, {rows * POOL:.0f} s for {POOL:,}. "
                 "Target: 600 s on two cores.",
-                "`select` by the variance of the energy from a file of 8-atom cells, features stored:",
+                "`select` by the variance of the energy, a file of 8-atom cells, features stored:",
                 markdown_table(["structures", "s", "us per structure", "peak memory, GB"], stored),
                 f"At this rate {WHOLE_POOL:,} take {whole_s:.0f} s and {whole_gb:.1f} GB. "
                 "Targets: 900 s and 8 GB.",

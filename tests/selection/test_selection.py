@@ -579,7 +579,7 @@ def test_selection_counts_itself():
 @pytest.mark.parametrize("spread", [1.0, 5.0])
 @pytest.mark.parametrize("aim", ["i_optimal", "c_optimal", "information_gain"])
 def test_bounds_by_one_matrix_for_each_label_give_the_picks_of_all_rows(aim, spread):
-    """And their scores to the last bit, of few evaluations; also where not all matrices are kept."""
+    """And their scores to the last bit, of few evaluations; also with no room for all matrices."""
     rng = np.random.default_rng(5)
     n, width, n_picks = 40, 20, 8
     scale = np.logspace(0.0, -spread, width)
