@@ -75,6 +75,7 @@ def elsewhere(code: str, checkout: Path, *arguments: object) -> str:
     """What a script prints in a new process that has the package of a checkout."""
     told = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=checkout,  # the first place that is searched for the package
         env=os.environ | {"PYTHONPATH": str(checkout)},
         capture_output=True,
         text=True,
@@ -210,7 +211,7 @@ def stored_pools(folder: Path, here: Path, sizes: Sequence[int]) -> list[list[ob
         path, store = folder / f"pool{n}.extxyz", folder / f"store{n}"
         write_pool(path, n, 1)
         stored_selection(str(path), str(store))
-        told = elsewhere(PICK, here, path, store, Path(__file__).parent)
+        told = elsewhere(PICK, here, path, store, here / "benchmarks")
         seconds, peak = json.loads(told)
         table.append([f"{n:,}", seconds, 1e6 * seconds / n, peak])
     return table
@@ -272,7 +273,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     here = Path(__file__).resolve().parents[1]
     with TemporaryDirectory() as name:
         folder = Path(name)
-        frames = reading(folder, here, options.checkout, options.rounds)
+        frames = reading(
+            folder, here, options.checkout and options.checkout.resolve(), options.rounds
+        )
         labels, rows = by_labels(options.labels), row_seconds()
         text = report(frames, labels, rows, stored_pools(folder, here, sorted(options.sizes)))
     print(text, end="")
