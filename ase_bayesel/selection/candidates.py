@@ -21,7 +21,10 @@ from . import methods as selection
 from .methods import Selection, scores
 from .methods.distances import nearest_distance, standardised
 from .methods.greedy import Rows, Score
+from .methods.label_grams import GainBound, LabelGrams, TargetBound
 
+TARGETED = ("i_optimal", "c_optimal")
+"""Methods that look at targets."""
 WITH_FORCE_ROWS = ("force_variance", "weighted_sum")
 """Methods that score by force rows, whatever the labels will hold."""
 FEW_FEATURES = 500
@@ -123,20 +126,33 @@ def select_bayesian(
             picks = selection.energy_variance(rows, n, posterior, noise, 1.0 / noise**2)
             return Selection(picks.indices, np.log1p(picks.scores))
     features = _features(pool, kept=method in WITH_FORCE_ROWS)
-    label_rows = _label_rows(pool, surrogate, growth, features)
+    counted = surrogate if aim.scored is None else replace(surrogate, properties=aim.scored)
+    by_grams = _many_rows(pool, counted) and method in (*TARGETED, "information_gain")
+    label_rows = _label_rows(pool, surrogate, growth, features, kept=not by_grams)
+    bound: Score | None = None
     small = posterior.n_features <= FEW_FEATURES
     with one_blas_thread() if small else nullcontext():
         if targets is not None:
-            counted = label_rows
-            if aim.scored is not None:
-                scored = replace(surrogate, properties=aim.scored)
-                counted = _label_rows(pool, scored, growth, features)
-            score = scores.target_reduction(counted, targets)
+            scored_rows = label_rows
+            if counted is not surrogate:
+                scored_rows = _label_rows(pool, counted, growth, features, kept=not by_grams)
+            score = scores.target_reduction(scored_rows, targets)
+            if by_grams:
+                grams = LabelGrams(scored_rows, posterior, CACHE_BYTES)
+                bound = TargetBound(grams, targets)
         else:
             score = _score(pool, method, posterior, aim, label_rows, features)
+            if by_grams:
+                bound = GainBound(LabelGrams(label_rows, posterior, CACHE_BYTES))
         return selection.greedy(
-            len(rows), n, posterior, score, label_rows, *limits, shrinking=targets is None
+            len(rows), n, posterior, score, label_rows, *limits, targets is None, bound
         )
+
+
+def _many_rows(pool: Candidates, surrogate: Surrogate) -> bool:
+    """Whether a label has more numbers in its rows, as a rule, than in half of a D x D matrix."""
+    n_rows = 3.0 * float(np.median(pool.n_atoms)) if "forces" in surrogate.properties else 0.0
+    return 2.0 * n_rows > surrogate.posterior.n_features
 
 
 def _features(pool: Candidates, kept: bool) -> _OnDemand:
@@ -150,7 +166,7 @@ def _features(pool: Candidates, kept: bool) -> _OnDemand:
 
 
 def _label_rows(
-    pool: Candidates, surrogate: Surrogate, growth: np.ndarray, features: _OnDemand
+    pool: Candidates, surrogate: Surrogate, growth: np.ndarray, features: _OnDemand, kept: bool
 ) -> Rows:
     """The weighted rows of a candidate's label, or D rows that say the same (`reduced`)."""
     frames = pool.frames or ()
@@ -161,7 +177,8 @@ def _label_rows(
             return pool.rows[[index]] / (std * growth[index])
         return reduced(surrogate.rows(frames[index], features[index]) / growth[index])
 
-    return _OnDemand(len(pool.rows), make, lambda rows: rows.nbytes).__getitem__
+    size = (lambda rows: rows.nbytes) if kept else None
+    return _OnDemand(len(pool.rows), make, size).__getitem__
 
 
 def _score(

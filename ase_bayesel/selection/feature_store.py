@@ -231,16 +231,20 @@ def pool_features(
     firsts: list[str] = []
     known = Copies() if copies is None else copies
 
-    def noted(stream: Iterable[Atoms]) -> Iterator[Atoms]:
+    def checked(stream: Iterable[Atoms]) -> Iterator[Atoms]:
         for number, atoms in enumerate(stream):
             check_structure(atoms, f"{where} frame {number}")
-            names.append(structure_id(atoms))
-            sizes.append(len(atoms))
-            firsts.append(known.first(atoms))
             yield atoms
 
-    stream = noted(iterate_frames(frames) if isinstance(frames, str | PathLike) else frames)
-    for batch in _computed(_batches(stream, table, names), descriptor, processes):
+    def noted(stream: Iterable[Atoms]) -> Iterator[Atoms]:
+        for atoms in stream:
+            names.append(structure_id(atoms))
+            sizes.append(len(atoms))
+            firsts.append(known.first(atoms, names[-1]))
+            yield atoms
+
+    given = iterate_frames(frames) if isinstance(frames, str | PathLike) else checked(frames)
+    for batch in _computed(_batches(noted(given), table, names), descriptor, processes):
         numbers, rows = batch
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():

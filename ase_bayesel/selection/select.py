@@ -20,6 +20,7 @@ from ..structures.labels import PROPERTIES, PropertyKeys
 from ..surrogate.fitting import fit_surrogate
 from ..surrogate.surrogate import Surrogate
 from .candidates import (
+    TARGETED,
     WITH_FORCE_ROWS,
     Aim,
     Candidates,
@@ -31,7 +32,6 @@ from .guide import methods_text
 from .methods import Selection
 from .methods.result import check_vector
 
-TARGETED = ("i_optimal", "c_optimal")
 BAYESIAN = ("energy_variance", "force_variance", "information_gain", "weighted_sum", *TARGETED)
 BY_FEATURES = ("fps", "max_volume", "entropy", "k_medoids", "cur", "atomic_cur", "direct", "random")
 METHODS = (*BAYESIAN, *BY_FEATURES)

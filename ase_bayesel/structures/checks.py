@@ -51,11 +51,16 @@ def check_structure(atoms: Atoms, where: str, apart: bool = True) -> None:
         )
     if atoms.pbc.any():
         _check_cell(atoms, where)
+    check_beside(atoms, where)
+    if apart:
+        _check_distances(atoms, where)
+
+
+def check_beside(atoms: Atoms, where: str) -> None:
+    """The part of `check_structure` that is not about elements, places and cell."""
     _check_occupancy(atoms, where)
     _check_constraints(atoms, where)
     electronic_state(atoms, where)
-    if apart:
-        _check_distances(atoms, where)
 
 
 def _check_cell(atoms: Atoms, where: str) -> None:

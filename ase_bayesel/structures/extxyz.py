@@ -15,6 +15,7 @@ from ase.io import read
 from ase.io.formats import filetype, get_compression, ioformats, open_with_compression
 
 from ..errors import StructureError
+from .plain_extxyz import plain_atoms
 
 SUFFIXES = (".xyz", ".extxyz")
 VAGUE_SUFFIXES = ("", ".txt", ".dat")
@@ -29,7 +30,14 @@ class Block(NamedTuple):
     """The lines of one frame, and the number of the first in its file, from 1."""
 
     first_line: int
-    text: str
+    comment: str
+    rows: list[str]
+    vectors: list[str]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{len(self.rows)}\n{self.comment}{''.join(self.rows + self.vectors)}"
 
 
 def is_xyz(path: Path) -> bool:
@@ -108,14 +116,13 @@ def blocks(lines: TextIO, where: str) -> Iterator[Block]:
                 f"{place}: claims {n_atoms} atoms, more than the file can hold: "
                 f"it ends after {len(rows)}"
             )
-        _check_rows(comment, rows, place)
         first, number = number, number + 1 + n_atoms
-        line = lines.readline()
+        line, vectors = lines.readline(), []
         while line.lstrip().startswith("VEC"):
-            rows.append(line)
+            vectors.append(line)
             number += 1
             line = lines.readline()
-        yield Block(first, f"{n_atoms}\n{comment}{''.join(rows)}")
+        yield Block(first, comment, rows, vectors)
         frame += 1
 
 
@@ -129,16 +136,16 @@ def _columns(comment: str) -> list[tuple[str, str, int]] | None:
     return [(n, k, int(w)) for n, k, w in zip(names, kinds, widths, strict=True)]
 
 
-def _check_rows(comment: str, rows: list[str], place: str) -> None:
+def _check_rows(block: Block, place: str) -> None:
     """Whether each row has as many values as the comment line says."""
     try:
-        columns = _columns(comment)
+        columns = _columns(block.comment)
     except ValueError:
         raise StructureError(f"{place}: its Properties cannot be read") from None
     if columns is None:
         return
     expected = sum(width for _, _, width in columns)
-    for atom, row in enumerate(rows):
+    for atom, row in enumerate(block.rows):
         if (count := len(row.split())) != expected:
             raise StructureError(
                 f"{place}: atom {atom} has {count} values, and Properties names {expected} columns"
@@ -146,25 +153,28 @@ def _check_rows(comment: str, rows: list[str], place: str) -> None:
 
 
 def atoms_from(block: Block, where: str) -> Atoms:
-    """The structure of a block, as ASE's reader takes it.
+    """The structure of a block, as ASE's reader takes it, which reads what is not plain.
 
     Raises
     ------
     StructureError
         Which begins with ``where``, and says what in the frame is wrong.
     """
-    if (key := _key_twice(block.text.split("\n", 2)[1])) is not None:
+    plain = None if block.vectors else plain_atoms(block.comment, block.rows)
+    if plain is not None:
+        return plain
+    if (key := _key_twice(block.comment)) is not None:
         raise StructureError(
             f"{where} (line {block.first_line + 1}): {key!r} is there twice, with different "
             "values; keep one of them"
         )
+    place = f"{where} (line {block.first_line})"
+    _check_rows(block, place)
     try:
         atoms = read(io.StringIO(block.text), index=0, format="extxyz")
     except Exception as error:  # ASE's reader raises anything from KeyError to its own
         reason = _fault(block) or f"{type(error).__name__}: {error}"
-        raise StructureError(
-            f"{where} (line {block.first_line}): cannot be read: {reason}"
-        ) from error
+        raise StructureError(f"{place}: cannot be read: {reason}") from error
     assert isinstance(atoms, Atoms)
     return atoms
 
@@ -209,9 +219,8 @@ def _pairs(comment: str) -> list[list[str]]:
 
 def _fault(block: Block) -> str | None:
     """What in the rows of a frame ASE's reader stumbles over, if that can be told."""
-    n_atoms, comment, *rows = block.text.splitlines()
-    columns = _columns(comment) or [("species", "S", 1), ("pos", "R", 3)]
-    for atom, row in enumerate(rows[: int(n_atoms)]):
+    columns = _columns(block.comment) or [("species", "S", 1), ("pos", "R", 3)]
+    for atom, row in enumerate(block.rows):
         values = iter(row.split())
         for name, kind, width in columns:
             for value in islice(values, width):

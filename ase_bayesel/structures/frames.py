@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,13 +16,17 @@ from ase.io import iread, write
 from ase.io.jsonio import decode, encode
 
 from ..errors import StructureError
-from .checks import check_structure
+from .checks import check_beside, check_structure
 from .extxyz import SUFFIXES, atoms_from, blocks, is_xyz, open_text
 from .packing import check_writable, packed, unpack
+from .quick_checks import surely_sound
 
 CONSTRAINTS_KEY = "bayesel_constraints"
 """Where ``atoms.info`` holds in a file what extended XYZ does not: all constraints but FixAtoms
 and FixCartesian, as ASE's dictionaries."""
+
+CHUNK_FRAMES = 64
+"""Read ahead, and checked at a time."""
 
 
 def extxyz_bytes(frames: Sequence[Atoms], where: str = "") -> bytes:
@@ -110,18 +115,44 @@ def _stream(path: Path, apart: bool) -> Iterator[Atoms]:
         except Exception as error:  # ASE's readers raise anything from KeyError to their own
             raise StructureError(f"{where}: cannot be read ({error!r})") from error
         check_writable(atoms, where)
-        yield _checked(atoms, where, apart)
+        check_structure(_with_all(atoms, where), where, apart)
+        yield atoms
         number += 1
 
 
 def _from_xyz(lines: TextIO, where: str, apart: bool) -> Iterator[Atoms]:
+    """Checked some frames at a time; what is wrong behind them is told after them."""
+    stream = _unpacked(lines, where)
+    fault: Exception | None = None
+    while fault is None:
+        frames: list[Atoms] = []
+        places: list[str] = []
+        try:
+            for atoms, place in islice(stream, CHUNK_FRAMES):
+                frames.append(atoms)
+                places.append(place)
+        except (StructureError, OSError, EOFError) as error:
+            fault = error
+        for atoms, place, sound in zip(frames, places, surely_sound(frames), strict=True):
+            if sound:
+                check_beside(atoms, place)
+            else:
+                check_structure(atoms, place, apart)
+            yield atoms
+        if not frames:
+            break
+    if fault is not None:
+        raise fault
+
+
+def _unpacked(lines: TextIO, where: str) -> Iterator[tuple[Atoms, str]]:
     for number, block in enumerate(blocks(lines, where)):
         place = f"{where}, frame {number}"
-        yield _checked(atoms_from(block, place), place, apart)
+        yield _with_all(atoms_from(block, place), place), place
 
 
-def _checked(atoms: Atoms, where: str, apart: bool) -> Atoms:
-    """The structure with what the comment line of `write_frames` holds, after `check_structure`."""
+def _with_all(atoms: Atoms, where: str) -> Atoms:
+    """The structure with what the comment line of `write_frames` holds."""
     unpack(atoms, where)
     described = atoms.info.pop(CONSTRAINTS_KEY, None)
     if described is not None:
@@ -129,7 +160,6 @@ def _checked(atoms: Atoms, where: str, apart: bool) -> Atoms:
             atoms.set_constraint(_constraints(described))
         except UNREADABLE as error:
             raise StructureError(f"{where}: {CONSTRAINTS_KEY} cannot be read ({error})") from error
-    check_structure(atoms, where, apart)
     return atoms
 
 

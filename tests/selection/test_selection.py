@@ -28,6 +28,7 @@ from ase_bayesel.selection.methods import (
     variance,
 )
 from ase_bayesel.selection.methods.distances import nearest_distance, standardised
+from ase_bayesel.selection.methods.label_grams import GainBound, LabelGrams, TargetBound
 from ase_bayesel.selection.methods.volume import SMALL, active_set, extrapolation_grades
 from ase_bayesel.surrogate.posterior import Posterior
 from ase_bayesel.surrogate.triangular import reduced
@@ -573,3 +574,39 @@ def test_k_medoids_refuses_what_does_not_fit_in_memory(monkeypatch):
 
 def test_selection_counts_itself():
     assert len(Selection(np.arange(3), np.zeros(3))) == 3
+
+
+@pytest.mark.parametrize("spread", [1.0, 5.0])
+@pytest.mark.parametrize("aim", ["i_optimal", "c_optimal", "information_gain"])
+def test_bounds_by_one_matrix_for_each_label_give_the_picks_of_all_rows(aim, spread):
+    """And their scores to the last bit, of few evaluations; also with no room for all matrices."""
+    rng = np.random.default_rng(5)
+    n, width, n_picks = 40, 20, 8
+    scale = np.logspace(0.0, -spread, width)
+    labels = [rng.normal(size=(k, width)) * scale * 30 for k in rng.integers(12, 40, n)]
+    labels[7] = labels[3]
+    targets = rng.normal(size=(n if aim == "i_optimal" else 1, width)) * scale
+    posterior = Posterior.isotropic(width, 1.0).condition(rng.normal(size=(9, width)) * scale * 20)
+    shrinking = aim == "information_gain"
+    score = scores.target_reduction(labels.__getitem__, targets)
+    score = scores.information_gain(labels.__getitem__) if shrinking else score
+    seen = []
+
+    def counted(now, indices):
+        seen.extend(indices.tolist())
+        return score(now, indices)
+
+    costs = rng.uniform(1.0, 2.0, n)
+    given = n, n_picks, posterior
+    plain = greedy(*given, score, labels.__getitem__, costs, shrinking=shrinking)
+    for room in (0, 20 * 21 * 8 * n, 20 * 21 * 4 * 5):
+        grams = LabelGrams(labels.__getitem__, posterior, room)
+        bound = GainBound(grams) if shrinking else TargetBound(grams, targets)
+        assert (bound(posterior, np.arange(n)) >= score(posterior, np.arange(n))).all()
+        seen.clear()
+        found = greedy(
+            *(*given, counted, labels.__getitem__, costs), shrinking=shrinking, bound=bound
+        )
+        np.testing.assert_array_equal(found.indices, plain.indices)
+        np.testing.assert_array_equal(found.scores, plain.scores)
+        assert len(seen) < 4 * n_picks

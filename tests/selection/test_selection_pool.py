@@ -305,6 +305,21 @@ def test_rows_on_demand_are_kept_while_there_is_room(pool, cu_surrogate, monkeyp
     np.testing.assert_array_equal(again.indices, kept.indices)
 
 
+@pytest.mark.parametrize("scored", [None, ("energy", "forces")])
+def test_bounds_change_no_pick(pool, cu_surrogate, monkeypatch, scored):
+    """Those of small labels too; the score of a target may count less than the label holds."""
+    found = {}
+    for bounded in (True, False):
+        monkeypatch.setattr(candidates_module, "_many_rows", lambda *_, way=bounded: way)
+        picks = [select(pool, 4, "i_optimal", core=cu_surrogate, scored=scored)]
+        if scored is None:
+            picks.append(select(pool, 4, "information_gain", core=cu_surrogate))
+        found[bounded] = picks
+    for one, other in zip(found[True], found[False], strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
 # the store
 
 

@@ -26,6 +26,7 @@ def greedy(
     costs: Any = None,
     budget: float | None = None,
     shrinking: bool = True,
+    bound: Score | None = None,
 ) -> Selection:
     """Greedily pick the largest score, each pick taken up by the posterior with all its rows.
 
@@ -48,6 +49,9 @@ def greedy(
         variances, and their sums. An old score is then an upper bound, and a candidate is
         scored anew only while its bound is the largest (lazy greedy, Minoux 1978), with the
         same picks. Otherwise each pick scores the whole pool.
+    bound
+        Something at least as large as the score, and cheaper (`label_grams`): candidates are
+        scored only while their bound is the largest, with the same picks.
 
     Returns
     -------
@@ -55,19 +59,27 @@ def greedy(
     """
     check_number(n, n_pool)
     funds = Budget(n_pool, costs, budget)
+    cheap = score if bound is None else bound
     bounds = np.full(n_pool, -np.inf)
     everyone = np.flatnonzero(funds.open)
-    bounds[everyone] = score(posterior, everyone) / funds.costs[everyone]
-    scored_after = np.zeros(n_pool, int)  # picks before the last look at each candidate
+    bounds[everyone] = cheap(posterior, everyone) / funds.costs[everyone]
+    looked_after = np.zeros(n_pool, int)  # picks before the last look at each candidate
+    scored = np.full(n_pool, bound is None)
     picks: list[int] = []
     scores: list[float] = []
     while len(picks) < n and (candidates := np.flatnonzero(funds.open)).size:
         if not shrinking and picks:
-            bounds[candidates] = score(posterior, candidates) / funds.costs[candidates]
-            scored_after[candidates] = len(picks)
-        while scored_after[best := int(candidates[np.argmax(bounds[candidates])])] < len(picks):
-            bounds[best] = score(posterior, np.array([best]))[0] / funds.costs[best]
-            scored_after[best] = len(picks)
+            bounds[candidates] = cheap(posterior, candidates) / funds.costs[candidates]
+            looked_after[candidates] = len(picks)
+            scored[candidates] = bound is None
+        while True:
+            best = int(candidates[np.argmax(bounds[candidates])])
+            old = looked_after[best] < len(picks)
+            if not old and scored[best]:
+                break
+            look = cheap if old else score
+            bounds[best] = look(posterior, np.array([best]))[0] / funds.costs[best]
+            looked_after[best], scored[best] = len(picks), look is score
         picks.append(best)
         scores.append(float(bounds[best]))
         funds.spend(best)
