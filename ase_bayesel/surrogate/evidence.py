@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular, svd
-from scipy.linalg.blas import dtrsm
 from scipy.optimize import minimize
 
 from .triangular import merge
@@ -82,7 +81,7 @@ def maximise_evidence(
             parts = spread.parts(noise[names[0]], prior_std)
         n_coefficients = parts.n_coefficients
         value = parts.logdet + 2.0 * n_coefficients * parameters[0] + parts.penalty
-        gradient = [2.0 * (sum(parts.fitted) - parts.penalty)]
+        gradient = [2.0 * parts.determined - 2.0 * parts.penalty]
         for name, fitted, misfit in zip(names, parts.fitted, parts.misfits, strict=True):
             value += 2.0 * counts[name] * np.log(noise[name]) + misfit
             gradient.append(2.0 * (counts[name] - fitted - misfit))
@@ -115,11 +114,12 @@ class _Parts(NamedTuple):
     """What the evidence and its gradient are made of, at some prior and noise.
 
     ``logdet`` is that of the precision and ``penalty`` |mean|^2 / s^2. Of each property,
-    ``misfits`` is |A mean - y|^2 and ``fitted`` tr(A Sigma A^T), both in units of the noise; with
-    the share of the prior the latter add up to the number of coefficients.
+    ``misfits`` is |A mean - y|^2 and ``fitted`` tr(A Sigma A^T), both in units of the noise.
+    ``determined`` of the coefficients are so by the rows, the rest by the prior.
     """
 
     n_coefficients: int
+    determined: float
     logdet: float
     penalty: float
     misfits: list[float]
@@ -129,19 +129,22 @@ class _Parts(NamedTuple):
 def _parts(
     triangles: Mapping[str, np.ndarray], noise: Mapping[str, float], prior_std: float
 ) -> _Parts:
-    """By a QR factor of all rows: O(D^3) in every call."""
+    """By a QR factor of all rows and its inverse: O(D^3) in every call."""
     stacked = stacked_triangle(triangles, noise, prior_std)
-    factor = np.asfortranarray(stacked[:-1, :-1])
+    factor = stacked[:-1, :-1]
     mean = solve_triangular(factor, stacked[:-1, -1])
+    inverse = solve_triangular(factor, np.eye(len(mean)))
     misfits, fitted = [], []
     for name, triangle in triangles.items():
-        rows = triangle[:-1, :-1] / noise[name]
-        residual = triangle[:, -1] / noise[name]
-        residual[:-1] -= rows @ mean
+        rows = triangle / noise[name]
+        residual = rows[:, -1].copy()
+        residual[:-1] -= rows[:-1, :-1] @ mean
         misfits.append(float(residual @ residual))
-        fitted.append(float(np.sum(dtrsm(1.0, factor, rows, side=1) ** 2)))
+        fitted.append(float(np.sum((rows[:-1, :-1] @ inverse) ** 2)))
     logdet = 2.0 * float(np.sum(np.log(np.diagonal(factor))))
-    return _Parts(len(mean), logdet, float(mean @ mean) / prior_std**2, misfits, fitted)
+    determined = len(mean) - float(np.sum(inverse**2)) / prior_std**2
+    penalty = float(mean @ mean) / prior_std**2
+    return _Parts(len(mean), determined, logdet, penalty, misfits, fitted)
 
 
 class _Spread(NamedTuple):
@@ -167,10 +170,12 @@ class _Spread(NamedTuple):
         precision = informed + prior_std**-2.0
         mean = self.singular * self.targets / noise**2 / precision
         left = self.targets / precision / prior_std**2 / noise
+        determined = float(np.sum(informed / precision))
         return _Parts(
             len(mean),
+            determined,
             float(np.sum(np.log(precision))),
             float(mean @ mean) / prior_std**2,
             [float(left @ left) + self.outside / noise**2],
-            [float(np.sum(informed / precision))],
+            [determined],
         )
