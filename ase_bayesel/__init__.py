@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .surrogate.fitting import Weights, fit_surrogate
     from .surrogate.force_uncertainty import ForceSearch
     from .surrogate.posterior import Posterior
+    from .surrogate.row_store import RowStore
     from .surrogate.surrogate import Surrogate
 
 
@@ -62,6 +63,7 @@ _MODULES = {
     "Prediction": "bias.prediction",
     "Ramp": "dynamics.schedules",
     "RelativeForceTrigger": "dynamics.triggers",
+    "RowStore": "surrogate.row_store",
     "Surrogate": "surrogate.surrogate",
     "SwapMove": "dynamics.moves",
     "TauRule": "bias.tau",
@@ -104,6 +106,7 @@ __all__ = [
     "Prediction",
     "Ramp",
     "RelativeForceTrigger",
+    "RowStore",
     "Surrogate",
     "SwapMove",
     "TauRule",

@@ -30,7 +30,7 @@ class RowStore:
     """Arrays by name, of a limited size: those that were used least recently go first.
 
     Pass the same one to several fits of a growing training set (`fit_surrogate`): only what is
-    new is then computed. A structure of N atoms takes 8 D (3 N + 7) bytes with D features, 340 kB
+    new is then computed. A structure of N atoms takes 8 D (4 N + 6) bytes with D features, 440 kB
     at 64 atoms and D = 211; with projections of its forces less.
 
     Parameters
