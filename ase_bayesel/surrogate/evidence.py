@@ -80,10 +80,11 @@ def maximise_evidence(
         else:
             parts = spread.parts(noise[names[0]], prior_std)
         n_coefficients = parts.n_coefficients
-        value = parts.logdet + 2.0 * n_coefficients * parameters[0] + parts.penalty
+        value = parts.logdet + (2.0 * n_coefficients * parameters[0] + parts.penalty)
         gradient = [2.0 * parts.determined - 2.0 * parts.penalty]
-        for name, fitted, misfit in zip(names, parts.fitted, parts.misfits, strict=True):
-            value += 2.0 * counts[name] * np.log(noise[name]) + misfit
+        for k, name in enumerate(names):
+            fitted, misfit = parts.fitted[k], parts.misfits[k]
+            value += 2.0 * counts[name] * parameters[1 + k] + misfit
             gradient.append(2.0 * (counts[name] - fitted - misfit))
         value += sum(counts.values()) * np.log(2 * np.pi)
         return 0.5 * value, 0.5 * np.array(gradient)
