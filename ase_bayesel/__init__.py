@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .surrogate.fitting import Weights, fit_surrogate
     from .surrogate.force_uncertainty import ForceSearch
     from .surrogate.posterior import Posterior
+    from .surrogate.row_store import RowStore
     from .surrogate.surrogate import Surrogate
 
 
@@ -82,7 +83,11 @@ _MODULES = {
     "Prediction": "bias.prediction",
     "Ramp": "dynamics.schedules",
     "RelativeForceTrigger": "dynamics.triggers",
+<<<<<<< HEAD
     "RestrainedCalculator": "dynamics.restraints",
+=======
+    "RowStore": "surrogate.row_store",
+>>>>>>> fits
     "Surrogate": "surrogate.surrogate",
     "SwapMove": "dynamics.moves",
     "TauRule": "bias.tau",
@@ -134,7 +139,11 @@ __all__ = [
     "Prediction",
     "Ramp",
     "RelativeForceTrigger",
+<<<<<<< HEAD
     "RestrainedCalculator",
+=======
+    "RowStore",
+>>>>>>> fits
     "Surrogate",
     "SwapMove",
     "TauRule",

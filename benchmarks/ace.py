@@ -141,7 +141,7 @@ def time_assembly(data_dir: Path, totaldegree: int) -> dict[str, Any]:
     from ase_bayesel.structures.frames import read_frames
     from ase_bayesel.structures.labels import PropertyKeys
     from ase_bayesel.structures.reference_energies import reference_energies
-    from ase_bayesel.surrogate.design import assembling
+    from ase_bayesel.surrogate.assembly import assembling
     from ase_bayesel.surrogate.steps import finished
 
     frames = [atoms for name in DATA_FILES for atoms in read_frames(data_dir / name)]

@@ -14,15 +14,11 @@ from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.triggers import uncalibrated
 from ..structures.labels import PROPERTIES, targets
-from ..surrogate.design import (
-    BATCH_ATOMS,
-    BATCH_ROWS,
-    Noise,
-    assembling,
-    contributed_properties,
-)
+from ..surrogate.assembly import assembling
+from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
 from ..surrogate.fitting import baseline_energies
 from ..surrogate.posterior import Posterior
+from ..surrogate.row_factors import BATCH_ROWS
 from ..surrogate.steps import finished
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, force_projections

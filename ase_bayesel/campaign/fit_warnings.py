@@ -10,10 +10,11 @@ from ase import Atoms
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
-from ..surrogate.design import row_scales
+from ..surrogate.design import property_rows, property_targets, row_scales
 from ..surrogate.energy_weights import force_growth
 from ..surrogate.hyperparameters import Hyperparameters
 from ..surrogate.surrogate import Surrogate
+from ..surrogate.training_rows import TrainingRows
 
 JUMP = 3.0
 """By more than this factor the noise does not change from one round to the next."""
@@ -64,6 +65,7 @@ def large_residuals(
     keys: PropertyKeys,
     n_initial: int,
     max_force: float | None,
+    rows: TrainingRows | None = None,
 ) -> Generator[int, None, list[str]]:
     """A line that names the training structures far from their fit; yields how many are done.
 
@@ -77,9 +79,16 @@ def large_residuals(
         Where their labels are.
     max_force
         eV/A, beyond which labels count less (`force_growth`); None for no limit.
+    rows
+        Of the structures: what is kept of them, without projections, serves in place of an
+        evaluation of the mean.
     """
-    potential, sizes = surrogate.calculator(), []
+    potential, sizes, kept = surrogate.calculator(), list[float](), list[int]()
+    if rows is not None and rows.force_projections is None:
+        kept = [k for k in range(len(frames)) if rows.kept(k)]
+    known = iter(()) if rows is None else rows.chosen(kept)
     for k, atoms in enumerate(frames):
+        features = next(known) if k < len(kept) else None
         labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
         scales = row_scales(
             *(atoms, labels, surrogate.properties, baseline, surrogate.energy_weights)
@@ -89,7 +98,11 @@ def large_residuals(
             label = getattr(labels, prop)
             if label is None:
                 continue
-            predicted = potential.get_property(prop, atoms)
+            if features is not None:
+                predicted = property_rows(features, prop) @ surrogate.posterior.mean
+                label = property_targets(labels, prop, baseline)
+            else:
+                predicted = potential.get_property(prop, atoms)
             unit = growth * surrogate.noise.std(prop, len(atoms)) / scales[prop]
             own.append(float(np.sqrt(np.mean((predicted - label) ** 2))) / unit)
         sizes.append(max(own))

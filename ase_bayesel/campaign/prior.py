@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..surrogate.design import DesignFactors, property_rows, training_features, usable_properties
+from ..surrogate.design import property_rows, training_features, usable_properties
 from ..surrogate.energy_weights import frame_weight
 from ..surrogate.posterior import Posterior
+from ..surrogate.row_factors import DesignFactors
 from ..surrogate.surrogate import Surrogate
 from ..surrogate.triangular import append_rows
 from .build.models import force_projections

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future
-from functools import partial
-from itertools import islice
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,25 +10,24 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from ..descriptors import Descriptor
 from ..errors import ConfigError, RefitError
 from ..io.fields import ModelName
 from ..io.model_files import check_files
-from ..resources import Here, open_executor
-from ..resources.threads import cpu_threads
-from ..structures.labels import PropertyKeys, targets
+from ..resources import Here
+from ..structures.labels import targets
 from ..structures.reference_energies import reference_energies
 from ..surrogate.calibration import calibrating
-from ..surrogate.design import DesignFactors, assembling, chunks
-from ..surrogate.energy_weights import EnergyWeights, force_growth
+from ..surrogate.energy_weights import force_growth
 from ..surrogate.fitting import (
     baseline_energies,
     energy_weights_of,
     hyperparameters_of,
     surrogate_at,
 )
-from ..surrogate.steps import Steps, finished
+from ..surrogate.row_factors import DesignFactors
+from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
+from ..surrogate.training_rows import TrainingRows
 from .build.models import build_descriptor, build_refitter, force_projections
 from .build.potentials import build_potential, initial_potential
 from .build.resources import build_resource
@@ -41,6 +36,7 @@ from .config.models import given_model
 from .energy_shift import missing_shift, read_shift, take_shift
 from .events import Progress
 from .exploration.pick_files import read_pick
+from .fit_rows import assembling_rows
 from .fit_warnings import fit_warnings, large_residuals
 from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
@@ -49,8 +45,6 @@ from .store import Store
 Result = TypeVar("Result")
 TOLD_EVERY = 20
 """So many structures are left out between two events."""
-CHUNKS_AHEAD = 64
-"""So many parts of a fit wait, run or are to be combined at a time: memory is theirs."""
 
 
 class RoundModel(NamedTuple):
@@ -109,17 +103,18 @@ def make_model(
     e0s = baseline_energies(frames, keys, config.data.e0s, apart=False)
     weights = config.weights
     growth = energy_weights_of(frames, keys, e0s, weights, config.hottest_K, descriptor.n_features)
-    steps = _assembling(config, store, number, frames, descriptor, keys, e0s, growth)
+    steps = assembling_rows(config, store, number, frames, descriptor, keys, e0s, growth)
     factors = yield from _counted(steps, number, len(frames))
     found = hyperparameters_of(factors, keys, weights)
     surrogate = surrogate_at(found, factors, descriptor, keys, e0s, growth)
     before = store.read_report(number - 1).noise if number else None
     n_rows_before = sum(1 + 3 * len(atoms) for atoms in frames[: len(frames) - n_new])
     told = fit_warnings(found, surrogate, before, n_rows_before)
-    residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force)
+    rows = TrainingRows(frames, descriptor, force_projections(config.descriptor), store=store.rows)
+    residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force, rows)
     told += yield from _told(residuals, number, len(frames), "residuals of the training set")
     told += missing_shift(config, store, number, frames)
-    surrogate = yield from _calibrated(config, store, number, frames, surrogate)
+    surrogate = yield from _calibrated(config, store, number, rows, surrogate)
     fitted = surrogate
     surrogate = yield from knowing_prior(config, store, number, surrogate, factors)
     surrogate = _knowing_the_rest(surrogate, store, number, aside)
@@ -128,14 +123,14 @@ def make_model(
 
 
 def _calibrated(
-    config: CampaignConfig, store: Store, number: int, frames: Sequence[Atoms], surrogate: Surrogate
+    config: CampaignConfig, store: Store, number: int, rows: TrainingRows, surrogate: Surrogate
 ) -> Generator[Progress, None, Surrogate]:
     """`surrogate.calibration.calibrated`, by labels that are not extreme.
 
     A potential of its own is compared with what it was not trained on: the whole training set
     before the first refit, then what the refits leave out.
     """
-    keys, limit = config.data.keys, config.labels.max_force
+    frames, keys, limit = rows.frames, config.data.keys, config.labels.max_force
     usual = [k for k, a in enumerate(frames) if force_growth(targets(a, keys).forces, limit) == 1.0]
     potential, unseen = None, set[int]()
     if config.potential is not None:
@@ -150,6 +145,7 @@ def _calibrated(
         force_projections(config.descriptor),
         potential,
         [place for place, k in enumerate(usual) if k in unseen],
+        lambda places: rows.chosen([usual[place] for place in places]),
     )
     return (yield from _told(steps, number, len(frames), "training set left out in turn"))
 
@@ -163,96 +159,6 @@ def _told(
         if done % TOLD_EVERY == 0:
             yield Progress(number, "fit", done, total, detail)
     return counts.value
-
-
-def _assembling(
-    config: CampaignConfig,
-    store: Store,
-    number: int,
-    frames: Sequence[Atoms],
-    descriptor: Descriptor,
-    keys: PropertyKeys,
-    e0s: Mapping[str, float],
-    energy_weights: EnergyWeights | None,
-) -> Generator[int, None, DesignFactors]:
-    """The rows of all structures, here or in tasks of `chunks` that are combined in order.
-
-    Both give the same least-squares problem; its triangular factors differ by rounding.
-    """
-    projections, max_force = force_projections(config.descriptor), config.labels.max_force
-    resource = build_resource(config.workers.features, config.threads, store.directory)
-    if isinstance(resource, Here):
-        scale = descriptor.prior_std()
-        return (
-            yield from assembling(
-                *(frames, descriptor, keys, e0s, scale, projections),
-                energy_weights=energy_weights,
-                max_force=max_force,
-            )
-        )
-    potential = store.potential_path(number)
-    make = partial(build_descriptor, config, None if potential is None else potential.resolve())
-    whole: DesignFactors | None = None
-    parts, running = iter(chunks(frames)), deque[tuple[slice, Future[DesignFactors]]]()
-    with open_executor(resource) as executor:
-        while True:
-            for part in islice(parts, CHUNKS_AHEAD - len(running)):
-                task = (
-                    make,
-                    config.threads,
-                    frames[part],
-                    keys,
-                    e0s,
-                    projections,
-                    part.start,
-                    energy_weights,
-                    max_force,
-                )
-                running.append((part, executor.submit(assemble_chunk, *task)))
-            if not running:
-                break
-            part, future = running.popleft()
-            factors = future.result()
-            if whole is None:
-                whole = factors
-            else:
-                whole.absorb(factors)
-            yield part.stop
-    assert whole is not None
-    return whole
-
-
-def assemble_chunk(
-    make_descriptor: Callable[[], Descriptor],
-    threads: int,
-    frames: Sequence[Atoms],
-    keys: PropertyKeys,
-    e0s: Mapping[str, float],
-    force_projections: int | None,
-    first: int,
-    energy_weights: EnergyWeights | None,
-    max_force: float | None,
-) -> DesignFactors:
-    """The task: `surrogate.design.assembling` for one chunk, with a descriptor of its own.
-
-    Parameters
-    ----------
-    make_descriptor
-        Makes the descriptor in the process of the task.
-    threads
-        Threads of that process.
-    frames, keys, e0s, force_projections, first, energy_weights, max_force
-        As in `surrogate.design.assembling`.
-    """
-    with cpu_threads(threads):
-        descriptor = make_descriptor()
-        scale = descriptor.prior_std()
-        steps = assembling(
-            *(frames, descriptor, keys, e0s, scale, force_projections, first),
-            energy_weights=energy_weights,
-            max_force=max_force,
-        )
-        return finished(steps)
 
 
 def _knowing_the_rest(

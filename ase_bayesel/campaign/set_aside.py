@@ -23,7 +23,9 @@ from ..structures.reference_energies import fitted_targets
 from ..surrogate.design import training_features
 from ..surrogate.energy_weights import force_growth
 from ..surrogate.expectation import Expectation
+from ..surrogate.held_out import Chosen
 from ..surrogate.surrogate import Surrogate
+from ..surrogate.training_rows import TrainingRows
 from .build.models import build_descriptor, force_projections
 from .config.campaign import CampaignConfig
 from .events import SuspectLabel
@@ -70,7 +72,10 @@ def screen_labels(
         before = read_verdicts(store, k).values()
         earlier += [verdict.sizes for verdict in before if not verdict.found]
     limit = config.labels.max_force
-    training = surprises_left_out(surrogate, known, config.data.keys, projections, limit)
+    rows = TrainingRows(known, descriptor, projections, store=store.rows)
+    training = surprises_left_out(
+        surrogate, known, config.data.keys, projections, limit, rows.chosen
+    )
     found = screened(batch, surrogate.scales, earlier, limit, training)
     verdicts = dict(zip(labelled, found, strict=True))
     write_if_changed(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
@@ -109,6 +114,7 @@ def surprises_left_out(
     keys: PropertyKeys,
     projections: int | None = None,
     max_force: float | None = None,
+    chosen: Chosen | None = None,
 ) -> Sequence[Sizes]:
     """Sizes of the surprises of some training structures, evenly spread, as the others tell them.
 
@@ -118,11 +124,15 @@ def surprises_left_out(
         As of `new_labels`; the frames are those of the fit.
     max_force
         eV/A, that of the fit: what counts less in its mean than in its covariance is passed over.
+    chosen
+        Gives the features of the fit; they are computed anew without it.
     """
-    chosen = [frames[k] for k in range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))]
-    stream = training_features(chosen, surrogate.descriptor, projections)
+    numbers = range(0, len(frames), max(1, -(-len(frames) // MOST_LEFT_OUT)))
+    if chosen is None:
+        chosen = TrainingRows(frames, surrogate.descriptor, projections).chosen
     found = []
-    for atoms, features in zip(chosen, stream, strict=True):
+    for k, features in zip(numbers, chosen(numbers), strict=True):
+        atoms = frames[k]
         labels = fitted_targets(atoms, keys, surrogate.e0s)
         if labels.energy is None or (keys.forces is not None and labels.forces is None):
             continue

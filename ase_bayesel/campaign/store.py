@@ -25,6 +25,7 @@ from ..io.locks import locked
 from ..io.model_files import ModelFiles, copy_files
 from ..labelling.store import LabelStore
 from ..structures.frames import extxyz_bytes, read_frames
+from ..surrogate.row_store import RowStore
 from ..surrogate.surrogate import Surrogate
 from ..validation.parity import Parity
 from .events import RoundReport
@@ -124,12 +125,16 @@ class Store:
 
     def read_input(self, name: str) -> list[Atoms]:
         """The stored copy of an input; empty if the campaign has none of that name."""
-        path = self.input_path(name)
-        return read_frames(path) if path.exists() else []
+        return read_frames(path) if (path := self.input_path(name)).exists() else []
 
     def input_path(self, name: str) -> Path:
         """Where the copy of an input lies."""
         return self.directory / "inputs" / f"{name}.extxyz"
+
+    @property
+    def rows(self) -> RowStore:
+        """Rows of the training set, which the fits of all rounds share; it may be deleted."""
+        return RowStore(self.directory / "rows")
 
     @property
     def prior_path(self) -> Path:
@@ -161,8 +166,7 @@ class Store:
         """Add to the record of changes of the config."""
         path = self.directory / "changes.jsonl"
         before = path.read_bytes() if path.exists() else b""
-        lines = "".join(json.dumps(change) + "\n" for change in changes)
-        write_atomically(path, before + lines.encode())
+        write_atomically(path, before + "".join(f"{json.dumps(c)}\n" for c in changes).encode())
 
     # -- rounds --------------------------------------------------------------
 
@@ -217,8 +221,7 @@ class Store:
     def read_batch(self, number: int) -> list[Atoms]:
         """The frames of a round's picks in order; empty if nothing was picked."""
         path = self.batch_path(number)
-        there = path.exists() and path.stat().st_size
-        return read_frames(path, apart=False) if there else []
+        return read_frames(path, apart=False) if path.exists() and path.stat().st_size else []
 
     def save_labelled(self, number: int, labelled: Sequence[PickLabel]) -> None:
         """Note for each pick of a round, in order, in which settings it is labelled."""
@@ -227,8 +230,7 @@ class Store:
 
     def read_labelled(self, number: int) -> list[PickLabel]:
         """What became of each pick of a round, in order."""
-        path = self.round_directory(number) / "labelled.json"
-        if not path.exists():
+        if not (path := self.round_directory(number) / "labelled.json").exists():
             return []
         try:
             return LABELLED.validate_json(path.read_bytes())["picks"]
@@ -294,11 +296,11 @@ class Store:
 
     def finish_round(self, report: RoundReport, parity: Parity | None) -> None:
         """Write the report and, last of all, DONE."""
-        directory = self.round_directory(report.round_number)
+        place, content = self.round_directory(report.round_number), asdict(report)
         if parity is not None:
-            write_atomically(directory / "parity.npz", npz_bytes(asdict(parity)))
-        write_atomically(directory / "report.json", json.dumps(asdict(report), indent=2).encode())
-        write_atomically(directory / "DONE", b"")
+            write_atomically(place / "parity.npz", npz_bytes(asdict(parity)))
+        write_atomically(place / "report.json", json.dumps(content, indent=2).encode())
+        write_atomically(place / "DONE", b"")
 
     def read_report(self, number: int) -> RoundReport:
         """The report of a round.
@@ -322,8 +324,7 @@ class Store:
         StoreError
             If the file is damaged.
         """
-        path = self.round_directory(number) / "parity.npz"
-        if not path.exists():
+        if not (path := self.round_directory(number) / "parity.npz").exists():
             return None
         with reading(path) as data:
             return Parity(**{key: real(data[key], (None,)) for key in data.files})
@@ -335,7 +336,7 @@ class Store:
 
 
 def _read_json(path: Path, kind: Callable[[Any], T]) -> T | None:
-    """What a file holds, as this kind of value; None where there is no file."""
+    """What a file holds, as this kind of value; None without one."""
     try:
         return kind(json.loads(path.read_text())) if path.exists() else None
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -10,11 +10,13 @@ from ase.calculators.calculator import Calculator
 
 from ..descriptors.base import as_frames
 from ..structures.labels import PropertyKeys
-from .held_out import MOST, leaving_out
+from .held_out import MOST, Chosen, leaving_out
+from .row_store import RowStore
 from .scales import Scales
 from .steps import finished
 from .support import Support
 from .surrogate import Surrogate
+from .training_rows import TrainingRows
 
 
 def calibrated(
@@ -23,6 +25,7 @@ def calibrated(
     energy_key: str | None = "energy",
     forces_key: str | None = "forces",
     virial_key: str | None = None,
+    store: RowStore | None = None,
 ) -> Surrogate:
     """The surrogate with `Surrogate.scales` and `Surrogate.support`, from its own training set.
 
@@ -36,9 +39,13 @@ def calibrated(
         What it was fitted to.
     energy_key, forces_key, virial_key
         As in the fit.
+    store
+        That of the fit, if it had one.
     """
     keys = PropertyKeys(energy_key, forces_key, virial_key)
-    return finished(calibrating(surrogate, as_frames(frames), keys))
+    frames = as_frames(frames)
+    rows = TrainingRows(frames, surrogate.descriptor, store=store)
+    return finished(calibrating(surrogate, frames, keys, chosen=rows.chosen))
 
 
 def calibrating(
@@ -48,6 +55,7 @@ def calibrating(
     force_projections: int | None = None,
     potential: Calculator | None = None,
     unseen: Sequence[int] = (),
+    chosen: Chosen | None = None,
 ) -> Generator[int, None, Surrogate]:
     """`calibrated` step by step: yields how many structures are left out.
 
@@ -60,12 +68,14 @@ def calibrating(
         surrogate's own, and that of the network's errors over the surrogate's deviations.
     unseen
         Numbers of the frames that the network was not trained on.
+    chosen
+        As in `leaving_out`.
     """
-    found = yield from leaving_out(frames, surrogate, keys, force_projections)
+    found = yield from leaving_out(frames, surrogate, keys, force_projections, chosen=chosen)
     scales = Scales.of(found)
     if potential is not None and len(unseen):
         groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
-        steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential)
+        steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential, chosen)
         scales = scales.larger(Scales.of(finished(steps)))
     known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor)
     return replace(surrogate, scales=scales, support=known)

@@ -21,11 +21,14 @@ from ..structures.reference_energies import (
     fitted_targets,
     reference_energies,
 )
-from .design import DesignFactors, Noise, assembling
+from .assembly import assembling
+from .design import Noise
 from .energy_weights import EnergyWeights
 from .evidence import stacked_triangle
 from .hyperparameters import Hyperparameters, hyperparameters
 from .posterior import Posterior
+from .row_factors import DesignFactors
+from .row_store import RowStore
 from .steps import OnProgress, finished
 from .surrogate import Surrogate
 from .triangular import merge
@@ -76,6 +79,7 @@ def fit_surrogate(
     weights: Weights | None = Weights(),
     on_progress: OnProgress | None = None,
     force_projections: int | None = None,
+    store: RowStore | None = None,
 ) -> Surrogate:
     """Fit a surrogate to labelled structures, its hyperparameters by evidence maximisation.
 
@@ -107,6 +111,9 @@ def fit_surrogate(
         where the descriptor can project them and that is cheaper: for a network of
         many features and structures of many atoms. The least-squares problem is the
         exact one in expectation. None for exact rows.
+    store
+        Keeps rows from one fit to the next. Pass the same one again for a training set that
+        has grown at its end, and only what is new is computed; the result has the same bits.
 
     Raises
     ------
@@ -118,7 +125,7 @@ def fit_surrogate(
     """
     keys = PropertyKeys(energy_key, forces_key, virial_key)
     frames = as_frames(frames)
-    steps = fitting(frames, descriptor, keys, e0s, weights, force_projections)
+    steps = fitting(frames, descriptor, keys, e0s, weights, force_projections, store)
     return finished(steps, len(frames), on_progress)
 
 
@@ -129,12 +136,13 @@ def fitting(
     e0s: Mapping[str, float] | str = "isolated",
     weights: Weights | None = Weights(),
     force_projections: int | None = None,
+    store: RowStore | None = None,
 ) -> Generator[int, None, Surrogate]:
     """`fit_surrogate` step by step: yields how many structures are done.
 
     Parameters
     ----------
-    frames, descriptor, e0s, weights, force_projections
+    frames, descriptor, e0s, weights, force_projections, store
         As in `fit_surrogate`.
     keys
         Where the labels are.
@@ -149,7 +157,9 @@ def fitting(
     scale = descriptor.prior_std()
     growth = energy_weights_of(frames, keys, energies, weights)
     factors = yield from assembling(
-        frames, descriptor, keys, energies, scale, force_projections, energy_weights=growth
+        *(frames, descriptor, keys, energies, scale, force_projections),
+        energy_weights=growth,
+        store=store,
     )
     return surrogate_from_factors(factors, descriptor, keys, energies, weights, growth)
 

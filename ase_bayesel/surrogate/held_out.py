@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -22,13 +22,13 @@ from .design import (
     property_rows,
     property_targets,
     row_scales,
-    training_features,
     usable_properties,
     weighted_rows,
 )
 from .scales import HeldOut
 from .support import SHARE
 from .surrogate import Surrogate
+from .training_rows import TrainingRows
 
 MOST = 100
 """So many structures are left out in turn, evenly spread over the training set."""
@@ -37,6 +37,8 @@ NOTHING_TO_LEARN = 1e-9
 
 Rows = dict[str, HeldOut]
 """By property."""
+Chosen = Callable[[Sequence[int]], Iterator[Features | Sketch]]
+"""Features of some structures of a training set by their numbers, as `TrainingRows.chosen`."""
 
 
 def held_out(
@@ -95,6 +97,7 @@ def leaving_out(
     force_projections: int | None = None,
     groups: Sequence[Sequence[int]] | None = None,
     potential: Calculator | None = None,
+    chosen: Chosen | None = None,
 ) -> Generator[int, None, Rows]:
     """Training structures as the others predict them; yields how many structures are done.
 
@@ -120,13 +123,17 @@ def leaving_out(
         Predicts in place of the mean of what is left; it knows none of the structures, so that its
         errors are what they are. The deviations are the same. A structure on which it fails says
         nothing.
+    chosen
+        Gives the features of the fit; they are computed anew without it.
     """
     step = 1
     if groups is None:
         step = max(1, -(-len(frames) // MOST))
         groups = [[k] for k in range(0, len(frames), step)]
-    chosen = [frames[k] for group in groups for k in group]
-    features = training_features(chosen, surrogate.descriptor, force_projections)
+    numbers = [k for group in groups for k in group]
+    if chosen is None:
+        chosen = TrainingRows(frames, surrogate.descriptor, force_projections).chosen
+    features = iter(chosen(numbers))
     parts: dict[str, list[HeldOut]] = {}
     done = 0
     for group in groups:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..structures.labels import PROPERTIES
-from .design import DesignFactors, Noise
+from .design import Noise
 from .evidence import maximise_evidence
+from .row_factors import DesignFactors
 from .triangular import merge
 
 NOISE_BOUNDS = {"energy": (1e-5, 1e2), "forces": (1e-4, 1e2), "virial": (1e-5, 1e2)}

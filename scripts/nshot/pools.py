@@ -9,7 +9,7 @@ from ase import Atoms
 
 from ase_bayesel.campaign.config import CampaignConfig
 from ase_bayesel.selection.select import select
-from ase_bayesel.surrogate.design import assembling
+from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.fitting import (
     baseline_energies,
     energy_weights_of,

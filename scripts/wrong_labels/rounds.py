@@ -17,7 +17,7 @@ from ase_bayesel.campaign.training_set import TrainingSet
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.structures.labels import PropertyKeys
-from ase_bayesel.surrogate.design import assembling
+from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.fitting import (
     Weights,
     baseline_energies,

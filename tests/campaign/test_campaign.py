@@ -272,6 +272,23 @@ def test_a_finished_campaign_does_nothing_when_run_again(copied):
     assert (hashes(directory), [p.stat().st_mtime_ns for p in directory.rglob("*")]) == before
 
 
+@pytest.mark.parametrize("becomes", ["kept", "gone", "torn"])
+def test_a_model_does_not_depend_on_the_rows_that_are_kept(copied, finished, becomes):
+    store = campaign(copied).store
+    for name in ("DONE", "report.json", "model.npz"):
+        (store.round_directory(2) / name).unlink()
+    files = sorted((store.directory / "rows").iterdir())
+    assert {path.name.partition("_")[0] for path in files} == {"rows"}
+    for path in files:
+        if becomes == "gone":
+            path.unlink()
+        elif becomes == "torn":
+            path.write_bytes(path.read_bytes()[:-40])
+    assert isinstance(list(campaign(copied).run())[-1], Ended)
+    model = store.model_path(2).read_bytes()
+    assert model == finished.model_path(2).read_bytes()
+
+
 def test_opened_by_its_directory_alone(copied):
     reopened = Campaign.open(copied.with_name("campaign"))
     assert reopened.config == load_config(copied)

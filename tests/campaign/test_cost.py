@@ -11,7 +11,7 @@ from ase_bayesel.campaign.build.models import build_descriptor
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.cost import measured_cost, open_points
 from ase_bayesel.campaign.inputs import check_inputs
-from ase_bayesel.surrogate.design import assembling
+from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.fitting import baseline_energies
 from ase_bayesel.surrogate.steps import finished
 

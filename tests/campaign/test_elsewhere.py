@@ -18,7 +18,7 @@ from helpers.refits import E0S, KEYS, TRAIN, finished, weights
 from helpers.structures import copper_training
 
 from ase_bayesel import Campaign
-from ase_bayesel.campaign import round_model as models
+from ase_bayesel.campaign import fit_rows as models
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.refit import (

@@ -15,10 +15,14 @@ from ase_bayesel.cli.report import write_report
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.surrogate import design
 from ase_bayesel.surrogate.design import Noise
 from ase_bayesel.surrogate.evidence import maximise_evidence
 from ase_bayesel.surrogate.hyperparameters import Hyperparameters
+from ase_bayesel.surrogate.mean import SurrogateCalculator
+from ase_bayesel.surrogate.row_store import SHARE_OF_ROWS, RowStore
 from ase_bayesel.surrogate.steps import finished
+from ase_bayesel.surrogate.training_rows import TrainingRows
 
 KEYS = PropertyKeys("REF_energy", "REF_forces")
 DESCRIPTOR = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=6, cutoff=4.5)
@@ -51,6 +55,27 @@ def test_forces_too():
     frames[3].arrays["REF_forces"] = -20.0 * frames[3].arrays["REF_forces"]
     (told,) = finished(large_residuals(surrogate, frames, KEYS, 40, None))
     assert "training frame 3 (" in told
+
+
+def test_kept_rows_tell_the_same(monkeypatch):
+    """Without an evaluation of the mean, but for what is not kept."""
+    frames = training([7])
+    surrogate, size = fitted(frames), 8 * DESCRIPTOR.n_features * (4 * len(training()[0]) + 6)
+    told = finished(large_residuals(surrogate, frames, KEYS, 20, None))
+    evaluate, evaluated = SurrogateCalculator.evaluate, []
+
+    def counted(self, atoms):
+        evaluated.append(atoms)
+        return evaluate(self, atoms)
+
+    monkeypatch.setattr(SurrogateCalculator, "evaluate", counted)
+    monkeypatch.setattr(design, "BATCH_ATOMS", 1)
+    for room, left in ((40, 0), (30, 10)):
+        evaluated.clear()
+        store = RowStore(limit_bytes=int(room * size / SHARE_OF_ROWS) + 1)
+        rows = TrainingRows(frames, DESCRIPTOR, store=store)
+        assert finished(large_residuals(surrogate, frames, KEYS, 20, None, rows)) == told
+        assert len(evaluated) == left
 
 
 def test_extreme_labels_count_less():

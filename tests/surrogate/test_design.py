@@ -10,11 +10,10 @@ from ase_bayesel.descriptors.base import Features
 from ase_bayesel.errors import StructureError
 from ase_bayesel.structures.labels import FitTargets, PropertyKeys
 from ase_bayesel.structures.reference_energies import composition_energy, fitted_targets
-from ase_bayesel.surrogate import design
+from ase_bayesel.surrogate import design, row_factors
+from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.design import (
     Noise,
-    RowFactor,
-    assembling,
     chunks,
     iterate_features,
     property_rows,
@@ -22,6 +21,7 @@ from ase_bayesel.surrogate.design import (
     usable_properties,
     weighted_rows,
 )
+from ase_bayesel.surrogate.row_factors import RowFactor
 from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.triangular import append_rows
 
@@ -124,7 +124,7 @@ def test_chunks_together_give_the_whole(cu_ace, monkeypatch):
     """The rows of the parts in their order, whatever is labelled in them."""
     monkeypatch.setattr(design, "BATCH_ATOMS", 5)
     monkeypatch.setattr(design, "CHUNK_ATOMS", 13)
-    monkeypatch.setattr(design, "BATCH_ROWS", 20)
+    monkeypatch.setattr(row_factors, "BATCH_ROWS", 20)
     frames = [*copper_training(), copper(3), Atoms("Cu")]
     parts = chunks(frames)
     assert [(part.start, part.stop) for part in parts] == [(0, 4), (4, 8), (8, 12)]

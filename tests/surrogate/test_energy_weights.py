@@ -14,7 +14,8 @@ from ase_bayesel import Surrogate, Weights, fit_surrogate
 from ase_bayesel.errors import StructureError
 from ase_bayesel.structures import targets
 from ase_bayesel.structures.labels import PropertyKeys
-from ase_bayesel.surrogate.design import assembling, usable_properties, weighted_rows
+from ase_bayesel.surrogate.assembly import assembling
+from ase_bayesel.surrogate.design import usable_properties, weighted_rows
 from ase_bayesel.surrogate.energy_weights import (
     EnergyWeights,
     composition_of,

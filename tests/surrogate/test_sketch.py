@@ -9,7 +9,8 @@ from ase_bayesel import MACEDescriptor, fit_surrogate
 from ase_bayesel.descriptors.base import Features, Sketch
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate import design
-from ase_bayesel.surrogate.design import assembling, chunks, iterate_sketches
+from ase_bayesel.surrogate.assembly import assembling
+from ase_bayesel.surrogate.design import chunks, iterate_sketches
 from ase_bayesel.surrogate.steps import finished
 
 pytestmark = needs_mace
