@@ -83,11 +83,8 @@ _MODULES = {
     "Prediction": "bias.prediction",
     "Ramp": "dynamics.schedules",
     "RelativeForceTrigger": "dynamics.triggers",
-<<<<<<< HEAD
     "RestrainedCalculator": "dynamics.restraints",
-=======
     "RowStore": "surrogate.row_store",
->>>>>>> fits
     "Surrogate": "surrogate.surrogate",
     "SwapMove": "dynamics.moves",
     "TauRule": "bias.tau",
@@ -139,11 +136,8 @@ __all__ = [
     "Prediction",
     "Ramp",
     "RelativeForceTrigger",
-<<<<<<< HEAD
     "RestrainedCalculator",
-=======
     "RowStore",
->>>>>>> fits
     "Surrogate",
     "SwapMove",
     "TauRule",
