@@ -164,6 +164,15 @@ def restarted(
     """Atoms back at a start and without momenta, which `Driver` draws, and the state to go on with.
 
     Counts of what has happened are kept; thermostat variables and averages of tau are not.
+
+    Parameters
+    ----------
+    atoms, state
+        Of the walker where it turns back; not changed.
+    start
+        Gives positions and cell.
+    step
+        The absolute step at which that happens.
     """
     atoms = atoms.copy()
     frame = Frame.of(start)

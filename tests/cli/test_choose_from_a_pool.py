@@ -9,7 +9,7 @@ import yaml
 from helpers.browser import browser, needs_browser
 from helpers.command_line import call
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.optional("kmedoids"), pytest.mark.slow]
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "choose_from_a_pool.md").read_text()
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 SMALL = [{"kind": "rattle", "amplitudes_A": [0.05, 0.2], "copies": 3}]
@@ -19,7 +19,6 @@ FEWER = {"-n 20": "-n 6", "-n 100": "-n 4", "Au,3,8,5.5": "Au,2,5,4.0"}
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory):
     """The folder after all blocks of the page, with fewer structures and features."""
-    pytest.importorskip("kmedoids")
     folder = tmp_path_factory.mktemp("choose")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

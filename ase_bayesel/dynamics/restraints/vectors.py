@@ -44,7 +44,19 @@ def nearest_vectors(atoms: Atoms, first: np.ndarray, second: np.ndarray) -> np.n
 def of_pairs(
     atoms: Atoms, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, slope: Slope
 ) -> VariableValue:
-    """The gradient by positions and strain of a function of vectors between atoms."""
+    """The gradient by positions and strain of a function of vectors between atoms.
+
+    Parameters
+    ----------
+    atoms
+        Of the structure.
+    first, second
+        ``(n,)`` numbers of the atoms where the vectors begin and end.
+    vectors
+        ``(n, 3)``, A.
+    slope
+        The function's value and derivative by the vectors.
+    """
     positions = np.zeros((len(atoms), 3))
     np.add.at(positions, second, slope.by_vectors)
     np.subtract.at(positions, first, slope.by_vectors)
