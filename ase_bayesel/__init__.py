@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .descriptors.embedding import Embedding
     from .descriptors.julip import JulipDescriptor
     from .descriptors.mace import MACEDescriptor
-    from .dynamics.driver import DriverState
+    from .dynamics.driver_state import DriverState
     from .dynamics.ensembles import NPT, NVE, Bussi, Langevin, NoseHooverChain
     from .dynamics.moves import CellMove, SwapMove
     from .dynamics.restraints import (
@@ -64,7 +64,7 @@ _MODULES = {
     "Deviation": "bias.kinds",
     "Dihedral": "dynamics.restraints",
     "Distance": "dynamics.restraints",
-    "DriverState": "dynamics.driver",
+    "DriverState": "dynamics.driver_state",
     "Embedding": "descriptors.embedding",
     "EnergyTrigger": "dynamics.triggers",
     "FeatureStore": "selection.feature_store",

@@ -1,114 +1,26 @@
-"""What drives one walker: integrator, targets, rollback, and the state with which to go on."""
+"""What drives one walker: integrator, targets, moves and rollback."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 
-from ..bias.tau import TauHistory
 from ..errors import StructureError
+from .driver_state import DriverState, Frame
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .restraints import RestrainedCalculator, Restraint, RestraintReport
 from .schedules import Schedule, value_at, values_of
-from .thermostat_check import ThermostatCheck
 from .triggers import Guards
 
 KEEP_INTERVAL = 50
 """Steps between frames that are kept to roll back to; a rollback goes back one to two of these."""
 ENDLESS = 2**62
 """Steps of an integrator that runs until it is left."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What MD and moves change about atoms, in ASE's units; the cell as ``(3, 3)``."""
-
-    numbers: np.ndarray
-    positions: np.ndarray
-    momenta: np.ndarray
-    cell: np.ndarray
-
-    @classmethod
-    def of(cls, atoms: Atoms) -> Frame:
-        """The present frame of atoms."""
-        momenta = atoms.get_momenta()
-        return cls(atoms.numbers.copy(), atoms.get_positions(), momenta, atoms.cell.array.copy())
-
-    def put(self, atoms: Atoms) -> None:
-        """Set atoms to this frame, whatever their constraints."""
-        atoms.set_cell(self.cell, scale_atoms=False, apply_constraint=False)
-        atoms.numbers[:] = self.numbers
-        atoms.set_positions(self.positions, apply_constraint=False)
-        atoms.set_momenta(self.momenta, apply_constraint=False)
-
-
-@dataclass(frozen=True)
-class DriverState:
-    """What, besides atoms, random state and step number, a walker goes on with.
-
-    Attributes
-    ----------
-    variables
-        Thermostat and barostat variables by name, flat.
-    moves
-        One state per Monte Carlo move.
-    rollbacks
-        How often the walker was rolled back.
-    returns
-        Absolute steps at which it met its bound of trust and went back to its start.
-    frames
-        Sane frames to roll back to, the oldest first; none where this is not asked for.
-    tau
-        Running averages of the bias before this frame was evaluated: whoever goes on
-        evaluates it again, at the same tau, or has kept the evaluation.
-    thermostat
-        Running averages of the temperature, where there is a thermostat.
-    left_start
-        Absolute step at which the walker last left its start: the first one, or a return.
-    """
-
-    variables: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    moves: tuple[MoveState, ...] = ()
-    rollbacks: int = 0
-    returns: tuple[int, ...] = ()
-    frames: tuple[Frame, ...] = ()
-    tau: TauHistory = TauHistory()
-    thermostat: ThermostatCheck = ThermostatCheck()
-    left_start: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Only what JSON knows; numbers come back bit for bit."""
-        frames = [{k: array.tolist() for k, array in vars(f).items()} for f in self.frames]
-        return {
-            "variables": {name: list(values) for name, values in self.variables.items()},
-            "moves": [asdict(move) for move in self.moves],
-            "rollbacks": self.rollbacks,
-            "returns": list(self.returns),
-            "frames": frames,
-            "tau": asdict(self.tau),
-            "thermostat": asdict(self.thermostat),
-            "left_start": self.left_start,
-        }
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> DriverState:
-        """The state that `to_json` wrote."""
-        return cls(
-            {name: tuple(values) for name, values in raw["variables"].items()},
-            tuple(MoveState(**move) for move in raw["moves"]),
-            raw["rollbacks"],
-            tuple(raw["returns"]),
-            tuple(Frame(**{k: np.array(v) for k, v in f.items()}) for f in raw["frames"]),
-            TauHistory(**raw["tau"]),
-            ThermostatCheck(**raw["thermostat"]),
-            raw.get("left_start", 0),  # a file of an earlier release has none, and no restraints
-        )
 
 
 @dataclass(frozen=True)
@@ -156,33 +68,6 @@ def check_moves(
     strains = any(isinstance(move, CellMove) for move in moves)
     if strains and isinstance(ensemble, NPT) and ensemble.cell == "axes":
         raise StructureError(f"{where}: a cell move strains what NPT with cell: axes holds")
-
-
-def restarted(
-    atoms: Atoms, start: Atoms, state: DriverState | None, step: int
-) -> tuple[Atoms, DriverState | None]:
-    """Atoms back at a start and without momenta, which `Driver` draws, and the state to go on with.
-
-    Counts of what has happened are kept; thermostat variables and averages of tau are not.
-
-    Parameters
-    ----------
-    atoms, state
-        Of the walker where it turns back; not changed.
-    start
-        Gives positions and cell.
-    step
-        The absolute step at which that happens.
-    """
-    atoms = atoms.copy()
-    frame = Frame.of(start)
-    frame.put(atoms)
-    atoms.set_momenta(np.zeros((len(atoms), 3)))
-    if state is not None:
-        frames = (frame,) if state.frames else ()
-        tau = state.tau.emptied()
-        state = replace(state, variables={}, frames=frames, tau=tau, left_start=step)
-    return atoms, state
 
 
 class Driver:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ase import Atoms
 
 from ..bias.prediction import Prediction
-from .driver import DriverState
+from .driver_state import DriverState
 from .restraints import RestraintReport
 from .triggers import LazyCheck, Reported, TriggerReport
 from .trust import BoundFrame, Trust

@@ -14,7 +14,8 @@ from ..bias.calculator import BiasedCalculator
 from ..bias.evaluators import EVALUATION_ERRORS
 from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
-from .driver import Driver, DriverState, Targets, check_moves
+from .driver import Driver, Targets, check_moves
+from .driver_state import DriverState
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .guards import CALCULATOR, Fault
 from .integrators import CellExplosionError

@@ -30,7 +30,7 @@ from ase_bayesel.campaign.exploration.pick_files import (
 )
 from ase_bayesel.campaign.exploration.state import WalkerState
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.dynamics.driver import DriverState, Frame
+from ase_bayesel.dynamics.driver_state import DriverState, Frame
 from ase_bayesel.dynamics.triggers import TriggerReport
 from ase_bayesel.errors import BayeselError, StoreError
 from ase_bayesel.structures.identity import canonical, structure_id

@@ -25,7 +25,8 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.bias.tau import TauHistory
-from ase_bayesel.dynamics.driver import KEEP_INTERVAL, Frame
+from ase_bayesel.dynamics.driver import KEEP_INTERVAL
+from ase_bayesel.dynamics.driver_state import Frame
 from ase_bayesel.errors import StructureError
 
 START = copper(1, 0.05, repeat=(1, 1, 2))

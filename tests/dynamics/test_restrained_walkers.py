@@ -32,7 +32,7 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.campaign.config import ExploreConfig
-from ase_bayesel.dynamics.driver import DriverState
+from ase_bayesel.dynamics.driver_state import DriverState
 from ase_bayesel.dynamics.recording import Recorder, log_row, read_log, recorded
 from ase_bayesel.dynamics.recording.steps import joined
 from ase_bayesel.errors import BayeselError

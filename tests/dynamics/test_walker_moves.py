@@ -31,7 +31,7 @@ from ase_bayesel import (
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.dynamics.driver import DriverState
+from ase_bayesel.dynamics.driver_state import DriverState
 from ase_bayesel.dynamics.moves import CellMove, MoveState, SwapMove
 from ase_bayesel.errors import ConfigError, StructureError
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms
 
-from ...dynamics.driver import restarted
+from ...dynamics.driver_state import restarted
 from ...dynamics.triggers import PickState
 from ...surrogate.surrogate import Surrogate
 from .blocks import BlockResult, WalkerSetup, look_again

@@ -12,7 +12,7 @@ from ase import Atoms
 from ...bias.kinds import BiasTerms
 from ...bias.prediction import Evaluated
 from ...bias.tau import TauHistory, TauState
-from ...dynamics.driver import DriverState, Frame
+from ...dynamics.driver_state import DriverState, Frame
 from ...dynamics.triggers import PickState
 from ...io.bounded_npz import real
 from ...structures.identity import canonical

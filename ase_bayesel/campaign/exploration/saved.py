@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ...dynamics.driver import DriverState
+from ...dynamics.driver_state import DriverState
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.bounded_npz import real
 from ...surrogate.posterior import Posterior

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ...bias.prediction import Evaluated
-from ...dynamics.driver import DriverState
+from ...dynamics.driver_state import DriverState
 from ...dynamics.guards import CALCULATOR
 from ...dynamics.triggers import PickState
 from .picks import Candidate, Pick
