@@ -24,15 +24,9 @@ from ase_bayesel.io.atomic import npz_bytes, reading, write_atomically
 from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.structures.labels import PROPERTIES, targets
 from ase_bayesel.structures.reference_energies import composition_energy, reference_energies
-from ase_bayesel.surrogate.design import (
-    DesignFactors,
-    Noise,
-    RowFactor,
-    iterate_features,
-    property_rows,
-    property_targets,
-)
+from ase_bayesel.surrogate.design import Noise, iterate_features, property_rows, property_targets
 from ase_bayesel.surrogate.fitting import surrogate_from_factors
+from ase_bayesel.surrogate.row_factors import DesignFactors, RowFactor
 from ase_bayesel.surrogate.surrogate import Surrogate
 from ase_bayesel.validation import Facet, relax, surface_functional
 from ase_bayesel.validation.surfaces import J_PER_M2

@@ -12,18 +12,13 @@ from ase import Atoms
 
 from ase_bayesel.campaign.config import CampaignConfig
 from ase_bayesel.structures.reference_energies import composition_energy
-from ase_bayesel.surrogate.design import (
-    DesignFactors,
-    Noise,
-    RowFactor,
-    iterate_features,
-    property_rows,
-)
+from ase_bayesel.surrogate.design import Noise, iterate_features, property_rows
 from ase_bayesel.surrogate.fitting import (
     baseline_energies,
     energy_weights_of,
     surrogate_from_factors,
 )
+from ase_bayesel.surrogate.row_factors import DesignFactors, RowFactor
 from ase_bayesel.surrogate.surrogate import Surrogate
 
 from .arms import ARMS, config_of

@@ -127,7 +127,9 @@ class TestAnyPotential:
         assert surrogate.scales.energy.value == Scale.of(rows["energy"]).value
         later, _ = load_model(config, store, 1)
         whole = TrainingSet(store, 1, store.used_labels(), given, keys)
-        assert later.scales == calibrated(later, whole, "REF_energy", "REF_forces").scales
+        again = calibrated(later, whole, "REF_energy", "REF_forces").scales
+        for prop, scale in vars(later.scales).items():  # rows are kept in other batches
+            assert scale.value == pytest.approx(vars(again)[prop].value, rel=1e-7)
 
     def test_a_failing_refit_leaves_the_last_good_model(self, other_package):
         settings = yaml.safe_load(other_package.read_text())
