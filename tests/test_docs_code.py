@@ -32,6 +32,7 @@ TOLD = {
     "docs/calibration.md": "what was run, for hours",
     "docs/nshot.md": "what was run, for hours",
     "docs/reproduction.md": "what was run, for hours",
+    "docs/stopping.md": "what was run, for hours",
     "docs/wrong_labels.md": "what was run, for hours",
 }
 """Pages of which no block is run, and why."""

@@ -14,7 +14,7 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     decisions.json              labels that the user has accepted or rejected
     lock                        there while a process works here
     labels/                     see `labels`; elsewhere if the config says so
-    rows/                       rows of the training set for the next fits, at most 2 GiB; made
+    rows/                       rows of the training set for the next fits, 2 GiB of them; made
                                 again where they are gone
     round_0001/explore.npz      the exploration so far: walkers, posterior, trace
     round_0001/picks/           picked structures, in order

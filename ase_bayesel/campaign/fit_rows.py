@@ -64,7 +64,7 @@ def assembling_rows(
             )
         )
     rows = TrainingRows(frames, descriptor, projections, store=store.rows)
-    kept = [batch.where.stop for batch, _ in rows.planned() if batch.kept]
+    kept = {batch.where.stop for batch, _ in rows.planned() if batch.kept}
     potential = store.potential_path(number)
     make = partial(build_descriptor, config, None if potential is None else potential.resolve())
     whole: DesignFactors | None = None

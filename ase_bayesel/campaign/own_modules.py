@@ -17,7 +17,11 @@ from .store import Store
 
 def own_modules(config: CampaignConfig) -> Mapping[str, Path]:
     """The files by the section that names them."""
-    sections = {"potential": config.potential, "labelling": config.labelling}
+    sections = {
+        "potential": config.potential,
+        "labelling": config.labelling,
+        "descriptor": config.descriptor,
+    }
     files = {name: module_file(getattr(part, "factory", "")) for name, part in sections.items()}
     return {name: file for name, file in files.items() if file is not None}
 
@@ -37,7 +41,9 @@ def edited_modules(config: CampaignConfig, store: Store) -> list[str]:
         f"{section}.factory: {file} is not what it was at the start, which is kept as "
         f"{_kept(store, section)}; the campaign goes on with the one that is there now"
         for section, file in own_modules(config).items()
-        if file.is_file() and not same_module(file, store, section)
+        if file.is_file()
+        and _kept(store, section).is_file()
+        and not same_module(file, store, section)
     ]
 
 

@@ -20,8 +20,8 @@ THIN_A = 5.0
 DEGREES = range(4, 13)
 ROWS_PER_FEATURE = 0.75
 """The evidence keeps fits in check that have more features than numbers."""
-MOST_FEATURES = 600
-"""What a fit of some seconds can carry."""
+MOST_FEATURES = 1200
+"""What a fit of ten seconds can carry."""
 ORDER, CHANNELS = 3, 3
 """Of a linear ACE: order, and channels of the embedding of many elements."""
 CUTOFFS_A = (4.5, 6.5)

@@ -119,7 +119,7 @@ class Driver:
             raise ValueError("tau_rel: the calculator has a fixed tau; give it a tau_rel too")
         if state is not None:
             calculator.restore(atoms, state.tau)
-        self.state = state or DriverState(tau=calculator.tau_state.after)
+        self.state = state or DriverState(tau=calculator.tau_state.after, left_start=first_step)
         if not self.state.moves:
             self.state = replace(self.state, moves=(MoveState(),) * len(self._moves))
         if len(self.state.moves) != len(self._moves):

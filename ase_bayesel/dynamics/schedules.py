@@ -1,4 +1,4 @@
-"""Schedules: values that are constant or follow a ramp, as functions of the absolute step."""
+"""Schedules: values that are constant or follow a ramp, as functions of a step."""
 
 from __future__ import annotations
 

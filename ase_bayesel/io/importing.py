@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from inspect import getfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -101,6 +102,26 @@ def factory_identity(target: str) -> dict[str, str]:
         return {"factory": target}
     name = target.rpartition(":")[2]
     return {"factory": f"{file.name}:{name}", "module": content_hash(file)}
+
+
+def code_of(value: object, package: str) -> list[str]:
+    """Content of the files that define a value's classes, but for those of a package and Python's.
+
+    Parameters
+    ----------
+    value
+        An instance.
+    package
+        Name of the package that is not looked at.
+
+    Raises
+    ------
+    OSError, TypeError
+        If a class has no file.
+    """
+    known = {package, "abc", "builtins", "typing"}
+    classes = [kind for kind in type(value).__mro__ if kind.__module__.split(".")[0] not in known]
+    return [content_hash(Path(getfile(kind))) for kind in classes]
 
 
 def kind_of(value: Any) -> str:

@@ -32,9 +32,10 @@ class _Marks:
     def enter(self) -> None:
         with self._lock:
             if self._owner != os.getpid():  # also in a fork, which has a mark of its own
-                self._owner, self._mark = os.getpid(), os.urandom(12).hex()
+                mark = os.urandom(12).hex()
+                _watch(mark)
+                self._owner, self._mark, self._depth = os.getpid(), mark, 0
                 self._before = os.environ.get(VARIABLE)
-                _watch(self._mark)
             self._depth += 1
             os.environ[VARIABLE] = self._mark
 
@@ -44,7 +45,7 @@ class _Marks:
             if self._depth:
                 return
             if self._before is None:
-                del os.environ[VARIABLE]
+                os.environ.pop(VARIABLE, None)
             else:
                 os.environ[VARIABLE] = self._before
 
@@ -74,8 +75,11 @@ def _watch(mark: str) -> None:
     nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
     command = [sys.executable, "-I", "-S", __file__, mark, str(os.getpid())]
     actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *nowhere]
-    os.posix_spawn(sys.executable, command, {}, file_actions=actions, setsid=True)
-    os.close(theirs)
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    try:
+        os.posix_spawn(sys.executable, command, environment, file_actions=actions, setsid=True)
+    finally:
+        os.close(theirs)
 
 
 def main(mark: str, parent: int) -> None:
@@ -87,7 +91,7 @@ def main(mark: str, parent: int) -> None:
         for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
+            except OSError:  # it has ended, or may not be killed
                 continue
         time.sleep(0.05)  # also where one cannot be killed at once
 

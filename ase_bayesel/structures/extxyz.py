@@ -79,7 +79,7 @@ def _looks_like_xyz(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextIO:
-    """A file as text, also a compressed one; bytes that are none stand for themselves."""
+    """A file as text, also a compressed one; bytes that are none become U+FFFD."""
     binary = open_with_compression(str(path), "rb")
     return io.TextIOWrapper(binary, encoding="utf-8", errors="replace")
 

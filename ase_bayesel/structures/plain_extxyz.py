@@ -27,8 +27,6 @@ WORD = re.compile(r"[^\s,]+")
 TRUTH = dict.fromkeys(("T", "true", "True", "TRUE"), True) | dict.fromkeys(
     ("F", "false", "False", "FALSE"), False
 )
-LONGEST_INTEGER = 18
-"""Digits and sign of an integer that 64 bits hold for sure."""
 BY_READER = ("numbers", "initial_charges", "move_mask")
 """Columns of which ASE's reader makes more than an array of the same name."""
 
@@ -138,9 +136,8 @@ def _value(key: str, text: str) -> Any:
 
 def _numbers(words: list[str]) -> np.ndarray | None:
     try:
-        if max(map(len, words)) <= LONGEST_INTEGER:
-            return np.array([int(word) for word in words])
-    except ValueError:
+        return np.array([int(word) for word in words], dtype=int)
+    except (ValueError, OverflowError):
         pass
     try:
         return np.array([float(word) for word in words])

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from ..descriptors.base import Features, Sketch
 from .design import property_rows, training_features, usable_properties, weighted_rows
 from .surrogate import Surrogate
 
-MOST_REMOVED = 1.0 - 1e-6
+TOLERANCE = 1e-6
+MOST_REMOVED = 1.0 - TOLERANCE
 """Of what is known of a direction, the largest share that a batch may have brought."""
 
 
@@ -82,24 +84,45 @@ def outlooks(
         return {}
     posterior, descriptor = surrogate.posterior, surrogate.descriptor
     learnt = _learnt(surrogate, batch, force_projections)
+    if learnt is None:
+        return {}
     properties = [prop for prop in ("energy", "forces") if prop in surrogate.properties]
     sums: dict[str, list[np.ndarray]] = {prop: [] for prop in properties}
     features = training_features(intended, descriptor, force_projections)
     for atoms, own in zip(intended, features, strict=True):
         for prop in properties:
-            size = len(atoms) if prop == "energy" else 1
+            size = len(atoms) if prop == "energy" else _rms_of_components(own, atoms)
             white = posterior.whiten(property_rows(own, prop) / size)
             now = np.sum(white**2, axis=0)
             before = now + np.sum((learnt.T @ white) ** 2, axis=0)
-            noise = (surrogate.noise.std(prop, len(atoms)) / size) ** 2
+            std = surrogate.noise.std(prop, len(atoms))
+            noise = (std / len(atoms) if prop == "energy" else std) ** 2
             sums[prop].append(np.array([before.mean(), now.mean(), noise]))
-    return {prop: Outlook(*np.sqrt(np.mean(rows, axis=0)).tolist()) for prop, rows in sums.items()}
+    found = {prop: np.sqrt(np.mean(rows, axis=0)) for prop, rows in sums.items()}
+    return {
+        prop: Outlook(*values.tolist())
+        for prop, values in found.items()
+        if np.isfinite(values).all()
+    }
+
+
+def _rms_of_components(features: Features | Sketch, atoms: Atoms) -> float:
+    """By what rows of forces are divided, so that a mean over them is one over components.
+
+    The variances of m projections sum up to those of all 3 N components.
+    """
+    if isinstance(features, Sketch):
+        return float(np.sqrt(3 * len(atoms) / len(features.slopes)))
+    return 1.0
 
 
 def _learnt(
     surrogate: Surrogate, batch: Sequence[Atoms], force_projections: int | None
-) -> np.ndarray:
-    """``(D, r)`` the white directions A V / sqrt(1 - h) of `outlooks`."""
+) -> np.ndarray | None:
+    """``(D, r)`` the white directions A V / sqrt(1 - h) of `outlooks`.
+
+    None where these rows, of other projections or weights than the fit's, hold more than it knows.
+    """
     features = list(training_features(batch, surrogate.descriptor, force_projections))
     growth = surrogate.noise_growth(batch, np.array([own.total for own in features]))
     rows = []
@@ -110,4 +133,6 @@ def _learnt(
     if white.shape[1] > white.shape[0]:
         white = np.asarray(np.linalg.qr(white.T, mode="r")).T
     shares, vectors = np.linalg.eigh(white.T @ white)
+    if shares.max() > 1.0 + TOLERANCE:
+        return None
     return white @ vectors / np.sqrt(1.0 - np.minimum(shares, MOST_REMOVED))

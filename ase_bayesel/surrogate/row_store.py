@@ -7,6 +7,7 @@ it is there: what is gone, damaged or foreign is made again, to the same bits.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from os import PathLike
@@ -22,6 +23,8 @@ LIMIT_BYTES = 2 * 2**30
 SHARE_OF_ROWS = 0.75
 """Rows of one training set take at most this share; factors and what is out of use the rest."""
 NAME = "name"
+OURS = re.compile(r"\.?(rows|factors)_[0-9a-f]{32}\.npz.*")
+"""Names of files, whole or half written; no other is ever dropped."""
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -102,12 +105,16 @@ class RowStore:
                     break
                 total -= _n_bytes(self._held.pop(name))
             return
+        files = []
         with suppress(OSError):
-            files = [(path.stat(), path) for path in self.directory.iterdir()]
-            total = sum(status.st_size for status, _ in files)
-            for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
-                if total <= self.limit_bytes:
-                    break
+            for path in filter(lambda path: OURS.fullmatch(path.name), self.directory.iterdir()):
+                with suppress(OSError):  # of one that another process has dropped
+                    files.append((path.stat(), path))
+        total = sum(status.st_size for status, _ in files)
+        for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
+            if total <= self.limit_bytes:
+                break
+            with suppress(OSError):
                 path.unlink()
                 total -= status.st_size
 

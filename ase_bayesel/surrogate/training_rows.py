@@ -16,9 +16,12 @@ from hashlib import sha256
 
 import numpy as np
 from ase import Atoms
+from ase.io.jsonio import encode
 
+from .. import __version__
 from ..descriptors.base import Descriptor, Features, Sketch
 from ..errors import DescriptorError
+from ..io.importing import code_of, factory_identity
 from .design import BATCH_ATOMS, batches, training_features
 from .row_store import Arrays, RowStore
 
@@ -109,7 +112,7 @@ class TrainingRows:
         rows: list[Rows] = []
         for k in numbers:
             batch = self._batch(k)
-            if not batch.kept:
+            if not batch.kept and self.force_projections is None:
                 yield from self._computed(slice(k, k + 1))
                 continue
             if batch != last:
@@ -133,12 +136,16 @@ class TrainingRows:
 
     @cached_property
     def _identity(self) -> bytes | None:
-        """What the features are of; None where the descriptor cannot say what it is."""
+        """What the features are of, and by which code; None where that cannot be said."""
         try:
-            spec = json.dumps(self.descriptor.spec(), sort_keys=True)
-        except (DescriptorError, TypeError):
+            spec = dict(self.descriptor.spec())
+            code = code_of(self.descriptor, __name__.partition(".")[0])
+            if isinstance(factory := spec.get("factory"), str):
+                code.append(factory_identity(factory).get("module", ""))
+            told = json.dumps([__version__, self.force_projections, code, spec], sort_keys=True)
+        except (DescriptorError, OSError, TypeError):
             return None
-        return f"{self.force_projections} {spec}\n".encode()
+        return f"{told}\n".encode()
 
     def _name(self, frames: Sequence[Atoms], start: int) -> str | None:
         if self.store is None or self._identity is None:
@@ -168,8 +175,11 @@ def _content(atoms: Atoms) -> bytes:
     for name, array in sorted(atoms.arrays.items()):
         parts += [f"{name} {array.dtype} {array.shape} ".encode(), array.tobytes()]
     for name, value in sorted(atoms.info.items(), key=lambda item: str(item[0])):
-        told = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        parts.append(f"{name} {told!r} ".encode())
+        try:
+            told = encode(value)
+        except TypeError:
+            told = repr(value)
+        parts.append(f"{name} {told} ".encode())
     return b"\n".join(parts)
 
 

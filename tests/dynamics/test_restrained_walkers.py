@@ -203,7 +203,7 @@ def test_starts_have_restraints_of_their_own(tmp_path):
     [
         (PULLED | {"kind": "wall"}, "none of harmonic, wall_upper, wall_lower"),
         (PULLED | {"of": {"kind": "distance", "atoms": [0, 99]}}, "no atom 99"),
-        (PULLED | {"of": {"kind": "cell_length", "vector": 0}}, "nothing varies the cell"),
+        (PULLED | {"of": {"kind": "cell_length", "vector": 0}}, "nothing varies it"),
         (PULLED | {"stiffness": 1.0}, "the keys are kind, of, at, k, name, flat"),
         (PULLED | {"at": "far"}, "expected a number, or a ramp"),
     ],

@@ -104,6 +104,7 @@ def test_files_of_ours_are_read_in_few_steps():
         f"{LATTICE} {PLAIN} pbc=F",
         f'{PLAIN} a=1 b=1.0 c="1 2" d="1, 2.5" e=nan f=+3 g=-inf h=T i="T F" j=true k=1e400',
         f"{PLAIN} a=12345678901234567890 b=x-1 c=1_000x d=1:2 e=a,b f=2026-11-27 g=2",
+        f'{PLAIN} a=1764279000000000000 b=-123456789012345678 c="1 1764279000000000000"',
         f'{PLAIN} stress="1 2 3 4 5 6 7 8 9" virial="1 2 3 2 1 3 3 3 1"',
         "Properties=species:S:1:charge:R:1:pos:R:3",
         "Properties=symbols:S:1:magmoms:I:1:positions:R:3",

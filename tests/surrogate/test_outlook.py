@@ -1,9 +1,12 @@
 """What a further batch would bring, against posteriors that know it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.structures import copper, copper_training
 
+from ase_bayesel.descriptors.base import Sketch
 from ase_bayesel.surrogate.design import property_rows
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 from ase_bayesel.surrogate.outlook import Outlook, outlooks
@@ -41,6 +44,39 @@ def test_before_and_now(cu_surrogate, n_picks, scale):
     assert found["forces"].noise == pytest.approx(surrogate.noise.forces)
     per_atom = surrogate.noise.energy * np.sqrt(np.mean(1 / np.array(sizes)))
     assert found["energy"].noise == pytest.approx(per_atom)
+
+
+class Sketched:
+    """A descriptor whose forces are projected."""
+
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+
+    def __getattr__(self, name):
+        return getattr(self._descriptor, name)
+
+    def sketch(self, frames, n_projections, rng):
+        for features in self.compute(frames, derivatives=True):
+            moves = rng.choice([-1.0, 1.0], (n_projections, len(features.values), 3))
+            slopes = np.einsum("dak,mak->md", features.jacobian, moves)
+            yield Sketch(features.values, moves, slopes, features.strain)
+
+
+def test_projections_give_deviations_of_components(cu_surrogate):
+    """In the mean over projections, of which a structure has fewer than components."""
+    picks, intended = [copper(k) for k in range(40, 45)], [copper(k) for k in range(20)]
+    after = cu_surrogate.condition(picks)
+    exact = outlooks(after, intended, picks)["forces"]
+    after = replace(after, descriptor=Sketched(after.descriptor))
+    found = outlooks(after, intended, picks, force_projections=4)
+    assert found["forces"].now == pytest.approx(exact.now, rel=0.15)
+    assert found["forces"].noise == exact.noise
+
+
+def test_rows_that_say_more_than_the_fit_knows_tell_nothing(cu_surrogate):
+    """As where a pick was never taken up, and by its rows all is learnt of it."""
+    far = copper(7, 0.5)
+    assert outlooks(cu_surrogate, copper_training()[:1], [far]) == {}
 
 
 def test_nothing_without_structures(cu_surrogate):

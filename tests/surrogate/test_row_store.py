@@ -5,6 +5,7 @@ import pytest
 from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel import Weights, calibrated, fit_surrogate
+from ase_bayesel.io.importing import imported
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate import design, training_rows
 from ase_bayesel.surrogate.assembly import assembling
@@ -150,6 +151,37 @@ def test_the_limit_holds(cu_ace, tmp_path):
     own = RowStore(limit_bytes=200_000)
     assert_same(fit(frames, cu_ace, own), whole)
     assert sum(a.nbytes for arrays in own._held.values() for a in arrays.values()) <= 200_000
+
+
+def test_only_its_own_files_are_dropped(cu_ace, tmp_path):
+    labels, folder = tmp_path / "my_labels.extxyz", tmp_path / "a_folder"
+    labels.write_bytes(bytes(5000))
+    folder.mkdir()
+    store = RowStore(tmp_path, limit_bytes=4000)
+    fit(copper_training(), cu_ace, store)
+    store.tidy()
+    assert labels.stat().st_size == 5000
+    assert folder.is_dir()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.npz")) <= 4000
+
+
+CODE = """
+from ase_bayesel import ACEDescriptor
+
+class Own(ACEDescriptor):
+    factor = {factor}
+"""
+
+
+def test_code_of_others_is_part_of_what_rows_are_known_by(tmp_path, store):
+    names, file = set(), tmp_path / "own.py"
+    for factor in (1, 2, 1):
+        file.write_text(CODE.format(factor=factor))
+        descriptor = imported(f"{file}:Own", "factory")("Cu", totaldegree=6)
+        rows = TrainingRows(copper_training()[:1], descriptor, store=store)
+        names |= {batch.name for batch, _ in rows.planned()}
+    assert len(names) == 2
+    assert None not in names
 
 
 def test_a_directory_that_cannot_be_made_keeps_nothing(cu_ace, tmp_path):

@@ -1,12 +1,14 @@
 """Walkers advanced by processes of this machine.
 
 Every task is a function of values: the walker's state, the barrier and the posterior. A process
-loads the round's model once and keeps it; a posterior lies in a file that each process reads once.
+loads the round's model once and keeps it; what it is loaded from, and each posterior, lie in files
+that a process reads once.
 What a process was doing when it was lost is done again by another, with the same result.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +26,9 @@ from .kept_round import KeptRound, OpenSetup
 from .local import result_of
 from .state import WalkerState
 
-_kept: dict[str, KeptRound] = {}
-"""In a process of the pool: its round, by the folder of the posteriors."""
+SETUP = "setup.pickle"
+_kept: dict[Path, KeptRound] = {}
+"""In a process of the pool: its round, by the folder of its setup and the posteriors."""
 
 
 @contextmanager
@@ -45,7 +48,8 @@ class PoolWalkers:
     """Advances walkers in a pool of processes, one task each; made by `pool_executor`."""
 
     def __init__(self, executor: TaskExecutor, open_setup: OpenSetup, folder: Path) -> None:
-        self._executor, self._open_setup, self._folder = executor, open_setup, folder
+        self._executor, self._folder = executor, folder
+        (folder / SETUP).write_bytes(pickle.dumps(open_setup))
         self._published: Surrogate | None = None
         self._version = 0
 
@@ -61,7 +65,7 @@ class PoolWalkers:
         """
         path = self._publish(surrogate)
         futures = {
-            k: self._executor.submit(_advance, self._open_setup, path, k, walker, barrier)
+            k: self._executor.submit(_advance, path, k, walker, barrier)
             for k, walker in walkers.items()
         }
         return {k: result_of(k, CallResult.of(future.result)) for k, future in futures.items()}
@@ -81,14 +85,14 @@ class PoolWalkers:
         return self._folder / f"{self._version}.npz"
 
 
-def _advance(open_setup: OpenSetup, posterior: Path, *block: Any) -> BlockResult:
+def _advance(posterior: Path, *block: Any) -> BlockResult:
     """The task: `advance_walker` with the round that the process keeps."""
-    round_of = str(posterior.parent)
-    if round_of not in _kept:
-        _kept[round_of] = KeptRound(open_setup)
+    folder = posterior.parent
+    if folder not in _kept:
+        _kept[folder] = KeptRound(pickle.loads((folder / SETUP).read_bytes()))
 
     def read() -> Posterior:
         with np.load(posterior) as arrays:
             return Posterior(arrays["factor"], arrays["mean"])
 
-    return _kept[round_of].advance(posterior.name, read, *block)
+    return _kept[folder].advance(posterior.name, read, *block)

@@ -156,8 +156,7 @@ class MACERefitter:
         The progress is in epochs; everything that mace prints is in ``refit.log``.
         """
         from ...descriptors.mace.internals import heads_of
-        from ...descriptors.mace.loading import load_module, module_bytes
-        from ...descriptors.mace.network import chosen_head
+        from ...descriptors.mace.loading import chosen_head, load_module, module_bytes
 
         start = time.monotonic()
         assert isinstance(task.model, Path)
@@ -291,8 +290,7 @@ class MACERefitter:
     def _replayed(self, task: RefitTask, module: Module) -> Iterator[int]:
         """Write the structures of ``multihead``; yields how many the first model has labelled."""
         from ...descriptors.mace.internals import heads_of
-        from ...descriptors.mace.loading import load_module, module_calculator
-        from ...descriptors.mace.network import chosen_head
+        from ...descriptors.mace.loading import chosen_head, load_module, module_calculator
 
         if self.multihead is None:
             return
@@ -332,7 +330,7 @@ class MACERefitter:
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
     """Reference energies that a model holds, by atomic number."""
     from ...descriptors.mace.internals import atomic_energies_of, heads_of, known_numbers
-    from ...descriptors.mace.network import chosen_head
+    from ...descriptors.mace.loading import chosen_head
 
     energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
     return dict(zip(known_numbers(module), energies.tolist(), strict=True))

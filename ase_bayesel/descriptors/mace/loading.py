@@ -17,6 +17,7 @@ from ..torch import weights
 from ..torch.runtime import default_dtype, dtype_name, quiet
 from .internals import (
     MODEL_CLASSES,
+    heads_of,
     import_mace,
     interaction_parts,
     known_numbers,
@@ -178,11 +179,35 @@ def module_calculator(
         The model, which is itself brought to the dtype and the device.
     head, dtype, device
         As in `mace_calculator`.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such head; mace would take the last one instead.
     """
     mace = import_mace()
-    options = {} if head is None else {"head": head}
+    options = {} if head is None else {"head": chosen_head(module, head)}
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
         return mace.calculator(models=module, device=device, default_dtype=dtype, **options)
+
+
+def chosen_head(module: torch.nn.Module, head: str | None) -> str:
+    """``head``, or the only one, or the one called default.
+
+    Raises
+    ------
+    DescriptorError
+        If there is no such head, or several and none is called default.
+    """
+    heads = heads_of(module)
+    if head is not None:
+        if head not in heads:
+            raise DescriptorError(f"head: no head {head!r} in this model, it has {heads}")
+        return head
+    default = [name for name in heads if len(heads) == 1 or name.lower() == "default"]
+    if not default:
+        raise DescriptorError(f"head: choose one of this model's heads {heads}")
+    return default[0]
 
 
 def check_module(module: object, where: str) -> None:

@@ -152,25 +152,6 @@ class Network:
         return float(np.max(deviations))
 
 
-def chosen_head(module: torch.nn.Module, head: str | None) -> str:
-    """``head``, or the only one, or the one called default.
-
-    Raises
-    ------
-    DescriptorError
-        If there is no such head, or several and none is called default.
-    """
-    heads = heads_of(module)
-    if head is not None:
-        if head not in heads:
-            raise DescriptorError(f"head: no head {head!r} in this model, it has {heads}")
-        return head
-    default = [name for name in heads if len(heads) == 1 or name.lower() == "default"]
-    if not default:
-        raise DescriptorError(f"head: choose one of this model's heads {heads}")
-    return default[0]
-
-
 def _probe(numbers: Sequence[int], cutoff: float) -> Atoms:
     """Eight atoms or more, two or more of each element, dense enough for every pair to meet."""
     rng = np.random.default_rng(0)

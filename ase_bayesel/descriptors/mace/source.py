@@ -23,8 +23,8 @@ from .internals import (
     model_parts,
     product_parts,
 )
-from .loading import check_module, load_module, locate, weights_sha256
-from .network import Network, chosen_head
+from .loading import check_module, chosen_head, load_module, locate, weights_sha256
+from .network import Network
 
 
 @dataclass(frozen=True)

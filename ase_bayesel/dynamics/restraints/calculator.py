@@ -95,14 +95,14 @@ class RestrainedCalculator(Calculator):
             return value + effect.report.energy
         if name == "forces":
             return value - effect.gradient.positions
-        if name == "stress":
+        if name == "stress" and self.atoms.cell.rank == 3:  # some give one of molecules too
             return value + effect.gradient.strain / volume(self.atoms)
         return value
 
     def energy_change(self, atoms: Atoms) -> float:
         """Energy of another configuration less that of the last evaluation, eV.
 
-        Of a `BiasedCalculator` with restraints, see `BiasedCalculator.energy_change`.
+        The other calculator has to know its own, as `BiasedCalculator.energy_change`.
         """
         trial = effect_of(self.restraints, atoms, self.step).report.energy
         change = trial - self.report(self.unrestrained.atoms).energy

@@ -17,7 +17,7 @@ from ...io.kinds import OneOf
 from ..ensembles import NPT, Ensemble
 from ..moves import CellMove, Move
 from ..schedules import CentreSchedule, value_at, values_of
-from .variables import AnyVariable
+from .variables import AnyVariable, CellAngle, CellLength
 from .vectors import VariableValue
 
 
@@ -220,7 +220,7 @@ def check_restraints(
         With what the error begins.
     """
     known = {restraint.called: restraint.of for restraint in restraints}
-    varies = isinstance(ensemble, NPT) or any(isinstance(move, CellMove) for move in moves)
+    lengths, angles = _varied(ensemble, moves)
     for restraint in restraints:
         if known[restraint.called] != restraint.of:
             raise StructureError(
@@ -230,8 +230,27 @@ def check_restraints(
             restraint.of.check(atoms)
         except StructureError as error:
             raise StructureError(f"{where}: restraint {error}") from None
-        if restraint.of.of_cell and not varies:
+        match restraint.of:
+            case CellLength(vector):
+                varies = lengths[vector]
+            case CellAngle():
+                varies = angles
+            case _:
+                continue
+        if not varies:
             raise StructureError(
-                f"{where}: restraint {restraint.called}: nothing varies the cell; use NPT or a "
-                "cell move"
+                f"{where}: restraint {restraint.called}: nothing varies it; use NPT or a cell "
+                "move, for an angle with full freedom of the cell"
             )
+
+
+def _varied(ensemble: Ensemble, moves: Sequence[Move]) -> tuple[tuple[bool, ...], bool]:
+    """Which lengths of cell vectors vary, and whether their angles do."""
+    lengths, angles = (False, False, False), False
+    if isinstance(ensemble, NPT):
+        lengths = ensemble.axes if ensemble.cell == "axes" else (True, True, True)
+        angles = ensemble.cell == "full"
+    for move in moves:
+        if isinstance(move, CellMove):
+            lengths, angles = (True, True, True), angles or move.shape == "full"
+    return lengths, angles

@@ -24,14 +24,13 @@ class Variable(Protocol):
     """A number that follows from a structure.
 
     ``unit`` is one unit of what a config and a record say (A, degrees) in those of `evaluate`.
-    A variable that ``closes`` comes back to the same state after 360 degrees; one ``of_cell``
-    does not depend on positions. ``name`` is what a record calls it.
+    A variable that ``closes`` comes back to the same state after 360 degrees. ``name`` is what a
+    record calls it.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[float]
     closes: ClassVar[bool]
-    of_cell: ClassVar[bool]
 
     @property
     def name(self) -> str:
@@ -54,7 +53,6 @@ class _Chain:
     kind: ClassVar[str]
     unit: ClassVar[float] = 1.0
     closes: ClassVar[bool] = False
-    of_cell: ClassVar[bool] = False
     length: ClassVar[int]
 
     atoms: tuple[NonNegativeInt, ...]
@@ -183,7 +181,6 @@ class Coordination:
     kind: ClassVar[str] = "coordination"
     unit: ClassVar[float] = 1.0
     closes: ClassVar[bool] = False
-    of_cell: ClassVar[bool] = False
 
     atoms: Annotated[Group, Several]
     neighbours: Annotated[Group, Several]
@@ -195,6 +192,8 @@ class Coordination:
             group = getattr(self, key)
             if not isinstance(group, str):
                 object.__setattr__(self, key, tuple(group))
+            if not isinstance(group, str) and len(set(group)) < len(group):
+                raise ValueError(f"{self.kind}: {key}: an atom is named twice")
         if not self.r0 > 0 or not 2 <= self.power <= 48:
             raise ValueError(f"{self.kind}: r0 must be positive and power within 2 and 48")
 
@@ -244,7 +243,6 @@ class CellLength:
     kind: ClassVar[str] = "cell_length"
     unit: ClassVar[float] = 1.0
     closes: ClassVar[bool] = False
-    of_cell: ClassVar[bool] = True
 
     vector: Annotated[int, Field(ge=0, le=2)]
 
@@ -277,7 +275,6 @@ class CellAngle:
     kind: ClassVar[str] = "cell_angle"
     unit: ClassVar[float] = DEGREE
     closes: ClassVar[bool] = False
-    of_cell: ClassVar[bool] = True
 
     vectors: tuple[Annotated[int, Field(ge=0, le=2)], Annotated[int, Field(ge=0, le=2)]]
 

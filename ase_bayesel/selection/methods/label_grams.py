@@ -3,10 +3,13 @@
 A label with rows A adds C = R^-T A^T A R^-1 to the precision, in coordinates in which that at the
 start, R^T R, is the identity. Every score of whole labels follows from C and one Cholesky factor,
 of D rows however many A has, and a triangle of it takes half of their memory. `greedy` bounds
-scores by it, and evaluates from the rows those that may be the largest.
+scores by it, and evaluates from the rows those that may be the largest. Where rounding leaves no
+factor a bound is infinite.
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import numpy as np
 from scipy.linalg.blas import dsyrk, dtrsm
@@ -50,7 +53,7 @@ class LabelGrams:
         full, _ = dtpttr(self.start.n_features, total)
         factor, info = dpotrf(full, overwrite_a=True)
         if info != 0:
-            raise ValueError(f"LAPACK dpotrf failed with info = {info}")
+            raise np.linalg.LinAlgError(f"LAPACK dpotrf failed with info = {info}")
         return np.asarray(factor)
 
     def _gram(self, index: int) -> np.ndarray:
@@ -70,9 +73,19 @@ class GainBound:
         self._grams = grams
 
     def __call__(self, posterior: Posterior, indices: np.ndarray) -> np.ndarray:
-        before = _logdet(self._grams.factor(posterior))
-        after = [_logdet(self._grams.factor(posterior, int(index))) for index in indices]
-        return (np.array(after) - before) + MARGIN * (1.0 + np.abs(after))
+        try:
+            factor = self._grams.factor(posterior)
+        except np.linalg.LinAlgError:
+            return np.full(len(indices), np.inf)
+        before, rounding = _logdet(factor), CONDITION * len(factor) * _condition(factor)
+        bounds = np.full(len(indices), np.inf)
+        for place, index in enumerate(indices.tolist()):
+            with suppress(np.linalg.LinAlgError):
+                factor = self._grams.factor(posterior, index)
+                after = _logdet(factor)
+                margin = rounding + CONDITION * len(factor) * _condition(factor)
+                bounds[place] = after - before + MARGIN * (1.0 + abs(after)) + margin
+        return bounds
 
 
 class TargetBound:
@@ -93,24 +106,33 @@ class TargetBound:
         self._grams, self._white = grams, grams.start.whiten(reduced(targets))
 
     def __call__(self, posterior: Posterior, indices: np.ndarray) -> np.ndarray:
-        before, condition = self._left(self._grams.factor(posterior))
+        bounds = np.full(len(indices), np.inf)
+        try:
+            before, condition = self._left(self._grams.factor(posterior))
+        except np.linalg.LinAlgError:
+            return bounds
         margin = MARGIN + CONDITION * condition
-        bounds = np.empty(len(indices))
         for place, index in enumerate(indices.tolist()):
-            after, condition = self._left(self._grams.factor(posterior, index))
-            bounds[place] = before - after + (margin + CONDITION * condition) * before
+            with suppress(np.linalg.LinAlgError):
+                after, condition = self._left(self._grams.factor(posterior, index))
+                bounds[place] = before - after + (margin + CONDITION * condition) * before
         return bounds
 
     def _left(self, factor: np.ndarray) -> tuple[float, float]:
         """Summed variance of the targets, and what the factor's diagonal says of its condition."""
         white = dtrsm(1.0, factor, self._white, trans_a=1)
-        diagonal = np.diagonal(factor)
-        return float(np.vdot(white, white)), float((diagonal.max() / diagonal.min()) ** 2)
+        return float(np.vdot(white, white)), _condition(factor)
 
 
 def _packed(upper: np.ndarray) -> np.ndarray:
     packed, _ = dtrttp(upper)
     return np.asarray(packed)
+
+
+def _condition(factor: np.ndarray) -> float:
+    """What the diagonal of a factor says of the condition of the precision."""
+    diagonal = np.diagonal(factor)
+    return float((diagonal.max() / diagonal.min()) ** 2)
 
 
 def _logdet(factor: np.ndarray) -> float:
