@@ -44,7 +44,8 @@ def round_outlook(
         The labelled picks of the round that are in its fit.
     """
     name, frames = intended_structures(config, store, state)
-    found = outlooks(surrogate, frames, batch, force_projections(config.descriptor))
+    projections, keys = force_projections(config.descriptor), config.data.keys
+    found = outlooks(surrogate, frames, batch, projections, keys)
     thresholds = store.read_thresholds() or ()
     return {
         "checks": len(state.trace),

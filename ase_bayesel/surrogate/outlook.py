@@ -13,7 +13,15 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Features, Sketch
-from .design import property_rows, training_features, usable_properties, weighted_rows
+from ..structures.labels import PropertyKeys
+from ..structures.reference_energies import fitted_targets
+from .design import (
+    property_rows,
+    row_scales,
+    training_features,
+    usable_properties,
+    weighted_rows,
+)
 from .surrogate import Surrogate
 
 TOLERANCE = 1e-6
@@ -62,6 +70,7 @@ def outlooks(
     intended: Sequence[Atoms],
     batch: Sequence[Atoms],
     force_projections: int | None = None,
+    keys: PropertyKeys | None = None,
 ) -> dict[str, Outlook]:
     """The outlook on energies and forces, where labels hold them; empty without structures.
 
@@ -79,11 +88,14 @@ def outlooks(
         The last structures that it has learnt.
     force_projections
         As in the fit.
+    keys
+        Of the labels of the batch, by which its rows count as in the fit; None where there are
+        none, and predicted energies say how much they count.
     """
     if not intended or not batch:
         return {}
     posterior, descriptor = surrogate.posterior, surrogate.descriptor
-    learnt = _learnt(surrogate, batch, force_projections)
+    learnt = _learnt(surrogate, batch, force_projections, keys)
     if learnt is None:
         return {}
     properties = [prop for prop in ("energy", "forces") if prop in surrogate.properties]
@@ -117,7 +129,10 @@ def _rms_of_components(features: Features | Sketch, atoms: Atoms) -> float:
 
 
 def _learnt(
-    surrogate: Surrogate, batch: Sequence[Atoms], force_projections: int | None
+    surrogate: Surrogate,
+    batch: Sequence[Atoms],
+    force_projections: int | None,
+    keys: PropertyKeys | None,
 ) -> np.ndarray | None:
     """``(D, r)`` the white directions A V / sqrt(1 - h) of `outlooks`.
 
@@ -126,9 +141,14 @@ def _learnt(
     features = list(training_features(batch, surrogate.descriptor, force_projections))
     growth = surrogate.noise_growth(batch, np.array([own.total for own in features]))
     rows = []
-    for atoms, own, factor in zip(batch, features, growth, strict=True):
-        properties = usable_properties(atoms, surrogate.properties)
-        rows.append(weighted_rows(own, surrogate.noise, properties) / factor)
+    for atoms, own, factor in zip(batch, features, growth.tolist(), strict=True):
+        if keys is None:
+            scales = dict.fromkeys(usable_properties(atoms, surrogate.properties), 1.0 / factor)
+        else:
+            labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
+            known = surrogate.properties, baseline, surrogate.energy_weights
+            scales = row_scales(atoms, labels, *known)
+        rows += [s * weighted_rows(own, surrogate.noise, [prop]) for prop, s in scales.items()]
     white = surrogate.posterior.whiten(np.concatenate(rows))
     if white.shape[1] > white.shape[0]:
         white = np.asarray(np.linalg.qr(white.T, mode="r")).T

@@ -92,7 +92,7 @@ def told(
             **{name: rounded(value) for name, value in asdict(own).items()},
             "repeated": rounded(again[prop].now),
         }
-        for prop, own in outlooks(model, intended, batch).items()
+        for prop, own in outlooks(model, intended, batch, keys=KEYS).items()
     }
 
 
