@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,7 +18,7 @@ from ..validation.parity import milli
 
 COLUMNS = (
     *("round", "train", "labels", "picks", "failed", "returns"),
-    *("fired %", "gain %", "E meV/atom", "F meV/A"),
+    *("fired\n%", "gain\n%", "E\nmeV/atom", "F\nmeV/A"),
 )
 
 
@@ -26,7 +27,8 @@ def rounds_table(store: Store, shown: Sequence[int]) -> Table:
 
     ``fired`` are checks at which a trigger had fired, ``gain`` is what the next batch is to lower.
     """
-    table = Table(title=escape(str(store.directory)))
+    title = escape(str(store.directory))
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for number in shown:
