@@ -10,7 +10,7 @@ from ase import Atoms
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
-from ..surrogate.design import property_rows, property_targets, row_scales
+from ..surrogate.design import property_rows, property_targets
 from ..surrogate.energy_weights import force_growth
 from ..surrogate.hyperparameters import Hyperparameters
 from ..surrogate.surrogate import Surrogate
@@ -90,9 +90,7 @@ def large_residuals(
     for k, atoms in enumerate(frames):
         features = next(known) if k < len(kept) else None
         labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
-        scales = row_scales(
-            *(atoms, labels, surrogate.properties, baseline, surrogate.energy_weights)
-        )
+        scales = surrogate.row_scales(atoms, labels)
         growth, own = force_growth(labels.forces, max_force), [0.0]
         for prop in scales.keys() & {"energy", "forces"}:
             label = getattr(labels, prop)

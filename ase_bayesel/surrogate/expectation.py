@@ -19,7 +19,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from ..descriptors.base import Features, Sketch
 from ..structures.labels import FitTargets
-from .design import property_rows, property_targets, row_scales, usable_properties
+from .design import property_rows, property_targets, usable_properties
 from .surrogate import Surrogate
 from .triangular import factor_of_observed
 
@@ -114,9 +114,7 @@ class Expectation:
             As of `of`.
         """
         own = cls.of(surrogate, atoms, labels, features)
-        scales = row_scales(
-            *(atoms, labels, surrogate.properties, own.baseline, surrogate.energy_weights)
-        )
+        scales = surrogate.row_scales(atoms, labels)
         if not own.predicted or own.predicted.keys() - scales.keys():
             return None
         sizes = {prop: len(predicted) for prop, predicted in own.predicted.items()}

@@ -21,7 +21,6 @@ from .design import (
     iterate_features,
     property_rows,
     property_targets,
-    row_scales,
     usable_properties,
     weighted_rows,
 )
@@ -193,8 +192,7 @@ class _Rows:
         """Of a structure; empty where a property that it brings has no label."""
         result = cls()
         labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
-        known = surrogate.properties, baseline, surrogate.energy_weights
-        for prop, scale in row_scales(atoms, labels, *known).items():
+        for prop, scale in surrogate.row_scales(atoms, labels).items():
             observed = property_targets(labels, prop, baseline)
             if observed is None:
                 return cls()

@@ -17,7 +17,6 @@ from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
 from .design import (
     property_rows,
-    row_scales,
     training_features,
     usable_properties,
     weighted_rows,
@@ -145,9 +144,8 @@ def _learnt(
         if keys is None:
             scales = dict.fromkeys(usable_properties(atoms, surrogate.properties), 1.0 / factor)
         else:
-            labels, baseline = fitted_targets(atoms, keys, surrogate.e0s), surrogate.baseline(atoms)
-            known = surrogate.properties, baseline, surrogate.energy_weights
-            scales = row_scales(atoms, labels, *known)
+            labels = fitted_targets(atoms, keys, surrogate.e0s)
+            scales = surrogate.row_scales(atoms, labels)
         rows += [s * weighted_rows(own, surrogate.noise, [prop]) for prop, s in scales.items()]
     white = surrogate.posterior.whiten(np.concatenate(rows))
     if white.shape[1] > white.shape[0]:

@@ -29,9 +29,16 @@ from ..descriptors.importing import differing
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
 from ..io.formats import KEY, SURROGATE
-from ..structures.labels import PROPERTIES
+from ..structures.labels import PROPERTIES, FitTargets
 from ..structures.reference_energies import composition_energy
-from .design import Noise, iterate_features, property_rows, usable_properties, weighted_rows
+from .design import (
+    Noise,
+    iterate_features,
+    property_rows,
+    row_scales,
+    usable_properties,
+    weighted_rows,
+)
 from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .mean import SurrogateCalculator
@@ -57,8 +64,7 @@ class Surrogate:
     noise
         Noise of the labels that a structure will bring, in their units.
     properties
-        What a label will hold: some of ``energy``, ``forces``, ``virial``.
-        `condition` adds exactly these rows.
+        What a label will hold: some of ``energy``, ``forces``, ``virial``; `condition` adds these.
     energy_weights
         Make structures far up in energy count less, as they did in the fit; None for no weights.
     scales
@@ -248,6 +254,13 @@ class Surrogate:
             return composition_energy(atoms, self.e0s)
         except KeyError as error:
             raise StructureError(f"no reference energy for element {error.args[0]!r}") from None
+
+    def row_scales(
+        self, atoms: Atoms, labels: FitTargets, where: str = "structure"
+    ) -> dict[str, float]:
+        """`design.row_scales` of a labelled structure, as in the fit."""
+        known = self.properties, self.baseline(atoms), self.energy_weights
+        return row_scales(atoms, labels, *known, where)
 
     def _features(self, frames: Sequence[Atoms]) -> Iterator[tuple[Features, Atoms]]:
         return zip(iterate_features(frames, self.descriptor), frames, strict=True)

@@ -15,7 +15,7 @@ from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
 from ...structures.labels import PropertyKeys
 from ...structures.reference_energies import fitted_targets
-from ...surrogate.design import row_scales, training_features, weighted_rows
+from ...surrogate.design import training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
 from ...surrogate.steps import finished
 from ...surrogate.surrogate import Surrogate
@@ -100,8 +100,7 @@ def _left_out(
     stream = training_features(frames, surrogate.descriptor, projections)
     for k, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         labels = fitted_targets(atoms, keys, surrogate.e0s, f"training frame {k}")
-        known = surrogate.properties, surrogate.baseline(atoms), surrogate.energy_weights
-        scales = row_scales(atoms, labels, *known, f"training frame {k}")
+        scales = surrogate.row_scales(atoms, labels, f"training frame {k}")
         if not scales:
             yield surrogate
             continue
