@@ -237,6 +237,22 @@ _ALL = [
     ),
     *(
         Arm(
+            f"energy_{e:g}",
+            f"the default, triggered by energies beyond {e:g} meV/atom too",
+            explore(
+                trigger={
+                    "kind": "any",
+                    "members": [
+                        {**TRIGGER, "calibrated": True},
+                        {"kind": "energy_per_atom", "threshold": e / 1e3, "calibrated": True},
+                    ],
+                }
+            ),
+        )
+        for e in (1.0, 3.0, 10.0)
+    ),
+    *(
+        Arm(
             f"bound_{f:g}",
             f"the default with the bound at {f:g} times the trigger",
             explore(trust_bound={"factor": f}),

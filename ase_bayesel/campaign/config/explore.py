@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from ase import units
 from pydantic import (
     AfterValidator,
     Field,
@@ -21,7 +22,15 @@ from ...dynamics.schedules import (
     TemperatureSchedule,
     values_of,
 )
-from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrigger
+from ...dynamics.triggers import (
+    AnyOf,
+    AnyTrigger,
+    EnergyTrigger,
+    Guards,
+    PickRule,
+    RelativeForceTrigger,
+    Trigger,
+)
 from ...dynamics.trust import TrustBound
 from ...io.fields import Count, InputPath, Steps, Timestep
 from ...io.kinds import VALUE, OneOf
@@ -40,6 +49,24 @@ TAU_REL = 0.2
 """Strength of the bias where a config gives none."""
 
 
+FORCES = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
+THERMAL_SHARE = 0.15
+"""Of the energy that sets off the trigger where a config gives none, in k_B T per atom."""
+
+
+def _usual_trigger(data: Mapping[str, Any]) -> Trigger:
+    """Forces 20% off, or energies by a share of k_B T of the hottest walkers.
+
+    Forces alone do not see a structure whose energy is off by a constant, as that of a cell is of
+    which there is no label.
+    """
+    hottest = max(values_of(data.get("temperature_K", 0.0)))
+    if not hottest > 0:
+        return FORCES
+    share = round(THERMAL_SHARE * units.kB * hottest, 6)
+    return AnyOf((FORCES, EnergyTrigger(share, calibrated=True)))
+
+
 class ExploreConfig(Section):
     """Biased MD of one round.
 
@@ -56,6 +83,9 @@ class ExploreConfig(Section):
     all of its picks, see `EarlyRefit`. ``absorb_heat`` takes out of a walker's kinetic energy what
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
+
+    Where no ``trigger`` is given a frame fires whose forces are uncertain by 20%, or whose energy
+    per atom is by 0.15 k_B T of the hottest walkers, both in the size of errors.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
@@ -78,7 +108,7 @@ class ExploreConfig(Section):
     tau_max: PositiveFloat | None = None
     bias: BiasConfig = BiasConfig()
     check_interval: Steps = 5
-    trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
+    trigger: Annotated[AnyTrigger, Field(default_factory=_usual_trigger)]
     batch: Batch = "first"
     targets: Literal["candidates", "unbiased", "both", "file"] | None = None
     candidate_interval: Steps = 20

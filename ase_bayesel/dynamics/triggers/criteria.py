@@ -72,15 +72,20 @@ class ForceTrigger:
 
 @dataclass(frozen=True)
 class EnergyTrigger:
-    """Fires when sigma_E / n_atoms exceeds ``threshold`` (eV/atom)."""
+    """Fires when sigma_E / n_atoms exceeds ``threshold`` (eV/atom).
+
+    ``calibrated`` as in `RelativeForceTrigger`.
+    """
 
     kind: ClassVar[str] = "energy_per_atom"
     unit: ClassVar[str] = "eV/atom"
 
     threshold: Threshold
+    calibrated: bool = False
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
-        return compared(self.kind, prediction.energy_std / len(atoms), self.threshold)
+        scale = prediction.surrogate.scales.energy.value if self.calibrated else 1.0
+        return compared(self.kind, scale * prediction.energy_std / len(atoms), self.threshold)
 
 
 @dataclass(frozen=True)
