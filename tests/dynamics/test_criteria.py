@@ -77,6 +77,16 @@ def feature_row(surrogate):
     return lambda atoms: surrogate.descriptor.compute([atoms])[0].total
 
 
+def test_calibrated_energies_are_in_the_size_of_errors(model):
+    surrogate, potential = model
+    scale = replace(surrogate.scales.energy, value=3.0)
+    scaled = replace(surrogate, scales=replace(surrogate.scales, energy=scale))
+    raw = EnergyTrigger(0.1)(predicted(model), ATOMS)
+    calibrated = EnergyTrigger(0.1, calibrated=True)(predicted((scaled, potential)), ATOMS)
+    assert calibrated.value == pytest.approx(3.0 * raw.value)
+    assert raw.value == pytest.approx(predicted(model).energy_std / len(ATOMS))
+
+
 def test_stress_against_differences_and_a_dense_inverse(model):
     """Length of the deviation of all nine components, from the strain derivative of phi."""
     surrogate, _ = model

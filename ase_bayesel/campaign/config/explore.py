@@ -50,7 +50,7 @@ TAU_REL = 0.2
 
 
 FORCES = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-THERMAL_SHARE = 0.15
+THERMAL_SHARE = 0.05
 """Of the energy that sets off the trigger where a config gives none, in k_B T per atom."""
 
 
@@ -60,11 +60,8 @@ def _usual_trigger(data: Mapping[str, Any]) -> Trigger:
     Forces alone do not see a structure whose energy is off by a constant, as that of a cell is of
     which there is no label.
     """
-    hottest = max(values_of(data.get("temperature_K", 0.0)))
-    if not hottest > 0:
-        return FORCES
-    share = round(THERMAL_SHARE * units.kB * hottest, 6)
-    return AnyOf((FORCES, EnergyTrigger(share, calibrated=True)))
+    share = THERMAL_SHARE * units.kB * max(values_of(data["temperature_K"]))
+    return AnyOf((FORCES, EnergyTrigger(round(share, 6), calibrated=True)))
 
 
 class ExploreConfig(Section):
@@ -85,7 +82,7 @@ class ExploreConfig(Section):
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
     Where no ``trigger`` is given a frame fires whose forces are uncertain by 20%, or whose energy
-    per atom is by 0.15 k_B T of the hottest walkers, both in the size of errors.
+    per atom is by 0.05 k_B T of the hottest walkers, both in the size of errors.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 

@@ -18,7 +18,15 @@ from .criteria import (
 )
 from .lazy import MARGIN, MEMORY, LazyCheck
 from .picks import PickRule, PickState
-from .singles import force_search, of_forces, probes, scaled, single_triggers, uncalibrated, with_thresholds
+from .singles import (
+    force_search,
+    of_forces,
+    probes,
+    scaled,
+    single_triggers,
+    uncalibrated,
+    with_thresholds,
+)
 from .uncalibrated import Calibration, Uncalibrated
 
 TRIGGERS: tuple[type, ...] = (
