@@ -1,6 +1,8 @@
 """Errors of an example over seeds: one campaign says little about a method.
 
     python scripts/example_medians.py examples/silicon/config.yaml --seeds 1,2,3,4,5 --labels 20
+    git worktree add ../before 40e0e20
+    python scripts/example_medians.py ../before/examples/silicon/config.yaml --code ../before
 
 Prints the test errors of each round and the medians over the seeds at equal numbers of labels.
 """
@@ -8,6 +10,9 @@ Prints the test errors of each round and the medians over the seeds at equal num
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,10 +21,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ase_bayesel import Campaign
-from ase_bayesel.campaign.config.loading import validate_config
-from ase_bayesel.campaign.events import RoundReport
-from ase_bayesel.resources.threads import cpu_threads
+RUN = "from ase_bayesel.cli import app; app()"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,10 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path, help="of the example")
     parser.add_argument("--seeds", default="1,2,3,4,5", help="numbers with commas")
     parser.add_argument("--labels", type=int, default=20, help="where each campaign ends")
+    root = Path(__file__).resolve().parent.parent
+    parser.add_argument("--code", type=Path, default=root, help="checkout whose package runs")
     options = parser.parse_args(arguments)
     runs = {}
     for seed in map(int, options.seeds.split(",")):
-        runs[seed] = errors(options.config, seed, options.labels)
+        runs[seed] = errors(options.config, seed, options.labels, options.code.resolve())
         shown = ", ".join(f"{n}: {1e3 * e:.1f}/{1e3 * f:.0f}" for n, e, f in runs[seed])
         print(f"seed {seed}: {shown}", flush=True)
     for labels in sorted({n for rounds in runs.values() for n, _, _ in rounds}):
@@ -43,14 +47,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def errors(config: Path, seed: int, labels: int) -> list[tuple[int, float, float]]:
+def errors(config: Path, seed: int, labels: int, code: Path) -> list[tuple[int, float, float]]:
     """Labels, energy error (eV/atom) and force error (eV/A) after each round of a campaign."""
     settings = yaml.safe_load(config.read_text())
     settings |= {"seed": seed, "stop": {"max_labels": labels, "max_rounds": labels}}
-    validated = validate_config(settings, str(config), config.resolve().parent)
-    with tempfile.TemporaryDirectory() as scratch, cpu_threads(validated.threads):
-        reports = [e for e in Campaign(validated, scratch).run() if isinstance(e, RoundReport)]
-    return [(r.n_labels, r.energy_rmse or np.nan, r.forces_rmse or np.nan) for r in reports]
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    with tempfile.TemporaryDirectory(dir=config.parent, prefix="medians_") as scratch:
+        own = Path(scratch).with_suffix(".yaml")  # relative paths start at the config's folder
+        try:
+            own.write_text(yaml.safe_dump(settings))
+            command = [sys.executable, "-c", RUN, "run", str(own), "--dir", f"{scratch}/campaign"]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        finally:
+            own.unlink()
+        reports = [
+            json.loads(p.read_text()) for p in sorted(Path(scratch).glob("campaign/*/report.json"))
+        ]
+    if not reports:
+        raise SystemExit(f"{config}, seed {seed}: {done.stdout}{done.stderr}")
+    return [(r["n_labels"], _number(r["energy_rmse"]), _number(r["forces_rmse"])) for r in reports]
+
+
+def _number(error: float | None) -> float:
+    return np.nan if error is None else error
 
 
 if __name__ == "__main__":
