@@ -196,7 +196,7 @@ def test_strength_and_trigger_where_none_is_given():
     assert (explore.tau, explore.tau_rel) == (None, 0.2)
     (temperature,) = values_of(explore.temperature_K)
     forces = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-    energies = EnergyTrigger(round(0.05 * units.kB * temperature, 6), calibrated=True)
+    energies = EnergyTrigger(round(0.025 * units.kB * temperature, 6), calibrated=True)
     assert explore.trigger == AnyOf((forces, energies))
 
 

@@ -50,7 +50,7 @@ TAU_REL = 0.2
 
 
 FORCES = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-THERMAL_SHARE = 0.05
+THERMAL_SHARE = 0.025
 """Of the energy that sets off the trigger where a config gives none, in k_B T per atom."""
 
 
@@ -82,7 +82,7 @@ class ExploreConfig(Section):
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
     Where no ``trigger`` is given a frame fires whose forces are uncertain by 20%, or whose energy
-    per atom is by 0.05 k_B T of the hottest walkers, both in the size of errors.
+    per atom is by 0.025 k_B T of the hottest walkers, both in the size of errors.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
