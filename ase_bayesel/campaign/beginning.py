@@ -8,6 +8,7 @@ from .config.campaign import CampaignConfig
 from .inputs import check_inputs
 from .occupied import check_unoccupied
 from .own_modules import keep_modules
+from .round_properties import CRYSTAL
 from .store import Store
 from .trial import try_potential
 
@@ -40,5 +41,6 @@ def input_files(config: CampaignConfig) -> dict[str, Path]:
         "prior": data.prior,
         "targets": data.targets,
         "starts": config.explore.starts,
+        CRYSTAL: None if config.properties is None else config.properties.crystal.file,
     }
     return {name: path for name, path in paths.items() if path is not None}
