@@ -10,7 +10,7 @@ from .occupied import check_unoccupied
 from .own_modules import keep_modules
 from .round_properties import CRYSTAL
 from .store import Store
-from .trial import try_potential
+from .trial import to_train_on, try_potential
 
 
 def begin(config: CampaignConfig, store: Store) -> None:
@@ -24,7 +24,7 @@ def begin(config: CampaignConfig, store: Store) -> None:
     """
     check_unoccupied(store.directory)
     inputs = check_inputs(config)
-    try_potential(config, inputs["starts"])
+    try_potential(config, inputs["starts"], to_train_on(config, inputs))
     with store.lock():
         if not store.exists:
             keep_modules(config, store)

@@ -66,7 +66,13 @@ def evaluating(
     n_members: int,
     rng: np.random.Generator,
 ) -> Generator[int, None, tuple[Quantity, ...]]:
-    """What `evaluate` does for a surrogate; yields how many members are done."""
+    """What `evaluate` does for a surrogate; yields how many members are done.
+
+    Parameters
+    ----------
+    check, surrogate, n_members, rng
+        As of `evaluate`.
+    """
     quantities = check(surrogate.calculator())
     sampled = []
     for number, member in enumerate(members(surrogate, n_members, rng), start=1):

@@ -163,22 +163,6 @@ def test_what_is_followed_may_change(campaign, tmp_path):
     assert store.read_config()["properties"]["members"] == 4
 
 
-def test_phonons_and_elastic_constants(campaign):
-    pytest.importorskip("phonopy")
-    store, config = campaign
-    phonons = {"supercell": [2, 2, 2], "qpoints": {"X": [0.5, 0, 0.5], "G": [0, 0, 0]}}
-    asked = {**FOLLOWED, "elastic": True, "vacancy": None, "phonons": phonons, "wanted": {}}
-    settings = load_config(config)
-    settings = settings.model_validate(settings.model_dump(mode="json") | {"properties": asked})
-    model = Surrogate.load(store.model_path(1))
-    found, failed = finished(round_properties(settings, store, 1, model))
-    assert not failed
-    assert [quantity.name for quantity in found] == [
-        *("a", "C11", "C12", "C44", "bulk modulus", "phonon X lowest", "phonon X highest")
-    ]
-    assert all(quantity.std > 0 for quantity in found)
-
-
 def rounds(*stds, outlook=None, picks=3):
     """Reports whose property ``a`` has these error bars."""
     found = {} if outlook is None else {"forces": outlook}
