@@ -19,7 +19,9 @@ def test_phonons_and_elastic_constants(tmp_path, cu_surrogate):
     }
     config = load_config(write_campaign(tmp_path, {"properties": properties}))
     check_inputs(config)
-    found, failed = finished(round_properties(config, Store(tmp_path / "campaign"), 0, cu_surrogate))
+    found, failed = finished(
+        round_properties(config, Store(tmp_path / "campaign"), 0, cu_surrogate)
+    )
     assert not failed
     assert [quantity.name for quantity in found] == names
     assert all(quantity.std > 0 for quantity in found)
