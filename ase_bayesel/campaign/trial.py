@@ -174,7 +174,12 @@ def _check_states_matter(
         first, second = (f"{places[k][0]}, frame {places[k][1]}" for k in pair)
         usual = getattr(ElectronicState(), key)
         chosen = next(k for k in pair if getattr(electronic_state(frames[k]), key) != usual)
-        if _blind(potential, frames[chosen], key):
+        try:
+            blind = _blind(potential, frames[chosen], key)
+        except (BayeselError, PropertyNotImplementedError) as error:
+            file, k = places[chosen]
+            raise ConfigError(f"{named}: on {file}, frame {k}: {reason_of(error)}") from error
+        if blind:
             raise ConfigError(
                 f"{named}: {second} and {first} differ in {key!r}, and its energy and forces do "
                 "not depend on it. No training can tell them apart; take structures of one state, "
