@@ -131,9 +131,11 @@ def advice(
     bars = error_bars(reports, wanted or {}) if linear else []
     asked = [bar for bar in bars if bar.wanted is not None]
     short = [bar for bar in asked if bar.short]
-    if wanted and len(asked) == len(wanted) and not short:
-        return Advice("stop", f"all error bars of properties are as wanted ({_listed(asked)})")
     prospect = leading(last) if linear else None
+    if wanted and len(asked) == len(wanted) and not short:
+        reached = f"all error bars of properties are as wanted ({_listed(asked)})"
+        foretold = "" if prospect is None else f". Of the rest, {told(prospect)}"
+        return Advice("stop, if the errors suffice", reached + foretold)
     found = _by_trend(last, ratio) if prospect is None else _by_prospect(prospect, last, ratio)
     return _by_error_bars(found, short) if short else found
 

@@ -144,7 +144,7 @@ def property_error_bars(campaign: Campaign, axes: Axes | None = None) -> Axes | 
             axes.axhline(limit, color=f"C{k}", lw=0.8, ls="--")
     axes.set(xlabel="labels", ylabel="error bar / value")
     if axes.lines:
-        axes.legend(fontsize="x-small")
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return axes
 
 

@@ -179,7 +179,12 @@ def rounds(*stds, outlook=None, picks=3):
 @pytest.mark.parametrize(
     ("stds", "outlook", "what", "why"),
     [
-        ((0.4, 0.2, 0.05), GAINFUL, "stop", "as wanted"),
+        (
+            (0.4, 0.2, 0.05),
+            GAINFUL,
+            "stop, if the errors suffice",
+            "wanted 0.1, 0.4 2 rounds ago). Of the rest",
+        ),
         ((0.9, 0.5, 0.2), USELESS, "go on", "error bars fall"),
         (
             (0.21, 0.2, 0.2),
