@@ -172,6 +172,9 @@ class RoundReport:
 
     def __post_init__(self) -> None:
         Scales.from_json(self.scales)  # which a damaged file may not hold
+        for own in self.properties:
+            if own.std is None or not (isfinite(own.value) and isfinite(own.std)):
+                raise ValueError(f"{own.name}: holds numbers that it cannot have")
 
     def labels_told(self) -> list[str]:
         """``suspects``, the first of ``extreme``, ``warnings``, and ``energy_shift``, in words."""

@@ -204,6 +204,12 @@ def test_advice(stds, outlook, what, why):
     assert network == advice(rounds(*stds, outlook=outlook), False, False)
 
 
+@pytest.mark.parametrize("std", [None, np.inf])
+def test_a_report_without_an_error_bar_is_damaged(std):
+    with pytest.raises(ValueError, match="a: holds numbers"):
+        rounds(std)
+
+
 def test_history_of_an_error_bar():
     (bar,) = error_bars(rounds(0.4, 0.2, 0.1), {})
     assert (bar.std, bar.before, bar.wanted, bar.short, bar.falls) == (0.1, 0.4, None, False, True)
@@ -211,6 +217,11 @@ def test_history_of_an_error_bar():
     assert (bar.before, bar.short, bar.falls) == (None, True, None)
     assert str(bar) == "a 5 ± 0.2 A, wanted 0.1"
     assert error_bars([], {}) == []
+
+
+def test_a_crystal_that_swells_is_given_up():
+    with pytest.raises(ValidationError, match="volume has changed by more than a factor of 3"):
+        relax(bulk("Cu", a=2.2), EMT(), cell=True)
 
 
 def test_vacancy_of_copper():
