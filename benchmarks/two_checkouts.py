@@ -5,8 +5,10 @@
 
 A process of each checkout makes the same steps in turn (ABBA), and CPU time is measured: a
 biased step with linear ACE and with a small MACE model (64 atoms of silicon), at a fixed tau and
-with running averages, and a walker with a force trigger, averaged over its steps. Both must
-give the same numbers bit for bit.
+with running averages, a walker with a force trigger, averaged over its steps, and what one check
+of a relative force trigger adds to a step: steps with a check less steps without, of one answer.
+Calibrated triggers are taken where a checkout has them. The last column says whether both give the
+same numbers bit for bit.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parents[1]
-WAYS = ("tau", "tau_rel", "walker")
+WAYS = ("tau", "tau_rel", "walker", "checked step", "check")
 
 
 def jobs(model: str) -> dict[str, Callable[[], tuple[float, str]]]:
@@ -37,6 +39,7 @@ def jobs(model: str) -> dict[str, Callable[[], tuple[float, str]]]:
         BiasedCalculator,
         ForceTrigger,
         MACEDescriptor,
+        RelativeForceTrigger,
         TauRule,
         fit_surrogate,
         run_walker,
@@ -88,11 +91,40 @@ def jobs(model: str) -> dict[str, Callable[[], tuple[float, str]]]:
             digest.update(step.atoms.positions.tobytes())
         return 1e3 * (time.process_time() - began) / n_steps, digest.hexdigest()
 
+    calibrated = {"calibrated": True} if "calibrated" in fields_of(RelativeForceTrigger) else {}
+
+    def checked(every: int) -> tuple[float, str]:
+        calculator = BiasedCalculator(mlip(), surrogate, tau_rel=TauRule(0.3, delay=2))
+        digest, times, began = hashlib.sha256(), [], time.process_time()
+        for step in run_walker(
+            start,
+            calculator,
+            n_steps=n_steps,
+            temperature_K=500.0,
+            rng=np.random.default_rng(3),
+            triggers=[RelativeForceTrigger(1e9, **calibrated)],
+            check_interval=every,
+        ):
+            times.append(time.process_time() - began)
+            digest.update(step.atoms.positions.tobytes())
+            began = time.process_time()
+        return 1e3 * float(np.median(times[2:])), digest.hexdigest()
+
+    def check() -> tuple[float, str]:
+        (with_check, digest), (without, _) = checked(1), checked(10 * n_steps)
+        return with_check - without, digest
+
     return {
+        "checked step": lambda: checked(1),
+        "check": check,
         "tau": lambda: steps(tau=0.5),
         "tau_rel": lambda: steps(tau_rel=TauRule(0.3, delay=2)),
         "walker": walker,
     }
+
+
+def fields_of(dataclass: Any) -> set[str]:
+    return set(dataclass.__dataclass_fields__)
 
 
 def _tiny_mace() -> tuple[Callable[..., Any], Any]:
@@ -141,13 +173,13 @@ class Side:
         self._process.kill()
 
 
-def compare(other: Path, model: str, repeats: int) -> None:
+def compare(other: Path, model: str, repeats: int, ways: Sequence[str]) -> None:
     """Print a row of the table for each way."""
     sides = [Side(checkout, __file__, ["--serve", model]) for checkout in (other, HERE)]
     for side in sides:
-        for way in WAYS:
+        for way in ways:
             side.ask(way)  # imports, compilation, first allocations
-    for way in WAYS:
+    for way in ways:
         times, digests = [], set()
         for k in range(repeats):
             pair = {i: sides[i].ask(way) for i in ((0, 1) if k % 2 == 0 else (1, 0))}
@@ -168,6 +200,7 @@ def main() -> None:
     parser.add_argument("other", type=Path, nargs="?", help="the other checkout")
     parser.add_argument("--repeats", type=int, default=16)
     parser.add_argument("--models", nargs="+", default=["ace", "mace"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -176,7 +209,7 @@ def main() -> None:
     print("| way | other, ms a step | this, ms a step | ratio | quartiles | same bits |")
     print("|---|---|---|---|---|---|")
     for model in arguments.models:
-        compare(arguments.other.resolve(), model, arguments.repeats)
+        compare(arguments.other.resolve(), model, arguments.repeats, arguments.ways)
 
 
 if __name__ == "__main__":

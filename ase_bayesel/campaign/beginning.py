@@ -8,8 +8,9 @@ from .config.campaign import CampaignConfig
 from .inputs import check_inputs
 from .occupied import check_unoccupied
 from .own_modules import keep_modules
+from .round_properties import CRYSTAL
 from .store import Store
-from .trial import try_potential
+from .trial import to_train_on, try_potential
 
 
 def begin(config: CampaignConfig, store: Store) -> None:
@@ -23,7 +24,7 @@ def begin(config: CampaignConfig, store: Store) -> None:
     """
     check_unoccupied(store.directory)
     inputs = check_inputs(config)
-    try_potential(config, inputs["starts"])
+    try_potential(config, inputs["starts"], to_train_on(config, inputs))
     with store.lock():
         if not store.exists:
             keep_modules(config, store)
@@ -40,5 +41,6 @@ def input_files(config: CampaignConfig) -> dict[str, Path]:
         "prior": data.prior,
         "targets": data.targets,
         "starts": config.explore.starts,
+        CRYSTAL: None if config.properties is None else config.properties.crystal.file,
     }
     return {name: path for name, path in paths.items() if path is not None}

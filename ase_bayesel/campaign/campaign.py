@@ -42,6 +42,7 @@ from .pick_labels import PickLabel, extreme_given, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
 from .round_outlook import round_outlook
+from .round_properties import round_properties
 from .set_aside import (
     entered,
     left_out,
@@ -214,6 +215,9 @@ class Campaign:
         surrogate, warnings = yield from make_model(
             self.config, self.store, number, frames, len(self._train), frames.n_new, aside
         )
+        properties, without = yield from round_properties(
+            self.config, self.store, number, surrogate
+        )
         parity = None
         if self._test:
             _, potential = load_model(self.config, self.store, number)
@@ -239,7 +243,8 @@ class Campaign:
             extreme=self._extreme(number, labels),
             stopped=tuple(named(state.endings)),
             suspects=suspects(self.store, number),
-            warnings=warnings,
+            warnings=warnings + without,
+            properties=properties,
             energy_shift=read_shift(self.config, self.store, number),
             **round_outlook(self.config, self.store, state, starts, surrogate, batch),
         )

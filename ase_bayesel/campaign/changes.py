@@ -21,6 +21,7 @@ from .store import Store
 
 ALWAYS = (
     "stop.",
+    "properties.",
     "threads",
     "workers.",
     "labels.start",
@@ -44,6 +45,7 @@ INPUTS = {
     "data.prior": "prior",
     "data.targets": "targets",
     "explore.starts": "starts",
+    "properties.crystal.file": "crystal",
 }
 """Files that were copied at the start: they may move, but hold the same."""
 RECORDED = ("explore.log", "explore.trajectory_interval")
@@ -187,13 +189,13 @@ def check_settings(settings: str, store: Store) -> None:
 
 def _reason(change: Change, store: Store) -> str | None:
     """Why a change is refused; None where it is not."""
+    if change.field in INPUTS:
+        return _unless_same(change, store)
     if change.field.startswith(ALWAYS):
         return None
     calibrated = change.field.startswith(TRIGGER) and store.read_thresholds() is not None
     if calibrated and _empty_round(store) is None:
         return "its thresholds were calibrated for the old one"
-    if change.field in INPUTS:
-        return _unless_same(change, store)
     if change.field == "potential.model":
         return _unless_same_model(change, store)
     section, _, key = change.field.partition(".")

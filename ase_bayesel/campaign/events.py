@@ -12,6 +12,7 @@ from ..labelling.labeller import LabelTally
 from ..structures.energy_shift import EnergyShift
 from ..surrogate.outlook import Outlook
 from ..surrogate.scales import Scales
+from ..validation.quantities import Quantity
 
 MOST_NAMED = 10
 """So many labels with extreme forces, or walkers, are named one by one in a round."""
@@ -141,6 +142,8 @@ class RoundReport:
         Of what structures the outlook is: ``targets``, ``test`` or ``walkers``; empty for none.
     outlook
         By property, deviations over these structures and what a further batch would leave.
+    properties
+        Of the crystal that the config names; their standard deviations carry the scales.
     """
 
     round_number: int
@@ -165,9 +168,13 @@ class RoundReport:
     fires: int = 0
     intended: str = ""
     outlook: dict[str, Outlook] = field(default_factory=dict)
+    properties: tuple[Quantity, ...] = ()
 
     def __post_init__(self) -> None:
         Scales.from_json(self.scales)  # which a damaged file may not hold
+        for own in self.properties:
+            if own.std is None or not (isfinite(own.value) and isfinite(own.std)):
+                raise ValueError(f"{own.name}: holds numbers that it cannot have")
 
     def labels_told(self) -> list[str]:
         """``suspects``, the first of ``extreme``, ``warnings``, and ``energy_shift``, in words."""

@@ -22,6 +22,7 @@ from ..structures.labels import PropertyKeys
 from ..surrogate.scales import HeldOut, Scales
 from .config import StopConfig
 from .ending import reason_to_end
+from .error_bars import ErrorBar, error_bars
 from .events import RoundReport
 from .exploration.choice import CHOSEN
 from .exploration.picks import Pick
@@ -163,7 +164,20 @@ class History:
     def advice(self) -> Advice:
         """What to do next (`stopping.advice`)."""
         waiting = self.store.batch_path(len(self.reports)).exists()
-        return advice(self.reports, waiting, self.config.get("potential") is None)
+        linear = self.config.get("potential") is None
+        return advice(self.reports, waiting, linear, self.wanted)
+
+    @property
+    def wanted(self) -> Mapping[str, float]:
+        """Error bars of properties that suffice, by their names."""
+        found = self.setting("properties", "wanted")
+        values = found.items() if isinstance(found, dict) else ()
+        return {name: float(value) for name, value in values if isinstance(value, int | float)}
+
+    @property
+    def error_bars(self) -> list[ErrorBar]:
+        """Of properties, after the last round."""
+        return error_bars(self.reports, self.wanted)
 
     @cached_property
     def decisions(self) -> Mapping[str, str]:

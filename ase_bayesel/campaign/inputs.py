@@ -27,6 +27,7 @@ from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
 from .refit import MACERefitter
+from .round_properties import CRYSTAL, check_properties
 
 
 def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, list[Atoms]]:
@@ -42,9 +43,9 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
 
     Returns
     -------
-    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``, ``"prior"`` and
-    ``"targets"``. Where a recipe makes the training structures they have no labels yet, and are
-    under `FIRST` instead.
+    The structures under ``"train"``, ``"starts"`` and, if given, ``"test"``, ``"prior"``,
+    ``"targets"`` and ``"crystal"``. Where a recipe makes the training structures they have no
+    labels yet, and are under `FIRST` instead.
 
     Raises
     ------
@@ -75,6 +76,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         paths["prior"] = data.prior
     if data.targets is not None:
         paths["targets"] = data.targets
+    if config.properties is not None and config.properties.crystal.file is not None:
+        paths[CRYSTAL] = config.properties.crystal.file
     frames = {name: read_frames(path) for name, path in paths.items()}
     if engine is not None and (run_code or not _imports_code(engine)):
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
@@ -83,6 +86,10 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if descriptor is not None:
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
+    if config.properties is not None:
+        crystal = check_properties(config.properties, frames)
+        if descriptor is not None:
+            check_elements([crystal], Path("properties.crystal"), descriptor.elements)
     for name, made in first_structures(config, frames["starts"], run_code).items():
         frames[name], paths[name] = made, Path(f"data.train: {name}")
     if descriptor is not None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..surrogate.scales import Scales
+from .error_bars import FLAT, OVER, ErrorBar, error_bars
 from .events import RoundReport
 
 WORTH = 0.2
 """A batch that adds the share x of labels is to lower the error by this times x, or more."""
 NOISE_LEADS = 1.0
 """So many times the deviation, and the noise of the fit is what is left."""
-FLAT = 0.1
-"""Errors that have changed by less than this share over `OVER` rounds no longer fall."""
-OVER = 2
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,12 @@ def change(reports: Sequence[RoundReport]) -> float | None:
     return None
 
 
-def advice(reports: Sequence[RoundReport], waiting: bool, linear: bool) -> Advice:
+def advice(
+    reports: Sequence[RoundReport],
+    waiting: bool,
+    linear: bool,
+    wanted: Mapping[str, float] | None = None,
+) -> Advice:
     """What to do next. The first rule that holds decides.
 
     Parameters
@@ -103,7 +106,10 @@ def advice(reports: Sequence[RoundReport], waiting: bool, linear: bool) -> Advic
     waiting
         Whether a batch waits for its labels.
     linear
-        Whether the surrogate is the potential: an outlook says nothing of another one's errors.
+        Whether the surrogate is the potential: outlook and error bars of properties say nothing of
+        another one's errors.
+    wanted
+        Error bars that suffice, by property.
     """
     if len(reports) < 2:
         return Advice("go on", "no round is done yet, so there is nothing to judge by")
@@ -122,10 +128,16 @@ def advice(reports: Sequence[RoundReport], waiting: bool, linear: bool) -> Advic
             "look at the last labels before going on",
             f"{_changed(ratio)}: look at what was set aside, at warnings and at the picks below",
         )
+    bars = error_bars(reports, wanted or {}) if linear else []
+    asked = [bar for bar in bars if bar.wanted is not None]
+    short = [bar for bar in asked if bar.short]
     prospect = leading(last) if linear else None
-    if prospect is not None:
-        return _by_prospect(prospect, last, ratio)
-    return _by_trend(last, ratio)
+    if wanted and len(asked) == len(wanted) and not short:
+        reached = f"all error bars of properties are as wanted ({_listed(asked)})"
+        foretold = "" if prospect is None else f". Of the rest, {told(prospect)}"
+        return Advice("stop, if the errors suffice", reached + foretold)
+    found = _by_trend(last, ratio) if prospect is None else _by_prospect(prospect, last, ratio)
+    return _by_error_bars(found, short) if short else found
 
 
 def told(prospect: Prospect) -> str:
@@ -174,14 +186,28 @@ def _by_trend(last: RoundReport, ratio: float | None) -> Advice:
     )
 
 
+def _by_error_bars(found: Advice, short: Sequence[ErrorBar]) -> Advice:
+    """An advice, where error bars are larger than wanted: go on as long as one of them falls."""
+    falling = [bar for bar in short if bar.falls]
+    if falling and not found.what.startswith("go on"):
+        return Advice("go on", f"error bars fall that are larger than wanted ({_listed(falling)})")
+    why = f"{found.why}. Error bars are larger than wanted ({_listed(short)})"
+    if all(bar.falls is False for bar in short):
+        why += " and no longer fall: such structures tell little of these properties"
+    return Advice(found.what, why)
+
+
+def _listed(bars: Sequence[ErrorBar]) -> str:
+    return "; ".join(map(str, bars))
+
+
 def _changed(ratio: float) -> str:
     return f"test errors changed by {100 * (ratio - 1):+.0f}% over the last {OVER} rounds"
 
 
 def _activity(last: RoundReport) -> str:
-    fired = trigger_rate(last)
-    checks = "" if fired is None else f", {100 * fired:.2g}% of its checks fired"
-    return (
-        f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
-        f"{checks}"
-    )
+    told = f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
+    fired, bound = trigger_rate(last), bound_rate(last)
+    if fired is None or bound is None:
+        return told
+    return f"{told}, {100 * fired:.2g}% of its checks fired and {100 * bound:.2g}% met the bound"

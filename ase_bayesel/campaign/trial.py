@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -16,11 +16,22 @@ from ..io.failures import is_failure, reason_of
 from ..io.fields import ModelName
 from ..io.importing import module_file
 from ..labelling.engines import Engine, ImportedEngine
+from ..structures.electronic import (
+    CHARGE,
+    SPIN,
+    ElectronicState,
+    different_states,
+    electronic_state,
+)
 from ..structures.mlip import mlip_results
 from .build.potentials import build_potential, given_shift, initial_potential
 from .build.walkers import walker_options
 from .config import ExploreConfig, ImportedPotentialConfig, MACEPotentialConfig
 from .config.campaign import CampaignConfig
+from .first_labels import FIRST
+
+SAME = 1e-6
+"""Energies (eV, and relative to them) and forces (eV/A) as close as this are the same."""
 
 
 def try_engine(engine: Engine | None) -> None:
@@ -46,17 +57,31 @@ def try_engine(engine: Engine | None) -> None:
         ) from error
 
 
-def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
+def try_potential(
+    config: CampaignConfig,
+    starts: Sequence[Atoms],
+    train: Mapping[str, Sequence[Atoms]] | None = None,
+) -> list[str]:
     """Make the potential and evaluate starts that hold all elements; returns what is doubtful.
 
     One that is imported is asked for differences of its energy too, see `disagreements`.
+
+    Parameters
+    ----------
+    config
+        Of the campaign.
+    starts
+        Where walkers begin.
+    train
+        The other structures that it is to be trained on, by the names of their files.
 
     Raises
     ------
     ConfigError
         If it cannot be made, if it fails on a start, if a stress is needed and there is none, or
         if forces and stress are not in the units of the energy: naming file and frame. A stress
-        that nobody needs, and that is wrong by no known factor, is only doubtful.
+        that nobody needs, and that is wrong by no known factor, is only doubtful. Also if it is to
+        know several charges or multiplicities, and its results are the same for all.
     """
     if config.potential is None:
         return []
@@ -68,6 +93,7 @@ def try_potential(config: CampaignConfig, starts: Sequence[Atoms]) -> list[str]:
     for k in chosen:
         where = f"{config.explore.starts}, frame {k}"
         _evaluate(potential, starts[k], _needs_stress(config.explore, starts[k]), named, where)
+    _check_states_matter(potential, {**(train or {}), str(config.explore.starts): starts}, named)
     if isinstance(config.potential, MACEPotentialConfig):
         return []
     smallest = min(chosen, key=lambda k: len(starts[k]))
@@ -102,6 +128,14 @@ def _told(potential: ImportedPotentialConfig) -> list[str]:
     return told
 
 
+def to_train_on(
+    config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]]
+) -> dict[str, Sequence[Atoms]]:
+    """What `try_potential` takes as ``train``, of the structures of `check_inputs`."""
+    names = {"train": str(config.data.train_file), **{f: f"data.train: {f}" for f in FIRST}}
+    return {named: inputs[name] for name, named in names.items() if name in inputs}
+
+
 def covering(frames: Sequence[Atoms]) -> list[int]:
     """Numbers of a few frames that hold all elements, the smallest ones first."""
     chosen, seen = [], set[str]()
@@ -125,6 +159,42 @@ def _evaluate(
     for name, value in results._asdict().items():
         if value is not None and not np.isfinite(value).all():
             raise ConfigError(f"{named}: on {where}: {name} that is not finite")
+
+
+def _check_states_matter(
+    potential: Calculator, files: Mapping[str, Sequence[Atoms]], named: str
+) -> None:
+    """Refuse structures of several charges or multiplicities where the potential reads none."""
+    places = [(file, k) for file, frames in files.items() for k in range(len(frames))]
+    frames = [files[file][k] for file, k in places]
+    for key in (CHARGE, SPIN):
+        pair = different_states(frames, [key])
+        if pair is None:
+            continue
+        first, second = (f"{places[k][0]}, frame {places[k][1]}" for k in pair)
+        usual = getattr(ElectronicState(), key)
+        chosen = next(k for k in pair if getattr(electronic_state(frames[k]), key) != usual)
+        try:
+            blind = _blind(potential, frames[chosen], key)
+        except (BayeselError, PropertyNotImplementedError) as error:
+            file, k = places[chosen]
+            raise ConfigError(f"{named}: on {file}, frame {k}: {reason_of(error)}") from error
+        if blind:
+            raise ConfigError(
+                f"{named}: {second} and {first} differ in {key!r}, and its energy and forces do "
+                "not depend on it. No training can tell them apart; take structures of one state, "
+                f"or a potential that reads atoms.info[{key!r}]"
+            )
+
+
+def _blind(potential: Calculator, atoms: Atoms, key: str) -> bool:
+    """Whether the results are the same without the charge or the multiplicity."""
+    usual, moved = atoms.copy(), atoms.copy()
+    del usual.info[key]
+    moved.positions[0] += 1e-3  # a calculator that keeps its last results does not look at info
+    own, _, other = (mlip_results(potential, a, False) for a in (atoms.copy(), moved, usual))
+    same = np.isclose(own.energy, other.energy, rtol=SAME, atol=SAME)
+    return bool(same and np.allclose(own.forces, other.forces, rtol=0.0, atol=SAME))
 
 
 def _needs_stress(explore: ExploreConfig, start: Atoms) -> bool:

@@ -12,21 +12,20 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.dft.kpoints import BandPath
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field
 from rich.table import Table
 
-from ..campaign.config import Section
+from ..campaign.config import CrystalConfig, Section
+from ..campaign.config.properties import Supercell
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
-from ..io.fields import FACTORY, MODEL_NAME, InputPath, Threads
+from ..io.fields import FACTORY, MODEL_NAME, Threads
 from ..io.formats import CHECK, KEY
 from ..io.importing import imported
 from ..io.kinds import VALUE
 from ..resources.threads import cpu_threads
-from ..structures.frames import read_frames
 from ..surrogate.scales import Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation import (
@@ -47,28 +46,6 @@ from ..validation.surfaces import J_PER_M2
 T = TypeVar("T", float, np.ndarray)
 
 
-class CrystalConfig(Section):
-    """The material: arguments of `ase.build.bulk`, or a ``file`` whose first frame it is.
-
-    The axes of a cubic crystal lie along x, y, z. Phonons and slabs are those of the cell
-    as it is given, so let it be primitive.
-    """
-
-    name: str | None = None
-    crystalstructure: str | None = None
-    a: PositiveFloat | None = None
-    c: PositiveFloat | None = None
-    file: InputPath | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> CrystalConfig:
-        if (self.name is None) == (self.file is None):
-            raise ValueError("give exactly one of name and file")
-        if self.file is not None and self.model_fields_set != {"file"}:
-            raise ValueError("file: nothing else is used beside it")
-        return self
-
-
 class PhononConfig(Section):
     """Phonons along a path of special points, by default ASE's for the lattice.
 
@@ -76,7 +53,7 @@ class PhononConfig(Section):
     of the reciprocal cell, are listed with the special points.
     """
 
-    supercell: tuple[PositiveInt, PositiveInt, PositiveInt]
+    supercell: Supercell
     path: str | None = None
     points: int = Field(101, ge=2)
     qpoints: dict[str, tuple[float, float, float]] = {}
@@ -163,7 +140,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
     ValidationError
         If a structure does not come to rest, or phonopy is missing.
     """
-    crystal = _crystal(config.crystal)
+    crystal = config.crystal.build()
     facets = list(config.surfaces)
     _check_references(config, crystal, facets)
     if config.phonons is not None:
@@ -234,18 +211,6 @@ def tables(report: CheckReport) -> list[Table]:
         phonons.add_row(name, "  ".join(entries))
     phonons.caption = f"lowest frequency along the path: {report.bands.along.values.min():.3f} THz"
     return [table, phonons]
-
-
-def _crystal(config: CrystalConfig) -> Atoms:
-    if config.file is not None:
-        crystal = read_frames(config.file)[0]
-        if not crystal.pbc.all():
-            raise ConfigError(f"{config.file}: a crystal is periodic in three directions")
-        return crystal
-    try:
-        return bulk(**config.model_dump(exclude={"file"}, exclude_none=True))
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"crystal: ASE cannot build it ({error})") from error
 
 
 def _bands(

@@ -53,7 +53,7 @@ def validate(
     from ..campaign.cost import measured_cost, open_points
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
-    from ..campaign.trial import try_engine, try_potential
+    from ..campaign.trial import to_train_on, try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
@@ -62,7 +62,7 @@ def validate(
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
-            notes += try_potential(settings, inputs["starts"])
+            notes += try_potential(settings, inputs["starts"], to_train_on(settings, inputs))
             if "train" in inputs:
                 cost = measured_cost(settings, inputs["train"], inputs["starts"])
                 told, notes = cost.lines(), [*notes, *cost.notes()]

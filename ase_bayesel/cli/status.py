@@ -72,6 +72,8 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
     yield from decision_lines(store, shown)
+    for bar in history.error_bars:
+        yield f"property after round {len(history.reports) - 1}: {bar}"
     yield f"next: {history.advice.what}, because {history.advice.why}"
 
 

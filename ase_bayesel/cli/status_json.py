@@ -61,6 +61,10 @@ def _round(store: Store, report: RoundReport) -> dict[str, Any]:
         "fires": report.fires,
         "intended": report.intended or None,
         "outlook": {prop: _prospect(found) for prop, found in prospects(report).items()},
+        "properties": {
+            quantity.name: {"value": quantity.value, "std": quantity.std, "unit": quantity.unit}
+            for quantity in report.properties
+        },
         "energy_rmse": _finite(report.energy_rmse),
         "forces_rmse": _finite(report.forces_rmse),
         "without_label": store.set_aside(report.round_number),

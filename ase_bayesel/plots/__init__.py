@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .errors import error_against_hours, error_against_labels, parity, residuals
     from .maps import campaign_map, feature_map, principal_components, redundancy
     from .pools import error_left, scores
-    from .rounds import fires, noise_and_deviation, z_of_rounds
+    from .rounds import fires, noise_and_deviation, property_error_bars, z_of_rounds
     from .walkers import criterion, deviation_log, temperature_log
 
 _MODULES = {
@@ -41,6 +41,7 @@ _MODULES = {
     "noise_and_deviation": ".rounds",
     "parity": ".errors",
     "principal_components": ".maps",
+    "property_error_bars": ".rounds",
     "redundancy": ".maps",
     "reliability_curve": ".calibration",
     "residuals": ".errors",
@@ -63,6 +64,7 @@ __all__ = [
     "noise_and_deviation",
     "parity",
     "principal_components",
+    "property_error_bars",
     "redundancy",
     "reliability_curve",
     "residuals",

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from ..campaign.history import History
 from ..surrogate.scales import Scales
 from ..validation.reliability import reliability
-from .canvas import GREY, Campaign, on
+from .canvas import GREY, Campaign, on, plain
 
 KINDS = {
     "trigger": "a trigger fired",
@@ -116,6 +116,36 @@ def force_sizes(campaign: Campaign, number: int) -> tuple[float, float, float] |
     if rows is None or noise is None or not len(rows.errors):
         return None
     return noise, _rms(rows.deviations), _rms(rows.errors)
+
+
+def property_error_bars(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
+    """Error bars of properties after each round over the last values, against labels paid for.
+
+    Dashed lines are those wanted. Parameters as of `fires`; None where no property is followed.
+    """
+    history = History.of(campaign)
+    last = {q.name: q for report in history.reports for q in report.properties}
+    followed = {name: q for name, q in last.items() if q.value}
+    if not followed:
+        return None
+    axes = on(axes)
+    for k, (name, quantity) in enumerate(followed.items()):
+        points = [
+            (report.n_labels, q.std / abs(quantity.value))
+            for report in history.reports
+            for q in report.properties
+            if q.name == name and q.std
+        ]
+        if not points:
+            continue
+        axes.semilogy(*zip(*points, strict=True), "o-", ms=4, color=f"C{k}", label=plain(name))
+        if name in history.wanted:
+            limit = history.wanted[name] / abs(quantity.value)
+            axes.axhline(limit, color=f"C{k}", lw=0.8, ls="--")
+    axes.set(xlabel="labels", ylabel="error bar / value")
+    if axes.lines:
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return axes
 
 
 def _rms(values: np.ndarray) -> float:

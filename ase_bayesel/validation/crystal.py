@@ -18,6 +18,8 @@ from .quantities import Quantity
 
 BULK_FMAX = 1e-5
 MAX_STEPS = 1000
+SWELLS = 3.0
+"""By this factor a volume may grow or shrink while a crystal comes to rest."""
 STRAIN = 1e-3
 AXES_TOLERANCE = 0.01
 """Largest spread of C11, C22, C33 of a cubic crystal, relative to their mean."""
@@ -41,15 +43,23 @@ def relax(
     Raises
     ------
     ValidationError
-        If that is not reached in `MAX_STEPS` steps.
+        If that is not reached in `MAX_STEPS` steps, or the cell swells or collapses before.
     """
     atoms = atoms.copy()
     atoms.calc = calculator
     moving: Any = FrechetCellFilter(atoms) if cell else atoms
-    if not LBFGS(moving, logfile=None).run(fmax=fmax, steps=MAX_STEPS):  # type: ignore[arg-type]
+    name, volume = atoms.get_chemical_formula(), atoms.cell.volume
+    steps = LBFGS(moving, logfile=None).irun(fmax=fmax, steps=MAX_STEPS)  # type: ignore[arg-type]
+    at_rest = False
+    for reached in steps:
+        at_rest = reached
+        if cell and not 1.0 / SWELLS < atoms.cell.volume / volume < SWELLS:
+            raise ValidationError(
+                f"{name}: its volume has changed by more than a factor of {SWELLS:g}"
+            )
+    if not at_rest:
         raise ValidationError(
-            f"{atoms.get_chemical_formula()}: not at rest (forces below {fmax:g} eV/A) "
-            f"after {MAX_STEPS} steps"
+            f"{name}: not at rest (forces below {fmax:g} eV/A) after {MAX_STEPS} steps"
         )
     return atoms
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..errors import ValidationError
+from ..surrogate.steps import finished
 from ..surrogate.surrogate import Surrogate
 
 
@@ -56,13 +57,30 @@ def evaluate(
     """
     if not isinstance(model, Surrogate):
         return tuple(check(model))
-    quantities = check(model.calculator())
+    return finished(evaluating(check, model, n_members, rng))
+
+
+def evaluating(
+    check: Callable[[Calculator], Sequence[Quantity]],
+    surrogate: Surrogate,
+    n_members: int,
+    rng: np.random.Generator,
+) -> Generator[int, None, tuple[Quantity, ...]]:
+    """What `evaluate` does for a surrogate; yields how many members are done.
+
+    Parameters
+    ----------
+    check, surrogate, n_members, rng
+        As of `evaluate`.
+    """
+    quantities = check(surrogate.calculator())
     sampled = []
-    for number, member in enumerate(members(model, n_members, rng), start=1):
+    for number, member in enumerate(members(surrogate, n_members, rng), start=1):
         try:
             sampled.append([quantity.value for quantity in check(member.calculator())])
         except ValidationError as error:
             raise ValidationError(f"member {number} of {n_members}: {error}") from error
+        yield number
     spread = np.std(sampled, axis=0, ddof=1)
     return tuple(replace(q, std=float(s)) for q, s in zip(quantities, spread, strict=True))
 

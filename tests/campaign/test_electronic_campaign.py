@@ -8,7 +8,8 @@ from helpers.structures import alloy_cells, reference
 from ase_bayesel import ACEDescriptor, fit_surrogate
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.inputs import check_inputs
-from ase_bayesel.errors import BayeselError, StructureError
+from ase_bayesel.campaign.trial import to_train_on, try_potential
+from ase_bayesel.errors import BayeselError, ConfigError, StructureError
 from ase_bayesel.generation.recipe import derived, origin
 from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.structures.identity import structure_id
@@ -48,6 +49,42 @@ def test_what_is_refused_before_it_begins(name, info, numbers, changes, named, t
     marked(tmp_path / f"{name}.extxyz", info, numbers)
     with pytest.raises(BayeselError, match=named):
         check_inputs(load_config(config))
+
+
+def potential(factory):
+    return {"potential": {"kind": "import", "factory": factory}}
+
+
+@pytest.mark.parametrize(
+    ("factory", "info", "told"),
+    [
+        ("ase.calculators.emt:EMT", {"charge": 1}, r"frame 1 and .*frame 0 differ in 'charge'"),
+        ("ase.calculators.emt:EMT", {"spin": 3}, r"differ in 'spin', and its energy"),
+        ("helpers.calculators:ChargedEMT", {"spin": 3}, r"differ in 'spin'"),
+        ("helpers.calculators:ChargedEMT", {"charge": 1}, None),
+    ],
+)
+def test_a_potential_that_cannot_tell_states_apart(factory, info, told, tmp_path):
+    """A descriptor may read what the potential beside it does not."""
+    config = load_config(write_campaign(tmp_path, potential(factory)))
+    starts, train = (read(tmp_path / f"{name}.extxyz", ":") for name in ("starts", "train"))
+    assert try_potential(config, starts, {"train.extxyz": train}) == []
+    train[1].info.update(info)
+    if told is None:
+        assert try_potential(config, starts, {"train.extxyz": train}) == []
+        return
+    with pytest.raises(ConfigError, match=told):
+        try_potential(config, starts, {"train.extxyz": train})
+    with pytest.raises(ConfigError, match=told):
+        try_potential(config, train[:2])
+
+
+def test_what_a_potential_is_trained_on(tmp_path):
+    config = load_config(write_campaign(tmp_path))
+    found = to_train_on(config, check_inputs(config))
+    assert {name: len(frames) for name, frames in found.items()} == {
+        str(tmp_path / "train.extxyz"): 6
+    }
 
 
 def test_a_campaign_of_ions_keeps_their_charge(tmp_path):

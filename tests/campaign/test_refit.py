@@ -13,7 +13,9 @@ from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
+from ase_bayesel.campaign.refit.mace_command import arguments
 from ase_bayesel.campaign.refit.mace_data import LEFT_OUT
+from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.labels import PropertyKeys
@@ -166,6 +168,22 @@ class TestMACE:
             MACERefitter(options={"lr": 1}).check()
         with pytest.raises(ConfigError, match=r"clip_grad"):
             MACERefitter(options={"clip_grad": "often"}).check()
+
+    def test_mace_reads_charge_and_multiplicity(self, mace_task, tmp_path):
+        """Of the structures that it is given, with the options that it is given."""
+        frames = [copper(k) for k in range(4)]
+        for k, atoms in enumerate(frames):
+            atoms.info |= {"energy": -1.0, "charge": k % 2, "spin": 1 + k}
+        task = RefitTask(frames, 4, KEYS, E0S, mace_task.model, tmp_path, 5)
+        write_training_frames(tmp_path / "train.extxyz", frames, task)
+        settings = MACERefitter()._settings(task, 1, 4, False, {})
+        given = import_mace().parser().parse_args(arguments(settings))
+        from mace.data import KeySpecification, config_from_atoms, update_keyspec_from_kwargs
+
+        keys = update_keyspec_from_kwargs(KeySpecification.from_defaults(), vars(given))
+        for atoms, k in zip(read(tmp_path / "train.extxyz", ":"), range(4), strict=True):
+            found = config_from_atoms(atoms, key_specification=keys).properties
+            assert (found["total_charge"] or 0, found["total_spin"] or 1) == (k % 2, 1 + k)
 
     @pytest.mark.slow
     def test_learns_and_goes_on_where_it_was_killed(self, mace_task, tmp_path):

@@ -144,6 +144,15 @@ def nan_emt():
     return calculator
 
 
+class ChargedEMT(EMT):
+    """EMT, and 0.1 eV for each charge of the structure."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        for name in ("energy", "free_energy"):
+            self.results[name] = self.results[name] + 0.1 * atoms.info.get("charge", 0)
+
+
 class OfTheCharge(Calculator):
     """An energy of as many eV as the structure has charge, as it finds that in ``info``."""
 

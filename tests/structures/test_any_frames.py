@@ -40,7 +40,7 @@ from ase_bayesel.structures.packing import PACKED_KEY
 from ase_bayesel.surrogate.posterior import Posterior
 
 KEYS = PropertyKeys("REF_energy", "REF_forces", "REF_stress")
-INPUTS = ("train", "starts", "test", "prior", "targets")
+INPUTS = ("train", "starts", "test", "prior", "targets", "crystal")
 BATCHES = st.lists(frames(), min_size=1, max_size=3)
 
 

@@ -23,6 +23,7 @@ from .models import (
     MACEFeaturesConfig,
     MACEPotentialConfig,
 )
+from .properties import CrystalConfig, PropertiesConfig
 from .workers import AnyResource, WorkersConfig
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "AnyResource",
     "BiasConfig",
     "CampaignConfig",
+    "CrystalConfig",
     "DataConfig",
     "DescriptorPotentialConfig",
     "ExploreConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "MACEPotentialConfig",
     "Overrides",
     "PoolConfig",
+    "PropertiesConfig",
     "Section",
     "StopConfig",
     "WorkersConfig",

@@ -25,6 +25,7 @@ from .models import (
     follows_potential,
     given_model,
 )
+from .properties import PropertiesConfig
 from .workers import WorkersConfig
 
 AnyEngine = Annotated[Engine | Literal["none"], OneOf(ENGINES, words=("none",), base=Engine)]
@@ -59,6 +60,7 @@ class CampaignConfig(Section):
     labels: LabelsConfig = LabelsConfig()
     workers: WorkersConfig = WorkersConfig()
     stop: StopConfig = StopConfig()
+    properties: PropertiesConfig | None = None
 
     @property
     def hottest_K(self) -> float:

@@ -26,6 +26,7 @@ from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
 from ...io.kinds import VALUE
 from ...resources.commands import run_command
+from ...structures.electronic import CHARGE, SPIN
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys
 from .base import RefitProgress, RefitTask
 from .forgetting import PT_HEAD, REPLAY, REPLAY_VALID, LoRA, MultiHead, write_replay
@@ -249,6 +250,8 @@ class MACERefitter:
             "energy_key": REF_ENERGY,
             "forces_key": REF_FORCES,
             "stress_key": REF_STRESS,
+            "total_charge_key": CHARGE,
+            "total_spin_key": SPIN,
             "foundation_model": str(self._foundation(task)),
             "multiheads_finetuning": False,
             "foundation_model_elements": True,

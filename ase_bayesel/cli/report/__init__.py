@@ -15,7 +15,7 @@ from ..calibration import COLUMNS, pick_table
 from ..pages import rendered
 from .figures import panels
 from .structures import embedded
-from .tables import label_lines, pick_rows, side_by_side, warning_lines
+from .tables import label_lines, pick_rows, property_rows, side_by_side, warning_lines
 from .trigger import trigger_text
 from .verdict import verdict
 
@@ -34,6 +34,7 @@ def write_report(store: Store) -> Path:
         gains=[None if (found := leading(r)) is None else found.gain for r in history.reports],
         trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ())),
         verdict=verdict(history),
+        properties=property_rows(history),
         columns=COLUMNS,
         foretold=pick_table(store, history.reports),
         picks=pick_rows(history),

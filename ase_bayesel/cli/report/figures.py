@@ -76,6 +76,11 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
             "Why structures were picked": lambda a: rounds.fires(history, a),
         },
     )
+    yield (
+        "How well properties are known",
+        "Error bars that the last fits leave, as large as errors; those wanted are dashed.",
+        {"Error bars of properties": lambda a: rounds.property_error_bars(history, a)},
+    )
     yield _map(history)
     last = range(max(1, len(history.reports) - MOST_ROUNDS), len(history.reports))
     yield (

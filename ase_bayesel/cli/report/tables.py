@@ -106,6 +106,17 @@ def _together(records: Sequence[PickRecord], prop: str) -> str:
     return "{:.3g} / {:.3g}".format(*np.sqrt(squares))
 
 
+def property_rows(history: History) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Heads and rows of the properties of each round; no heads where none is followed."""
+    units = {q.name: q.unit for report in history.reports for q in report.properties}
+    heads = [f"{name}, {unit}" for name, unit in units.items()]
+    rows = []
+    for report in history.reports:
+        own = {q.name: f"{q.value:.5g} ± {q.std:.2g}" for q in report.properties}
+        rows.append((report.round_number, [own.get(name, "-") for name in units]))
+    return heads, rows
+
+
 def label_lines(history: History) -> list[tuple[int, str, str]]:
     """Round, identity and fate of each pick whose label no fit takes."""
     return [
