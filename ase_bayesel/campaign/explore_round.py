@@ -209,6 +209,7 @@ def _rules(explore: ExploreConfig) -> RoundRules:
         explore.offers,
         max(explore.steps // -(-explore.picks // explore.walkers), interval),
         explore.absorb_heat,
+        explore.start_energy_limit,
     )
 
 

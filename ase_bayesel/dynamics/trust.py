@@ -28,7 +28,6 @@ from .triggers import (
     Trigger,
     TriggerReport,
     compared,
-    of_forces,
     scaled,
 )
 
@@ -78,7 +77,7 @@ class TrustBound:
         """
         members: list[Trigger] = []
         if self.factor is not None:
-            members += [scaled(of_forces(trigger), self.factor) for trigger in triggers]
+            members += [scaled(trigger, self.factor) for trigger in triggers]
         if self.relative is not None:
             members.append(RelativeForceTrigger(self.relative, self.eps))
         if self.absolute is not None:

@@ -20,7 +20,6 @@ from .systems import KEYS, System
 N = 10
 WALKERS = 4
 TRIGGER = {"kind": "relative_force", "threshold": 0.2, "eps": 0.5}
-FORCES = {**TRIGGER, "calibrated": True}
 ALWAYS = {"kind": "relative_force", "threshold": 1e-9}
 BASE: dict[str, Any] = {"explore": {"walkers": WALKERS, "picks": N, "offers": "always"}}
 
@@ -114,11 +113,6 @@ def _over(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 def explore(**values: Any) -> dict[str, Any]:
     """Overrides of that section."""
     return {"explore": values}
-
-
-def _energies(limit: float) -> dict[str, Any]:
-    """A trigger by energies, limit in meV/atom."""
-    return {"kind": "energy_per_atom", "threshold": limit / 1e3, "calibrated": True}
 
 
 BOUND = {"factor": 3.0, "energy": 3.0}
@@ -236,23 +230,23 @@ _ALL = [
     *(
         Arm(
             f"trigger_{t}",
-            f"forces alone, with the threshold {t}",
-            explore(trigger={**FORCES, "threshold": t}),
+            f"the default with the threshold {t}",
+            explore(trigger={**TRIGGER, "threshold": t, "calibrated": True}),
         )
         for t in (0.1, 0.4)
     ),
     Arm(
-        "forces_only",
-        "the default, triggered by forces alone",
-        explore(trigger=FORCES),
+        "nostart",
+        "the default without a look at the energies of starts",
+        explore(start_energy=None),
     ),
     *(
         Arm(
-            f"energy_{limit:g}",
-            f"the default, triggered by energies uncertain by {limit:g} meV/atom",
-            explore(trigger={"kind": "any", "members": [FORCES, _energies(limit)]}),
+            f"start_{limit:g}",
+            f"the default, starts picked whose energy is uncertain by {limit:g} meV/atom",
+            explore(start_energy=limit / 1e3),
         )
-        for limit in (1.0, 3.0, 10.0)
+        for limit in (1.0, 10.0)
     ),
     *(
         Arm(

@@ -6,19 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ase import units
 from helpers.campaigns import campaign_settings, write_config
 from helpers.mace_models import needs_mace
 from pydantic import ValidationError
 
-from ase_bayesel import EnergyTrigger, Ramp, RelativeForceTrigger
+from ase_bayesel import Ramp, RelativeForceTrigger
 from ase_bayesel.campaign.config import WorkersConfig
 from ase_bayesel.campaign.config.campaign import CampaignConfig
 from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.cli.init import init
-from ase_bayesel.dynamics.schedules import values_of
-from ase_bayesel.dynamics.triggers import AnyOf
 from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.errors import ConfigError, DescriptorError
 from ase_bayesel.surrogate.fitting import Weights
@@ -194,18 +191,7 @@ def test_strength_and_trigger_where_none_is_given():
     del settings["explore"]["trigger"]
     explore = validate_config(settings, "").explore
     assert (explore.tau, explore.tau_rel) == (None, 0.2)
-    (temperature,) = values_of(explore.temperature_K)
-    forces = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-    energies = EnergyTrigger(round(0.025 * units.kB * temperature, 6), calibrated=True)
-    assert explore.trigger == AnyOf((forces, energies))
-
-
-def test_a_default_that_follows_a_wrong_field_is_not_told():
-    settings = campaign_settings({"explore.temperature_K": 0.0})
-    del settings["explore"]["trigger"]
-    with pytest.raises(ConfigError, match=r"temperature_K: .*above 0") as caught:
-        validate_config(settings, "")
-    assert "trigger" not in str(caught.value)
+    assert explore.trigger == RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
 
 
 def test_fixed_strength():

@@ -130,13 +130,6 @@ def test_the_limit_follows_the_trigger():
     assert TrustBound().criterion() is None
 
 
-def test_an_energy_that_alone_sets_off_the_trigger_takes_no_walker_back():
-    trigger = AnyOf((ForceTrigger(0.1), EnergyTrigger(0.2)))
-    assert TrustBound(factor=2.0).criterion([trigger]) == AnyOf((AnyOf((ForceTrigger(0.2),)),))
-    alone = EnergyTrigger(0.2)
-    assert TrustBound(factor=2.0).criterion([alone]) == AnyOf((EnergyTrigger(0.4),))
-
-
 def test_a_predicted_energy_far_up_takes_a_walker_back(surrogate):
     lowest = surrogate.energy(START) - surrogate.baseline(START)
     weights = EnergyWeights(0.02).extended([(START, lowest)])

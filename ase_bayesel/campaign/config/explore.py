@@ -22,15 +22,7 @@ from ...dynamics.schedules import (
     TemperatureSchedule,
     values_of,
 )
-from ...dynamics.triggers import (
-    AnyOf,
-    AnyTrigger,
-    EnergyTrigger,
-    Guards,
-    PickRule,
-    RelativeForceTrigger,
-    Trigger,
-)
+from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrigger
 from ...dynamics.trust import TrustBound
 from ...io.fields import Count, InputPath, Steps, Timestep
 from ...io.kinds import VALUE, OneOf
@@ -47,21 +39,8 @@ def _patience_where_used(rule: PickRule) -> PickRule:
 
 TAU_REL = 0.2
 """Strength of the bias where a config gives none."""
-
-
-FORCES = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-THERMAL_SHARE = 0.025
-"""Of the energy that sets off the trigger where a config gives none, in k_B T per atom."""
-
-
-def _usual_trigger(data: Mapping[str, Any]) -> Trigger:
-    """Forces 20% off, or energies by a share of k_B T of the hottest walkers.
-
-    Forces alone do not see a structure whose energy is off by a constant, as that of a cell is of
-    which there is no label.
-    """
-    share = THERMAL_SHARE * units.kB * max(values_of(data["temperature_K"]))
-    return AnyOf((FORCES, EnergyTrigger(round(share, 6), calibrated=True)))
+THERMAL_SHARE = 0.05
+"""Of ``start_energy: auto``, in k_B T of the hottest walkers."""
 
 
 class ExploreConfig(Section):
@@ -81,8 +60,9 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
-    Where no ``trigger`` is given a frame fires whose forces are uncertain by 20%, or whose energy
-    per atom is by 0.025 k_B T of the hottest walkers, both in the size of errors.
+    ``start_energy`` (eV/atom; null for none) is what a walker's energy per atom may be uncertain by, in
+    the size of errors, at its first look after a start: beyond it the frame fires whatever the
+    trigger says, see `StartEnergy`. ``auto`` is 0.05 k_B T of the hottest walkers.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
@@ -105,7 +85,8 @@ class ExploreConfig(Section):
     tau_max: PositiveFloat | None = None
     bias: BiasConfig = BiasConfig()
     check_interval: Steps = 5
-    trigger: Annotated[AnyTrigger, Field(default_factory=_usual_trigger)]
+    trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
+    start_energy: PositiveFloat | Literal["auto"] | None = "auto"
     batch: Batch = "first"
     targets: Literal["candidates", "unbiased", "both", "file"] | None = None
     candidate_interval: Steps = 20
@@ -159,6 +140,13 @@ class ExploreConfig(Section):
         if self.unbiased_walkers and self.tau_rel is None:
             raise ValueError(f"targets: {self.targets} needs tau_rel, which unbiased MD sets to 0")
         return self
+
+    @property
+    def start_energy_limit(self) -> float | None:
+        """``start_energy`` as a number, eV/atom; None for none."""
+        if self.start_energy != "auto":
+            return self.start_energy
+        return THERMAL_SHARE * units.kB * max(values_of(self.temperature_K))
 
     @property
     def unbiased_walkers(self) -> bool:

@@ -78,13 +78,8 @@ def validate_config(
     try:
         return schema.model_validate(raw, context=context)
     except ValidationError as error:
-        wrong = [e for e in error.errors() if e["type"] != DEFAULT_OF_OTHERS]
-        lines = [f"  {_told(entry)}" for entry in wrong]
+        lines = [f"  {_told(entry)}" for entry in error.errors()]
         raise ConfigError(f"{where}: invalid config\n" + "\n".join(lines)) from error
-
-
-DEFAULT_OF_OTHERS = "default_factory_not_called"
-"""Pydantic's word for a default that follows fields of which one is wrong."""
 
 
 def _told(entry: Any) -> str:

@@ -15,7 +15,7 @@ from ...dynamics.trust import Trust
 from ...dynamics.walker_step import WalkerStep
 from ...surrogate.surrogate import Surrogate
 from .picks import Candidate, Pick, TriggerEvent, event_of
-from .rules import RoundRules
+from .rules import RoundRules, StartEnergy
 from .state import WalkerState
 
 LEFT = 0.5
@@ -147,10 +147,20 @@ def advance_walker(
         trust_ratios=() if last.trust is None or not running else last.trust.ratios,
         bias_energy=None,
     )
+    start = setup.rules.at_start(walker, last.step, setup.check_interval)
+    if start is not None and running and last.beyond is None:
+        last = _with_start(last, start)
     event = event_of(last, _worth_offering(setup.rules, walker))
     if calculator.last_prediction is not None:
         calculator.last_prediction.release()
     return BlockResult(arrived, event, buffer.take())
+
+
+def _with_start(step: WalkerStep, start: StartEnergy) -> WalkerStep:
+    """The step with what fires at a start, if it does."""
+    assert step.prediction is not None
+    report = start(step.prediction, step.atoms)
+    return replace(step, reports=(*step.reports, report)) if report.fired else step
 
 
 def _cooled(atoms: Atoms, calculator: BiasedCalculator, bias_energy: float) -> Atoms:
@@ -185,7 +195,10 @@ def look_again(setup: WalkerSetup, pick: Pick | Candidate, surrogate: Surrogate)
     calculator.get_forces(pick.structure)
     prediction = calculator.prediction
     checks = setup.plans[pick.walker].checks
-    reports = tuple(check.trigger(prediction, pick.structure) for check in checks)
+    triggers = [check.trigger for check in checks]
+    if isinstance(pick, Pick) and pick.report.name == StartEnergy.kind:
+        triggers.append(StartEnergy(pick.report.threshold))
+    reports = tuple(trigger(prediction, pick.structure) for trigger in triggers)
     step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports, checked=True)
     return TriggerEvent.of(step, beyond=-1.0)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from ...dynamics.triggers import PickRule
+from ...dynamics.triggers import EnergyTrigger, PickRule
 from ...io.fields import PositiveFloat, PositiveInt
 from .picks import Pick
 from .state import ExploreState, WalkerState
@@ -28,6 +28,19 @@ class EarlyRefit:
 
     min_picks: PositiveInt = 5
     soon_fs: PositiveFloat = 200.0
+
+
+@dataclass(frozen=True)
+class StartEnergy(EnergyTrigger):
+    """The energy of a walker's start, at the first look after it.
+
+    A structure that no label resembles may be off by a constant energy, as a strained cell or another
+    phase is. No force shows it, so that no trigger by forces ever asks for a label there. Further on
+    the walk energies ask for none: they would spend a batch near its starts.
+    """
+
+    kind: ClassVar[str] = "start_energy"
+    calibrated: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,8 @@ class RoundRules:
     absorb_heat
         Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
         energy.
+    start_energy
+        Threshold of `StartEnergy`, eV/atom; None for none.
     """
 
     pick: PickRule = PickRule()
@@ -73,6 +88,7 @@ class RoundRules:
     offers: Offers = "fired"
     offer_interval: int = 1000
     absorb_heat: bool = False
+    start_energy: PositiveFloat | None = None
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""
@@ -83,6 +99,15 @@ class RoundRules:
     def settled(self, walker: WalkerState) -> bool:
         """Whether the walker is far enough from its last start or restart for a pick."""
         return walker.step - walker.since >= self._steps(self.pick.settling_fs)
+
+    def at_start(self, walker: WalkerState, step: int, interval: int) -> StartEnergy | None:
+        """What looks at the energy of a walker at a barrier, where it is the first since its start.
+
+        ``interval`` is the number of steps between two barriers.
+        """
+        after = step - walker.since - self._steps(self.pick.settling_fs)
+        first = self.batch != "joint" and 0 <= after < interval
+        return StartEnergy(self.start_energy) if first and self.start_energy is not None else None
 
     def fills_up(self, state: ExploreState) -> bool:
         """Whether frames where nothing fired may be picked when all walkers have ended."""

@@ -18,15 +18,7 @@ from .criteria import (
 )
 from .lazy import MARGIN, MEMORY, LazyCheck
 from .picks import PickRule, PickState
-from .singles import (
-    force_search,
-    of_forces,
-    probes,
-    scaled,
-    single_triggers,
-    uncalibrated,
-    with_thresholds,
-)
+from .singles import force_search, probes, scaled, single_triggers, uncalibrated, with_thresholds
 from .uncalibrated import Calibration, Uncalibrated
 
 TRIGGERS: tuple[type, ...] = (
@@ -63,7 +55,6 @@ __all__ = [
     "compared",
     "force_search",
     "leave_one_out",
-    "of_forces",
     "probes",
     "quantile_threshold",
     "reported_criteria",

@@ -9,7 +9,6 @@ from ...errors import ConfigError
 from ...surrogate.force_uncertainty import ForceSearch
 from .base import Trigger
 from .combined import AllOf, AnyOf
-from .criteria import EnergyTrigger
 from .uncalibrated import Uncalibrated
 
 
@@ -70,17 +69,6 @@ def scaled(trigger: Trigger, factor: float) -> Trigger:
     if not is_dataclass(trigger) or isinstance(trigger, type):
         raise TypeError(f"cannot scale the threshold of {trigger!r}: it is no dataclass")
     return replace(trigger, threshold=factor * trigger.threshold)
-
-
-def of_forces(trigger: Trigger) -> Trigger:
-    """The trigger without the energies among the members of its `AnyOf`, if others are left.
-
-    A structure that no label resembles may be off by a constant energy, which moves no atom.
-    """
-    if not isinstance(trigger, AnyOf):
-        return trigger
-    members = tuple(of_forces(m) for m in trigger.members if not isinstance(m, EnergyTrigger))
-    return replace(trigger, members=members) if members else trigger
 
 
 def force_search(trigger: Trigger) -> ForceSearch | None:
