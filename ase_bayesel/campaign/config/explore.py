@@ -60,9 +60,9 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
-    ``start_energy`` (eV/atom; null for none) is what a walker's energy per atom may be uncertain by, in
-    the size of errors, at its first look after a start: beyond it the frame fires whatever the
-    trigger says, see `StartEnergy`. ``auto`` is 0.05 k_B T of the hottest walkers.
+    ``start_energy`` (eV/atom; null for none) is what a walker's energy per atom may be uncertain
+    by, in the size of errors, at its first look after a start: beyond it the frame fires whatever
+    the trigger says, see `StartEnergy`. ``auto`` is 0.05 k_B T of the hottest walkers.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 

@@ -34,9 +34,9 @@ class EarlyRefit:
 class StartEnergy(EnergyTrigger):
     """The energy of a walker's start, at the first look after it.
 
-    A structure that no label resembles may be off by a constant energy, as a strained cell or another
-    phase is. No force shows it, so that no trigger by forces ever asks for a label there. Further on
-    the walk energies ask for none: they would spend a batch near its starts.
+    A structure that no label resembles may be off by a constant energy, as a strained cell or
+    another phase is. No force shows it, so that no trigger by forces ever asks for a label there.
+    Further on the walk energies ask for none: they would spend a batch near its starts.
     """
 
     kind: ClassVar[str] = "start_energy"
