@@ -105,7 +105,7 @@ class RoundRules:
 
         ``interval`` is the number of steps between two barriers.
         """
-        after = step - walker.since - self._steps(self.pick.settling_fs)
+        after = step - walker.since - max(self._steps(self.pick.settling_fs), 1)
         first = self.batch != "joint" and 0 <= after < interval
         return StartEnergy(self.start_energy) if first and self.start_energy is not None else None
 
