@@ -11,7 +11,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..errors import StructureError
 from .driver_state import DriverState, Frame
-from .engines import AseEngine, Engine
+from .engines import ASE, Engine
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .restraints import RestrainedCalculator, Restraint, RestraintReport
@@ -109,7 +109,7 @@ class Driver:
         rolls_back: bool,
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
-        engine: Engine = AseEngine(),
+        engine: Engine = ASE,
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
         self._engine, self._calculator = engine, atoms.calc

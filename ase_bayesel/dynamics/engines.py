@@ -71,10 +71,13 @@ class AseEngine:
         return ensemble.dynamics(atoms, start)
 
 
+ASE = AseEngine()
+
+
 def engine_of(name: EngineName) -> Engine:
     """The engine of a name; ValueError if there is none."""
     if name == "ase":
-        return AseEngine()
+        return ASE
     if name == "lammps":
         from .lammps.engine import LammpsEngine
 

@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator
 from ase.geometry import find_mic
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ...errors import StructureError
+from ...errors import CommandError, StructureError
 from .box import PICOSECOND, cell_of
 
 FIX = "bayesel"
@@ -51,12 +51,20 @@ class ExternalFix:
         lmp.set_fix_external_callback(FIX, self._called, None)
 
     def command(self, command: str) -> None:
-        """Make a command of LAMMPS, a run, say; raises what the forces have raised in it.
+        """Make a command of LAMMPS, a run, say.
 
-        The run ends with that step.
+        Raises
+        ------
+        Exception
+            What the forces raise; the run ends with that step.
+        CommandError
+            What LAMMPS says.
         """
         self._error = None
-        self.lmp.command(command)
+        try:
+            self.lmp.command(command)
+        except Exception as error:  # of no type of its own
+            raise CommandError(f"LAMMPS, {command!r}: {error}") from error
         if self._error is not None:
             raise self._error
 
@@ -149,7 +157,9 @@ class CalculatorFix:
         Raises
         ------
         Exception
-            What the calculator, ``stop`` or LAMMPS raises; the run ends with that step.
+            What the calculator or ``stop`` raises; the run ends with that step.
+        CommandError
+            What LAMMPS says.
         """
         lmp, self.stopped = self._fix.lmp, False
         lmp.command("timer timeout off")  # a run that was stopped stops those after it

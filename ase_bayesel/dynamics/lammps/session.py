@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import numpy as np
 from ase import Atoms
 
-from ...errors import CommandError
 from .box import PICOSECOND, Box, lammps_of, velocities_of
 from .fix import ExternalFix
 
@@ -103,8 +102,9 @@ _free: list[tuple[Key, Session]] = []
 def session_for(atoms: Atoms) -> Iterator[Session]:
     """A session for a step of atoms, which is nobody else's within the context.
 
-    Walkers of one process share those that wait; one that strains its cell needs a new one. Several are needed where steps stand still in the
-    middle until others are there too (`bias.batching`).
+    Walkers of one process share those that wait; one that strains its cell needs a new one.
+    Several are needed where steps stand still in the middle until others are there too
+    (`bias.batching`).
     """
     key = len(atoms), tuple(atoms.pbc.tolist()), atoms.cell.array.tobytes()
     place = next((k for k, (other, _) in enumerate(_free) if other == key), None)
