@@ -100,14 +100,17 @@ def lammps_of(atoms: Atoms) -> Any:
         f"region box prism {ends} {xy!r} {xz!r} {yz!r} units box",
         f"create_box {len(kinds)} box",
         *(f"mass {k} {mass!r}" for k, (_, mass) in enumerate(kinds, start=1)),
-        "pair_style zero 1.0 nocoeff",  # for nothing but to be there
-        "pair_coeff * *",
     ):
         lmp.command(command)
     ids = list(range(1, len(atoms) + 1))
     flat = positions.ravel().tolist(), velocities.ravel().tolist()
     if lmp.create_atoms(len(ids), ids, numbers, *flat, None, True) != len(ids):
         raise StructureError("LAMMPS: not all atoms could be placed in the box")
+    order = lmp.numpy.extract_atom("id")[: len(ids)] - 1
+    wrapped = positions[order] - lmp.numpy.extract_atom("x")[: len(ids)]
+    images = np.rint(wrapped @ np.linalg.inv(box.vectors)).astype(int) * atoms.pbc
+    flags = [lmp.encode_image_flags(*image) for image in images.tolist()]
+    lmp.numpy.extract_atom("image")[: len(ids)] = flags
     return lmp
 
 

@@ -136,9 +136,10 @@ class CalculatorFix:
         self._fix = ExternalFix(lmp, self._forces)
         lmp.command(f"fix_modify {FIX} energy yes virial yes")
         self._stop, self.stopped = stop, False
-        types, positions = _by_number(lmp, "type"), _by_number(lmp, "x")
-        masses = lmp.numpy.extract_atom("mass")
+        types, masses = _by_number(lmp, "type"), lmp.numpy.extract_atom("mass")
         cell, pbc = cell_of(lmp)
+        images = [lmp.decode_image_flags(int(image)) for image in _by_number(lmp, "image")]
+        positions = _by_number(lmp, "x") + images @ cell
         self.atoms = Atoms([symbols[k - 1] for k in types], positions, cell=cell, pbc=pbc)
         self.atoms.set_masses(np.array([masses[k] for k in types]))
         self.atoms.calc = calculator
