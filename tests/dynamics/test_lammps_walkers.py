@@ -12,8 +12,9 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
-from helpers.campaigns import assert_same_campaign, campaign, ended, pick_ids, picks, write_campaign
-from helpers.structures import alloy, cluster, copper, sheared, with_pbc
+from helpers.campaigns import assert_same_campaign, campaign, ended, write_campaign
+from helpers.lockstep import explored, setup_for, started
+from helpers.structures import cluster, copper, sheared, with_pbc
 
 from ase_bayesel import (
     NVE,
@@ -28,8 +29,11 @@ from ase_bayesel import (
     TrustBound,
     run_walker,
 )
+from ase_bayesel.dynamics.engines import engine_of
+from ase_bayesel.dynamics.ensembles import IntegratorStart
 from ase_bayesel.dynamics.lammps import CalculatorFix, lammps_of, session
 from ase_bayesel.dynamics.lammps.integrators import LammpsLangevin
+from ase_bayesel.dynamics.recording import read_log
 from ase_bayesel.errors import CommandError, StructureError
 from ase_bayesel.structures.identity import structure_id
 
@@ -138,7 +142,6 @@ def test_the_first_pick_is_that_of_ase(cu_surrogate):
 
 HELD = START.copy()
 HELD.set_constraint(FixAtoms([0, 3]))
-ALLOY = alloy(std=0.05)
 WAYS = {
     "bussi": {"ensemble": Bussi(20.0)},
     "restraint": {"restraints": [Harmonic(Distance((0, 1)), at=3.0, k=5.0)]},
@@ -192,7 +195,6 @@ class Harmonics(Calculator):
 
 
 def test_swaps_bring_other_masses():
-    """A swap changes the masses between two steps."""
     atoms = moving(Atoms("CuAl", [[0.1, 0, 0], [0, 0.2, 0]]))
     other = atoms.copy()
     for each, integrator in ((atoms, "lammps"), (other, "ase")):
@@ -204,9 +206,6 @@ def test_swaps_bring_other_masses():
 
 
 def make(dynamics, ensemble, atoms, seed=0):
-    from ase_bayesel.dynamics.engines import engine_of
-    from ase_bayesel.dynamics.ensembles import IntegratorStart
-
     start = IntegratorStart(2.0 * units.fs, 300.0, 0.0, np.random.default_rng(seed))
     return engine_of(dynamics).integrator(ensemble, atoms, start)
 
@@ -218,7 +217,7 @@ def test_langevin_dynamics_has_the_temperature_and_the_amplitudes():
     steps = make("lammps", Langevin(0.1), atoms)
     assert isinstance(steps, LammpsLangevin)
     kinetic, potential = [], []
-    for k, _ in enumerate(islice(steps.irun(2000), 1500)):
+    for k, _ in enumerate(islice(steps.irun(1000), 900)):
         if k > 300:
             kinetic.append(atoms.get_kinetic_energy())
             potential.append(atoms.get_potential_energy())
@@ -324,39 +323,47 @@ def test_instances_that_do_not_fit_are_refused(calculator):
         fix.run(1, "nonsense")
 
 
-ROUND = {
-    "stop.max_rounds": 1,
-    "explore.steps": 24,
-    "explore.dynamics": "lammps",
-    "explore.log": True,
-}
-
-
-def test_a_campaign_in_lammps_picks_as_one_in_ase(tmp_path):
-    nve = {"explore.ensemble": {"kind": "nve"}}
-    ours, _ = ended(write_campaign(tmp_path / "ours", ROUND | nve))
-    theirs, _ = ended(
-        write_campaign(tmp_path / "theirs", ROUND | nve | {"explore.dynamics": "ase"})
-    )
-    found = picks(ours)
-    assert len(found) == 3
-    assert pick_ids(ours) == pick_ids(theirs)
-    for one, other in zip(found, picks(theirs), strict=True):
-        assert one.info["bayesel_step"] == other.info["bayesel_step"]
-        np.testing.assert_allclose(one.positions, other.positions, rtol=0, atol=1e-7)
-    assert (ours.directory / "round_0001" / "log").exists()
+def test_a_round_in_lammps_picks_as_one_in_ase(cu_surrogate):
+    """Four walkers on one posterior, in lock-step, with restarts at picks."""
+    found = []
+    for dynamics in ("ase", "lammps"):
+        driven = {"dynamics": dynamics, "ensemble": Bussi(50.0)}
+        setup = setup_for(cu_surrogate, ForceTrigger(0.02), driven=driven, start=START)
+        states, _ = explored(setup, started([START] * 4), limit=4)
+        found.append(states[-1].picks)
+    ours, theirs = found
+    assert len(ours) == 4
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.walker, one.step, one.structure_id) == (
+            other.walker,
+            other.step,
+            other.structure_id,
+        )
+        positions = (p.structure.positions for p in (one, other))
+        np.testing.assert_allclose(*positions, rtol=0, atol=1e-8)
 
 
 def test_a_campaign_that_was_left_goes_on_as_if_it_had_not_been(tmp_path):
-    whole, _ = ended(write_campaign(tmp_path / "whole", ROUND))
-    config = write_campaign(tmp_path / "parts", ROUND)
-    for _ in range(3):
+    """With Langevin dynamics; the instances of the process before are gone."""
+    changes = {
+        "stop.max_rounds": 1,
+        "explore.steps": 16,
+        "explore.dynamics": "lammps",
+        "explore.log": True,
+    }
+    whole, _ = ended(write_campaign(tmp_path / "whole", changes))
+    config = write_campaign(tmp_path / "parts", changes)
+    for _ in range(2):
         events = campaign(config).run()
         list(islice(events, 9))
         events.close()
         session._free.clear()
     parts, _ = ended(config)
     assert_same_campaign(parts, whole)
+    ours, theirs = (read_log(store.directory / "round_0001" / "log") for store in (parts, whole))
+    assert len(ours) > 10
+    for name in theirs.dtype.names:
+        np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_the_page_runs(tmp_path, monkeypatch):

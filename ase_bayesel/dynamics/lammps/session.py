@@ -30,8 +30,8 @@ class Session:
     """
 
     def __init__(self, atoms: Atoms) -> None:
-        self._atoms, self._box = atoms, Box.of(atoms)
-        self._begins = True
+        self._box = Box.of(atoms)
+        self._moved: Atoms | None = None
         self._lmp = lmp = lammps_of(atoms)
         self._fix = ExternalFix(lmp, self._forces)
         for command in (
@@ -47,7 +47,6 @@ class Session:
         self._unit = lmp.extract_global("ftm2v") / PICOSECOND**2
         self._timestep = 0.0
         self._fix.command("run 0 post no")
-        self._begins = False
         n_atoms = len(atoms)
         arrays = (lmp.numpy.extract_atom(name)[:n_atoms] for name in ("x", "v", "f", "rmass"))
         self._x, self._v, self._f, self._mass = arrays
@@ -69,7 +68,6 @@ class Session:
         CommandError
             What LAMMPS says.
         """
-        self._atoms = atoms
         if timestep != self._timestep:
             self._lmp.command(f"timestep {timestep / PICOSECOND!r}")
             self._timestep = timestep
@@ -78,16 +76,20 @@ class Session:
         self._x[:] = self._box.inwards(atoms.positions)
         self._v[:] = self._box.inwards(velocities_of(atoms))
         self._f[:] = self._box.inwards(atoms.get_forces(md=True))
-        self._fix.command("run 1 pre no post no")
+        self._moved = atoms
+        try:
+            self._fix.command("run 1 pre no post no")
+        finally:
+            self._moved = None
         velocities = self._box.outwards(self._v) / PICOSECOND
         atoms.set_momenta(masses[:, None] * velocities)
 
     def _forces(self, positions: np.ndarray) -> np.ndarray:
         """Of the atoms in the middle of a step."""
-        if self._begins:
+        if self._moved is None:
             return np.zeros_like(positions)
-        self._atoms.set_positions(self._box.outwards(positions))
-        return self._box.inwards(self._atoms.get_forces(md=True))
+        self._moved.set_positions(self._box.outwards(positions))
+        return self._box.inwards(self._moved.get_forces(md=True))
 
     def close(self) -> None:
         """End the instance."""
