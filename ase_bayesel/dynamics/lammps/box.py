@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.cell import Cell
 
 from ...errors import StructureError
-from .library import new_lammps
+from .library import command, new_lammps
 
 PICOSECOND = 1000 * units.fs
 """In ASE's units."""
@@ -71,9 +71,9 @@ def lammps_of(atoms: Atoms) -> Any:
     """A `lammps.lammps` with the box, the atoms and the velocities of a structure.
 
     Units are ``metal``. Atoms have the numbers 1 to n in their order and a type for each mass of
-    each element, in the order of `types_of`; there is no potential yet. A box that is not periodic
-    along an axis is shrink-wrapped there. The axes are LAMMPS's (`Box`): forces and stresses of a
-    structure in another orientation are those of the rotated one.
+    each element, by symbol and mass (`types_of`); there is no potential yet. A box that is not
+    periodic along an axis is shrink-wrapped there. The axes are LAMMPS's (`Box`): forces and
+    stresses of a structure in another orientation are those of the rotated one.
 
     Raises
     ------
@@ -81,6 +81,8 @@ def lammps_of(atoms: Atoms) -> Any:
         Without LAMMPS.
     StructureError
         If the structure has no atoms, or no box.
+    CommandError
+        What LAMMPS says.
     """
     if len(atoms) == 0:
         raise StructureError("LAMMPS: a structure without atoms")
@@ -91,7 +93,8 @@ def lammps_of(atoms: Atoms) -> Any:
     ends = " ".join(f"{a!r} {b!r}" for a, b in zip(lo.tolist(), hi.tolist(), strict=True))
     (_, _, _), (xy, _, _), (xz, yz, _) = box.vectors.tolist()
     kinds, numbers = types_of(atoms)
-    for command in (
+    command(
+        lmp,
         "units metal",
         "atom_style atomic",
         "atom_modify map array sort 0 0",
@@ -100,8 +103,7 @@ def lammps_of(atoms: Atoms) -> Any:
         f"region box prism {ends} {xy!r} {xz!r} {yz!r} units box",
         f"create_box {len(kinds)} box",
         *(f"mass {k} {mass!r}" for k, (_, mass) in enumerate(kinds, start=1)),
-    ):
-        lmp.command(command)
+    )
     ids = list(range(1, len(atoms) + 1))
     flat = positions.ravel().tolist(), velocities.ravel().tolist()
     if lmp.create_atoms(len(ids), ids, numbers, *flat, None, True) != len(ids):

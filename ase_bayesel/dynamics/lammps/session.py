@@ -10,6 +10,7 @@ from ase import Atoms
 
 from .box import PICOSECOND, Box, lammps_of, velocities_of
 from .fix import ExternalFix
+from .library import command
 
 KEPT = 16
 """Instances that wait for their next step, at most."""
@@ -34,15 +35,15 @@ class Session:
         self._moved: Atoms | None = None
         self._lmp = lmp = lammps_of(atoms)
         self._fix = ExternalFix(lmp, self._forces)
-        for command in (
+        command(
+            lmp,
             "fix masses all property/atom rmass",
             "set group all mass 1.0",
             "neigh_modify once yes",
             "fix move all nve",
             "thermo 0",
             "thermo_style custom step",
-        ):
-            lmp.command(command)
+        )
         # with masses in this unit forces accelerate as in ASE, to all digits of its constants
         self._unit = lmp.extract_global("ftm2v") / PICOSECOND**2
         self._timestep = 0.0
@@ -69,7 +70,7 @@ class Session:
             What LAMMPS says.
         """
         if timestep != self._timestep:
-            self._lmp.command(f"timestep {timestep / PICOSECOND!r}")
+            command(self._lmp, f"timestep {timestep / PICOSECOND!r}")
             self._timestep = timestep
         masses = atoms.get_masses()
         self._mass[:] = masses * self._unit
