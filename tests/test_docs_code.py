@@ -21,6 +21,7 @@ ELSEWHERE = {
     "README.md": "tests/test_example.py",
     "docs/how-to/choose_from_a_pool.md": "tests/cli/test_choose_from_a_pool.py",
     "docs/how-to/from_nothing.md": "tests/cli/test_from_nothing.py",
+    "docs/how-to/lammps.md": "tests/dynamics/test_lammps_walkers.py",
     "docs/how-to/new-engine.md": "tests/labelling/test_new_engine.py",
     "docs/how-to/own_scripts.md": "tests/bias/test_annotation.py",
     "docs/how-to/potentials.md": "tests/campaign/test_potentials.py",

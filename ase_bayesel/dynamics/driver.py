@@ -11,6 +11,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..errors import StructureError
 from .driver_state import DriverState, Frame
+from .engines import ASE, Engine
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .restraints import RestrainedCalculator, Restraint, RestraintReport
@@ -92,6 +93,8 @@ class Driver:
         Monte Carlo moves between two steps.
     restraints
         On top of the calculator's energy.
+    engine
+        What makes the steps.
     """
 
     def __init__(
@@ -106,9 +109,11 @@ class Driver:
         rolls_back: bool,
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
+        engine: Engine = ASE,
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
-        self._calculator = calculator = atoms.calc
+        self._engine, self._calculator = engine, atoms.calc
+        calculator = self._calculator
         self._timestep, self._rng = timestep_fs * units.fs, rng
         self._rolls_back, self._moves = rolls_back, tuple(moves)
         if not atoms.get_momenta().any():
@@ -233,7 +238,7 @@ class Driver:
         start = IntegratorStart(
             self._timestep, targets.temperature(step), targets.pressure(step), self._rng
         )
-        self._dynamics = self._ensemble.dynamics(self.atoms, start)
+        self._dynamics = self._engine.integrator(self._ensemble, self.atoms, start)
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)

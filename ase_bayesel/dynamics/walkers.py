@@ -16,6 +16,7 @@ from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
 from .driver import Driver, Targets, check_moves
 from .driver_state import DriverState
+from .engines import EngineName, engine_of
 from .ensembles import Ensemble, Langevin, check_ensemble
 from .guards import CALCULATOR, Fault
 from .integrators import CellExplosionError
@@ -36,6 +37,7 @@ def run_walker(
     rng: np.random.Generator,
     timestep_fs: float = 1.0,
     ensemble: Ensemble = Langevin(),
+    dynamics: EngineName = "ase",
     pressure_GPa: Schedule | None = None,
     tau_rel: Schedule | None = None,
     moves: Sequence[Move] = (),
@@ -49,7 +51,7 @@ def run_walker(
     first_step: int = 0,
     state: DriverState | None = None,
 ) -> Iterator[WalkerStep]:
-    """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
+    """MD on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
     unbiased prediction; a frame that fires has passed the guards with its unbiased forces
@@ -82,6 +84,8 @@ def run_walker(
         Time step (fs).
     ensemble
         `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
+    dynamics
+        What makes the steps: ``"ase"``, or ``"lammps"`` for the first three ensembles.
     moves
         Monte Carlo moves, each attempted before the steps that are multiples of its
         interval; their counts are in ``driver.moves``.
@@ -110,12 +114,15 @@ def run_walker(
     Raises
     ------
     StructureError
-        If the ensemble, a move or a restraint does not suit the atoms or their constraints.
+        If the ensemble, ``dynamics``, a move or a restraint does not suit the atoms or their
+        constraints.
     ValueError
         If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
         not positive.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
+    engine = engine_of(dynamics)
+    engine.check(ensemble, atoms, "walker")
     check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
     check_restraints(restraints, ensemble, moves, atoms, "walker")
     atoms = atoms.copy()
@@ -132,6 +139,7 @@ def run_walker(
         rolls_back=max_rollbacks > 0,
         moves=moves,
         restraints=restraints,
+        engine=engine,
     )
     broken = Fault.of(guards.violated(atoms))
     if broken is not None:

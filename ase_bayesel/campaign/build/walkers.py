@@ -11,6 +11,7 @@ from ase import Atoms
 from ...bias.kinds import BIASES, Bias
 from ...bias.tau import TauRule
 from ...dynamics.driver import check_moves
+from ...dynamics.engines import engine_of
 from ...dynamics.ensembles import check_ensemble
 from ...dynamics.restraints import check_restraints
 from ...dynamics.schedules import value_at
@@ -123,6 +124,7 @@ def walker_options(
         "tau_rel": explore.tau_rel,
         "timestep_fs": explore.timestep_fs,
         "ensemble": explore.ensemble,
+        "dynamics": explore.dynamics,
         "moves": explore.moves,
         "restraints": explore.restraints,
         "triggers": list(triggers),
@@ -134,7 +136,7 @@ def walker_options(
 
 
 def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
-    """Check that a start's own settings, constraints, ensemble, moves and restraints go together.
+    """Check that a start's own settings, constraints, ensemble, engine, moves and restraints fit.
 
     Raises
     ------
@@ -149,5 +151,6 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
         )
     pressure_given = options["pressure_GPa"] is not None
     check_ensemble(options["ensemble"], start, pressure_given, where)
+    engine_of(options["dynamics"]).check(options["ensemble"], start, where)
     check_moves(options["moves"], options["ensemble"], start, pressure_given, where)
     check_restraints(options["restraints"], options["ensemble"], options["moves"], start, where)

