@@ -119,7 +119,7 @@ class ACEDescriptor:
 
         channels = Channels.of(self.elements, self.embedding)
         basis = many_body_basis(len(self.elements), self.order, self.totaldegree, channels)
-        return CompiledPasses(basis, self._edges, lambda atoms: self.compute(atoms, True)[0])
+        return CompiledPasses(basis, self._edges, self.compute)
 
     @property
     def n_features(self) -> int:

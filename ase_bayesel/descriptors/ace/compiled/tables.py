@@ -164,7 +164,7 @@ def tables_of(basis: ManyBodyBasis, edges: EdgeBasis) -> Tables:
 def _compressed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row starts, columns and values of what is not zero."""
     rows, columns = np.nonzero(matrix)
-    return _starts(rows, len(matrix)), columns, matrix[rows, columns]
+    return _starts(rows, len(matrix)), columns.copy(), matrix[rows, columns]
 
 
 def _starts(sorted_rows: np.ndarray, n_rows: int) -> np.ndarray:
