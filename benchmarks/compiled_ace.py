@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from _timing import machine_line, markdown_table, use_one_thread
-from ace import ace_surrogate
 from two_checkouts import HERE, Side
 
 SIZES = {8: (1, 1, 1), 32: (2, 2, 1), 64: (2, 2, 2), 216: (3, 3, 3), 1000: (5, 5, 5)}
@@ -37,10 +36,16 @@ def serve(totaldegree: int) -> None:
     import torch
     from ase.build import bulk
 
-    from ase_bayesel.bias.calculator import BiasedCalculator
+    from ase_bayesel import ACEDescriptor, BiasedCalculator, fit_surrogate
 
     torch.set_num_threads(1)
-    surrogate = ace_surrogate(totaldegree)
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(3):
+        frame = bulk("Si", cubic=True)
+        frame.positions += rng.normal(0, 0.1, frame.positions.shape)
+        frame.info["energy"], frame.arrays["forces"] = -40.0, rng.normal(0, 0.5, (8, 3))
+        frames.append(frame)
+    surrogate = fit_surrogate(frames, ACEDescriptor(["Si"], 3, totaldegree, 5.0), e0s={"Si": -4.5})
     calculators = {
         "calculator": surrogate.calculator(),
         "biased": BiasedCalculator(surrogate.calculator(), surrogate, tau=0.1),
