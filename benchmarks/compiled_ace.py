@@ -105,7 +105,9 @@ def main() -> None:
     sides = []
     for checkout, switch in ((arguments.other.resolve(), "0"), (HERE, "0"), (HERE, "1")):
         os.environ["BAYESEL_COMPILED"] = switch
-        sides.append(Side(checkout, __file__, ["--serve", str(arguments.totaldegree), "."]))
+        sides.append(
+            Side(checkout, __file__, [str(checkout), "--serve", str(arguments.totaldegree)])
+        )
     header = ["way", "atoms", "other", "this", "compiled", "this / other", "compiled / other"]
     header += ["forces", "stress"]
     table = markdown_table(header, rows(sides, arguments.sizes, arguments.repeats))

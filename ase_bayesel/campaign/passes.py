@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..descriptors.ace.compiled import SWITCH, wanted
+from ..descriptors.compiled import SWITCH, wanted
 from ..errors import ConfigError, StoreError
 from ..io.atomic import write_atomically
 from .config.campaign import CampaignConfig

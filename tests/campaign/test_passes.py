@@ -8,8 +8,8 @@ from helpers.campaigns import campaign, write_campaign
 
 from ase_bayesel.campaign import passes
 from ase_bayesel.campaign.passes import same_passes
-from ase_bayesel.descriptors.ace import compiled
-from ase_bayesel.descriptors.ace.compiled import SWITCH, wanted
+from ase_bayesel.descriptors import compiled
+from ase_bayesel.descriptors.compiled import SWITCH, wanted
 from ase_bayesel.errors import ConfigError, StoreError
 
 CONFIG = SimpleNamespace(descriptor=SimpleNamespace(kind="ace"))

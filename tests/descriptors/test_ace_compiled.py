@@ -13,7 +13,7 @@ from helpers.differences import assert_close
 from helpers.structures import alloy, cluster, silicon, with_pbc
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator
-from ase_bayesel.descriptors.ace import compiled
+from ase_bayesel.descriptors import compiled
 from ase_bayesel.descriptors.ace.compiled.edge_passes import edge_gradient, one_particle
 from ase_bayesel.descriptors.ace.compiled.products import adjoint, totals
 from ase_bayesel.testing import check_descriptor

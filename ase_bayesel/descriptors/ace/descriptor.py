@@ -11,9 +11,9 @@ from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
+from .. import compiled
 from ..base import Features, Gradient, Pullback, as_frames, voigt6
 from ..embedding import Embedding
-from . import compiled
 from .arguments import check_arguments
 from .basis import many_body_basis
 from .channels import Channels

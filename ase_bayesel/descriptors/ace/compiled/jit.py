@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import INSTALLED
+from ...compiled import INSTALLED
 
 RELAXED = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be reordered; infinite numbers and NaN stay what they are."""

@@ -53,7 +53,15 @@ def totals(products: Products, a: np.ndarray, weights: np.ndarray) -> np.ndarray
 def adjoint(
     products: Products, a: np.ndarray, weights: np.ndarray, cotangents: np.ndarray
 ) -> np.ndarray:
-    """Gradient ``(N, V)`` of ``cotangents (G, K)`` times the `totals` by A."""
+    """Gradient ``(N, V)`` of ``cotangents . totals`` by A.
+
+    Parameters
+    ----------
+    products, a, weights
+        As given to `totals`.
+    cotangents
+        ``(G, K)``.
+    """
     n_atoms, n_singles, n_pairs = a.shape[0], a.shape[1], len(products.pairs)
     linear = np.zeros((len(weights), n_singles + n_pairs + len(products.thirds)))
     for g in range(len(weights)):
