@@ -17,7 +17,8 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 def test_every_file_of_the_package_is_declared():
     patterns = re.split(r",\s*", SETUP["options.package_data"]["ase_bayesel"])
-    files = [p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
+    files = [p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix != ".py"]
+    files = [p for p in files if p.parent.name != "__pycache__"]
     names = [path.relative_to(PACKAGE).as_posix() for path in files]
     assert "py.typed" in names
     assert [name for name in names if not any(fnmatch(name, p) for p in patterns)] == []

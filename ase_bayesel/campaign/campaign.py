@@ -38,6 +38,7 @@ from .first_labels import label_first
 from .label_progress import told, until_all_ended
 from .new_labels import note_labels, refuse_failures, take_labels_by_hand
 from .occupied import check_in_place
+from .passes import same_passes
 from .pick_labels import PickLabel, extreme_given, extreme_labels
 from .prequential import record_pick_errors
 from .round_model import load_model, make_model
@@ -120,7 +121,8 @@ class Campaign:
         StoreError
             If the directory was moved away meanwhile.
         ConfigError
-            If files of the engine have changed since the first run.
+            If files of the engine have changed since the first run, or it began with compiled
+            passes of linear ACE, which are not here (`same_passes`).
         LabellingError
             If all structures of a round have failed, and so the last ``stop.max_failures``.
         """
@@ -128,7 +130,7 @@ class Campaign:
             if self._reference is not None:
                 elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
                 check_settings(self._reference.settings(elements)[0], self.store)
-            with closing(self._run(retry_failed)) as events:
+            with same_passes(self.config, self.store), closing(self._run(retry_failed)) as events:
                 for event in events:
                     check_in_place(self.store, held)
                     yield event

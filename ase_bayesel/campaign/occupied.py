@@ -10,7 +10,7 @@ from .store import Store
 
 NAMES = (
     *("inputs", "round_[0-9]*", "report.html", "settings.json", "thresholds.json"),
-    *("changes.jsonl", "decisions.json"),
+    *("changes.jsonl", "decisions.json", "ace_passes"),
 )
 """What a campaign replaces or renames; a file of labels is never replaced."""
 

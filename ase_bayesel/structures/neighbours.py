@@ -72,6 +72,24 @@ def crossing_pairs(atoms: Atoms, cutoff: float) -> Crossings:
     return Crossings(pairs.first[near], pairs.second[near], pairs.shifts[near], lengths[near])
 
 
+class Candidates(NamedTuple):
+    """Pairs that may be within a cutoff, in the order of `Pairs`, before their vectors are formed.
+
+    Indices ``first (n,)`` and ``second (n,)``; a vector is ``r_second - r_first + offset`` with
+    ``offsets (3, n)``, A.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    offsets: np.ndarray
+
+
+def candidate_pairs(atoms: Atoms, cutoff: float) -> Candidates:
+    """All pairs of `pairs_within` and some that are further apart, for who selects them itself."""
+    pairs = _candidates(atoms, cutoff)
+    return Candidates(pairs.first, pairs.second, pairs.offsets(atoms.cell.array))
+
+
 def fresh_pairs(atoms: Atoms, cutoff: float) -> Pairs:
     """`pairs_within` for a structure that comes once: no list is looked for or kept."""
     return _List(atoms, cutoff, MARGIN_A).within(atoms, cutoff)
@@ -90,6 +108,10 @@ class _List:
         self.first, self.second = first[order], second[order]
         self.shifts = shifts[order]
         self._offsets = self._crossed(self._cell)
+
+    def offsets(self, cell: np.ndarray) -> np.ndarray:
+        """`_crossed`, which is kept for the cell of the start."""
+        return self._offsets if (cell == self._cell).all() else self._crossed(cell)
 
     def _crossed(self, cell: np.ndarray) -> np.ndarray:
         """Vectors ``(3, n)`` of the cells that are crossed; no row depends on the others."""
@@ -122,8 +144,7 @@ class _List:
         positions = np.ascontiguousarray(atoms.positions.T)
         vectors = positions.take(self.second, axis=1)
         vectors -= positions.take(self.first, axis=1)
-        cell = atoms.cell.array
-        vectors += self._offsets if (cell == self._cell).all() else self._crossed(cell)
+        vectors += self.offsets(atoms.cell.array)
         squares = vectors * vectors
         lengths = squares[0] + squares[1]
         lengths += squares[2]

@@ -58,6 +58,18 @@ def monomials(unit: np.ndarray, lmax: int) -> np.ndarray:
     return found
 
 
+def monomial_parents(lmax: int) -> np.ndarray:
+    """``(n, 2)``: which monomial times which coordinate each of `monomials` is but the first."""
+    parents, axes = [0], [0]
+    before, start = 0, 1
+    for degree in range(1, lmax + 1):
+        for axis, first in enumerate((before, start - degree, start - 1)):
+            parents += range(first, start)
+            axes += [axis] * (start - first)
+        before, start = start, len(parents)
+    return np.stack([parents, axes], axis=1)
+
+
 @dataclass(frozen=True)
 class HarmonicTables:
     """The harmonics up to lmax and their gradients as linear maps of `monomials`.

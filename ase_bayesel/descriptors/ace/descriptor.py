@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
-from ..base import Features, Gradient, LinearizedFeatures, Pullback, as_frames, voigt6
+from .. import compiled
+from ..base import Features, Gradient, Pullback, as_frames, voigt6
 from ..embedding import Embedding
 from .arguments import check_arguments
 from .basis import many_body_basis
@@ -19,6 +21,10 @@ from .derivatives import Derivatives
 from .edges import EdgeBasis, Edges
 from .neighbours import Neighbours, find_neighbours
 from .polynomial import SitePolynomial
+from .pullback import Linearized
+
+if TYPE_CHECKING:
+    from .compiled.passes import CompiledPasses
 
 CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
@@ -107,6 +113,14 @@ class ACEDescriptor:
             self._species_of[atomic_numbers[symbol]] = k
         self._n_pair = self._edges.n_pair_types * self.totaldegree
 
+    @cached_property
+    def _passes(self) -> CompiledPasses:
+        from .compiled.passes import CompiledPasses  # where it is not wanted, numba is not needed
+
+        channels = Channels.of(self.elements, self.embedding)
+        basis = many_body_basis(len(self.elements), self.order, self.totaldegree, channels)
+        return CompiledPasses(basis, self._edges, self.compute)
+
     @property
     def n_features(self) -> int:
         """Length D of a feature row."""
@@ -178,8 +192,11 @@ class ACEDescriptor:
     ) -> tuple[np.ndarray, Pullback]:
         """The feature row ``(D,)`` and a function from cotangents to gradients.
 
-        With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`.
+        With ``weights (G, n_atoms)`` that many weighted sums, as in `Descriptor`. By compiled
+        passes where there are some (`compiled.wanted`).
         """
+        if compiled.wanted():
+            return self._passes.linearize(atoms, self._species(atoms), weights)
         neighbours = self._neighbours([atoms], again=True)
         shape = (self.n_features,) if weights is None else (len(weights), self.n_features)
         phi = np.zeros(shape)
@@ -193,15 +210,16 @@ class ACEDescriptor:
                 phi[:, : self._n_pair] += self._edges.pair_totals(site.edges, shares)
                 phi[:, site.block] += self._polynomial.totals(site.products, shares.T).T
 
-        return phi, _Linearized(self, neighbours, sites, weights)
+        gradient = partial(self._gradient, neighbours, sites, weights)
+        return phi, Linearized(gradient, partial(self._features, neighbours, sites), phi.shape)
 
     @SILENT
     def _gradient(
         self,
         neighbours: Neighbours,
         sites: Sequence[_Site],
-        cotangents: np.ndarray,
         weights: np.ndarray | None,
+        cotangents: np.ndarray,
     ) -> Gradient:
         """Gradient of ``cotangents (G, D) . rows``, of sites that are evaluated."""
         positions = np.zeros((neighbours.n_atoms, 3))
@@ -321,30 +339,3 @@ class ACEDescriptor:
         by_edge = self._edges.one_particle_pullback(site.edges, by_a)
         by_edge += by_length * site.edges.unit
         return by_edge
-
-
-class _Linearized(LinearizedFeatures):
-    """The pullback of a structure's feature row, or of several: a `LinearizedFeatures`."""
-
-    def __init__(
-        self,
-        descriptor: ACEDescriptor,
-        neighbours: Neighbours,
-        sites: Sequence[_Site],
-        weights: np.ndarray | None,
-    ) -> None:
-        self._descriptor, self._neighbours = descriptor, neighbours
-        self._sites, self._weights = sites, weights
-
-    def __call__(self, cotangent: np.ndarray) -> Gradient:
-        cotangent, weights = np.asarray(cotangent, float), self._weights
-        n_features = self._descriptor.n_features
-        shape = (n_features,) if weights is None else (len(weights), n_features)
-        if cotangent.shape != shape:
-            raise DescriptorError(f"cotangent: expected shape {shape}, got {cotangent.shape}")
-        rows = np.atleast_2d(cotangent)
-        return self._descriptor._gradient(self._neighbours, self._sites, rows, weights)
-
-    def features(self) -> Features:
-        """Features with derivatives from the same forward pass."""
-        return self._descriptor._features(self._neighbours, self._sites)

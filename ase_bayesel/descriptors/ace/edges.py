@@ -94,16 +94,16 @@ class EdgeBasis:
         r0: Mapping[tuple[str, ...], float],
     ) -> None:
         self.nmax, self.n_channels, self.lmax = nmax, n_channels, len(nmax) - 1
-        self._weights = weights
-        self._cutoff = cutoff
+        self.weights = weights
+        self.cutoff = cutoff
         scales = length_scales(elements, r0)
         self.n_pair_types, lengths = len(scales), list(scales.values())
-        self._type_of = np.zeros((len(elements), len(elements)), int)
+        self.type_of = np.zeros((len(elements), len(elements)), int)
         for number, (a, b) in enumerate(scales):
-            self._type_of[a, b] = self._type_of[b, a] = number
-        self._r0 = np.array(lengths)
+            self.type_of[a, b] = self.type_of[b, a] = number
+        self.r0 = np.array(lengths)
         lows = [[AgnesiTransform(length, *pq)(cutoff) for length in lengths] for pq in _BOTH_PQ]
-        self._scales = 2.0 / (1.0 - np.array(lows))
+        self.scales = 2.0 / (1.0 - np.array(lows))
         many = many_body_polynomials(max(nmax))
         self._many = with_envelope(many.chebyshev_matrix(-1.0, 1.0))
         # the measure is uniform, so on [-1, 1] the pair polynomials of all pairs are the same
@@ -128,14 +128,14 @@ class EdgeBasis:
         pair_type, kind = None, 0
         if self.n_pair_types > 1:
             neighbour_species = all_species[neighbours.index]
-            pair_type = self._type_of[neighbours.species[:, None], neighbour_species]
+            pair_type = self.type_of[neighbours.species[:, None], neighbour_species]
             kind = pair_type.reshape(-1)
-        r0 = self._r0[kind]
+        r0 = self.r0[kind]
 
         y, slopes = np.empty((2, len(lengths))), []
         for k, pq in enumerate(_BOTH_PQ):
             x, slope = transform_with_derivative(lengths, r0, *pq)
-            scale = self._scales[k][kind]
+            scale = self.scales[k][kind]
             np.multiply(x - 1.0, scale, out=y[k])
             slopes.append(slope * scale)
         # falls from 1 at r = 0 in `_BOTH_PQ`; the many-body radials take it the other way round
@@ -152,10 +152,10 @@ class EdgeBasis:
         radials *= np.stack([inside * inside, -inside * slopes[0]])[:, None]
         radials = radials.reshape(2, -1, *shape)
         if pair_type is not None:
-            shares = self._weights[:, neighbour_species]
+            shares = self.weights[:, neighbour_species]
             radials = (radials[:, None] * shares[:, None]).reshape(2, -1, *shape)
 
-        envelope, d_envelope = pair_envelope(lengths, r0, self._cutoff)
+        envelope, d_envelope = pair_envelope(lengths, r0, self.cutoff)
         powers = monomials(unit.reshape(3, -1), self.lmax)
         return Edges(
             lengths=neighbours.lengths,

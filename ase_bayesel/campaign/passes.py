@@ -1,0 +1,63 @@
+"""One way through linear ACE for a whole campaign, so that its bits do not hang on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..descriptors.compiled import SWITCH, wanted
+from ..errors import ConfigError, StoreError
+from ..io.atomic import write_atomically
+from .config.campaign import CampaignConfig
+from .store import Store
+
+COMPILED, PLAIN = "compiled", "plain"
+
+
+@contextmanager
+def same_passes(config: CampaignConfig, store: Store) -> Iterator[None]:
+    """Evaluate linear ACE as a campaign did from its first run on.
+
+    The first run notes whether it has compiled passes. Both ways agree up to rounding, by which
+    trajectories part after some picoseconds. What the environment variable `SWITCH` says counts
+    more, and is noted. Processes that are started meanwhile do as this one.
+
+    Raises
+    ------
+    ConfigError
+        If the campaign began with compiled passes and there are none here.
+    StoreError
+        If the note is damaged.
+    """
+    if config.descriptor.kind != "ace":
+        yield
+        return
+    chosen, ours = os.environ.get(SWITCH), _noted(store, COMPILED if wanted() else PLAIN)
+    os.environ[SWITCH] = "1" if ours == COMPILED else "0"
+    try:
+        yield
+    finally:
+        del os.environ[SWITCH]
+        if chosen is not None:
+            os.environ[SWITCH] = chosen
+
+
+def _noted(store: Store, here: str) -> str:
+    """The way of this campaign, which is noted where it was not or is chosen now."""
+    path, chosen = store.directory / "ace_passes", os.environ.get(SWITCH)
+    noted = path.read_bytes().decode(errors="replace").strip() if path.exists() else None
+    if noted not in (None, COMPILED, PLAIN):
+        raise StoreError(f"{path}: is damaged: expected {COMPILED} or {PLAIN}, got {noted[:20]!r}")
+    if noted == COMPILED and here == PLAIN and chosen != "0":
+        raise ConfigError(
+            f"{store.directory}: this campaign began with compiled passes of linear ACE, which are "
+            "not here; install them (pip install 'ase_bayesel[fast]'), or go on without them by "
+            f"{SWITCH}=0 in the environment: results then differ by rounding"
+        )
+    if noted is None and store.round_directory(1).exists():
+        noted = PLAIN  # of an ase_bayesel that had no other way
+    if noted is not None and chosen is None:
+        return noted
+    write_atomically(path, f"{here}\n".encode())
+    return here
