@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.md.velocitydistribution import thermalize_momenta
 
 from ..errors import StructureError
+from .batched import BatchedDynamics
 from .driver_state import DriverState, Frame
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
@@ -92,6 +93,8 @@ class Driver:
         Monte Carlo moves between two steps.
     restraints
         On top of the calculator's energy.
+    batched
+        Moves the atoms instead of ASE, some steps at a time; None for ASE.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class Driver:
         rolls_back: bool,
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
+        batched: BatchedDynamics | None = None,
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
+        self._batched, self.stride = batched, 1 if batched is None else batched.stride
         self._calculator = calculator = atoms.calc
         self._timestep, self._rng = timestep_fs * units.fs, rng
         self._rolls_back, self._moves = rolls_back, tuple(moves)
@@ -169,7 +174,7 @@ class Driver:
         self.atoms.get_forces()
 
     def advance(self, step: int) -> None:
-        """Make this step; only an evaluation at the first one, and after a `rewind`."""
+        """Make all steps up to this one; only an evaluation at the first, and after a `rewind`."""
         temperature, pressure = self._targets.temperature(step), self._targets.pressure(step)
         if self._targets.tau_rel is not None:
             self._calculator.tau_rel = value_at(self._targets.tau_rel, step)
@@ -182,7 +187,7 @@ class Driver:
         calculator = self._calculator
         if step != self._resumed:
             frames, thermostat = self.state.frames, self.state.thermostat
-            if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
+            if self._rolls_back and (step % KEEP_INTERVAL < self.stride or not frames):
                 frames = (*frames, Frame.of(self.atoms))[-2:]
             if self._ensemble.thermostatted:
                 thermostat = thermostat.after(
@@ -233,7 +238,10 @@ class Driver:
         start = IntegratorStart(
             self._timestep, targets.temperature(step), targets.pressure(step), self._rng
         )
-        self._dynamics = self._ensemble.dynamics(self.atoms, start)
+        if self._batched is None:
+            self._dynamics = self._ensemble.dynamics(self.atoms, start)
+        else:
+            self._dynamics = self._batched.dynamics(self.atoms, self._ensemble, start)
         if variables:
             self._dynamics.restore(variables)
         self._stream = self._dynamics.irun(ENDLESS)

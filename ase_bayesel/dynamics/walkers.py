@@ -14,6 +14,7 @@ from ..bias.calculator import BiasedCalculator
 from ..bias.evaluators import EVALUATION_ERRORS
 from ..bias.prediction import Prediction
 from ..errors import BayeselError, DescriptorError, StructureError
+from .batched import Dynamics, batched_dynamics
 from .driver import Driver, Targets, check_moves
 from .driver_state import DriverState
 from .ensembles import Ensemble, Langevin, check_ensemble
@@ -48,8 +49,9 @@ def run_walker(
     lazy: bool = True,
     first_step: int = 0,
     state: DriverState | None = None,
+    dynamics: Dynamics = "ase",
 ) -> Iterator[WalkerStep]:
-    """MD by one of ASE's integrators on the biased surface, one `WalkerStep` per step.
+    """MD on the biased surface, one `WalkerStep` per step.
 
     Guards act at every step, triggers at every ``check_interval``-th, from the
     unbiased prediction; a frame that fires has passed the guards with its unbiased forces
@@ -106,18 +108,31 @@ def run_walker(
         Absolute number of the starting frame.
     state
         With which to go on; None for a start.
+    dynamics
+        ``"ase"``: by ASE's integrators. ``"torch_sim"``: by torch-sim, ``check_interval`` steps
+        at a time, which `run_walkers` makes for all walkers in one batch. There is a
+        `WalkerStep` of every check then, at which guards act, tau changes and averages are
+        taken. It knows `NVE` and `Langevin` only, see `batched`.
 
     Raises
     ------
     StructureError
         If the ensemble, a move or a restraint does not suit the atoms or their constraints.
+    DescriptorError
+        If torch-sim cannot evaluate what the calculator does.
     ValueError
-        If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
-        not positive.
+        If ``tau_rel`` is given for a calculator with a fixed ``tau``, a temperature is not
+        positive, or torch-sim is to end within a check interval.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
     check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
     check_restraints(restraints, ensemble, moves, atoms, "walker")
+    batched = None
+    if dynamics == "torch_sim":
+        ends = first_step, n_steps
+        batched = batched_dynamics(
+            calculator, ensemble, atoms, moves, restraints, check_interval, ends
+        )
     atoms = atoms.copy()
     atoms.calc = calculator
     targets = Targets(temperature_K, pressure_GPa, tau_rel)
@@ -132,6 +147,7 @@ def run_walker(
         rolls_back=max_rollbacks > 0,
         moves=moves,
         restraints=restraints,
+        batched=batched,
     )
     broken = Fault.of(guards.violated(atoms))
     if broken is not None:
@@ -141,7 +157,7 @@ def run_walker(
     surrogate = calculator.surrogate
     checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
     last: WalkerStep | None = None
-    for step in range(first_step, max(n_steps, first_step) + 1):
+    for step in range(first_step, max(n_steps, first_step) + 1, driver.stride):
         reports: tuple[TriggerReport, ...] = ()
         rolled_back: Fault | None = None
         beyond: BoundFrame | None = None

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from ...bias.kinds import BIASES, Bias
 from ...bias.tau import TauRule
+from ...dynamics.batched import check_batched
 from ...dynamics.driver import check_moves
 from ...dynamics.ensembles import check_ensemble
 from ...dynamics.restraints import check_restraints
@@ -123,6 +124,7 @@ def walker_options(
         "tau_rel": explore.tau_rel,
         "timestep_fs": explore.timestep_fs,
         "ensemble": explore.ensemble,
+        "dynamics": explore.dynamics,
         "moves": explore.moves,
         "restraints": explore.restraints,
         "triggers": list(triggers),
@@ -151,3 +153,10 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
     check_ensemble(options["ensemble"], start, pressure_given, where)
     check_moves(options["moves"], options["ensemble"], start, pressure_given, where)
     check_restraints(options["restraints"], options["ensemble"], options["moves"], start, where)
+    if explore.dynamics == "torch_sim":
+        check_batched(options["ensemble"], start, options["moves"], options["restraints"], where)
+        if options["n_steps"] % explore.check_interval:
+            raise ConfigError(
+                f"{where}, info[{OVERRIDES_KEY!r}]: steps: explore.dynamics: torch_sim needs a "
+                f"multiple of check_interval, {explore.check_interval}"
+            )

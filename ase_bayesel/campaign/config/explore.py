@@ -12,7 +12,8 @@ from pydantic import (
     model_validator,
 )
 
-from ...dynamics.ensembles import NPT, AnyEnsemble, Langevin
+from ...dynamics.batched import Dynamics
+from ...dynamics.ensembles import NPT, NVE, AnyEnsemble, Langevin
 from ...dynamics.moves import MOVES, CellMove, Move
 from ...dynamics.restraints import AnyRestraint
 from ...dynamics.schedules import (
@@ -57,6 +58,10 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
+    ``dynamics`` says who moves the walkers. ``torch_sim`` moves all of them in one batch, on the
+    device of the potential, from check to check; it needs a potential whose own network gives the
+    features, the ensembles nve or langevin, and no moves, restraints or constraints.
+
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
@@ -72,6 +77,7 @@ class ExploreConfig(Section):
     pressure_GPa: PressureSchedule | None = None
     timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
+    dynamics: Dynamics = "ase"
     tau_rel: TauRelSchedule | None = None
     tau: float | None = None
     tau_delay: Steps = 20
@@ -121,6 +127,29 @@ class ExploreConfig(Section):
                 f"temperature_K: {hottest:g} is above guards.max_temperature_K, {limit:g}, "
                 "at which walkers end"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _torch_sim_can(self) -> ExploreConfig:
+        if self.dynamics == "ase":
+            return self
+        refused = {
+            f"ensemble: {self.ensemble.kind}": not isinstance(self.ensemble, NVE | Langevin),
+            "moves": bool(self.moves),
+            "restraints": bool(self.restraints),
+            "bias.elements": self.bias.elements is not None,
+            "bias.energy_limit": self.bias.energy_limit is not None,
+        }
+        for field, given in refused.items():
+            if given:
+                raise ValueError(f"{field}: dynamics: torch_sim lacks it; use dynamics: ase")
+        intervals = {"steps": self.steps, "trajectory_interval": self.trajectory_interval}
+        for field, steps in intervals.items():
+            if steps is not None and steps % self.check_interval:
+                raise ValueError(
+                    f"{field}: dynamics: torch_sim shows frames at checks alone, and {steps} is no "
+                    f"multiple of check_interval, {self.check_interval}"
+                )
         return self
 
     @model_validator(mode="after")
