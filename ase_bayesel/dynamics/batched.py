@@ -32,7 +32,7 @@ Dynamics = Literal["ase", "torch_sim"]
 
 
 @dataclass(frozen=True)
-class Path:
+class Stretch:
     """Some steps of one walker, up to the last kick.
 
     Attributes
@@ -71,30 +71,39 @@ class Path:
         steps = len(self.noise), self.timestep, self.friction
         return "torch_sim", id(self.surrogate), self.bias, axes, steps
 
-    def done(self, wants: Mapping[int, Path]) -> dict[int, CallResult]:
+    def done(self, wants: Mapping[int, Stretch]) -> dict[int, CallResult]:
         """Positions and momenta of as many as one batch pays for; the others wait.
 
         Where a batch fails each is tried alone, so that only the faulty ones fail.
         """
         from .torchsim_steps import moved
 
-        chosen = dict[int, Path]()
-        for key, path in wants.items():
-            n_atoms = sum(len(one.atoms) for one in chosen.values()) + len(path.atoms)
+        chosen = dict[int, Stretch]()
+        for key, one in wants.items():
+            n_atoms = sum(len(other.atoms) for other in chosen.values()) + len(one.atoms)
             if not chosen or n_atoms <= self.batch_atoms:
-                chosen[key] = path
+                chosen[key] = one
         result = CallResult.of(lambda: moved(list(chosen.values())))
         if result.error is None:
-            return {key: CallResult(one) for key, one in zip(chosen, result.value, strict=True)}
+            return {key: CallResult(end) for key, end in zip(chosen, result.value, strict=True)}
         if len(chosen) == 1:
             return dict.fromkeys(chosen, result)
-        return {key: path.done({key: path})[key] for key, path in chosen.items()}
+        return {key: one.done({key: one})[key] for key, one in chosen.items()}
 
 
 class BatchedIntegrator:
     """Moves one walker as ASE's integrators do, but ``stride`` steps at a time.
 
     It has no variables beyond those of the atoms.
+
+    Parameters
+    ----------
+    atoms
+        With a `BiasedCalculator`; moved in place.
+    ensemble, start
+        What is sampled, and with what it begins.
+    stride
+        Steps from check to check.
     """
 
     variables: dict[str, tuple[float, ...]] = {}
@@ -122,18 +131,18 @@ class BatchedIntegrator:
         atoms.get_forces()
         yield
         for _ in range(steps):
-            positions, momenta = together(self._path())
+            positions, momenta = together(self._stretch())
             atoms.set_positions(positions)
             atoms.set_momenta(momenta + 0.5 * timestep * atoms.get_forces())
             yield
 
-    def _path(self) -> Path:
+    def _stretch(self) -> Stretch:
         calculator: BiasedCalculator = self._atoms.calc
         descriptor = calculator.surrogate.descriptor
         assert is_joint(descriptor)
         shape = (self._stride, len(self._atoms), 3)
         draw = np.zeros if self._friction is None else self._start.rng.standard_normal
-        return Path(
+        return Stretch(
             self._atoms,
             self._atoms.get_forces(),
             calculator.surrogate,
@@ -172,6 +181,15 @@ def batched_dynamics(
 ) -> BatchedDynamics:
     """torch-sim, ``stride`` steps at a time, for one walker.
 
+    Parameters
+    ----------
+    calculator, ensemble, atoms, moves, restraints
+        Of `run_walker`.
+    stride
+        Its check interval.
+    ends
+        Its first and last step.
+
     Raises
     ------
     StructureError
@@ -206,6 +224,13 @@ def check_batched(
     where: str,
 ) -> None:
     """Refuse what torch-sim does not do for a walker.
+
+    Parameters
+    ----------
+    ensemble, atoms, moves, restraints
+        Of `run_walker`.
+    where
+        With what the error begins.
 
     Raises
     ------

@@ -10,28 +10,28 @@ import torch
 
 from ..bias.torchsim import BiasedModel
 from ..bias.torchsim_releases import MDState, momentum_step, periodicity, position_step
-from .batched import Path
+from .batched import Stretch
 
 
-def moved(paths: Sequence[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions and momenta ``(n_atoms, 3)`` at the end of each path, before the last half kick.
+def moved(stretches: Sequence[Stretch]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions and momenta ``(n_atoms, 3)`` at the end of each stretch, before the last half kick.
 
     Velocity Verlet, or with friction BAOAB: half a kick, half a drift, friction and noise, half
     a drift, half a kick. All but the last kick are made here.
 
     Parameters
     ----------
-    paths
+    stretches
         Of one kind.
     """
-    one, sizes = paths[0], [len(path.atoms) for path in paths]
-    taus = torch.tensor([path.tau for path in paths], dtype=torch.float64)
-    model = BiasedModel(one.surrogate, taus, compute_stress=False, bias=one.bias)
-    state = _state(paths, model.device)
-    dt = torch.tensor(one.timestep, dtype=torch.float64, device=model.device)
-    kT = torch.from_numpy(np.repeat([path.kT for path in paths], sizes))
+    first, sizes = stretches[0], [len(one.atoms) for one in stretches]
+    taus = torch.tensor([one.tau for one in stretches], dtype=torch.float64)
+    model = BiasedModel(first.surrogate, taus, compute_stress=False, bias=first.bias)
+    state = _state(stretches, model.device)
+    dt = torch.tensor(first.timestep, dtype=torch.float64, device=model.device)
+    kT = torch.from_numpy(np.repeat([one.kT for one in stretches], sizes))
     thermal = torch.sqrt(state.masses * kT.to(dt))[:, None]
-    noise = torch.from_numpy(np.concatenate([path.noise for path in paths], axis=1))
+    noise = torch.from_numpy(np.concatenate([one.noise for one in stretches], axis=1))
     for k, drawn in enumerate(noise.to(dt)):
         if k > 0:
             found = model(state)
@@ -39,23 +39,23 @@ def moved(paths: Sequence[Path]) -> list[tuple[np.ndarray, np.ndarray]]:
             state.forces = found["forces"].to(state.forces)
             state = momentum_step(state, dt / 2)
         state = momentum_step(state, dt / 2)
-        if one.friction is None:
+        if first.friction is None:
             state = position_step(state, dt)
             continue
         state = position_step(state, dt / 2)
-        kept = math.exp(-one.friction * one.timestep)
+        kept = math.exp(-first.friction * first.timestep)
         state.momenta = kept * state.momenta + math.sqrt(1 - kept**2) * thermal * drawn
         state = position_step(state, dt / 2)
     arrays = (tensor.cpu().split(sizes) for tensor in (state.positions, state.momenta))
     return [
-        (_unwrapped(path, positions.numpy()), momenta.numpy())
-        for path, positions, momenta in zip(paths, *arrays, strict=True)
+        (_unwrapped(one, positions.numpy()), momenta.numpy())
+        for one, positions, momenta in zip(stretches, *arrays, strict=True)
     ]
 
 
-def _state(paths: Sequence[Path], device: torch.device) -> MDState:
+def _state(stretches: Sequence[Stretch], device: torch.device) -> MDState:
     """The walkers as one state in float64."""
-    frames = [path.atoms for path in paths]
+    frames = [one.atoms for one in stretches]
 
     def joined(arrays: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(arrays)).to(device)
@@ -69,12 +69,12 @@ def _state(paths: Sequence[Path], device: torch.device) -> MDState:
         system_idx=joined([np.full(len(atoms), k) for k, atoms in enumerate(frames)]),
         momenta=joined([atoms.get_momenta() for atoms in frames]),
         energy=torch.zeros(len(frames), dtype=torch.float64, device=device),
-        forces=joined([path.forces for path in paths]),
+        forces=joined([one.forces for one in stretches]),
     )
 
 
-def _unwrapped(path: Path, positions: np.ndarray) -> np.ndarray:
+def _unwrapped(one: Stretch, positions: np.ndarray) -> np.ndarray:
     """The positions without the cell vectors by which torch-sim 0.3 takes atoms back."""
-    cell = path.atoms.cell.complete().array
-    crossed = np.round((positions - path.atoms.positions) @ np.linalg.inv(cell))
-    return positions - np.where(path.atoms.pbc, crossed, 0.0) @ cell
+    cell = one.atoms.cell.complete().array
+    crossed = np.round((positions - one.atoms.positions) @ np.linalg.inv(cell))
+    return positions - np.where(one.atoms.pbc, crossed, 0.0) @ cell

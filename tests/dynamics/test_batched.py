@@ -21,6 +21,7 @@ from ase_bayesel import (
     MACEDescriptor,
     RelativeForceTrigger,
     TauRule,
+    TrustBound,
     fit_surrogate,
     run_walker,
     run_walkers,
@@ -50,7 +51,8 @@ def network():
 
 @pytest.fixture(scope="module")
 def surrogate(network):
-    return fit_surrogate(copper_training(), MACEDescriptor(mace_calculator(network)), e0s="average")
+    descriptor = MACEDescriptor(mace_calculator(network))
+    return fit_surrogate(copper_training()[:3], descriptor, e0s="average")
 
 
 def biased(network, surrogate, **options):
@@ -192,11 +194,30 @@ def test_triggers_and_guards_act_at_checks(network, surrogate):
     steps = list(walker(biased(network, surrogate), STARTS[0], triggers=[trigger]))
     assert [step.checked for step in steps] == [False, True, True, True, True]
     assert all(step.reports[0].fired for step in steps[1:])
+    bound = TrustBound(relative=1e-6, factor=None, energy=None).against(surrogate, STARTS[0])
+    *_, last = walker(biased(network, surrogate), STARTS[0], n_steps=10, trust=bound)
+    assert last.driver.returns == (5, 10)
     hot = Guards(max_force=1e3, max_temperature_K=1.0)
     still = STARTS[0].copy()
     still.set_momenta(np.full((len(still), 3), 1e-6))
     *_, last = walker(biased(network, surrogate), still, guards=hot)
     assert (last.step, last.status) == (INTERVAL, "temperature")
+
+
+def test_a_walker_is_rolled_back_and_goes_on(network, surrogate, monkeypatch):
+    failing = iter([True])
+
+    def forward(self, state, known=BiasedModel.forward):
+        if next(failing, False):
+            raise RuntimeError("exploded")
+        return known(self, state)
+
+    monkeypatch.setattr(BiasedModel, "forward", forward)
+    steps = list(walker(biased(network, surrogate), STARTS[0], n_steps=10, max_rollbacks=1))
+    assert [step.rolled_back for step in steps] == [None, "calculator_error", None]
+    np.testing.assert_array_equal(steps[1].atoms.positions, STARTS[0].positions)
+    assert (steps[2].status, steps[2].driver.rollbacks) == ("running", 1)
+    assert np.abs(steps[2].atoms.positions - STARTS[0].positions).max() > 0.01
 
 
 def test_a_walker_that_fails_leaves_the_others_alone(network, surrogate, monkeypatch):
