@@ -11,6 +11,7 @@ from helpers.mace_models import mace_calculator, tiny_mace
 from helpers.structures import copper
 
 from ase_bayesel import (
+    ACEDescriptor,
     BiasedCalculator,
     Guards,
     MACEDescriptor,
@@ -18,6 +19,7 @@ from ase_bayesel import (
     RelativeForceTrigger,
     Surrogate,
 )
+from ase_bayesel.campaign import trial
 from ase_bayesel.campaign.build.walkers import check_start, walker_options
 from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.exploration import explore_to_barriers
@@ -82,6 +84,27 @@ def test_what_validate_refuses(tmp_path, changes, match):
     config = write_campaign(tmp_path, TORCH_SIM | changes)
     with pytest.raises(ConfigError, match=match):
         load_config(config)
+
+
+def test_a_potential_that_does_not_give_the_features(tmp_path, monkeypatch):
+    (tmp_path / "scale.txt").write_text("1.0")
+    given = {
+        "potential": {
+            "kind": "import",
+            "factory": "helpers.calculators:ScaledEMT",
+            "model": "scale.txt",
+        },
+        "descriptor": {
+            "kind": "import",
+            "factory": "adapter:PairNetDescriptor",
+            "model": "potential",
+        },
+    }
+    config = load_config(write_campaign(tmp_path, TORCH_SIM | given))
+    features = ACEDescriptor("Cu", totaldegree=4)
+    monkeypatch.setattr(trial, "build_descriptor", lambda *given: features)
+    with pytest.raises(ConfigError, match="is_model_of"):
+        trial.try_potential(config, [copper(1, 0.02)])
 
 
 @needs_torch_sim
