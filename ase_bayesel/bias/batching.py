@@ -91,7 +91,7 @@ class Work(Protocol):
         ...
 
     def done(self, wants: Mapping[int, Any]) -> dict[int, CallResult]:
-        """What comes of some of these, which are of this kind: of one at least."""
+        """What comes of these, which are of this kind, or of some of them."""
         ...
 
 
@@ -142,8 +142,7 @@ def _answers(waiting: Mapping[int, Any]) -> dict[int, CallResult]:
         if forward:
             return _serve_forward(forward)
         work: Work = next(iter(waiting.values()))
-        done = work.done({key: want for key, want in waiting.items() if want.kind == work.kind})
-        return dict(done)
+        return work.done({key: want for key, want in waiting.items() if want.kind == work.kind})
     batches = {id(want.batch): want.batch for want in backward.values()}
     answers: dict[int, CallResult] = {}
     for batch in batches.values():

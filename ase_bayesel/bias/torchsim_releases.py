@@ -52,12 +52,13 @@ def periodicity(axes: Sequence[bool]) -> bool | list[bool]:
     StructureError
         If only some are and this release of torch-sim cannot tell them apart.
     """
-    if all(axes) or not any(axes):
-        return bool(axes[0])
+    each = [bool(axis) for axis in axes]
+    if all(each) or not any(each):
+        return each[0]
     if PER_AXIS:
-        return [bool(axis) for axis in axes]
+        return each
     raise StructureError(
-        f"pbc is {list(axes)}: this torch-sim knows all axes or none; torch-sim 0.6, for Python "
+        f"pbc is {each}: this torch-sim knows all axes or none; torch-sim 0.6, for Python "
         "3.12 and newer, knows each"
     )
 

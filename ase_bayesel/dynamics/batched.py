@@ -2,9 +2,9 @@
 
 States, kicks and drifts are torch-sim's, in float64 on the model's device. The noise of Langevin
 dynamics is each walker's own, so that its path is a function of its own state, whoever else is
-in the batch. Between two checks nothing leaves the device but the neighbour list. A walker's last
-kick before a check is by the forces of the evaluation that is looked at there, so that no step
-is evaluated twice.
+in the batch. Between two checks nothing but positions leaves the device with MACE, for the
+neighbour list. A walker's last kick before a check is by the forces of the evaluation that is
+looked at there, so that no step is evaluated twice.
 """
 
 from __future__ import annotations
