@@ -1,5 +1,7 @@
 """Walkers that torch-sim moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import units
@@ -33,7 +35,7 @@ pytest.importorskip("mace")
 pytest.importorskip("torch_sim")
 
 import torch
-from helpers.mace_models import mace_calculator, tiny_mace
+from helpers.mace_models import mace_calculator, needs_cuda, tiny_mace
 
 from ase_bayesel.bias.torchsim import BiasedModel
 from ase_bayesel.bias.torchsim_releases import PER_AXIS, MDState
@@ -281,3 +283,13 @@ def test_calculators_and_lengths_that_are_refused(network, surrogate):
     part = BiasedCalculator(mlip, surrogate, tau=0.3, bias=Deviation("Cu"))
     with pytest.raises(DescriptorError, match="region"):
         next(walker(part, STARTS[0]))
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_cuda(network, surrogate):
+    descriptor = MACEDescriptor(mace_calculator(network), device="cuda")
+    there = replace(surrogate, descriptor=descriptor)
+    *_, ours = walker(BiasedCalculator(descriptor.calculator(), there, tau=0.3), STARTS[0])
+    *_, theirs = walker(biased(network, surrogate), STARTS[0])
+    assert_close(ours.atoms.positions, theirs.atoms.positions, 1e-8)
