@@ -10,10 +10,10 @@ All passes are made in the thread of the caller, and no thread outlives the step
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -82,6 +82,30 @@ def forward(descriptor: JointDescriptor, atoms: Atoms) -> EnergyAndFeatures:
     return _SharedPass(batch, index)
 
 
+class Work(Protocol):
+    """Something that several calls want at once, and that is done for all of one kind."""
+
+    @property
+    def kind(self) -> Hashable:
+        """What they have in common."""
+        ...
+
+    def done(self, wants: Mapping[int, Any]) -> dict[int, CallResult]:
+        """What comes of these, which are of this kind, or of some of them."""
+        ...
+
+
+def together(work: Work) -> Any:
+    """What comes of work; within `call_batched` it is done for all who want its kind.
+
+    It is begun once nobody wants a pass any more.
+    """
+    coroutine = _current()
+    if coroutine is None:
+        return work.done({0: work})[0].unwrap()
+    return coroutine.ask(work)
+
+
 class _SharedPass(OnePass):
     """One structure of a pass for several, whose backward passes are shared as well."""
 
@@ -110,11 +134,15 @@ class _Backward:
     last: bool
 
 
-def _answers(waiting: Mapping[int, _Forward | _Backward]) -> dict[int, CallResult]:
-    """Serve all backward passes, or where none is wanted the first batch of forward passes."""
+def _answers(waiting: Mapping[int, Any]) -> dict[int, CallResult]:
+    """Serve all backward passes, else the first batch of forward passes, else the first work."""
     backward = {key: want for key, want in waiting.items() if isinstance(want, _Backward)}
     if not backward:
-        return _serve_forward({k: w for k, w in waiting.items() if isinstance(w, _Forward)})
+        forward = {key: want for key, want in waiting.items() if isinstance(want, _Forward)}
+        if forward:
+            return _serve_forward(forward)
+        work: Work = next(iter(waiting.values()))
+        return work.done({key: want for key, want in waiting.items() if want.kind == work.kind})
     batches = {id(want.batch): want.batch for want in backward.values()}
     answers: dict[int, CallResult] = {}
     for batch in batches.values():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from ase import Atoms
 
@@ -15,12 +13,7 @@ from ..descriptors.torch.graph import structure_sums
 from ..errors import DescriptorError
 from ..surrogate.surrogate import Surrogate
 from .kinds import SIGMA_FLOOR, Bias, Deviation
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from torch_sim.models.interface import ModelInterface
-    from torch_sim.neighbors import vesin_nl_ts
-    from torch_sim.state import SimState
+from .torchsim_releases import ModelInterface, SimState, neighbour_pairs, periodic_axes
 
 
 class BiasedModel(ModelInterface):
@@ -32,8 +25,9 @@ class BiasedModel(ModelInterface):
     algebra is done in float64 whatever the dtype of the model. Needs
     ``pip install ase_bayesel[mace,torchsim]``.
 
-    torch-sim 0.3 knows only full or no periodicity, and its ``atoms_to_state``
-    takes a slab with two periodic directions for a cluster without a warning.
+    torch-sim 0.6 (Python 3.12) and 0.3 (Python 3.11) are supported. A state of 0.6 is periodic
+    axis by axis; 0.3 knows only full or no periodicity, and its ``atoms_to_state`` takes a slab
+    with two periodic directions for a cluster without a warning.
 
     Parameters
     ----------
@@ -42,9 +36,10 @@ class BiasedModel(ModelInterface):
         `MACEDescriptor`, whose network gives E. Setting the attribute later, after a
         pick, say, counts from the next evaluation on.
     tau
-        Strength of the bias (no unit); an attribute that can be set as well.
+        Strength of the bias (no unit), or ``(n_systems,)`` that of each system; an attribute that
+        can be set as well.
     compute_stress
-        Also give the stress, which needs periodic systems.
+        Also give the stress, which needs three periodic directions.
     bias
         `Deviation` or `Variance`.
 
@@ -58,7 +53,7 @@ class BiasedModel(ModelInterface):
     def __init__(
         self,
         surrogate: Surrogate,
-        tau: float,
+        tau: float | torch.Tensor,
         compute_stress: bool = True,
         bias: Bias = Deviation(),
     ) -> None:
@@ -100,12 +95,12 @@ class BiasedModel(ModelInterface):
         Raises
         ------
         DescriptorError
-            For an element that the model lacks, or where a stress is asked for
-            without periodicity.
+            For an element that the model lacks, positions that are not finite, or where a
+            stress is asked for without three periodic directions.
         """
         if not isinstance(state, SimState):
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
-        if self._compute_stress and not state.pbc:
+        if self._compute_stress and not periodic_axes(state).all():
             raise DescriptorError(
                 "a stress needs periodic systems; use BiasedModel(..., compute_stress=False)"
             )
@@ -116,9 +111,10 @@ class BiasedModel(ModelInterface):
         U, factor = self.bias.U_of_variance(variance)
         dU_dphi = direction * torch.as_tensor(factor).expand_as(U)[:, None]
         outputs = [graph.energy, phi]
-        cotangents = [torch.ones_like(graph.energy), (-self.tau * dU_dphi).to(phi)]
+        tau = torch.as_tensor(self.tau, dtype=U.dtype, device=U.device).expand(n_systems)
+        cotangents = [torch.ones_like(graph.energy), (-tau[:, None] * dU_dphi).to(phi)]
         by_position, by_strain = graph.gradient_tensors(outputs, cotangents, last=True)
-        energy = graph.energy.detach() - self.tau * U
+        energy = graph.energy.detach() - tau * U
         sigma = torch.sqrt(variance + SIGMA_FLOOR**2)
         results = {"energy": energy, "energy_std": sigma, "forces": -by_position}
         if self._compute_stress:
@@ -174,12 +170,13 @@ class BiasedModel(ModelInterface):
 
         Found system by system in float64, as in mace.
         """
-        cutoff = torch.tensor(radius)
-        cells = state.row_vector_cell.detach().cpu().double()
-        positions = state.positions.detach().cpu().double().split(sizes)
+        axes, cells = periodic_axes(state), state.row_vector_cell.detach().cpu().double()
+        positions = state.positions.detach().cpu().double()
+        if not positions.isfinite().all():
+            raise DescriptorError("positions: not all of them are finite")
         edges, unit_shifts, shifts, first = [], [], [], 0
-        for system, cell in zip(positions, cells, strict=True):
-            pairs, crossed = vesin_nl_ts(system, cell, bool(state.pbc), cutoff)
+        for system, cell in zip(positions.split(sizes), cells, strict=True):
+            pairs, crossed = neighbour_pairs(system, cell, axes, radius)
             edges.append(pairs + first)
             unit_shifts.append(crossed)
             shifts.append(crossed @ cell)
@@ -192,8 +189,8 @@ def _frames(state: SimState) -> list[Atoms]:
     sizes = state.n_atoms_per_system.tolist()
     numbers = state.atomic_numbers.cpu().split(sizes)
     positions = state.positions.detach().cpu().double().split(sizes)
-    cells = state.row_vector_cell.detach().cpu().double()
+    axes, cells = periodic_axes(state).numpy(), state.row_vector_cell.detach().cpu().double()
     return [
-        Atoms(numbers=z.numpy(), positions=r.numpy(), cell=cell.numpy(), pbc=bool(state.pbc))
+        Atoms(numbers=z.numpy(), positions=r.numpy(), cell=cell.numpy(), pbc=axes)
         for z, r, cell in zip(numbers, positions, cells, strict=True)
     ]

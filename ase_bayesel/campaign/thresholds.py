@@ -114,6 +114,7 @@ def _in_md(
     for k, (start, seed) in enumerate(zip(starts, seeds, strict=True), start=1):
         options = walker_options(config.explore, start)
         options.update(n_steps=n_steps, triggers=probes, tau_rel=None, restraints=())
+        options["dynamics"] = "ase"  # one walker at a time, with all of its steps
         steps = run_walker(start, calculator, rng=np.random.default_rng(seed), **options)
         values.append(reported_criteria(steps).reshape(-1, len(probes)))
         yield Progress(number, "calibrate", k, len(starts), "unbiased MD")

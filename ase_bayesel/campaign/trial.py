@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
 from ..bias.consistency import disagreements
+from ..bias.evaluators import choose_evaluator
 from ..dynamics.ensembles import NPT
 from ..dynamics.moves import CellMove
 from ..errors import BayeselError, ConfigError
@@ -24,6 +25,7 @@ from ..structures.electronic import (
     electronic_state,
 )
 from ..structures.mlip import mlip_results
+from .build.models import build_descriptor
 from .build.potentials import build_potential, given_shift, initial_potential
 from .build.walkers import walker_options
 from .config import ExploreConfig, ImportedPotentialConfig, MACEPotentialConfig
@@ -81,13 +83,15 @@ def try_potential(
         If it cannot be made, if it fails on a start, if a stress is needed and there is none, or
         if forces and stress are not in the units of the energy: naming file and frame. A stress
         that nobody needs, and that is wrong by no known factor, is only doubtful. Also if it is to
-        know several charges or multiplicities, and its results are the same for all.
+        know several charges or multiplicities, and its results are the same for all, or if
+        torch-sim is to move walkers with a potential that does not give the features.
     """
     if config.potential is None:
         return []
     potential = build_potential(config, initial_potential(config), None, given_shift(config))
     named, notes = "potential", list[str]()
     if isinstance(config.potential, ImportedPotentialConfig):
+        _check_dynamics(config, potential)
         named, notes = f"potential.factory: {config.potential.factory!r}", _told(config.potential)
     chosen = covering(starts)
     for k in chosen:
@@ -112,6 +116,18 @@ def try_potential(
             "stress is eV/A^3, positive under tension"
         )
     return [*notes, *(f"{named}: near {where}, {one}" for one in found)]
+
+
+def _check_dynamics(config: CampaignConfig, potential: Calculator) -> None:
+    """Refuse torch-sim where features and potential do not come from one pass."""
+    if config.explore.dynamics != "torch_sim":
+        return
+    descriptor = build_descriptor(config, initial_potential(config))
+    if not choose_evaluator(potential, descriptor).batchable:
+        raise ConfigError(
+            "explore.dynamics: torch_sim needs a descriptor whose is_model_of says that "
+            "the potential gives its energies (potential.factory); use dynamics: ase"
+        )
 
 
 def _told(potential: ImportedPotentialConfig) -> list[str]:

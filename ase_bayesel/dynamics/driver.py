@@ -112,8 +112,8 @@ class Driver:
         engine: Engine = ASE,
     ) -> None:
         self.atoms, self._ensemble, self._targets = atoms, ensemble, targets
-        self._engine, self._calculator = engine, atoms.calc
-        calculator = self._calculator
+        self._engine, self.stride = engine, engine.stride
+        self._calculator = calculator = atoms.calc
         self._timestep, self._rng = timestep_fs * units.fs, rng
         self._rolls_back, self._moves = rolls_back, tuple(moves)
         if not atoms.get_momenta().any():
@@ -174,7 +174,7 @@ class Driver:
         self.atoms.get_forces()
 
     def advance(self, step: int) -> None:
-        """Make this step; only an evaluation at the first one, and after a `rewind`."""
+        """Make all steps up to this one; only an evaluation at the first, and after a `rewind`."""
         temperature, pressure = self._targets.temperature(step), self._targets.pressure(step)
         if self._targets.tau_rel is not None:
             self._calculator.tau_rel = value_at(self._targets.tau_rel, step)
@@ -187,7 +187,7 @@ class Driver:
         calculator = self._calculator
         if step != self._resumed:
             frames, thermostat = self.state.frames, self.state.thermostat
-            if self._rolls_back and (step % KEEP_INTERVAL == 0 or not frames):
+            if self._rolls_back and (step % KEEP_INTERVAL < self.stride or not frames):
                 frames = (*frames, Frame.of(self.atoms))[-2:]
             if self._ensemble.thermostatted:
                 thermostat = thermostat.after(

@@ -85,7 +85,10 @@ def run_walker(
     ensemble
         `NVE`, `Langevin`, `Bussi`, `NoseHooverChain` or `NPT`.
     dynamics
-        What makes the steps: ``"ase"``, or ``"lammps"`` for the first three ensembles.
+        What makes the steps: ``"ase"``, or ``"lammps"`` for the first three ensembles, or
+        ``"torch_sim"`` for the first two: ``check_interval`` steps at a time, which
+        `run_walkers` makes for all walkers in one batch. There is a `WalkerStep` of every check
+        then, at which guards act, tau changes and averages are taken.
     moves
         Monte Carlo moves, each attempted before the steps that are multiples of its
         interval; their counts are in ``driver.moves``.
@@ -116,15 +119,18 @@ def run_walker(
     StructureError
         If the ensemble, ``dynamics``, a move or a restraint does not suit the atoms or their
         constraints.
+    DescriptorError
+        If torch-sim cannot evaluate what the calculator does.
     ValueError
-        If ``tau_rel`` is given for a calculator with a fixed ``tau``, or a temperature is
-        not positive.
+        If ``tau_rel`` is given for a calculator with a fixed ``tau``, a temperature is not
+        positive, or torch-sim is to end within a check interval.
     """
     check_ensemble(ensemble, atoms, pressure_GPa is not None, "walker")
-    engine = engine_of(dynamics)
-    engine.check(ensemble, atoms, "walker")
+    engine = engine_of(dynamics, check_interval)
+    engine.check(ensemble, atoms, "walker", moves, restraints)
     check_moves(moves, ensemble, atoms, pressure_GPa is not None, "walker")
     check_restraints(restraints, ensemble, moves, atoms, "walker")
+    engine.check_walker(calculator, (first_step, n_steps))
     atoms = atoms.copy()
     atoms.calc = calculator
     targets = Targets(temperature_K, pressure_GPa, tau_rel)
@@ -149,7 +155,7 @@ def run_walker(
     surrogate = calculator.surrogate
     checks = [t if isinstance(t, LazyCheck) else LazyCheck(t, lazy) for t in triggers]
     last: WalkerStep | None = None
-    for step in range(first_step, max(n_steps, first_step) + 1):
+    for step in range(first_step, max(n_steps, first_step) + 1, driver.stride):
         reports: tuple[TriggerReport, ...] = ()
         rolled_back: Fault | None = None
         beyond: BoundFrame | None = None

@@ -8,7 +8,7 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
 from helpers.differences import assert_close
-from helpers.structures import cluster, copper, copper_training, silicon
+from helpers.structures import cluster, copper, copper_training, silicon, with_pbc
 
 from ase_bayesel import (
     BiasedCalculator,
@@ -19,7 +19,7 @@ from ase_bayesel import (
     Variance,
     fit_surrogate,
 )
-from ase_bayesel.errors import DescriptorError
+from ase_bayesel.errors import DescriptorError, StructureError
 from ase_bayesel.surrogate.design import Noise
 
 pytest.importorskip("mace")
@@ -28,11 +28,14 @@ pytest.importorskip("torch_sim")
 import torch
 import torch_sim
 from helpers.mace_models import mace_calculator, needs_cuda, tiny_mace
-from torch_sim.integrators import nve
-from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import validate_model_outputs
 
 from ase_bayesel.bias.torchsim import BiasedModel
+from ase_bayesel.bias.torchsim_releases import (
+    PER_AXIS,
+    MDState,
+    periodicity,
+)
 
 pytestmark = pytest.mark.optional("mace", "torch_sim")
 
@@ -152,9 +155,41 @@ def test_the_state_is_left_alone_and_may_be_a_dict(surrogate):
 
 
 def test_torch_sims_own_validation():
-    calculator = mace_calculator(tiny_mace(("Si", "Fe")))
-    model = BiasedModel(prior_surrogate(calculator), TAU)
+    """It asks for a molecule too, which has no stress."""
+    calculator = mace_calculator(tiny_mace(("H", "C", "Mg", "Si", "Fe")))
+    model = BiasedModel(prior_surrogate(calculator), TAU, compute_stress=False)
     validate_model_outputs(model, torch.device("cpu"), torch.float64)
+
+
+def test_each_system_has_a_tau(network, surrogate):
+    frames, taus = PERIODIC[:2], [0.0, TAU]
+    found = BiasedModel(surrogate, torch.tensor(taus, dtype=torch.float64))(state_of(frames))
+    for k, (atoms, tau) in enumerate(zip(frames, taus, strict=True)):
+        alone = BiasedModel(surrogate, tau)(state_of([atoms]))
+        assert_close(found["forces"].split(list(map(len, frames)))[k], alone["forces"], 1e-10)
+        assert float(found["energy"][k]) == pytest.approx(float(alone["energy"][0]))
+
+
+def test_periodicity_along_some_axes(network, surrogate):
+    slab = with_pbc(copper(24, 0.1), (True, True, False))
+    if not PER_AXIS:
+        with pytest.raises(StructureError, match=r"torch-sim 0\.6"):
+            periodicity(slab.pbc)
+        return
+    calculator = BiasedCalculator(mace_calculator(network), surrogate, tau=TAU)
+    model = BiasedModel(surrogate, TAU, compute_stress=False)
+    assert_equals_calculator(model, [slab], calculator)
+    with pytest.raises(DescriptorError, match="compute_stress=False"):
+        BiasedModel(surrogate, TAU)(state_of([slab]))
+
+
+def own_verlet(model, dt):
+    """A step of torch-sim's velocity Verlet, as either release has it."""
+    from torch_sim import integrators
+
+    if PER_AXIS:
+        return lambda state: integrators.nve_step(state, model, dt=dt)
+    return integrators.nve(model, dt=dt, kT=torch.tensor(0.0, dtype=torch.float64))[1]
 
 
 def test_trajectory_equals_that_of_ase(network, surrogate):
@@ -166,12 +201,18 @@ def test_trajectory_equals_that_of_ase(network, surrogate):
     calculator = BiasedCalculator(mace_calculator(network), surrogate, tau=TAU)
     model = BiasedModel(surrogate, TAU)
     state, dt = state_of(frames), torch.tensor(timestep, dtype=torch.float64)
-    start, update = nve(model, dt=dt, kT=torch.tensor(0.0, dtype=torch.float64))
-    state = start(state)
-    assert isinstance(state, MDState)
-    state.momenta = torch.tensor(np.concatenate([atoms.get_momenta() for atoms in frames]))
+    momenta = torch.tensor(np.concatenate([atoms.get_momenta() for atoms in frames]))
+    found = model(state)
+    names = ("positions", "masses", "cell", "pbc", "atomic_numbers", "system_idx")
+    state = MDState(
+        **{name: getattr(state, name) for name in names},
+        momenta=momenta,
+        energy=found["energy"],
+        forces=found["forces"],
+    )
+    step = own_verlet(model, dt)
     for _ in range(n_steps):
-        state = update(state)
+        state = step(state)
     for atoms, ours in zip(frames, state.split(), strict=True):
         before = atoms.positions.copy()
         atoms.calc = calculator

@@ -55,7 +55,7 @@ def picked(setup, starts):
 def test_a_start_is_picked_once(little_data):
     limit = 0.5 * per_atom(little_data, START)
     setup = setup_for(little_data, NEVER, n_steps=40, rules=rules(limit))
-    states, picks = picked(setup, [START])
+    _, picks = picked(setup, [START])
     assert [pick.step for pick in picks] == [4]  # the first look, at which nothing else fires
     assert picks[0].report.name == "start_energy"
     assert picks[0].report.value > limit

@@ -29,14 +29,16 @@ def explore(**changes):
 def test_engines_by_name():
     assert engine_of("ase") is ASE
     assert engine_of("lammps").name == "lammps"
-    with pytest.raises(ValueError, match="dynamics: expected one of ase, lammps, got 'gromacs'"):
+    with pytest.raises(
+        ValueError, match="dynamics: expected one of ase, lammps, torch_sim, got 'gromacs'"
+    ):
         engine_of("gromacs")
 
 
 def test_a_config_chooses_the_engine():
     assert explore().dynamics == "ase"
     assert explore(dynamics="lammps").dynamics == "lammps"
-    with pytest.raises(ValidationError, match="'ase' or 'lammps'"):
+    with pytest.raises(ValidationError, match="'ase', 'lammps' or 'torch_sim'"):
         explore(dynamics="gromacs")
 
 

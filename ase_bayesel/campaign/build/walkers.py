@@ -151,6 +151,12 @@ def check_start(explore: ExploreConfig, start: Atoms, where: str) -> None:
         )
     pressure_given = options["pressure_GPa"] is not None
     check_ensemble(options["ensemble"], start, pressure_given, where)
-    engine_of(options["dynamics"]).check(options["ensemble"], start, where)
     check_moves(options["moves"], options["ensemble"], start, pressure_given, where)
     check_restraints(options["restraints"], options["ensemble"], options["moves"], start, where)
+    engine = engine_of(explore.dynamics, explore.check_interval)
+    engine.check(options["ensemble"], start, where, options["moves"], options["restraints"])
+    if options["n_steps"] % engine.stride:
+        raise ConfigError(
+            f"{where}, info[{OVERRIDES_KEY!r}]: steps: explore.dynamics: {engine.name} needs a "
+            f"multiple of check_interval, {explore.check_interval}"
+        )

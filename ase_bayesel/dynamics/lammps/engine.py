@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ase import Atoms, units
 
+from ...bias.calculator import BiasedCalculator
 from ...errors import MissingProgramError, StructureError
 from ..ensembles import (
     LINEAR_CONSTRAINTS,
@@ -15,6 +18,8 @@ from ..ensembles import (
     degrees_of_freedom,
 )
 from ..integrators import Integrator
+from ..moves import Move
+from ..restraints import Restraint
 from .box import Box
 from .integrators import LammpsBussi, LammpsLangevin, LammpsVerlet
 from .library import lammps_module
@@ -23,7 +28,7 @@ from .library import lammps_module
 class LammpsEngine:
     """Steps by LAMMPS, on one rank of this process, with forces by ``fix external``."""
 
-    name = "lammps"
+    name, stride = "lammps", 1
 
     def refusal(self, ensemble: Ensemble) -> str | None:
         """Why an ensemble is not to be had, None where it is."""
@@ -31,7 +36,17 @@ class LammpsEngine:
             return None
         return f"lammps takes the ensembles nve, langevin and bussi, not {ensemble.kind}"
 
-    def check(self, ensemble: Ensemble, atoms: Atoms, where: str) -> None:
+    def check_walker(self, calculator: BiasedCalculator, ends: Sequence[int]) -> None:
+        """Nothing: it knows any calculator."""
+
+    def check(
+        self,
+        ensemble: Ensemble,
+        atoms: Atoms,
+        where: str,
+        moves: Sequence[Move] = (),
+        restraints: Sequence[Restraint] = (),
+    ) -> None:
         """Raise if these atoms cannot be moved so, with an error that begins with ``where``."""
         if (refused := self.refusal(ensemble)) is not None:
             raise StructureError(f"{where}: dynamics: {refused}")
