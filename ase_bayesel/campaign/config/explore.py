@@ -25,6 +25,7 @@ from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrig
 from ...dynamics.trust import TrustBound
 from ...io.fields import Count, InputPath, Steps, Timestep
 from ...io.kinds import VALUE, OneOf
+from ...structures.environments import CutOut
 from ..exploration.rules import AfterPick, Batch, EarlyRefit, Offers
 from .base import Section
 from .bias import BiasConfig
@@ -57,6 +58,9 @@ class ExploreConfig(Section):
     a pick lifts the biased surface under it. ``trust_bound`` takes a walker back to its start where
     the potential of the last fit cannot be trusted, see `TrustBound`.
 
+    ``cut_out`` makes the environment of the atom that fired the pick, in place of the walker's
+    frame, see `CutOut`; triggers and bounds look at the walker's cell.
+
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
@@ -85,6 +89,7 @@ class ExploreConfig(Section):
     after_pick: AfterPick = "go_on"
     offers: Offers = "fired"
     absorb_heat: bool = False
+    cut_out: Annotated[CutOut, VALUE] | None = None
     early_refit: Annotated[EarlyRefit, VALUE] | None = None
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()
@@ -127,6 +132,8 @@ class ExploreConfig(Section):
     def _joint_choice(self) -> ExploreConfig:
         if self.targets is not None and self.batch != "joint":
             raise ValueError(f"targets belongs to batch: joint, not to batch: {self.batch}")
+        if self.cut_out is not None and self.batch == "joint":
+            raise ValueError("cut_out: batch: joint chooses among whole frames; use batch: first")
         if self.early_refit is not None and self.batch == "joint":
             raise ValueError("early_refit: batch: joint picks when all walkers have ended")
         if self.unbiased_walkers and self.tau_rel is None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ...dynamics.triggers import PickRule
 from ...io.fields import PositiveFloat, PositiveInt
+from ...structures.environments import CutOut
 from .picks import Pick
 from .state import ExploreState, WalkerState
 
@@ -61,6 +62,8 @@ class RoundRules:
     absorb_heat
         Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
         energy.
+    cut_out
+        How the environment of an atom becomes the pick in place of a frame; None for whole frames.
     """
 
     pick: PickRule = PickRule()
@@ -73,6 +76,7 @@ class RoundRules:
     offers: Offers = "fired"
     offer_interval: int = 1000
     absorb_heat: bool = False
+    cut_out: CutOut | None = None
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 from ...bias.calculator import BiasedCalculator
 from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
-from ...structures.labels import PropertyKeys
+from ...structures.labels import PropertyKeys, whole_atoms
 from ...structures.reference_energies import fitted_targets
 from ...surrogate.design import training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
@@ -106,7 +106,7 @@ def _left_out(
             continue
         rows = np.concatenate(
             [
-                scale * weighted_rows(features, surrogate.noise, [prop])
+                scale * weighted_rows(features, surrogate.noise, [prop], whole_atoms(atoms))
                 for prop, scale in scales.items()
             ]
         )
