@@ -151,11 +151,13 @@ class CutOut:
         free = atoms.pbc & (frame.heights > longest + 2 * limits.margin_A)
         shell_A = max(limits.largest_A, SHELL * limits.largest_A / self.closest)
         there = _densities(fresh_pairs(atoms, shell_A), shell_A, np.ones(len(atoms), bool))
-        heights = np.where(free | (frame.heights > longest), self.size_A, frame.heights)
+        opened = ~atoms.pbc & (frame.heights > longest)
+        heights = np.where(free | opened, self.size_A, frame.heights)
 
         def made(heights: np.ndarray) -> tuple[tuple[int, float], Atoms, np.ndarray]:
             assert self.reach_A is not None
-            cut, indices = self._closed(atoms, frame, heights, free, limits.margin_A)
+            margins = np.where(free, limits.margin_A, 0.0)
+            cut, indices = self._closed(atoms, frame, heights, free | opened, margins)
             found = fresh_pairs(cut, shell_A)
             kept, n_close = limits.apart(cut, found, frame.distances[indices] <= self.reach_A)
             off = (_densities(found, shell_A, kept) - there[indices])[kept]
@@ -178,13 +180,12 @@ class CutOut:
         atoms: Atoms,
         frame: _Frame,
         heights: np.ndarray,
-        free: np.ndarray,
-        margin_A: float,
+        bounded: np.ndarray,
+        margins: np.ndarray,
     ) -> tuple[Atoms, np.ndarray]:
-        """A box of these heights, with a margin along ``free`` directions, where it is closed."""
-        cut_open = ~atoms.pbc & (heights < frame.heights)
-        inside = np.abs(frame.along) <= heights / 2 + np.where(free, margin_A, 0.0)
-        indices = frame.from_the_centre((inside | ~(free | cut_open)).all(axis=1))
+        """A box of these heights along ``bounded`` directions, whose atoms may lie in a margin."""
+        inside = np.abs(frame.along) <= heights / 2 + margins
+        indices = frame.from_the_centre((inside | ~bounded).all(axis=1))
         edges = heights + np.where(atoms.pbc, 0.0, 2 * self.vacuum_A)
         cut = _part(atoms, indices)
         cut.set_cell((edges / frame.heights)[:, None] * frame.cell)
