@@ -2,9 +2,9 @@
 
     python prepare.py
 
-Half a minute. The training set knows small cells of the perfect crystal alone. The large cell
-holds two symmetric tilt boundaries, Sigma 5 (210)[001]; its test frames are of MD at 300 K, and are
-never trained on.
+Some twenty seconds. The training set knows the crystal alone, compressed and stretched, in cells
+of 32 atoms. The large cell holds two symmetric tilt boundaries, Sigma 5 (210)[001]; its test frames
+are of MD at 300 K, and are never trained on.
 """
 
 from pathlib import Path
@@ -54,6 +54,16 @@ def grain_boundaries() -> Atoms:
     return canonical(both)
 
 
+def crystals(count: int, repeat: int, std_A: float, rng: np.random.Generator) -> list[Atoms]:
+    """Cells of the crystal with lengths within 3.5 %, and normal displacements."""
+    cells = []
+    for stretch in np.linspace(0.965, 1.035, count):
+        atoms = bulk("Cu", a=stretch * LATTICE_A, cubic=True) * (repeat, repeat, repeat)
+        atoms.rattle(std_A, rng=rng)
+        cells.append(canonical(atoms))
+    return cells
+
+
 def frames(start: Atoms, count: int, interval: int, rng: np.random.Generator) -> list[Atoms]:
     """Every so many steps of 2 fs of MD."""
     atoms = start.copy()
@@ -77,9 +87,8 @@ def frames(start: Atoms, count: int, interval: int, rng: np.random.Generator) ->
 def main() -> None:
     """Write train, test and starts (.extxyz) into the folder data."""
     rng = np.random.default_rng(2026)
-    crystal = bulk("Cu", a=LATTICE_A, cubic=True) * (3, 3, 3)
     large = grain_boundaries()
-    train = [Atoms("Cu", cell=[12.0] * 3), *frames(crystal, 8, 40, rng)]
+    train = [Atoms("Cu", cell=[12.0] * 3), *crystals(5, 2, 0.03, rng)]
     test = frames(large, 2, 20, rng)
     FOLDER.mkdir(exist_ok=True)
     write_frames(FOLDER / "train.extxyz", labelled(train, ENGINE, KEYS))
