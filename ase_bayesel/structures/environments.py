@@ -165,14 +165,15 @@ class CutOut:
 
         best = made(heights)
         for axis in [*np.flatnonzero(free)] * SWEEPS:
-            for height in np.unique(np.linspace(self.size_A, longest, EDGES)):
+            heights_tried = np.unique(np.linspace(self.size_A, longest, EDGES))
+            for height in heights_tried[heights_tried != heights[axis]]:
                 tried = heights.copy()
                 tried[axis] = height
                 if (other := made(tried))[0] < best[0]:
                     best, heights = other, tried
         if best[0][0]:
             wide = np.maximum(heights, 2 * self.reach_A + limits.largest_A)
-            best = made(np.where(free, wide, heights))
+            best = made(np.where(free, np.minimum(wide, frame.heights), heights))
         return best[1], best[2]
 
     def _closed(

@@ -33,7 +33,7 @@ from ase_bayesel.structures.labels import WHOLE, PropertyKeys
 
 CUT = {
     "descriptor.cutoff": 3.0,
-    "explore.cut_out": {"size_A": 6.5, "stretch": 0.1},
+    "explore.cut_out": {"size_A": 6.5, "stretch": 0.0},
     "explore.picks": 2,
     "explore.steps": 10,
     "explore.temperature_K": 600.0,
