@@ -80,7 +80,12 @@ def weighted_rows(
 ) -> np.ndarray:
     """Rows ``(k, D)`` of the given properties, each divided by its noise.
 
-    ``whole`` as in `property_rows`.
+    Parameters
+    ----------
+    features, whole
+        As in `property_rows`.
+    noise, properties
+        The noise, and the properties in their order; none gives no rows.
     """
     n_atoms, n_features = features.values.shape
     if not properties:

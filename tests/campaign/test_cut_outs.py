@@ -66,7 +66,7 @@ def test_picks_are_cut_out_of_the_walkers_cells(done):
     assert len(found) == 4
     for frame in found:
         whole = frame.arrays[WHOLE]
-        assert 20 < len(frame) < 70
+        assert 10 < len(frame) < 30
         assert whole[0]
         assert 1 <= whole.sum() < len(frame) / 2
         assert frame.info["bayesel_atom"] == 0
