@@ -86,10 +86,11 @@ def whole_atoms(atoms: Atoms, where: str = "structure") -> np.ndarray | None:
     return whole
 
 
-def of_whole_atoms(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
-    """Of ``forces (n_atoms, 3)`` those that can be labels: of a cut-out the ones of whole atoms."""
+def of_whole_atoms(atoms: Atoms, values: np.ndarray) -> np.ndarray:
+    """Of ``values (n_atoms, ...)``, forces say, those that labels tell of: of a cut-out the ones of
+    whole atoms."""
     whole = whole_atoms(atoms)
-    return forces if whole is None else forces[whole]
+    return values if whole is None else values[whole]
 
 
 def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTargets:

@@ -162,7 +162,19 @@ def test_trainings_that_leave_nothing_out_refuse_cut_outs(done, tmp_path):
     ("changes", "told"),
     [
         ({"explore.batch": "joint"}, "cut_out: batch: joint chooses among whole frames"),
-        ({"explore.cut_out": {"size_A": 5.0}}, "take at least twice as much"),
+        ({"explore.cut_out": {"size_A": 5.0}}, "explore.cut_out.size_A: .*take at least twice"),
+        (
+            {
+                "explore.cut_out": {"size_A": 6.5, "method": "cluster"},
+                "labelling": {
+                    "kind": "espresso",
+                    "pseudopotentials": {"Cu": "a", "Al": "b"},
+                    "pseudo_dir": ".",
+                    "parameters": {},
+                },
+            },
+            "explore.cut_out.method: espresso computes nothing without periodicity",
+        ),
         ({"data.forces_key": None}, "explore.cut_out: only forces of cut-outs are labels"),
         (
             {"descriptor": {"kind": "import", "factory": "some:thing"}},

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.structures import copper, copper_training, emt_labelled
 
-from ase_bayesel import ACEDescriptor, RowStore, fit_surrogate
+from ase_bayesel import ACEDescriptor, ForceTrigger, RowStore, fit_surrogate
+from ase_bayesel.dynamics.triggers.calibration import training_criteria
 from ase_bayesel.errors import StructureError
 from ase_bayesel.structures.frames import read_frames, write_frames
 from ase_bayesel.structures.identity import canonical, structure_id
@@ -20,6 +21,7 @@ from ase_bayesel.surrogate.fitting import baseline_energies
 from ase_bayesel.surrogate.held_out import given_labels, held_out, leaving_out
 from ase_bayesel.surrogate.outlook import outlooks
 from ase_bayesel.surrogate.steps import finished
+from ase_bayesel.surrogate.support import Support
 from ase_bayesel.validation.parity import compare
 
 KEYS = PropertyKeys("energy", "forces", "virial")
@@ -138,6 +140,18 @@ def test_what_is_compared_with_labels(fitted, cut_outs, frames):
     given = given_labels(fitted, cut_outs[0], KEYS)
     assert not np.array_equal(given.posterior.mean, fitted.posterior.mean)
     assert calibrated(fitted, cut_outs, KEYS).scales.forces.n_structures == 2
+
+
+def test_other_atoms_are_no_examples(fitted, cut_outs, frames, descriptor):
+    """Neither for the support nor for thresholds of triggers."""
+    known = Support.of(cut_outs, descriptor).known[29].features
+    features = [each.values for each in descriptor.compute(cut_outs)]
+    whole = np.concatenate([f[mask] for f, mask in zip(features, MASKS, strict=True)])
+    np.testing.assert_allclose(
+        sorted(known[:, 0]), sorted((whole * descriptor.prior_std())[:, 0]), rtol=1e-10
+    )
+    values = training_criteria([ForceTrigger(1.0)], frames[-3:], fitted.calculator(), fitted, KEYS)
+    assert np.isnan(values[:, 0]).tolist() == [False, True, True]
 
 
 def test_an_expectation_is_of_whole_atoms(fitted, cut_outs):

@@ -85,12 +85,21 @@ class CampaignConfig(Section):
                 "explore.cut_out.reach_A: only features of linear ACE tell it; give the cutoff of "
                 "the network times the number of its layers"
             )
-        return replace(wanted, reach_A=self.descriptor.cutoff)
+        try:
+            return replace(wanted, reach_A=self.descriptor.cutoff)
+        except ValueError as error:
+            raise ValueError(f"explore.cut_out.{error}") from None
 
     @model_validator(mode="after")
     def _cut_outs_can_be_used(self) -> CampaignConfig:
-        if self.cut_out is None:
+        cut_out, engine = self.cut_out, self.engine
+        if cut_out is None:
             return self
+        if cut_out.method == "cluster" and engine is not None and not engine.without_periodicity:
+            raise ValueError(
+                f"explore.cut_out.method: {engine.kind} computes nothing without periodicity; "
+                "take periodic"
+            )
         if self.data.forces_key is None:
             raise ValueError(
                 "explore.cut_out: only forces of cut-outs are labels; give data.forces_key"
