@@ -171,6 +171,7 @@ def test_trainings_that_leave_nothing_out_refuse_cut_outs(done, tmp_path):
                     "pseudopotentials": {"Cu": "a", "Al": "b"},
                     "pseudo_dir": ".",
                     "parameters": {},
+                    "kpts": [1, 1, 1],
                 },
             },
             "explore.cut_out.method: espresso computes nothing without periodicity",
