@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .generation import generate_pool
     from .selection.feature_store import FeatureStore
     from .selection.select import select
+    from .structures.environments import CutOut
     from .surrogate.fitting import Weights, fit_surrogate
     from .surrogate.force_uncertainty import ForceSearch
     from .surrogate.posterior import Posterior
@@ -61,6 +62,7 @@ _MODULES = {
     "CellLength": "dynamics.restraints",
     "CellMove": "dynamics.moves",
     "Coordination": "dynamics.restraints",
+    "CutOut": "structures.environments",
     "Deviation": "bias.kinds",
     "Dihedral": "dynamics.restraints",
     "Distance": "dynamics.restraints",
@@ -116,6 +118,7 @@ __all__ = [
     "CellLength",
     "CellMove",
     "Coordination",
+    "CutOut",
     "Deviation",
     "Dihedral",
     "Distance",

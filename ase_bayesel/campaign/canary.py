@@ -18,7 +18,7 @@ from ..labelling.labeller import Labeller
 from ..labelling.task import is_settled, label_of
 from ..structures.electronic import electronic_state
 from ..structures.identity import canonical, structure_id
-from ..structures.labels import FitTargets, PropertyKeys, targets
+from ..structures.labels import WHOLE, FitTargets, PropertyKeys, targets
 from ..structures.reference_energies import composition_energy, is_isolated, reference_energies
 from .causes import ENERGY_FACTORS, FORCE_FACTORS
 from .config.campaign import CampaignConfig
@@ -50,7 +50,8 @@ def canary_of(
     """The smallest labelled training structure; None where there is none to be calculated.
 
     Those in the usual electronic state that are no isolated atoms come first, and of these such
-    with energy and forces. Only structures that are periodic as a start is are asked for.
+    with energy and forces. Only structures that are periodic as a start is are asked for, and no
+    cut-outs.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def canary_of(
         labels = targets(atoms, keys, f"training frame {number}")
         known = sum(value is not None for value in (labels.energy, labels.forces))
         fits = elements.issuperset(atoms.symbols) and tuple(atoms.pbc) in periodic
-        if known and fits and refusal(atoms) is None:
+        if known and fits and WHOLE not in atoms.arrays and refusal(atoms) is None:
             odd = is_isolated(atoms) or bool(electronic_state(atoms).own)
             found.append(((odd, -known, len(atoms), number), labels))
     if not found:

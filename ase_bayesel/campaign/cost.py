@@ -13,7 +13,7 @@ from ..bias.calculator import BiasedCalculator
 from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.triggers import uncalibrated
-from ..structures.labels import PROPERTIES, targets
+from ..structures.labels import PROPERTIES, targets, whole_atoms
 from ..surrogate.assembly import assembling
 from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
 from ..surrogate.fitting import baseline_energies
@@ -156,8 +156,10 @@ def measured_cost(config: CampaignConfig, train: Sequence[Atoms], starts: Sequen
 
 def _n_rows(config: CampaignConfig, atoms: Atoms) -> int:
     """Rows of the labels of a structure, or of those that it would have where it has none."""
-    keys, n_forces = config.data.keys, 3 * len(atoms)
-    n_forces = min(n_forces, force_projections(config.descriptor) or n_forces)
+    keys, whole = config.data.keys, whole_atoms(atoms)
+    n_forces = 3 * (len(atoms) if whole is None else int(whole.sum()))
+    if whole is None:
+        n_forces = min(n_forces, force_projections(config.descriptor) or n_forces)
     properties = [prop for prop in PROPERTIES if getattr(keys, prop) is not None]
     sizes = {"energy": 1, "forces": n_forces, "virial": 6}
     found = contributed_properties(atoms, targets(atoms, keys), properties)

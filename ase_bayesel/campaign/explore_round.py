@@ -24,7 +24,6 @@ from ..resources.threads import cpu_threads
 from ..surrogate.surrogate import Surrogate
 from .build.resources import build_resource
 from .build.walkers import build_bias, build_tau_rule, walker_options
-from .config import ExploreConfig
 from .config.campaign import CampaignConfig
 from .events import Progress, named
 from .exploration import (
@@ -181,7 +180,7 @@ def load_setup(
         ),
         tuple(plans),
         explore.check_interval,
-        _rules(explore),
+        _rules(config),
         Recording(explore.trajectory_interval, explore.log),
     )
 
@@ -196,7 +195,8 @@ def _plan(
     return WalkerPlan(partial(run_walker, **options), start, checks, options["n_steps"], trust)
 
 
-def _rules(explore: ExploreConfig) -> RoundRules:
+def _rules(config: CampaignConfig) -> RoundRules:
+    explore = config.explore
     interval = explore.check_interval
     return RoundRules(
         explore.pick,
@@ -210,6 +210,7 @@ def _rules(explore: ExploreConfig) -> RoundRules:
         max(explore.steps // -(-explore.picks // explore.walkers), interval),
         explore.absorb_heat,
         explore.start_energy_limit,
+        config.cut_out,
     )
 
 

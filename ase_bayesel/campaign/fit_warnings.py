@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from ..structures.identity import structure_id
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, of_whole_atoms, whole_atoms
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.design import property_rows, property_targets
 from ..surrogate.energy_weights import force_growth
@@ -97,10 +97,13 @@ def large_residuals(
             if label is None:
                 continue
             if features is not None:
-                predicted = property_rows(features, prop) @ surrogate.posterior.mean
+                rows_of_label = property_rows(features, prop, whole_atoms(atoms))
+                predicted = rows_of_label @ surrogate.posterior.mean
                 label = property_targets(labels, prop, baseline)
             else:
                 predicted = potential.get_property(prop, atoms)
+                if prop == "forces":
+                    predicted = of_whole_atoms(atoms, predicted)
             unit = growth * surrogate.noise.std(prop, len(atoms)) / scales[prop]
             own.append(float(np.sqrt(np.mean((predicted - label) ** 2))) / unit)
         sizes.append(max(own))

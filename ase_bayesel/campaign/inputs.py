@@ -15,7 +15,7 @@ from ..errors import ConfigError, StructureError
 from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
-from ..structures.labels import PROPERTIES, PropertyKeys, lookalikes, raw_label, targets
+from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, lookalikes, raw_label, targets
 from ..structures.reference_energies import reference_energies
 from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.surrogate import Surrogate
@@ -105,6 +105,16 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     except StructureError as error:
         raise StructureError(f"{data.targets}: {error}") from None
     _check_starts(frames["starts"], config.explore)
+    if config.cut_out is not None:
+        for k, atoms in enumerate(frames["starts"]):
+            config.cut_out.cut(atoms, 0, f"{config.explore.starts}, frame {k} (explore.cut_out)")
+    if isinstance(refitter, MACERefitter):
+        for k, atoms in enumerate(frames.get("train", ())):
+            if WHOLE in atoms.arrays:
+                raise ConfigError(
+                    f"{data.train}, frame {k}: is a cut-out ({WHOLE!r}), and refit: {{kind: mace}} "
+                    "leaves no atoms of a structure out"
+                )
     return frames
 
 
@@ -171,6 +181,11 @@ def _check_starts(frames: Sequence[Atoms], explore: ExploreConfig) -> None:
     stress = any(isinstance(probe, StressTrigger) for probe in probes(explore.trigger))
     for k, atoms in enumerate(frames):
         where = f"{explore.starts}, frame {k}"
+        if WHOLE in atoms.arrays:
+            raise ConfigError(
+                f"{where}: is a cut-out ({WHOLE!r}), in which atoms are not to move; start from "
+                "the structure that it was cut out of, or remove the array"
+            )
         if stress and not atoms.pbc.all():
             raise ConfigError(f"{where}: a stress trigger needs three periodic directions")
         try:
@@ -302,5 +317,7 @@ def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) 
         labels = targets(atoms, keys, where)
         for prop in ("energy", "forces"):
             key = getattr(keys, prop)
+            if prop == "energy" and WHOLE in atoms.arrays:
+                continue
             if key is not None and getattr(labels, prop) is None:
                 raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")

@@ -13,7 +13,7 @@ from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.store import LabelStore, with_labels
 from ..labelling.task import is_settled, label_of
 from ..structures.identity import structure_id
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, of_whole_atoms
 from ..surrogate.energy_weights import largest_force
 from .exploration import Pick
 from .pick_labels import PickLabel
@@ -63,7 +63,9 @@ def note_labels(
         identity = structure_id(atoms)
         name = label_of(labels, settings_of(atoms), identity)
         values = None if name is None else labels.load(identity, name)
-        force = None if values is None else largest_force(values.forces)
+        force = None
+        if values is not None and values.forces is not None:
+            force = largest_force(of_whole_atoms(atoms, values.forces))
         noted.append(PickLabel(identity, name, force))
     return noted
 

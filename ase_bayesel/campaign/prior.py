@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..structures.labels import whole_atoms
 from ..surrogate.design import property_rows, training_features, usable_properties
 from ..surrogate.energy_weights import frame_weight
 from ..surrogate.posterior import Posterior
@@ -53,12 +54,13 @@ def knowing_prior(
     for k, (atoms, features) in enumerate(zip(frames, stream, strict=True)):
         (growth,) = surrogate.noise_growth([atoms], property_rows(features, "energy"))
         rows = [
-            property_rows(features, prop)
+            property_rows(features, prop, whole_atoms(atoms))
             * frame_weight(atoms, prop, f"data.prior, frame {k}")
             / (growth * surrogate.noise.std(prop, len(atoms)))
             for prop in usable_properties(atoms, surrogate.properties)
         ]
-        posterior = posterior.condition(np.concatenate(rows))
+        if rows:
+            posterior = posterior.condition(np.concatenate(rows))
         yield Progress(number, "fit", k + 1, len(frames), "prior data")
     return replace(surrogate, posterior=posterior)
 

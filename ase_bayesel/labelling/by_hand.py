@@ -13,7 +13,7 @@ from ..errors import LabellingError
 from ..structures.electronic import electronic_state
 from ..structures.frames import read_frames
 from ..structures.identity import difference, matching_order, states_of
-from ..structures.labels import PROPERTIES, PropertyKeys, targets
+from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, targets
 from .engines import ReferenceResult
 from .store import BY_HAND, Label
 
@@ -89,6 +89,9 @@ def _label(pick: Atoms, frame: Atoms, order: np.ndarray, keys: PropertyKeys, whe
     label = Label(pick, BY_HAND, "by hand")
     if frame.info.get(FAILED_KEY):
         return replace(label, reason="given up by the user")
+    if WHOLE in pick.arrays:  # all forces are kept, as of an engine; the pick says which count
+        frame, keys = frame.copy(), PropertyKeys(None, keys.forces)
+        frame.arrays.pop(WHOLE, None)
     values = targets(frame, keys, where)
     for prop in PROPERTIES:
         key = getattr(keys, prop)

@@ -38,9 +38,11 @@ from ..structures.labels import (
     REF_ENERGY,
     REF_FORCES,
     REF_STRESS,
+    WHOLE,
     PropertyKeys,
     is_stress,
     targets,
+    whole_atoms,
 )
 from .engines.base import ReferenceResult
 
@@ -107,9 +109,14 @@ def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> At
     """A copy of a structure with labels under the keys of a training set.
 
     The virial is -volume times the stress, or the stress itself where the key names one
-    (`is_stress`), and is there only with three periodic directions.
+    (`is_stress`), and is there only with three periodic directions. A cut-out (`WHOLE`) gets the
+    forces of its whole atoms alone; those of the others are NaN, which nobody takes for labels.
     """
-    out = atoms.copy()
+    out, whole = atoms.copy(), whole_atoms(atoms)
+    if whole is not None:
+        if keys.forces is not None and values.forces is not None:
+            out.arrays[keys.forces] = np.where(whole[:, None], values.forces, np.nan)
+        return out
     if keys.energy is not None and values.energy is not None:
         out.info[keys.energy] = values.energy
     if keys.forces is not None and values.forces is not None:
@@ -281,6 +288,7 @@ def label_bytes(label: Label) -> bytes:
     """A label as it lies on disk: extended XYZ that any training code reads."""
     assert label.values is not None
     atoms = canonical(label.atoms)
+    atoms.arrays.pop(WHOLE, None)  # a label is all that was computed, whoever uses what of it
     if label.settings != BY_HAND:
         for name in STATES:
             atoms.arrays.pop(name, None)  # that the engine has not seen

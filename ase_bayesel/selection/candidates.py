@@ -13,6 +13,7 @@ from ase import Atoms
 from ..descriptors.base import Descriptor, Features
 from ..errors import SelectionError
 from ..resources.threads import one_blas_thread
+from ..structures.labels import whole_atoms
 from ..surrogate.design import property_rows
 from ..surrogate.posterior import Posterior
 from ..surrogate.surrogate import Surrogate
@@ -189,9 +190,12 @@ def _score(
     label_rows: Rows,
     features: _OnDemand,
 ) -> Score:
+    frames = pool.frames or ()
     known = {
         "energy_variance": scores.energy_variance(pool.rows, pool.n_atoms),
-        "force_variance": scores.force_variance(lambda k: property_rows(features[k], "forces")),
+        "force_variance": scores.force_variance(
+            lambda k: property_rows(features[k], "forces", whole_atoms(frames[k]))
+        ),
         "information_gain": scores.information_gain(label_rows),
     }
     if method != "weighted_sum":

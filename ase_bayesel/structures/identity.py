@@ -8,6 +8,7 @@ from ase.geometry import find_mic
 
 from ..io.hashing import bytes_hash
 from .electronic import electronic_state
+from .labels import WHOLE
 
 POSITION_DECIMALS = 8
 """Decimals of a position in extended XYZ; structures are identified to this precision."""
@@ -23,7 +24,8 @@ def canonical(atoms: Atoms) -> Atoms:
     """A copy rounded as extended XYZ rounds it.
 
     Of all else only tags, constraints, initial moments and charges (`STATES`), and what is not
-    usual of charge and multiplicity (`electronic_state`) stay.
+    usual of charge and multiplicity (`electronic_state`) stay, and which atoms of a cut-out are
+    whole (`WHOLE`).
     """
     out = Atoms(
         numbers=atoms.numbers,
@@ -36,6 +38,8 @@ def canonical(atoms: Atoms) -> Atoms:
     )
     for name, state in states_of(atoms).items():
         out.set_array(name, np.round(state, POSITION_DECIMALS) + 0.0)
+    if WHOLE in atoms.arrays:
+        out.set_array(WHOLE, atoms.arrays[WHOLE])
     return out
 
 

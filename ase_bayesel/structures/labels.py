@@ -19,6 +19,9 @@ REF_ENERGY, REF_FORCES, REF_VIRIAL, REF_STRESS = (
 """Keys of labels in files that this package writes: eV, eV/A, eV, eV/A^3."""
 OWN_PREFIX = "bayesel_"
 """Of keys under which this package writes what is no label."""
+WHOLE = f"{OWN_PREFIX}whole"
+"""Array of a cut-out (`environments`): true for atoms whose surroundings are those of the structure
+that it was cut out of. Only their forces are labels, and nothing else of it is."""
 NO_LABEL = ("weight", "std", "error", "variance", "cutoff", "kinetic", "unit", "kin_")
 """Parts of the names of numbers that belong to a label, or to a calculation, but are none."""
 ASYMMETRY = 0.1
@@ -45,7 +48,8 @@ class PropertyKeys:
 class FitTargets:
     """Labels of one structure; None where it has none.
 
-    ``energy`` eV, ``forces (n_atoms, 3)`` eV/A, ``virial (6,)`` eV in ASE's Voigt order.
+    ``energy`` eV, ``forces (n_atoms, 3)`` eV/A, ``virial (6,)`` eV in ASE's Voigt order. Of a
+    cut-out (`WHOLE`) there are no others than ``forces (n_whole, 3)``, those of its whole atoms.
     """
 
     energy: float | None = None
@@ -63,11 +67,38 @@ def is_stress(key: str | None) -> bool:
     return key is not None and "stress" in key.lower() and "virial" not in key.lower()
 
 
+def whole_atoms(atoms: Atoms, where: str = "structure") -> np.ndarray | None:
+    """``(n_atoms,)`` booleans, which atoms of a cut-out are whole (`WHOLE`); None of others.
+
+    Raises
+    ------
+    StructureError
+        Which begins with ``where``, for what is no mask of its atoms, or where none is whole.
+    """
+    raw = atoms.arrays.get(WHOLE)
+    if raw is None:
+        return None
+    if shape_of(raw) != (len(atoms),) or not np.isin(raw, (0, 1)).all():
+        raise StructureError(f"{where}: {WHOLE!r} must be true or false (T, F) for each atom")
+    whole = np.asarray(raw, bool)
+    if not whole.any():
+        raise StructureError(f"{where}: no atom is {WHOLE!r}, so that nothing of it is a label")
+    return whole
+
+
+def of_whole_atoms(atoms: Atoms, values: np.ndarray) -> np.ndarray:
+    """Of ``values (n_atoms, ...)``, forces say, those that labels tell of: of a cut-out the ones of
+    whole atoms."""
+    whole = whole_atoms(atoms)
+    return values if whole is None else values[whole]
+
+
 def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTargets:
     """The labels that a structure carries under ``keys``; missing ones are None.
 
     A virial is there only with three periodic directions: what a file says of a molecule or a
-    slab, zeros for the most part, belongs to no volume.
+    slab, zeros for the most part, belongs to no volume. Of a cut-out only the forces of its whole
+    atoms are there.
 
     Raises
     ------
@@ -77,6 +108,9 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
         key that is not used, as if it were misspelt.
     """
     energy = forces = virial = None
+    whole = whole_atoms(atoms, where)
+    if whole is not None:
+        keys = PropertyKeys(None, keys.forces)
     if keys.energy is not None:
         raw = raw_label(atoms, keys.energy, "energy")
         if raw is not None:
@@ -84,7 +118,8 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
             energy = float(_checked(raw, (), where, keys.energy))
     if keys.forces is not None:
         raw = raw_label(atoms, keys.forces, "forces")
-        forces = None if raw is None else _checked(raw, (len(atoms), 3), where, keys.forces)
+        if raw is not None:
+            forces = _checked(raw, (len(atoms), 3), where, keys.forces, whole)
     if keys.virial is not None and atoms.pbc.all():
         raw = raw_label(atoms, keys.virial, "virial")
         if raw is not None:
@@ -173,7 +208,10 @@ def _tensor(atoms: Atoms, raw: Any, where: str, key: str) -> np.ndarray:
     return -atoms.get_volume() * tensor if is_stress(key) else tensor
 
 
-def _checked(raw: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarray:
+def _checked(
+    raw: Any, shape: tuple[int, ...], where: str, key: str, kept: np.ndarray | None = None
+) -> np.ndarray:
+    """Numbers of a shape, all finite: those that are ``kept``, where that is given."""
     try:
         if np.asarray(raw).dtype.kind in "bc":
             raise TypeError("real numbers are expected")
@@ -182,6 +220,7 @@ def _checked(raw: Any, shape: tuple[int, ...], where: str, key: str) -> np.ndarr
         raise StructureError(f"{where}: {key!r} is not numeric ({error})") from error
     if value.shape != shape:
         raise StructureError(f"{where}: {key!r} has shape {value.shape}, expected {shape}")
+    value = value if kept is None else value[kept]
     if not np.isfinite(value).all():
         raise StructureError(f"{where}: {key!r} is not finite")
     return value

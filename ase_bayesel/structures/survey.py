@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms, units
 
-from .labels import PROPERTIES, PropertyKeys, force_consistent, is_stress, raw_label, targets
+from .labels import PROPERTIES, WHOLE, PropertyKeys, force_consistent, is_stress, raw_label, targets
 from .reference_energies import E0, SAME_EV, composition_energy, is_isolated, reference_energies_of
 
 WEIGHTS = ("config_weight", "config_energy_weight", "config_forces_weight", "config_stress_weight")
@@ -200,7 +200,11 @@ def survey_labels(
             scales["pressures"].append(
                 float(labels.virial[:3].mean() / atoms.get_volume() / units.GPa)
             )
-        elif keys.virial is not None and raw_label(atoms, keys.virial, "virial") is not None:
+        elif (
+            keys.virial is not None
+            and WHOLE not in atoms.arrays
+            and raw_label(atoms, keys.virial, "virial") is not None
+        ):
             numbers["bare_virials"].append(k)
         shift = force_consistent(atoms, keys)
         if shift is not None and abs(shift) > SMEARING_EV * len(atoms):
@@ -225,6 +229,8 @@ def survey_labels(
 def _lacks(atoms: Atoms, properties: Sequence[str], usual: set[str]) -> bool:
     """Whether a structure lacks a label that others have and it could have."""
     lacking = usual - set(properties)
+    if WHOLE in atoms.arrays:
+        lacking -= {"energy", "virial"}
     if not atoms.pbc.all():
         lacking.discard("virial")
     if is_isolated(atoms):

@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor, Sketch
-from ..structures.labels import PROPERTIES, PropertyKeys
+from ..structures.labels import PROPERTIES, PropertyKeys, whole_atoms
 from ..structures.reference_energies import composition_energy, fitted_targets
 from .design import Noise, property_rows, property_targets, row_scales
 from .energy_weights import EnergyWeights, force_growth
@@ -86,7 +86,7 @@ def assembling(
             scales = row_scales(atoms, labels, properties, baseline, energy_weights, where)
             weights = {p: UNIT.std(p, len(atoms)) / scale for p, scale in scales.items()}
             values = {p: property_targets(labels, p, baseline) for p in weights}
-            observed.append(_Observed(weights, values, growth))
+            observed.append(_Observed(weights, values, growth, whole_atoms(atoms)))
         plan.append((batch, observed))
     known = {prop: _Known.of(prop, plan, column_scale, store) for prop in properties}
     last = max((k for k, (batch, _) in enumerate(plan) if batch.whole), default=-1)
@@ -113,11 +113,15 @@ def assembling(
 
 @dataclass(frozen=True)
 class _Observed:
-    """What a structure brings: weights and targets of its rows by property, and `force_growth`."""
+    """What a structure brings: weights and targets of its rows by property, and `force_growth`.
+
+    ``whole`` are the atoms of a cut-out that are.
+    """
 
     weights: Mapping[str, float]
     values: Mapping[str, np.ndarray | None]
     growth: float
+    whole: np.ndarray | None = None
 
     def content(self, prop: str) -> bytes:
         """All of it that the rows of a property depend on."""
@@ -180,7 +184,7 @@ class _Known:
             return
         weight, growth = observed.weights[prop], observed.growth
         values = observed.values[prop]
-        rows = property_rows(features, prop) / weight
+        rows = property_rows(features, prop, observed.whole) / weight
         if values is None:
             self.unlabelled.add(rows, np.zeros(len(rows)))
             return

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Descriptor, Features, Sketch, SketchingDescriptor
-from ..structures.labels import FitTargets
+from ..structures.labels import FitTargets, whole_atoms
 from .energy_weights import EnergyWeights, frame_weight
 
 BATCH_ATOMS = 400
@@ -40,34 +40,58 @@ class Noise:
 
 
 def usable_properties(atoms: Atoms, properties: Sequence[str]) -> tuple[str, ...]:
-    """The properties that a structure can have: a virial needs three periodic directions."""
+    """The properties that a structure can have: a virial needs three periodic directions.
+
+    A cut-out has nothing but forces.
+    """
+    if whole_atoms(atoms) is not None:
+        return tuple(p for p in properties if p == "forces")
     return tuple(p for p in properties if p != "virial" or bool(atoms.pbc.all()))
 
 
-def property_rows(features: Features | Sketch, prop: str) -> np.ndarray:
+def property_rows(
+    features: Features | Sketch, prop: str, whole: np.ndarray | None = None
+) -> np.ndarray:
     """Unweighted rows: energy ``(1, D)``, forces ``(3 n, D)`` or virial ``(6, D)``.
 
-    A sketch has its projections in place of the force rows.
+    A sketch has its projections in place of the force rows. Of a cut-out ``whole (n_atoms,)``
+    (`whole_atoms`) leaves only the force rows of its whole atoms.
     """
     if prop == "energy":
         return features.total[None]
     if isinstance(features, Sketch):
+        if whole is not None and prop == "forces":
+            raise ValueError("projections of a cut-out would mix atoms that are whole with others")
         return features.force_rows if prop == "forces" else -features.strain.T
     if features.jacobian is None or features.strain is None:
         raise ValueError(f"{prop} rows need features with derivatives")
     if prop == "forces":
-        n_features = features.jacobian.shape[0]
-        return -features.jacobian.transpose(1, 2, 0).reshape(-1, n_features)
+        n_features, slopes = features.jacobian.shape[0], features.jacobian
+        slopes = slopes if whole is None else slopes[:, whole]
+        return -slopes.transpose(1, 2, 0).reshape(-1, n_features)
     return -features.strain.T
 
 
 def weighted_rows(
-    features: Features | Sketch, noise: Noise, properties: Sequence[str] = ("energy", "forces")
+    features: Features | Sketch,
+    noise: Noise,
+    properties: Sequence[str] = ("energy", "forces"),
+    whole: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Rows ``(k, D)`` of the given properties, each divided by its noise."""
-    n_atoms = len(features.values)
+    """Rows ``(k, D)`` of the given properties, each divided by its noise.
+
+    Parameters
+    ----------
+    features, whole
+        As in `property_rows`.
+    noise, properties
+        The noise, and the properties in their order; none gives no rows.
+    """
+    n_atoms, n_features = features.values.shape
+    if not properties:
+        return np.empty((0, n_features))
     return np.concatenate(
-        [property_rows(features, prop) / noise.std(prop, n_atoms) for prop in properties]
+        [property_rows(features, prop, whole) / noise.std(prop, n_atoms) for prop in properties]
     )
 
 
@@ -155,7 +179,7 @@ def training_features(
 def iterate_sketches(
     frames: Sequence[Atoms], descriptor: Descriptor, n_projections: int, first: int = 0
 ) -> Iterator[Features | Sketch]:
-    """Sketches of each structure in turn; features where those are no dearer.
+    """Sketches of each structure in turn; features where those are no dearer, and of cut-outs.
 
     The random numbers are the same in every call, and in a call for one of the `chunks`.
 
@@ -176,11 +200,16 @@ def iterate_sketches(
     for batch in batches(frames):
         rng = np.random.default_rng((0, first))
         first += len(batch)
-        small = [atoms for atoms in batch if 3 * len(atoms) <= n_projections]
-        large = [atoms for atoms in batch if 3 * len(atoms) > n_projections]
+        small = [atoms for atoms in batch if not is_projected(atoms, n_projections)]
+        large = [atoms for atoms in batch if is_projected(atoms, n_projections)]
         exact: Iterator[Features | Sketch] = iter(descriptor.compute(small, derivatives=True))
         sketched: Iterator[Features | Sketch] = iter(descriptor.sketch(large, n_projections, rng))
-        yield from (next(exact if 3 * len(a) <= n_projections else sketched) for a in batch)
+        yield from (next(sketched if is_projected(a, n_projections) else exact) for a in batch)
+
+
+def is_projected(atoms: Atoms, n_projections: int) -> bool:
+    """Whether projections stand for the force rows of a structure, where the descriptor can."""
+    return 3 * len(atoms) > n_projections and whole_atoms(atoms) is None
 
 
 def chunks(frames: Sequence[Atoms]) -> list[slice]:

@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import StructureError
+from ..structures.labels import WHOLE
 
 WEIGHT_KEYS = {
     "energy": "config_energy_weight",
@@ -64,7 +65,7 @@ class EnergyWeights:
         Parameters
         ----------
         atoms
-            Isolated atoms and dimers are data of their own kind and have a factor of one.
+            Isolated atoms, dimers and cut-outs are data of their own kind: their factor is one.
         energy
             eV, less the reference energies of the atoms; predicted where there is no label.
         """
@@ -149,5 +150,5 @@ def frame_weight(atoms: Atoms, prop: str, where: str = "structure") -> float:
 
 
 def _stands_apart(atoms: Atoms) -> bool:
-    """Isolated atoms and dimers."""
-    return len(atoms) <= 2 and not atoms.pbc.any()
+    """Isolated atoms and dimers, and cut-outs, whose energies mean nothing."""
+    return (len(atoms) <= 2 and not atoms.pbc.any()) or WHOLE in atoms.arrays

@@ -18,7 +18,7 @@ from ase import Atoms
 from scipy.linalg import cholesky, solve_triangular
 
 from ..descriptors.base import Features, Sketch
-from ..structures.labels import FitTargets
+from ..structures.labels import FitTargets, whole_atoms
 from .design import property_rows, property_targets, usable_properties
 from .surrogate import Surrogate
 from .triangular import factor_of_observed
@@ -87,7 +87,7 @@ class Expectation:
         """
         usable = usable_properties(atoms, surrogate.properties)
         used = [p for p in IN_TURN if p in usable and getattr(labels, p) is not None]
-        rows = {prop: property_rows(features, prop) for prop in used}
+        rows = {prop: property_rows(features, prop, whole_atoms(atoms)) for prop in used}
         units = {prop: surrogate.noise.std(prop, len(atoms)) for prop in used}
         white = surrogate.posterior.whiten(np.concatenate([rows[p] / units[p] for p in used]))
         return cls(

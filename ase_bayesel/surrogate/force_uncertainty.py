@@ -15,6 +15,7 @@ from ase import Atoms
 
 from ..descriptors.base import EnergyAndFeatures, JointDescriptor
 from ..structures.identity import geometry_id, structure_id
+from ..structures.labels import whole_atoms
 from .posterior import Posterior
 
 
@@ -110,7 +111,7 @@ def leading_force_rows(
     atoms
         The structure, of N atoms.
     n_rows
-        How many rows, k; 3 N or D where that is less.
+        How many rows, k; 3 N or D where that is less. Of a cut-out only its whole atoms count.
 
     Raises
     ------
@@ -119,11 +120,15 @@ def leading_force_rows(
     """
     if n_rows < 1:
         raise ValueError(f"n_rows: must be at least 1, got {n_rows}")
-    n_rows = min(n_rows, 3 * len(atoms), posterior.n_features)
+    whole = whole_atoms(atoms)
+    n_atoms = len(atoms) if whole is None else int(whole.sum())
+    n_rows = min(n_rows, 3 * n_atoms, posterior.n_features)
     forward = descriptor.forward(atoms)
     random = _generator(atoms).standard_normal((posterior.n_features, n_rows))
-    gradients = _gradients(forward, posterior, random).reshape(n_rows, -1)
-    basis, _ = np.linalg.qr(gradients.T)
+    gradients = _gradients(forward, posterior, random)
+    if whole is not None:
+        gradients[:, ~whole] = 0.0
+    basis, _ = np.linalg.qr(gradients.reshape(n_rows, -1).T)
     return -forward.pushforward(basis.T.reshape(n_rows, len(atoms), 3))
 
 

@@ -14,7 +14,7 @@ from scipy.linalg import LinAlgError, LinAlgWarning, solve
 
 from ..descriptors.base import Features, Sketch
 from ..errors import ResultError
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, of_whole_atoms, whole_atoms
 from ..structures.mlip import mlip_results
 from ..structures.reference_energies import fitted_targets
 from .design import (
@@ -75,7 +75,7 @@ def held_out(
             observed = property_targets(labels, prop, baseline)
             if observed is None:
                 continue
-            rows = property_rows(features, prop)
+            rows = property_rows(features, prop, whole_atoms(atoms))
             if potential is None:
                 value = rows @ surrogate.posterior.mean
             else:
@@ -167,7 +167,7 @@ def _predicted(potential: Calculator, atoms: Atoms, prop: str, baseline: float) 
     if prop == "energy":
         return np.array([found.energy - baseline])
     if prop == "forces":
-        return found.forces.ravel()
+        return of_whole_atoms(atoms, found.forces).ravel()
     assert found.stress is not None
     return -atoms.get_volume() * found.stress
 
@@ -200,7 +200,7 @@ class _Rows:
                 observed = observed - _predicted(potential, atoms, prop, baseline)
             if prop == "forces" and isinstance(features, Sketch):
                 observed = features.project(observed.reshape(-1, 3))
-            rows = scale * weighted_rows(features, surrogate.noise, [prop])
+            rows = scale * weighted_rows(features, surrogate.noise, [prop], whole_atoms(atoms))
             unit = surrogate.noise.std(prop, len(atoms)) / scale
             result.rows[prop] = rows
             mean = 0.0 if potential is not None else rows @ surrogate.posterior.mean

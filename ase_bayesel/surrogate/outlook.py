@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from ..descriptors.base import Features, Sketch
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, whole_atoms
 from ..structures.reference_energies import fitted_targets
 from .design import (
     property_rows,
@@ -146,7 +146,10 @@ def _learnt(
         else:
             labels = fitted_targets(atoms, keys, surrogate.e0s)
             scales = surrogate.row_scales(atoms, labels)
-        rows += [s * weighted_rows(own, surrogate.noise, [prop]) for prop, s in scales.items()]
+        whole = whole_atoms(atoms)
+        rows += [
+            s * weighted_rows(own, surrogate.noise, [prop], whole) for prop, s in scales.items()
+        ]
     white = surrogate.posterior.whiten(np.concatenate(rows))
     if white.shape[1] > white.shape[0]:
         white = np.asarray(np.linalg.qr(white.T, mode="r")).T

@@ -17,6 +17,7 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor
 from ..io.bounded_npz import real
+from ..structures.labels import of_whole_atoms
 
 SHARE = 0.4
 """Of an extrapolated change of energy, so much may be wrong (docs/calibration.md)."""
@@ -63,7 +64,8 @@ class Support:
     def of(cls, frames: Sequence[Atoms], descriptor: Descriptor) -> Support:
         """The environments of a training set.
 
-        Of each element those are kept that lie furthest from each other, `MOST_KNOWN` at most.
+        Of each element those are kept that lie furthest from each other, `MOST_KNOWN` at most. Of
+        cut-outs those of whole atoms alone count.
 
         Parameters
         ----------
@@ -75,9 +77,10 @@ class Support:
         found = descriptor.compute(frames) if len(frames) else []
         if not found:
             return cls({})
-        structures = np.repeat(np.arange(len(frames)), [len(atoms) for atoms in frames])
-        numbers = np.concatenate([atoms.numbers for atoms in frames])
-        features = np.concatenate([each.values for each in found]) * descriptor.prior_std()
+        parts = [of_whole_atoms(a, f.values) for a, f in zip(frames, found, strict=True)]
+        structures = np.repeat(np.arange(len(frames)), [len(part) for part in parts])
+        numbers = np.concatenate([of_whole_atoms(atoms, atoms.numbers) for atoms in frames])
+        features = np.concatenate(parts) * descriptor.prior_std()
         known: dict[int, Known] = {}
         for number in np.unique(numbers).tolist():
             own = np.flatnonzero(numbers == number)

@@ -29,7 +29,7 @@ from ..descriptors.importing import differing
 from ..errors import PosteriorError, StructureError
 from ..io.bounded_npz import checked_npz
 from ..io.formats import KEY, SURROGATE
-from ..structures.labels import PROPERTIES, FitTargets
+from ..structures.labels import PROPERTIES, FitTargets, whole_atoms
 from ..structures.reference_energies import composition_energy
 from .design import (
     Noise,
@@ -155,7 +155,8 @@ class Surrogate:
     def rows(self, atoms: Atoms, features: Features | None = None) -> np.ndarray:
         """Rows ``(k, D)`` of all that a label will hold, over their noise, no `energy_weights`."""
         features = self.features(atoms) if features is None else features
-        return weighted_rows(features, self.noise, usable_properties(atoms, self.properties))
+        used = usable_properties(atoms, self.properties)
+        return weighted_rows(features, self.noise, used, whole_atoms(atoms))
 
     def _condition_on_few(
         self, frames: Sequence[Atoms], n_rows: int, growth: Sequence[float]
@@ -166,10 +167,9 @@ class Surrogate:
         for atoms, factor in zip(frames, growth, strict=True):
             rows = leading_force_rows(descriptor, posterior, atoms, n_rows)
             posterior = posterior.condition(rows / (self.noise.forces * factor))
-            if "energy" in self.properties:
-                phi = descriptor.compute([atoms])[0].total
-                std = self.noise.std("energy", len(atoms)) * factor
-                posterior = posterior.condition(phi / std)
+            if "energy" in usable_properties(atoms, self.properties):
+                own = weighted_rows(descriptor.compute([atoms])[0], self.noise, ["energy"])
+                posterior = posterior.condition(own / factor)
         return replace(self, posterior=posterior)
 
     def energy(self, atoms: Atoms) -> float:

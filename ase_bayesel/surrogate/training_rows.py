@@ -22,7 +22,7 @@ from .. import __version__
 from ..descriptors.base import Descriptor, Features, Sketch
 from ..errors import DescriptorError
 from ..io.importing import code_of, factory_identity
-from .design import BATCH_ATOMS, batches, training_features
+from .design import BATCH_ATOMS, batches, is_projected, training_features
 from .row_store import Arrays, RowStore
 
 Rows = Features | Sketch
@@ -164,7 +164,7 @@ class TrainingRows:
 
     def _n_bytes(self, atoms: Atoms) -> int:
         n_slopes, n_signs = 3 * len(atoms), 0
-        if self.force_projections is not None and self.force_projections < n_slopes:
+        if self.force_projections is not None and is_projected(atoms, self.force_projections):
             n_slopes, n_signs = self.force_projections, 3 * len(atoms) * self.force_projections
         return 8 * self.descriptor.n_features * (len(atoms) + n_slopes + 6) + n_signs
 

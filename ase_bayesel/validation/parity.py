@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ..errors import ResultError
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, of_whole_atoms
 from ..structures.mlip import mlip_results
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.surrogate import Surrogate
@@ -88,7 +88,7 @@ def compare(
             columns["energy_std"].append(surrogate.energy_std(atoms) / len(atoms))
         if labels.forces is not None:
             columns["forces"].extend(labels.forces.ravel())
-            columns["forces_predicted"].extend(predicted.forces.ravel())
+            columns["forces_predicted"].extend(of_whole_atoms(atoms, predicted.forces).ravel())
     return Parity(**{name: np.array(values, float) for name, values in columns.items()})
 
 

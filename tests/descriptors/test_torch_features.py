@@ -21,6 +21,8 @@ from ase_bayesel.descriptors.importing import imported_descriptor
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.descriptors.torch import Graph, rows, strained
 from ase_bayesel.errors import ConfigError, DescriptorError, PosteriorError
+from ase_bayesel.structures.labels import WHOLE, whole_atoms
+from ase_bayesel.surrogate.design import iterate_sketches, property_rows
 from ase_bayesel.surrogate.force_uncertainty import leading_force_rows
 from ase_bayesel.testing import (
     ConformanceError,
@@ -236,6 +238,20 @@ def test_force_uncertainty_without_the_jacobian(descriptor, surrogate):
     found = leading_force_rows(descriptor, surrogate.posterior, atoms, 16)
     assert np.isfinite(found).all()
     assert surrogate.condition(atoms, force_rows=16).energy_std(atoms) < surrogate.energy_std(atoms)
+
+
+def test_rows_of_a_cut_out_are_exact_and_of_whole_atoms(descriptor, surrogate):
+    """Neither projections nor leading combinations mix them with those of other atoms."""
+    atoms = copper(4, 0.1, repeat=(1, 1, 2))
+    atoms.set_array(WHOLE, np.arange(8) < 2)
+    (features,) = iterate_sketches([atoms], descriptor, 3)
+    rows = property_rows(features, "forces", whole_atoms(atoms))
+    found = leading_force_rows(descriptor, surrogate.posterior, atoms, 20)
+    assert found.shape == rows.shape == (6, descriptor.n_features)
+    scale = np.abs(rows.T @ rows).max()
+    np.testing.assert_allclose(found.T @ found, rows.T @ rows, rtol=0, atol=1e-9 * scale)
+    few, all_rows = surrogate.condition(atoms, force_rows=20), surrogate.condition(atoms)
+    assert few.energy_std(atoms) == pytest.approx(all_rows.energy_std(atoms), rel=1e-8)
 
 
 def test_biased_dynamics(descriptor, surrogate):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,14 +13,17 @@ from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
 from ...labelling.engines import ENGINES, Engine, ImportedEngine, ProgramEngine
 from ...resources import BatchJobs, Here
+from ...structures.environments import CutOut
 from ...surrogate.fitting import Weights
 from ..refit import REFITTERS, MACERefitter, Refitter
 from .base import Section
 from .data import DataConfig, LabelsConfig, StopConfig
 from .explore import ExploreConfig
 from .models import (
+    ACEConfig,
     AnyDescriptor,
     AnyPotential,
+    JulipConfig,
     MACEPotentialConfig,
     check_models,
     follows_potential,
@@ -71,6 +75,43 @@ class CampaignConfig(Section):
     def engine(self) -> Engine | None:
         """What computes labels; None where the user labels by hand."""
         return None if self.labelling == "none" else self.labelling
+
+    @property
+    def cut_out(self) -> CutOut | None:
+        """How picks are cut out of frames, with its reach; None where they are not."""
+        wanted = self.explore.cut_out
+        if wanted is None or wanted.reach_A is not None:
+            return wanted
+        if not isinstance(self.descriptor, ACEConfig | JulipConfig):
+            raise ValueError(
+                "explore.cut_out.reach_A: only features of linear ACE tell it; give the cutoff of "
+                "the network times the number of its layers"
+            )
+        try:
+            return replace(wanted, reach_A=self.descriptor.cutoff)
+        except ValueError as error:
+            raise ValueError(f"explore.cut_out.{error}") from None
+
+    @model_validator(mode="after")
+    def _cut_outs_can_be_used(self) -> CampaignConfig:
+        cut_out, engine = self.cut_out, self.engine
+        if cut_out is None:
+            return self
+        if cut_out.method == "cluster" and engine is not None and not engine.without_periodicity:
+            raise ValueError(
+                f"explore.cut_out.method: {engine.kind} computes nothing without periodicity; "
+                "take periodic"
+            )
+        if self.data.forces_key is None:
+            raise ValueError(
+                "explore.cut_out: only forces of cut-outs are labels; give data.forces_key"
+            )
+        if isinstance(self.refit, MACERefitter):
+            raise ValueError(
+                "explore.cut_out: mace's training leaves no atoms of a structure out; use refit: "
+                "{kind: command} with a training that does, no refit, or linear ACE"
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> CampaignConfig:

@@ -27,6 +27,7 @@ from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrig
 from ...dynamics.trust import TrustBound
 from ...io.fields import Count, InputPath, Steps, Timestep
 from ...io.kinds import VALUE, OneOf
+from ...structures.environments import CutOut
 from ..exploration.rules import AfterPick, Batch, EarlyRefit, Offers
 from .base import Section
 from .bias import BiasConfig
@@ -70,6 +71,9 @@ class ExploreConfig(Section):
     potential, from check to check. That needs a potential whose own network gives the features,
     nve or langevin, and no moves, restraints or constraints.
 
+    ``cut_out`` makes the environment of the atom that fired the pick, in place of the walker's
+    frame, see `CutOut`; triggers and bounds look at the walker's cell.
+
     ``restraints`` pull collective variables on top of the potential and its bias, for walkers only.
 
     ``trajectory_interval`` is the number of steps between the frames of ``trajectory_K.xyz``,
@@ -100,6 +104,7 @@ class ExploreConfig(Section):
     after_pick: AfterPick = "go_on"
     offers: Offers = "fired"
     absorb_heat: bool = False
+    cut_out: Annotated[CutOut, VALUE] | None = None
     early_refit: Annotated[EarlyRefit, VALUE] | None = None
     pick: Annotated[PickRule, VALUE, AfterValidator(_patience_where_used)] = PickRule()
     guards: Annotated[Guards, VALUE] = Guards()
@@ -161,9 +166,17 @@ class ExploreConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _energies_are_labels(self) -> ExploreConfig:
+        if self.cut_out is not None and isinstance(self.start_energy, float):
+            raise ValueError("start_energy: energies of a cut_out are no labels; use null or auto")
+        return self
+
+    @model_validator(mode="after")
     def _joint_choice(self) -> ExploreConfig:
         if self.targets is not None and self.batch != "joint":
             raise ValueError(f"targets belongs to batch: joint, not to batch: {self.batch}")
+        if self.cut_out is not None and self.batch == "joint":
+            raise ValueError("cut_out: batch: joint chooses among whole frames; use batch: first")
         if self.early_refit is not None and self.batch == "joint":
             raise ValueError("early_refit: batch: joint picks when all walkers have ended")
         if self.unbiased_walkers and self.tau_rel is None:
@@ -172,9 +185,14 @@ class ExploreConfig(Section):
 
     @property
     def start_energy_limit(self) -> float | None:
-        """``start_energy`` as a number, eV/atom; None for none."""
+        """``start_energy`` as a number, eV/atom; None for none.
+
+        The energy of a cut-out is no label, so that there is nothing to ask for.
+        """
         if self.start_energy != "auto":
             return self.start_energy
+        if self.cut_out is not None:
+            return None
         return THERMAL_SHARE * units.kB * max(values_of(self.temperature_K))
 
     @property

@@ -195,9 +195,14 @@ class _Barrier:
             pick = Pick.of(event, offer.walker, OFFERED)
             self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
 
-    def _take(self, pick: Pick) -> None:
+    def _take(self, frame: Pick) -> None:
+        rule = self.rules.cut_out
+        pick = frame if rule is None else frame.cut_out(rule)
+        is_new = pick.structure_id not in self._known
+        self._known |= {frame.structure_id, pick.structure_id}
+        if not is_new:
+            return
         self.picks.append(replace(pick, number=len(self.picks)))
-        self._known.add(pick.structure_id)
         if self.rules.batch == "first":
             self.surrogate = self.surrogate.condition(pick.structure, energies=[pick.energy])
         self.trace[rows_of(self.trace, pick.walker, pick.step)[-1], PICKED] = 1

@@ -11,6 +11,7 @@ from ase import Atoms
 from ...dynamics.triggers import PickRule, PickState, Reported, TriggerReport
 from ...dynamics.trust import BoundFrame
 from ...dynamics.walker_step import WalkerStep
+from ...structures.environments import CutOut
 from ...structures.identity import canonical, structure_id
 
 
@@ -32,6 +33,21 @@ class AtomDeviations:
     local_energy_std: np.ndarray
     force_std: np.ndarray | None = None
     force_std_bound: np.ndarray | None = None
+
+    @property
+    def leading(self) -> int:
+        """The atom with the largest force deviation that is known, else atomic energy."""
+        known = (self.force_std, self.force_std_bound, self.local_energy_std)
+        return int(np.argmax(next(values for values in known if values is not None)))
+
+    def of(self, indices: np.ndarray) -> AtomDeviations:
+        """Those of some atoms."""
+        exact, bound = self.force_std, self.force_std_bound
+        return AtomDeviations(
+            self.local_energy_std[indices],
+            None if exact is None else exact[indices],
+            None if bound is None else bound[indices],
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +163,8 @@ class Pick:
     ----------
     structure
         As of `canonical`: without momenta and calculator; of ``info`` charge and multiplicity
-        alone.
+        alone. The walker's frame, or the environment of an atom of it (`cut_out`): all but the
+        atoms' own values is still of the frame then.
     structure_id
         Its content hash.
     walker, step
@@ -199,6 +216,29 @@ class Pick:
             deviations,
             event.temperature_K,
             event.tau,
+        )
+
+    def cut_out(self, rule: CutOut) -> Pick:
+        """The pick with the environment of the atom that fired, or leads, in place of the frame.
+
+        The same pick where the frame is no larger than what is cut out.
+        """
+        centre = self.report.atom_index
+        centre = self.deviations.leading if centre is None else centre
+        where = f"walker {self.walker}, step {self.step}"
+        cut, indices = rule.cut(self.structure, centre, where)
+        if len(cut) == len(self.structure):
+            return self
+        structure, report = canonical(cut), self.report
+        if report.atom_index is not None:
+            report = replace(report, atom_index=0)
+        return replace(
+            self,
+            structure=structure,
+            structure_id=structure_id(structure),
+            report=report,
+            reason=f"{self.reason}; atom {centre} of {len(self.structure)}, cut out",
+            deviations=self.deviations.of(indices),
         )
 
     def seen_again(self, event: TriggerEvent) -> Pick | None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from ...dynamics.triggers import EnergyTrigger, PickRule
 from ...io.fields import PositiveFloat, PositiveInt
+from ...structures.environments import CutOut
 from .picks import Pick
 from .state import ExploreState, WalkerState
 
@@ -76,6 +77,8 @@ class RoundRules:
         energy.
     start_energy
         Threshold of `StartEnergy`, eV/atom; None for none.
+    cut_out
+        How the environment of an atom becomes the pick in place of a frame; None for whole frames.
     """
 
     pick: PickRule = PickRule()
@@ -89,6 +92,7 @@ class RoundRules:
     offer_interval: int = 1000
     absorb_heat: bool = False
     start_energy: PositiveFloat | None = None
+    cut_out: CutOut | None = None
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:
         """Whether a round explores no further: all picks, no walker that runs, or a full batch."""

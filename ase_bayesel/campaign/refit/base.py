@@ -20,6 +20,7 @@ from ...structures.labels import (
     REF_FORCES,
     REF_STRESS,
     REF_VIRIAL,
+    WHOLE,
     FitTargets,
     PropertyKeys,
     targets,
@@ -117,6 +118,7 @@ def write_training_frames(
 
     Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
     the properties (`WEIGHT_KEYS`), with the task's weights by energy and force in the first.
+    Forces of a cut-out are NaN where its array `WHOLE` is false.
 
     Parameters
     ----------
@@ -138,7 +140,9 @@ def write_training_frames(
         if labels.energy is not None:
             frame.info[REF_ENERGY] = labels.energy
         if labels.forces is not None:
-            frame.arrays[REF_FORCES] = labels.forces
+            forces = np.full((len(atoms), 3), np.nan)
+            forces[frame.arrays.get(WHOLE, np.ones(len(atoms))).astype(bool)] = labels.forces
+            frame.arrays[REF_FORCES] = forces
         if labels.virial is not None:
             virial = voigt_6_to_full_3x3_stress(labels.virial)
             frame.info[REF_VIRIAL] = virial

@@ -13,7 +13,7 @@ from ...errors import ConfigError, RefitError, StructureError
 from ...io.fields import Count, InputPath, PositiveFloat
 from ...structures.frames import read_frames
 from ...structures.identity import canonical
-from ...structures.labels import REF_ENERGY, REF_FORCES, REF_VIRIAL, PropertyKeys
+from ...structures.labels import REF_ENERGY, REF_FORCES, REF_VIRIAL, WHOLE, PropertyKeys
 from ...structures.reference_energies import composition_energy, is_isolated
 from .base import RefitTask, write_training_frames
 
@@ -86,6 +86,8 @@ class MultiHead:
                     f"know {', '.join(sorted(unknown))}; take structures of its own elements"
                 )
         kept = {k: canonical(atoms) for k, atoms in enumerate(frames) if not is_isolated(atoms)}
+        for atoms in kept.values():
+            atoms.arrays.pop(WHOLE, None)  # the first model labels all of it
         if len(kept) < 2:
             raise ConfigError(
                 f"refit.multihead: {self.pt_train_file} needs at least two structures that are no "

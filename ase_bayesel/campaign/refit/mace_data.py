@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from ...errors import RefitError
 from ...io.atomic import write_atomically
-from ...structures.labels import targets
+from ...structures.labels import WHOLE, targets
 from ...structures.reference_energies import is_isolated
 from .base import RefitTask, write_training_frames
 
@@ -36,11 +36,17 @@ def write_data(
     Raises
     ------
     RefitError
-        If no structure with a label is left to train on.
+        If no structure with a label is left to train on, or one is a cut-out.
     """
     numbered, unlabelled, isolated = {}, [], []
     virials = set()
     for k, atoms in enumerate(task.frames):
+        if WHOLE in atoms.arrays:
+            raise RefitError(
+                f"fine-tuning: training frame {k} is a cut-out ({WHOLE!r}), and mace's training "
+                "leaves no atoms of a structure out. Use refit: {kind: command} with a training "
+                f"that does, or no refit. The last good model is {task.model}"
+            )
         labels = targets(atoms, task.keys, f"training frame {k}").properties
         if not labels:
             unlabelled.append(k)

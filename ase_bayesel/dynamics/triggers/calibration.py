@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 from ...bias.calculator import BiasedCalculator
 from ...descriptors.base import as_frames
 from ...errors import BayeselError, SingularPrecisionError
-from ...structures.labels import PropertyKeys
+from ...structures.labels import WHOLE, PropertyKeys, whole_atoms
 from ...structures.reference_energies import fitted_targets
 from ...surrogate.design import training_features, weighted_rows
 from ...surrogate.force_uncertainty import ForceSearch
@@ -50,8 +50,8 @@ def training_criteria(
 
     Returns
     -------
-    ``(n_frames, n_triggers)``; NaN for a single atom, and for a stress without three periodic
-    directions.
+    ``(n_frames, n_triggers)``; NaN for a single atom, for a cut-out, whose junction is no example
+    of anything, and for a stress without three periodic directions.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def leave_one_out(
     left_out = _left_out(frames, surrogate, keys, force_projections)
     for k, (atoms, without) in enumerate(zip(frames, left_out, strict=True)):
         calculator.set_surrogate(without)
-        if len(atoms) > 1:
+        if len(atoms) > 1 and WHOLE not in atoms.arrays:
             calculator.get_forces(atoms)
             for j, trigger in enumerate(triggers):
                 if atoms.pbc.all() or not isinstance(trigger, StressTrigger):
@@ -106,7 +106,7 @@ def _left_out(
             continue
         rows = np.concatenate(
             [
-                scale * weighted_rows(features, surrogate.noise, [prop])
+                scale * weighted_rows(features, surrogate.noise, [prop], whole_atoms(atoms))
                 for prop, scale in scales.items()
             ]
         )
