@@ -153,6 +153,26 @@ def pet_model(dtype):
 
 
 def write_pet(path, dtype="float32"):
+    network, _ = pet(dtype)
+    network.export().save(path)
+
+
+def llpr_model(path):
+    """Its factor stands for one of a training set; written to a file."""
+    from metatrain.llpr import LLPRUncertaintyModel
+
+    network, info = pet("float64")
+    model = LLPRUncertaintyModel({"num_ensemble_members": {}}, info)
+    model.set_wrapped_model(network)
+    rows = torch.randn(40, model.ll_feat_size, dtype=torch.float64)
+    model.covariance_energy_uncertainty = rows.T @ rows
+    model.cholesky_energy_uncertainty = torch.linalg.cholesky(rows.T @ rows)
+    model.multiplier_energy_uncertainty = torch.tensor([1.7], dtype=torch.float64)
+    model.eval().export().save(path)
+
+
+def pet(dtype):
+    """The network, and what it was made for."""
     from metatrain.pet import PET
     from metatrain.utils.architectures import get_default_hypers
     from metatrain.utils.data import DatasetInfo
@@ -163,7 +183,7 @@ def write_pet(path, dtype="float32"):
     info = DatasetInfo("angstrom", [atomic_numbers[one] for one in ELEMENTS], {"energy": target})
     narrow = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 2}
     hypers = get_default_hypers("pet")["model"] | narrow | {"num_gnn_layers": 2}
-    PET(hypers, info).to(getattr(torch, dtype)).eval().export().save(path)
+    return PET(hypers, info).to(getattr(torch, dtype)).eval(), info
 
 
 def pet_calculator():

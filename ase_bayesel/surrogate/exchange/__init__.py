@@ -9,10 +9,17 @@ from ...errors import DescriptorError
 from ..surrogate import Surrogate
 from .ace_jax import read_ace_jax, write_ace_jax
 from .functions import in_functions_of, same_functions
+from .llpr import surrogate_of_llpr
 from .yace import R_MIN_A, write_yace
 from .yace_reading import read_yace
 
-__all__ = ["in_functions_of", "read_ace_model", "same_functions", "write_ace_model"]
+__all__ = [
+    "in_functions_of",
+    "read_ace_model",
+    "same_functions",
+    "surrogate_of_llpr",
+    "write_ace_model",
+]
 
 
 def write_ace_model(surrogate: Surrogate, path: str | PathLike, r_min: float = R_MIN_A) -> None:
