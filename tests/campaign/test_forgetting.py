@@ -11,13 +11,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import read
-from helpers.campaigns import campaign_settings
+from helpers.campaigns import campaign_settings, ended, reports, write_campaign
 from helpers.mace_models import E0, mace_calculator, needs_mace, save_model, tiny_mace
 from helpers.refits import KEYS, finished
 from helpers.structures import copper, copper_training
 
 from ase_bayesel import MACEDescriptor
-from ase_bayesel.campaign.config.loading import validate_config
+from ase_bayesel.campaign.config.loading import load_config, validate_config
 from ase_bayesel.campaign.refit import LoRA, MACERefitter, MultiHead, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.campaign.refit.forgetting import (
@@ -26,6 +26,7 @@ from ase_bayesel.campaign.refit.forgetting import (
     write_replay,
 )
 from ase_bayesel.campaign.refit.mace_command import validation_loss
+from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.frames import write_frames
@@ -229,6 +230,41 @@ def test_a_second_round_with_all_of_it(replay, tmp_path):
     frames = read(tmp_path / "refit" / "valid.extxyz", ":")
     off = [calculator.get_forces(a) - a.arrays["REF_forces"] for a in frames]
     assert first["mine"] == pytest.approx(np.sqrt(np.mean(np.square(off))), rel=1e-6)
+
+
+@needs_mace
+@pytest.mark.slow
+def test_a_campaign(tmp_path):
+    """Of one round, whose model has a second head for the replay."""
+    first = tiny_mace(("Al", "Cu"), "4x0e")
+    save_model(first, tmp_path / "start.model")
+    write_frames(tmp_path / "old_kind.extxyz", copper_training()[1:4])
+    changes = {
+        "potential": {"kind": "mace", "model": "start.model"},
+        "descriptor": {"kind": "mace", "force_projections": 2},
+        "refit": {
+            "kind": "mace",
+            "max_epochs": 1,
+            "multihead": {"pt_train_file": "old_kind.extxyz"},
+        },
+        "explore.walkers": 1,
+        "explore.steps": 6,
+        "explore.picks": 1,
+        "explore.trigger": {"kind": "relative_force", "threshold": 1e-4},
+        "stop.max_rounds": 1,
+    }
+    store, _ = ended(write_campaign(tmp_path, changes))
+    assert [report.picks for report in reports(store)] == [0, 1]
+    network = load_module(store.potential_path(1))
+    assert network.heads == ["pt_head", "Default"]
+    surrogate, potential = load_model(load_config(tmp_path / "config.yaml"), store, 1)
+    expected = mace_calculator(network, head="Default").get_potential_energy(copper())
+    assert potential.get_potential_energy(copper()) == pytest.approx(expected, abs=1e-6)
+    assert surrogate.descriptor.serves(potential)
+    (replayed,) = store.directory.glob(f"round_0001/refit/**/{REPLAY}")
+    for atoms in read(replayed, ":"):  # labelled by the model that the campaign began with
+        forces = mace_calculator(first).get_forces(atoms)
+        np.testing.assert_allclose(atoms.arrays["REF_forces"], forces, atol=1e-5)
 
 
 @needs_mace

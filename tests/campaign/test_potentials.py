@@ -339,7 +339,7 @@ def _fitted(pairs):
 
 def test_the_blocks_of_the_page(tmp_path):
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "my_potential.py").write_text(code)
     (tmp_path / "spring.model").write_text("0.2")
     write_campaign(tmp_path)

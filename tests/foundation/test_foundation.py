@@ -25,6 +25,9 @@ pytestmark = pytest.mark.slow
 STEP_A = 1e-5
 families = pytest.mark.parametrize("family", [family.parameter() for family in REAL + RANDOM])
 real_ones = pytest.mark.parametrize("family", [family.parameter() for family in REAL])
+in_files = pytest.mark.parametrize(
+    "family", [one.parameter() for one in REAL + RANDOM if one.write_model or one in REAL]
+)
 
 
 def frames():
@@ -39,7 +42,12 @@ def test_conformance(family):
     """In float64; steps are short, since features of CHGNet bend sharply with angles."""
     descriptor = family.descriptor(dtype="float64")
     check_descriptor(
-        descriptor, frames(), tolerance=1e-4, step_A=1e-5, reflections=family.reflections
+        descriptor,
+        frames(),
+        tolerance=1e-4,
+        step_A=1e-5,
+        rotations=family.rotations,
+        reflections=family.reflections,
     )
     check_joint_descriptor(descriptor, frames(), tolerance=1e-4, step_A=1e-5)
 
@@ -100,10 +108,14 @@ def test_biased_forces_are_the_slope_of_the_biased_energy(family):
     assert slope == pytest.approx(-np.sum(forces * direction), rel=1e-3)
 
 
-@real_ones
+@in_files
 def test_a_campaign_of_two_rounds(family, tmp_path):
+    potential = {"kind": "descriptor", "energy_shift": "fitted"}
+    if family.write_model is not None:
+        family.write_model(tmp_path / "network.pt")
+        potential["model"] = "network.pt"
     changes = {
-        "potential": {"kind": "descriptor", "energy_shift": "fitted"},
+        "potential": potential,
         "descriptor": {"kind": "import", "factory": family.factory, "force_projections": 2},
         "data.test": None,
         "explore.walkers": 1,

@@ -3,23 +3,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ase.data import atomic_numbers
 
 from ase_bayesel.io.importing import imported
 
-ELEMENTS = ("H", "C", "O", "Na", "Si", "Cl", "Cu")
+ELEMENTS = ("H", "C", "O", "Na", "Al", "Si", "Cl", "Cu")
 
 
 @dataclass(frozen=True)
 class Family:
     """An adapter, and how its package makes a calculator.
 
-    ``make_model(dtype)`` gives a model with random weights, the same each time; without it the
-    package brings real ones. ``reflections`` says whether they leave the features as they are.
+    ``make_model(dtype)`` gives a model with random weights, the same each time, and
+    ``write_model(path)`` a file of it; without them the package brings real ones. ``rotations``
+    and ``reflections`` say whether they leave the features as they are.
     """
 
     name: str
@@ -27,6 +31,8 @@ class Family:
     adapter: str
     make_calculator: Callable[[], Any]
     make_model: Callable[[str], Any] | None = None
+    write_model: Callable[[Path], None] | None = None
+    rotations: bool = True
     reflections: bool = True
 
     @property
@@ -37,9 +43,8 @@ class Family:
         make = imported(self.factory, "factory")
         if self.make_model is None:
             return make(dtype=dtype)
-        return make(
-            self.make_model(dtype), **({} if self.package == "nequip" else {"dtype": dtype})
-        )
+        given = {} if self.package in ("nequip", "metatrain") else {"dtype": dtype}
+        return make(self.make_model(dtype), **given)
 
     def parameter(self):
         """Itself, for tests that are skipped where the package is missing."""
@@ -97,6 +102,96 @@ def nequip_calculator():
     return NequIPCalculator(nequip_model("float32"), "cpu", transforms=steps)
 
 
+@cache
+def orb_model():
+    from orb_models.forcefield.atomic_system import SystemConfig
+    from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
+
+    torch.manual_seed(0)
+    narrow = {"latent_dim": 16, "base_mlp_hidden_dim": 24, "head_mlp_hidden_dim": 16}
+    return orb_v3_conservative_architecture(
+        **narrow,
+        num_message_passing_steps=2,
+        device="cpu",
+        system_config=SystemConfig(radius=6.0, max_num_neighbors=120),
+    ).eval()
+
+
+def orb_calculator():
+    from orb_models.forcefield.calculator import ORBCalculator
+
+    return ORBCalculator(orb_model(), device="cpu")
+
+
+def write_mattersim(path):
+    net = mattersim_model()
+    content = {"model_name": "m3gnet", "model_args": net.model_args, "model": net.state_dict()}
+    torch.save(content, path)
+
+
+@cache
+def mattersim_model():
+    from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
+
+    torch.manual_seed(0)
+    return M3Gnet(num_blocks=2, units=16, max_l=3, max_n=3, device="cpu").eval()
+
+
+def mattersim_calculator():
+    from mattersim.forcefield.potential import MatterSimCalculator, Potential
+
+    return MatterSimCalculator(Potential(mattersim_model(), device="cpu"), device="cpu")
+
+
+@cache
+def pet_model(dtype):
+    from metatomic.torch import load_atomistic_model
+
+    with TemporaryDirectory() as folder:
+        write_pet(Path(folder) / "pet.pt", dtype)
+        return load_atomistic_model(Path(folder) / "pet.pt")
+
+
+def write_pet(path, dtype="float32"):
+    network, _ = pet(dtype)
+    network.export().save(path)
+
+
+def llpr_model(path):
+    """Its factor stands for one of a training set; written to a file."""
+    from metatrain.llpr import LLPRUncertaintyModel
+
+    network, info = pet("float64")
+    model = LLPRUncertaintyModel({"num_ensemble_members": {}}, info)
+    model.set_wrapped_model(network)
+    rows = torch.randn(40, model.ll_feat_size, dtype=torch.float64)
+    model.covariance_energy_uncertainty = rows.T @ rows
+    model.cholesky_energy_uncertainty = torch.linalg.cholesky(rows.T @ rows)
+    model.multiplier_energy_uncertainty = torch.tensor([1.7], dtype=torch.float64)
+    model.eval().export().save(path)
+
+
+def pet(dtype):
+    """The network, and what it was made for."""
+    from metatrain.pet import PET
+    from metatrain.utils.architectures import get_default_hypers
+    from metatrain.utils.data import DatasetInfo
+    from metatrain.utils.data.target_info import get_energy_target_info
+
+    torch.manual_seed(0)
+    target = get_energy_target_info("energy", {"quantity": "energy", "unit": "eV"})
+    info = DatasetInfo("angstrom", [atomic_numbers[one] for one in ELEMENTS], {"energy": target})
+    narrow = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 2}
+    hypers = get_default_hypers("pet")["model"] | narrow | {"num_gnn_layers": 2}
+    return PET(hypers, info).to(getattr(torch, dtype)).eval(), info
+
+
+def pet_calculator():
+    from metatomic_ase import MetatomicCalculator
+
+    return MetatomicCalculator(pet_model("float32"), device="cpu")
+
+
 REAL = [
     Family("chgnet", "chgnet", "chgnet:CHGNetDescriptor", chgnet_calculator),
     Family(
@@ -114,3 +209,32 @@ RANDOM = [
     for kind in ("M3GNet", "TensorNet")
 ]
 RANDOM += [Family("nequip", "nequip", "nequip:NequIPDescriptor", nequip_calculator, nequip_model)]
+RANDOM += [
+    Family(
+        "orb",
+        "orb_models",
+        "orb:ORBDescriptor",
+        orb_calculator,
+        lambda _: orb_model(),
+        rotations=False,
+        reflections=False,
+    ),
+    Family(
+        "mattersim",
+        "mattersim",
+        "mattersim:MatterSimDescriptor",
+        mattersim_calculator,
+        lambda _: mattersim_model(),
+        write_mattersim,
+    ),
+    Family(
+        "pet",
+        "metatrain",
+        "metatomic:MetatomicDescriptor",
+        pet_calculator,
+        pet_model,
+        write_pet,
+        rotations=False,
+        reflections=False,
+    ),
+]

@@ -9,9 +9,17 @@ from ...errors import DescriptorError
 from ..surrogate import Surrogate
 from .ace_jax import read_ace_jax, write_ace_jax
 from .functions import in_functions_of, same_functions
+from .llpr import surrogate_of_llpr
 from .yace import R_MIN_A, write_yace
+from .yace_reading import read_yace
 
-__all__ = ["in_functions_of", "read_ace_model", "same_functions", "write_ace_model"]
+__all__ = [
+    "in_functions_of",
+    "read_ace_model",
+    "same_functions",
+    "surrogate_of_llpr",
+    "write_ace_model",
+]
 
 
 def write_ace_model(surrogate: Surrogate, path: str | PathLike, r_min: float = R_MIN_A) -> None:
@@ -44,10 +52,12 @@ def write_ace_model(surrogate: Surrogate, path: str | PathLike, r_min: float = R
 
 
 def read_ace_model(path: str | PathLike) -> Surrogate:
-    """The surrogate of an ace-jax model (``.npz``) that `write_ace_model` wrote.
+    """The surrogate of a model that `write_ace_model` wrote, ``.npz`` or ``.yace``.
 
-    The coefficients may be others since: those of a fit by ace-jax on the basis of the file. A
-    file holds no covariance, so that of the surrogate is the prior's alone; `Surrogate.condition`
+    The coefficients may be others since: those of a fit by another package on the functions of the
+    file. Of a ``.yace`` the basis is found by its functions, so that whoever wrote it does not
+    matter; the mean then differs from the written one in the last digits of the expansions. A file
+    holds no covariance, so that of the surrogate is the prior's alone; `Surrogate.condition`
     on the training set makes it up.
 
     Raises
@@ -55,11 +65,9 @@ def read_ace_model(path: str | PathLike) -> Surrogate:
     StoreError
         If the file is damaged.
     DescriptorError
-        If it is no such model, or its radial functions or couplings are not ours any more.
+        If it is no such model, or its radial functions or couplings are not ours: a ``.yace`` with
+        a nonlinear embedding, other radial functions, or functions of rank 4, say.
     """
     if Path(path).suffix == ".yace":
-        raise DescriptorError(
-            f"{path}: .yace files are written, not read: their radial functions are those of the "
-            "file; read the .npz of the same surrogate"
-        )
+        return read_yace(Path(path))
     return read_ace_jax(Path(path))

@@ -26,10 +26,8 @@ from ...descriptors.ace.radial import (
 )
 from ...errors import DescriptorError
 from ...io.atomic import npz_bytes, reading, write_atomically
-from ..design import Noise
-from ..posterior import Posterior
 from ..surrogate import Surrogate
-from .tables import LinearACE, coefficients
+from .tables import LinearACE, coefficients, surrogate_of
 
 SCHEMA = 1
 KEY = "ase_bayesel"
@@ -247,7 +245,4 @@ def _surrogate(
     # a bond is seen from both of its ends: only the sum of both coefficients matters
     table = pair.reshape(degree, n, n)
     table = table + table.transpose(0, 2, 1)
-    prior = model.descriptor.prior_std()
-    posterior = Posterior(np.diag(1.0 / prior), coefficients(table, many_body))
-    found = dict(zip(model.descriptor.elements, e0s.tolist(), strict=True))
-    return Surrogate(model.descriptor, posterior, found, Noise())
+    return surrogate_of(LinearACE(model.descriptor, coefficients(table, many_body), e0s))

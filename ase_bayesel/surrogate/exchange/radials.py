@@ -85,9 +85,12 @@ class _Bond:
         inner = (1.0 - np.cos(angles)) / 2.0
         self._far, self._near = inner * self._cutoff, r_min + inner * (self._cutoff - r_min)
         used = max(n for function in model.basis.functions for _, _, n in function)
-        self._many = _many_body(model, r0, self._far)[:used]
-        lone = _purification(model, centre, neighbour) @ _many_body(model, r0, self._near)
-        self._pair = _pair(model, centre, neighbour, r0, self._near) + lone
+        self._many = many_body_radials(r0, self._cutoff, self._far, used)
+        lone = purification(model, centre, neighbour)
+        near = many_body_radials(r0, self._cutoff, self._near, len(lone))
+        degree = model.descriptor.totaldegree
+        pairs = pair_functions(r0, self._cutoff, self._near, degree)
+        self._pair = 0.5 * model.pair[:, centre, neighbour] @ pairs + lone @ near
 
     def expanded(self, n_functions: int) -> tuple[BondRadials, float]:
         """The expansions in so many functions, and their largest relative error."""
@@ -108,26 +111,46 @@ def base_functions(r: np.ndarray, cutoff: float, n: int) -> np.ndarray:
     return 0.5 - 0.5 * np.polynomial.chebyshev.chebvander(2.0 * r / cutoff - 1.0, n).T[1:]
 
 
-def _many_body(model: LinearACE, r0: float, r: np.ndarray) -> np.ndarray:
-    """J_1, J_2, ... at distances ``r``, as many as A has at l = 0."""
+def many_body_radials(r0: float, cutoff: float, r: np.ndarray, n: int) -> np.ndarray:
+    """The many-body radial functions J_1 .. J_n, ``(n, k)``.
+
+    Parameters
+    ----------
+    r0, cutoff
+        Length scale of the pair of elements and cutoff, A.
+    r
+        Distances ``(k,)``, A.
+    n
+        How many functions.
+    """
     x, _ = transform_with_derivative(r, r0, *MANY_BODY_PQ)
-    last = AgnesiTransform(r0, *MANY_BODY_PQ)(model.descriptor.cutoff)
+    last = AgnesiTransform(r0, *MANY_BODY_PQ)(cutoff)
     x = 1.0 - 2.0 * (x - last) / (1.0 - last)
-    return many_body_polynomials(max(model.basis.nmax)).evaluate(x) * (1.0 - x * x) ** 2
+    values: np.ndarray = many_body_polynomials(n).evaluate(x) * (1.0 - x * x) ** 2
+    return values
 
 
-def _pair(model: LinearACE, centre: int, neighbour: int, r0: float, r: np.ndarray) -> np.ndarray:
-    """Half the pair functions times their coefficients at distances ``r``, eV."""
-    cutoff, degree = model.descriptor.cutoff, model.descriptor.totaldegree
+def pair_functions(r0: float, cutoff: float, r: np.ndarray, n: int) -> np.ndarray:
+    """The pair functions env P_1 .. env P_n, ``(n, k)``.
+
+    Parameters
+    ----------
+    r0, cutoff
+        Length scale of the pair of elements and cutoff, A.
+    r
+        Distances ``(k,)``, A.
+    n
+        How many functions.
+    """
     x, _ = transform_with_derivative(r, r0, *PAIR_PQ)
     last = AgnesiTransform(r0, *PAIR_PQ)(cutoff)
-    polynomials = pair_polynomials(degree, -1.0, 1.0).evaluate(1.0 + 2.0 * (x - 1.0) / (1.0 - last))
+    polynomials = pair_polynomials(n, -1.0, 1.0).evaluate(1.0 + 2.0 * (x - 1.0) / (1.0 - last))
     envelope, _ = pair_envelope(r, r0, cutoff)
-    total: np.ndarray = 0.5 * model.pair[:, centre, neighbour] @ polynomials * envelope
-    return total
+    values: np.ndarray = polynomials * envelope
+    return values
 
 
-def _purification(model: LinearACE, centre: int, neighbour: int) -> np.ndarray:
+def purification(model: LinearACE, centre: int, neighbour: int) -> np.ndarray:
     """Coefficients of J_n in what a neighbour adds to the energy of the centre by linear terms."""
     basis = model.basis
     n = basis.nmax[0]

@@ -11,6 +11,8 @@ from ...descriptors.ace import ACEDescriptor
 from ...descriptors.ace.basis import ManyBodyBasis, many_body_basis
 from ...descriptors.ace.radial import length_scales
 from ...errors import DescriptorError
+from ..design import Noise
+from ..posterior import Posterior
 from ..surrogate import Surrogate
 
 
@@ -94,3 +96,10 @@ def coefficients(pair: np.ndarray, many_body: np.ndarray) -> np.ndarray:
     n = pair.shape[1]
     pairs = [pair[:, a, b] for a in range(n) for b in range(a, n)]
     return np.concatenate([*pairs, many_body.T.ravel()])
+
+
+def surrogate_of(model: LinearACE) -> Surrogate:
+    """A surrogate with the potential as its mean, and the covariance of the prior alone."""
+    precision = np.diag(1.0 / model.descriptor.prior_std())
+    e0s = dict(zip(model.descriptor.elements, model.e0s.tolist(), strict=True))
+    return Surrogate(model.descriptor, Posterior(precision, model.coefficients), e0s, Noise())

@@ -1,0 +1,121 @@
+"""Potentials of ML-PACE read back into linear ACE, and those that are none of ours refused."""
+
+import numpy as np
+import pytest
+import yaml
+from helpers.ace_models import MODELS, structures, surrogate
+
+from ase_bayesel import ACEDescriptor, Posterior, Surrogate
+from ase_bayesel.errors import DescriptorError, StoreError
+from ase_bayesel.surrogate.design import Noise
+from ase_bayesel.surrogate.exchange import read_ace_model, write_ace_model
+from ase_bayesel.surrogate.exchange.yace_reading import _Loader
+
+
+def assert_same(model, again, elements):
+    assert again.e0s == model.e0s
+    assert again.descriptor.spec() == model.descriptor.spec()
+    for atoms in structures(elements):
+        atoms.calc = model.calculator()
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = again.calculator()
+        assert abs(atoms.get_potential_energy() - energy) < 1e-10
+        np.testing.assert_allclose(atoms.get_forces(), forces, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_comes_back(name, tmp_path):
+    model = surrogate(*MODELS[name])
+    write_ace_model(model, path := tmp_path / "model.yace")
+    again = read_ace_model(path)
+    assert_same(model, again, MODELS[name][0])
+    np.testing.assert_allclose(again.posterior.mean, model.posterior.mean, rtol=0, atol=1e-10)
+    prior = 1.0 / model.descriptor.prior_std()
+    np.testing.assert_array_equal(np.diag(again.posterior.precision_factor), prior)
+
+
+def test_length_scales_and_a_far_beginning_are_found(tmp_path):
+    scales = {("Cu", "Cu"): 2.31, ("Cu", "Au"): 3.0625}
+    descriptor = ACEDescriptor(["Cu", "Au"], 2, 6, 5.5, scales)
+    std = descriptor.prior_std()
+    posterior = Posterior(np.diag(1.0 / std), std * np.sin(1.0 + np.arange(len(std))))
+    model = Surrogate(descriptor, posterior, {"Cu": -1.0, "Au": -2.0}, Noise())
+    write_ace_model(model, path := tmp_path / "model.yace", r_min=1.5)
+    again = read_ace_model(path)
+    assert_same(model, again, ["Cu", "Au"])
+
+
+@pytest.fixture
+def tree(tmp_path):
+    write_ace_model(surrogate(*MODELS["order 2"]), path := tmp_path / "model.yace")
+    return yaml.load(path.read_text(), _Loader)
+
+
+def refused(tree, tmp_path, match):
+    tree["bonds"] = {str(list(pair)): bond for pair, bond in tree["bonds"].items()}
+    text = yaml.safe_dump(tree, default_flow_style=None, width=10**6)
+    (tmp_path / "other.yace").write_text(text.replace("'[0, 0]'", "[0, 0]"))
+    with pytest.raises(DescriptorError, match=match):
+        read_ace_model(tmp_path / "other.yace")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"FS_parameters": [1.0, 0.5]}, "embeddings: that of 0 is not linear"),
+        ({"ndensity": 2, "FS_parameters": [1.0, 1.0, 1.0, 0.5]}, "is not linear"),
+    ],
+)
+def test_a_nonlinear_embedding(tree, tmp_path, change, match):
+    tree["embeddings"][0].update(change)
+    refused(tree, tmp_path, match)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"radbasename": "SBessel"}, r"\[0, 0\] has radial functions SBessel"),
+        ({"radparameters": [5.25]}, r"ChebPow \[5.25\], not ChebPow \[1.0\]"),
+        ({"prehc": 100.0}, "a core repulsion"),
+    ],
+)
+def test_other_radial_functions(tree, tmp_path, change, match):
+    tree["bonds"][0, 0].update(change)
+    refused(tree, tmp_path, match)
+
+
+def test_other_expansions(tree, tmp_path):
+    tree["bonds"][0, 0]["radcoefficients"][1][2][3] += 0.1
+    refused(tree, tmp_path, r"bonds: the radial functions of \[0, 0\] are others")
+
+
+def test_other_functions(tree, tmp_path):
+    function = next(f for f in tree["functions"][0] if f["rank"] == 2 and f["ls"] == [1, 1])
+    function["ctildes"][0] += 0.1
+    refused(tree, tmp_path, r"the couplings of \[\(1, 0, \d\), \(1, 0, \d\)\] are others")
+
+
+def test_other_pair_functions(tree, tmp_path):
+    function = next(f for f in tree["functions"][0] if f["rank"] == 1 and f["ns"] == [20])
+    function["ctildes"][0] += 0.1
+    refused(tree, tmp_path, "the pair functions of .* are others")
+
+
+def test_functions_of_higher_rank(tree, tmp_path):
+    function = next(f for f in tree["functions"][0] if f["rank"] == 2)
+    tree["functions"][0].append(
+        function
+        | {"rank": 4, "mus": [0] * 4, "ns": [1] * 4, "ls": [0] * 4}
+        | {"num_ms_combs": 1, "ms_combs": [0] * 4, "ctildes": [0.1]}
+    )
+    refused(tree, tmp_path, "of rank up to 4")
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "model.yace"
+    path.write_text("elements: [Si\n")
+    with pytest.raises(StoreError, match=r"model\.yace: is damaged"):
+        read_ace_model(path)
+    path.write_text("elements: [Si]\n")
+    with pytest.raises(DescriptorError, match="no potential of ML-PACE"):
+        read_ace_model(path)
