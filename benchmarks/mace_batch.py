@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     print(machine_line(options.device), flush=True)
     print(f"MACE {options.irreps}, r = {options.cutoff} A, {options.dtype}\n")
+    if "torch-sim MD" in options.ways and find_spec("torch_sim") is None:
+        print("torch-sim MD: skipped, torch-sim is not installed\n")
     rows = []
     for n_atoms in options.atoms:
         calls = _calls(n_atoms, options)

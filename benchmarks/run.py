@@ -252,7 +252,8 @@ def run(name: str, options: argparse.Namespace, found: Mapping[str, str]) -> str
         page = f"# {name}\n\n`{shown}`\n\n{ended.stdout.strip()}\n"
         options.results.mkdir(parents=True, exist_ok=True)
         (options.results / f"{name}_{date.today().isoformat()}.md").write_text(page)
-    return f"ran in {seconds}"
+    without = " without the silicon set (--data FOLDER)"
+    return f"ran in {seconds}" + (without if BENCHMARKS[name].data and not options.data else "")
 
 
 def _places(options: argparse.Namespace, found: Mapping[str, str]) -> dict[str, str]:
@@ -288,10 +289,12 @@ def table(results: Path) -> str:
 
 
 def last_run(outcomes: Mapping[str, str]) -> str:
-    """What was asked for, and each that did not run."""
-    left = [f"* {name}: {outcome}" for name, outcome in outcomes.items() if "ran in" not in outcome]
+    """What was asked for, and each that did not run, or not all of it."""
+    whole = re.compile(r"ran in \d+ s")
+    left = [f"* {n}: {outcome}" for n, outcome in outcomes.items() if not whole.fullmatch(outcome)]
     told = f"{date.today().isoformat()}: {len(outcomes)} of {len(BENCHMARKS)} benchmarks asked for"
-    parts = ["", "## The last run", "", f"{told}, {len(outcomes) - len(left)} ran.", ""]
+    ran = sum(outcome.startswith("ran") for outcome in outcomes.values())
+    parts = ["", "## The last run", "", f"{told}, {ran} ran.", ""]
     return "\n".join([*parts, *left, *([""] if left else []), ""])
 
 
