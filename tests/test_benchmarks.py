@@ -43,8 +43,8 @@ def test_all_that_runs_on_a_gpu(tmp_path):
         assert f"1 elements, {dtype}" in text
 
 
+@needs_mace
 def test_a_part_that_fails_is_on_the_page(tmp_path, monkeypatch):
-    pytest.importorskip("mace")
     monkeypatch.setitem(gpu.SMALL, "ace", ["ace --totaldegree 6 --sizes 8 --no-mace --slot -1"])
     monkeypatch.setitem(gpu.SMALL, "chunks", ["mace_chunks --chunks 64"])
     monkeypatch.setattr("mace_chunks.main", lambda arguments: {}["nothing"])
