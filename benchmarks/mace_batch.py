@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -217,9 +218,8 @@ def _torchsim_md(surrogate, n_walkers: int, n_atoms: int) -> Callable[[], object
     import torch
     from ase import units
 
-    from ase_bayesel.descriptors.torch.runtime import quiet
-
-    with quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside torch-sim
         import torch_sim
         from torch_sim.integrators import nvt_langevin
 

@@ -9,8 +9,8 @@
 
 PYTHON is the interpreter of an environment with the rival; ASE_BAYESEL_ENVIRONMENTS may hold the
 same pairs, with commas between. A rival that has none is named. Energy + forces through ASE: CPU
-seconds of all threads of a process, median of calls at positions that change; the ratio is the
-median over pairs of turns (ABBA).
+seconds of all threads of a process that is held on one core, median of calls at positions that
+change; the ratio is the median over pairs of turns (ABBA).
 """
 
 from __future__ import annotations
@@ -174,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     use_one_thread()
     if options.serve:
+        if hasattr(os, "sched_setaffinity"):  # JAX starts as many threads as it sees cores
+            os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         answer(calls(options.serve, options.folder))
         return
     found = environments(options.environment)
