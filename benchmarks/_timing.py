@@ -92,7 +92,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
         "date": date.today().isoformat(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "load": f"load average {os.getloadavg()[0]:.1f}",
-        **_gpu_model(device),
+        **({} if device == "cpu" else {"gpu": gpu_name(device)}),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
     }
@@ -112,12 +112,13 @@ def machine_line(device: str = "cpu") -> str:
     )
 
 
-def _gpu_model(device: str) -> dict[str, str]:
+def gpu_name(device: str) -> str:
+    """Name of the card that is a ``device`` of PyTorch; "cpu" for the CPU."""
     if device == "cpu":
-        return {}
+        return device
     import torch
 
-    return {"gpu": torch.cuda.get_device_name(device)}
+    return torch.cuda.get_device_name(device)
 
 
 def _cpu_model() -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from _timing import clock_of, interleaved, machine_line, markdown_table, use_one
 TIMESTEP_FS = 0.01
 """So short that structures stay what they are: a random-weight model holds nothing together."""
 
+WAYS = ("evaluation", "no limit", "MD", "torch-sim MD")
 DYNAMICS = ("MD", "torch-sim MD")
 """Ways that are compared with plain MD, the others with a plain evaluation."""
 
@@ -34,7 +36,7 @@ TARGET_AT = (8, 8, "evaluation")
 """Atoms, walkers and way of the project's target."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--walkers", type=int, nargs="+", default=[1, 2, 4, 8, 16])
@@ -43,31 +45,35 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--slot", type=float, default=0.1, help="seconds of a turn, at least")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="beside bare ones")
+    options = parser.parse_args(arguments)
     use_one_thread()
 
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     torch.set_num_threads(1)
-    print(machine_line(arguments.device), flush=True)
-    print(f"MACE {arguments.irreps}, r = {arguments.cutoff} A, {arguments.dtype}")
+    print(machine_line(options.device), flush=True)
+    print(f"MACE {options.irreps}, r = {options.cutoff} A, {options.dtype}\n")
+    if "torch-sim MD" in options.ways and find_spec("torch_sim") is None:
+        print("torch-sim MD: skipped, torch-sim is not installed\n")
     rows = []
-    for n_atoms in arguments.atoms:
-        calls = _calls(n_atoms, arguments)
-        clock = clock_of(arguments.device)
-        times = interleaved(calls, rounds=arguments.rounds, slot_s=0.1, clock=clock)
+    for n_atoms in options.atoms:
+        calls = _calls(n_atoms, options)
+        clock = clock_of(options.device)
+        times = interleaved(calls, rounds=options.rounds, slot_s=options.slot, clock=clock)
         for (way, n_walkers), seconds in times.items():
             ratio = seconds / n_walkers / times["bare MD" if way in DYNAMICS else "bare", 1]
             target = TARGET if (n_atoms, n_walkers, way) == TARGET_AT else ""
             met = "" if target == "" else ("yes" if ratio <= target else "no")
             per_walker = f"{1e3 * seconds / n_walkers:.2f}"
             row = [n_atoms, way, n_walkers, per_walker, f"{ratio:.2f}", target, met]
-            if arguments.device != "cpu":
+            if options.device != "cpu":
                 row.append(_peak_MiB(calls[way, n_walkers]))
             rows.append(row)
     header = ["atoms", "way", "walkers", "ms per walker", "over bare", "target", "met"]
-    header += [] if arguments.device == "cpu" else ["MiB"]
+    header += [] if options.device == "cpu" else ["MiB"]
     print(markdown_table(header, rows))
 
 
@@ -83,33 +89,34 @@ def _peak_MiB(call: Callable[[], object]) -> str:
 
 
 def _calls(
-    n_atoms: int, arguments: argparse.Namespace
+    n_atoms: int, options: argparse.Namespace
 ) -> dict[tuple[str, int], Callable[[], object]]:
     """A step of all walkers, by way and number of walkers."""
     from helpers.mace_models import mace_calculator, tiny_mace
 
     model = tiny_mace(
         ["Si"],
-        arguments.irreps,
-        arguments.dtype,
-        arguments.cutoff,
+        options.irreps,
+        options.dtype,
+        options.cutoff,
         correlation=3,
         radial=(64, 64, 64),
     )
-    calculator = mace_calculator(model, arguments.dtype, arguments.device)
+    calculator = mace_calculator(model, options.dtype, options.device)
     surrogate = _surrogate(calculator)
     calls: dict[tuple[str, int], Callable[[], object]] = {
         ("bare", 1): _evaluation([calculator], n_atoms),
-        ("bare MD", 1): _plain_md(
-            mace_calculator(model, arguments.dtype, arguments.device), n_atoms
-        ),
+        ("bare MD", 1): _plain_md(mace_calculator(model, options.dtype, options.device), n_atoms),
     }
-    for n_walkers in arguments.walkers:
+    for n_walkers in options.walkers:
         biased = partial(_biased, calculator, surrogate, n_walkers)
-        calls["evaluation", n_walkers] = _evaluation(biased(), n_atoms)
-        calls["no limit", n_walkers] = _unlimited(_evaluation(biased(), n_atoms))
-        calls["MD", n_walkers] = _lockstep_md(biased(), n_atoms)
-        if find_spec("torch_sim") is not None:
+        if "evaluation" in options.ways:
+            calls["evaluation", n_walkers] = _evaluation(biased(), n_atoms)
+        if "no limit" in options.ways:
+            calls["no limit", n_walkers] = _unlimited(_evaluation(biased(), n_atoms))
+        if "MD" in options.ways:
+            calls["MD", n_walkers] = _lockstep_md(biased(), n_atoms)
+        if "torch-sim MD" in options.ways and find_spec("torch_sim") is not None:
             calls["torch-sim MD", n_walkers] = _torchsim_md(surrogate, n_walkers, n_atoms)
     return calls
 
@@ -209,11 +216,14 @@ def _lockstep_md(calculators, n_atoms: int) -> Callable[[], object]:
 
 def _torchsim_md(surrogate, n_walkers: int, n_atoms: int) -> Callable[[], object]:
     import torch
-    import torch_sim
     from ase import units
-    from torch_sim.integrators import nvt_langevin
 
-    from ase_bayesel.bias.torchsim import BiasedModel
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside torch-sim
+        import torch_sim
+        from torch_sim.integrators import nvt_langevin
+
+        from ase_bayesel.bias.torchsim import BiasedModel
 
     model = BiasedModel(surrogate, 0.1)
     settings = {"device": model.device, "dtype": model.dtype}

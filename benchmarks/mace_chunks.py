@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from _timing import machine_line, markdown_table, use_one_thread
@@ -19,12 +20,14 @@ from _timing import machine_line, markdown_table, use_one_thread
 CELL = 64
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chunks", type=int, nargs="+", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--cutoff", type=float, default=6.0)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--device", default="cuda", help="of PyTorch")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     use_one_thread()
 
     import torch
@@ -35,15 +38,16 @@ def main() -> None:
     from ase_bayesel import MACEDescriptor
 
     torch.set_num_threads(1)
-    print(machine_line(arguments.device), flush=True)
-    print(f"MACE 128x0e+128x1o, r = 6 A, {arguments.dtype}", flush=True)
-    sizes = {"cutoff": 6.0, "correlation": 3, "radial": (64, 64, 64)}
-    model = tiny_mace(["Si"], "128x0e+128x1o", arguments.dtype, **sizes)
-    descriptor = MACEDescriptor(mace_calculator(model, arguments.dtype, arguments.device))
+    irreps = f"{options.channels}x0e+{options.channels}x1o"
+    print(machine_line(options.device), flush=True)
+    print(f"MACE {irreps}, r = {options.cutoff} A, {options.dtype}\n", flush=True)
+    sizes = {"cutoff": options.cutoff, "correlation": 3, "radial": (64, 64, 64)}
+    model = tiny_mace(["Si"], irreps, options.dtype, **sizes)
+    descriptor = MACEDescriptor(mace_calculator(model, options.dtype, options.device))
     on_gpu = descriptor.network.device.type == "cuda"
     descriptor.compute(_cells(1), derivatives=True)
-    rows = []
-    for chunk in arguments.chunks:
+    rows, limits = [], dict(MACEDescriptor.chunk_atoms)
+    for chunk in options.chunks:
         MACEDescriptor.chunk_atoms[descriptor.network.device.type] = chunk
         frames, before = _cells(chunk // CELL), 0
         if on_gpu:
@@ -54,6 +58,7 @@ def main() -> None:
         milliseconds = 1e3 * (time.perf_counter() - start) / chunk
         peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else ""
         rows.append([chunk, milliseconds, peak])
+    MACEDescriptor.chunk_atoms.update(limits)
     print(markdown_table(["atoms in a batch", "ms per atom", "MiB"], rows))
 
 

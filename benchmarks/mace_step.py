@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from _timing import clock_of, interleaved, machine_line, markdown_table, use_one_thread
@@ -20,7 +21,7 @@ from _timing import clock_of, interleaved, machine_line, markdown_table, use_one
 TARGETS = {"combined": 1.03, "separate": 0.95, "cut, combined": 0.75, "cut, separate": 1.10}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64, 216])
     parser.add_argument("--channels", type=int, default=128)
@@ -30,23 +31,25 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--slot", type=float, default=0.1, help="seconds of a turn, at least")
+    parser.add_argument("--ways", nargs="+", help="beside bare; by default all")
+    options = parser.parse_args(arguments)
     use_one_thread()
 
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     torch.set_num_threads(1)
-    print(machine_line(arguments.device), flush=True)
-    symbols = _symbols(arguments.elements)
-    irreps = f"{arguments.channels}x0e+{arguments.channels}x1o"
+    print(machine_line(options.device), flush=True)
+    symbols = _symbols(options.elements)
+    irreps = f"{options.channels}x0e+{options.channels}x1o"
     print(
-        f"MACE {irreps}, max_ell {arguments.max_ell}, r = {arguments.cutoff} A, "
-        f"{len(symbols)} elements, {arguments.dtype}"
+        f"MACE {irreps}, max_ell {options.max_ell}, r = {options.cutoff} A, "
+        f"{len(symbols)} elements, {options.dtype}\n"
     )
     rows = []
-    for n_atoms in arguments.atoms:
-        times = _measure(n_atoms, symbols, irreps, arguments)
+    for n_atoms in options.atoms:
+        times = _measure(n_atoms, symbols, irreps, options)
         bare = times["bare"]
         for name, seconds in times.items():
             target = TARGETS.get(name, "")
@@ -63,7 +66,7 @@ def _symbols(n_elements: int) -> list[str]:
     return ["Si", *others[: n_elements - 1]]
 
 
-def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[str, float]:
+def _measure(n_atoms: int, symbols: list[str], irreps: str, options) -> dict[str, float]:
     import numpy as np
     from ase.build import bulk
     from helpers.mace_models import mace_calculator, tiny_mace
@@ -80,18 +83,18 @@ def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[s
     model = tiny_mace(
         symbols,
         irreps,
-        arguments.dtype,
-        arguments.cutoff,
+        options.dtype,
+        options.cutoff,
         correlation=3,
         radial=(64, 64, 64),
-        max_ell=arguments.max_ell,
+        max_ell=options.max_ell,
     )
 
     def calculator():
-        return mace_calculator(model, arguments.dtype, arguments.device)
+        return mace_calculator(model, options.dtype, options.device)
 
-    def surrogate(lean=True, **options):
-        descriptor = MACEDescriptor(calculator(), **options)
+    def surrogate(lean=True, **cut):
+        descriptor = MACEDescriptor(calculator(), **cut)
         if not lean:
             descriptor.network = descriptor._full
         prior = Posterior.isotropic(descriptor.n_features, 0.1)
@@ -121,9 +124,12 @@ def _measure(n_atoms: int, symbols: list[str], irreps: str, arguments) -> dict[s
 
         return call
 
-    calls = {name: step(way) for name, way in ways.items()}
-    clock = clock_of(arguments.device)
-    return interleaved(calls, rounds=arguments.rounds, slot_s=0.1, clock=clock)
+    wanted = ["bare", *(options.ways or ways)]
+    if unknown := set(wanted) - set(ways):
+        raise SystemExit(f"--ways: {', '.join(unknown)}: not one of {', '.join(ways)}")
+    calls = {name: step(way) for name, way in ways.items() if name in wanted}
+    clock = clock_of(options.device)
+    return interleaved(calls, rounds=options.rounds, slot_s=options.slot, clock=clock)
 
 
 if __name__ == "__main__":

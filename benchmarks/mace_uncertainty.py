@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,11 @@ CHUNK = 10
 DISTANCES = (1.5, 3.0)
 """Threshold of the trigger over the largest criterion of an earlier stretch."""
 FORCE_ROWS = 6
-SEEDS = 10
 MD = ((300.0, 0.0), (1000.0, 0.0), (2500.0, 0.0), (300.0, 0.5), (1000.0, 1.0))
 """Temperature (K) and tau_rel."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--channels", type=int, default=64)
@@ -37,19 +36,22 @@ def main() -> None:
     parser.add_argument("--md-steps", type=int, default=30, help="MD steps for two structures")
     parser.add_argument("--device", default="cpu", help="of PyTorch, such as cuda")
     parser.add_argument("--chunks", type=int, default=10, help=f"turns of {CHUNK} MD steps")
-    arguments = parser.parse_args()
+    parser.add_argument("--pilot", type=int, default=10 * CHUNK, help="MD steps before the turns")
+    parser.add_argument("--seeds", type=int, default=10, help="searches for each structure")
+    parser.add_argument("--slot", type=float, default=0.1, help="seconds of a turn, at least")
+    options = parser.parse_args(arguments)
     use_one_thread()
 
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     torch.set_num_threads(1)
-    print(machine_line(arguments.device), flush=True)
-    setting = prepare(arguments)
+    print(machine_line(options.device), flush=True)
+    setting = prepare(options)
     header, shown = ["atoms", "what", "found", "target", "met"], 0
-    for n_atoms in arguments.atoms:
+    for n_atoms in options.atoms:
         for measure in (evaluations, amortised, picks):
-            for row in measure(setting, n_atoms, arguments):
+            for row in measure(setting, n_atoms, options):
                 lines = markdown_table(header, [[n_atoms, *row]]).splitlines()
                 print(*lines[shown:], sep="\n", flush=True)
                 shown = 2
@@ -87,7 +89,7 @@ def prepare(arguments) -> Setting:
     descriptor = MACEDescriptor(mace_calculator(model, device=device))
     print(
         f"MACE {irreps}, r = 5 A, D = {descriptor.n_features}, float64; "
-        f"loss from {losses[0]:.3g} to {losses[-1]:.3g}",
+        f"loss from {losses[0]:.3g} to {losses[-1]:.3g}\n",
         flush=True,
     )
     surrogate = fit_surrogate(frames, descriptor, e0s="average")
@@ -146,7 +148,7 @@ def evaluations(setting: Setting, n_atoms: int, arguments) -> Iterator[list[obje
             exact = np.sqrt(posterior.variance(stored.rows).reshape(-1, 3).sum(axis=1))
             relative = np.linalg.norm(step.prediction.forces, axis=1) + 0.2
             for name, scales in (("relative force", relative), ("force", np.ones(n_atoms))):
-                for seed in range(SEEDS):
+                for seed in range(arguments.seeds):
                     atoms = step.atoms.copy()
                     atoms.positions += 1e-6 * seed  # other random directions
                     atom, force_std = ForceSearch()(stored, posterior, atoms, scales)
@@ -157,7 +159,7 @@ def evaluations(setting: Setting, n_atoms: int, arguments) -> Iterator[list[obje
         "bare": moved(atoms, bare.get_forces),
         "search": moved(atoms, lambda a: ForceSearch()(descriptor, posterior, a, scales)),
     }
-    times = interleaved(calls, rounds=5, slot_s=0.1, clock=setting.clock)
+    times = interleaved(calls, rounds=5, slot_s=arguments.slot, clock=setting.clock)
     search = times["search"] / times["bare"]
     yield ["search / bare", search, 9, met(search <= 9)]
     for name, found in errors.items():
@@ -218,7 +220,7 @@ def amortised(setting: Setting, n_atoms: int, arguments) -> Iterator[list[object
         n_atoms,
         600.0,
         0.3,
-        n_steps=10 * CHUNK,
+        n_steps=arguments.pilot,
         check_interval=CHUNK,
         triggers=[RelativeForceTrigger(1e9)],
         lazy=False,
@@ -291,7 +293,7 @@ def picks(setting: Setting, n_atoms: int, arguments) -> Iterator[list[object]]:
         "exact": moved(atoms, surrogate.condition),
         "few": moved(atoms, lambda a: surrogate.condition(a, force_rows=FORCE_ROWS)),
     }
-    times = interleaved(calls, rounds=2, slot_s=0.1, clock=setting.clock)
+    times = interleaved(calls, rounds=2, slot_s=arguments.slot, clock=setting.clock)
     features = surrogate.descriptor.compute([atoms], derivatives=True)[0]
     rows = features.jacobian.transpose(1, 2, 0).reshape(-1, len(features.total))
 

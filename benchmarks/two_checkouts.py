@@ -141,17 +141,24 @@ def serve(model: str) -> None:
 
     torch.set_num_threads(1)
     known = jobs(model)
+    answer(lambda way: known[way]())
+
+
+def answer(job: Callable[[str], Any]) -> None:
+    """Be the process of a `Side`: do what each line asks for."""
     for line in sys.stdin:
-        print("RESULT " + json.dumps(known[line.strip()]()), flush=True)
+        print("RESULT " + json.dumps(job(line.strip())), flush=True)
 
 
 class Side:
-    """A process that runs the code of one checkout."""
+    """A process that runs the code of one checkout, by default in this environment."""
 
-    def __init__(self, checkout: Path, script: str, options: Sequence[str]) -> None:
+    def __init__(
+        self, checkout: Path, script: str, options: Sequence[str], python: str = sys.executable
+    ) -> None:
         searched = os.pathsep.join([str(checkout), str(checkout / "tests")])
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", script, *options],
+            [python, "-W", "ignore", script, *options],
             env=os.environ | {"PYTHONPATH": searched},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -239,7 +239,7 @@ def _surrogate(
         raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
     if not isinstance(core, Surrogate):
         core = fit_core(core, descriptor, keys, e0s)
-    elif descriptor.spec() != core.descriptor.spec():
+    elif descriptor is not core.descriptor and descriptor.spec() != core.descriptor.spec():
         raise SelectionError("descriptor: differs from that of the surrogate; leave it out")
     return with_properties(core, properties)
 

@@ -27,7 +27,7 @@ pytest.importorskip("torch_sim")
 
 import torch
 import torch_sim
-from helpers.mace_models import mace_calculator, needs_cuda, tiny_mace
+from helpers.mace_models import DEVICES, mace_calculator, needs_cuda, tiny_mace
 from torch_sim.models.interface import validate_model_outputs
 
 from ase_bayesel.bias.torchsim import BiasedModel
@@ -60,12 +60,13 @@ def prior_surrogate(calculator, **options):
     return Surrogate(descriptor, Posterior.isotropic(descriptor.n_features, 0.3), {}, Noise())
 
 
-def state_of(frames, dtype=torch.float64):
-    return torch_sim.io.atoms_to_state(frames, torch.device("cpu"), dtype)
+def state_of(frames, dtype=torch.float64, device="cpu"):
+    return torch_sim.io.atoms_to_state(frames, torch.device(device), dtype)
 
 
 def assert_equals_calculator(model, frames, calculator, relative=1e-8):
-    found = {name: value.numpy() for name, value in model(state_of(frames, model.dtype)).items()}
+    state = state_of(frames, model.dtype, model.device)
+    found = {name: value.cpu().numpy() for name, value in model(state).items()}
     ends = np.cumsum([len(atoms) for atoms in frames])
     for k, (atoms, end) in enumerate(zip(frames, ends, strict=True)):
         energy = calculator.get_potential_energy(atoms)
@@ -122,12 +123,15 @@ def test_several_elements(heads, options):
     assert_equals_calculator(BiasedModel(surrogate, TAU), frames, biased)
 
 
-def test_single_precision_with_a_posterior_in_double(surrogate):
+@pytest.mark.parametrize("device", DEVICES)
+def test_single_precision_with_a_posterior_in_double(surrogate, device):
     calculator = mace_calculator(tiny_mace(dtype="float32"), "float32")
     single = replace(surrogate, descriptor=MACEDescriptor(calculator))
-    model = BiasedModel(single, TAU)
-    assert model.dtype == torch.float32
-    assert all(value.dtype == torch.float32 for value in model(state_of(PERIODIC)).values())
+    on_device = replace(single, descriptor=MACEDescriptor(calculator, device=device))
+    model = BiasedModel(on_device, TAU)
+    assert (model.dtype, model.device.type) == (torch.float32, device)
+    out = model(state_of(PERIODIC, device=device))
+    assert all(value.dtype == torch.float32 for value in out.values())
     biased = BiasedCalculator(calculator, single, tau=TAU)
     assert_equals_calculator(model, PERIODIC, biased, 1e-3)
 
@@ -189,24 +193,27 @@ def own_verlet(model, dt):
 
     if PER_AXIS:
         return lambda state: integrators.nve_step(state, model, dt=dt)
-    return integrators.nve(model, dt=dt, kT=torch.tensor(0.0, dtype=torch.float64))[1]
+    return integrators.nve(model, dt=dt, kT=torch.zeros_like(dt))[1]
 
 
-def test_trajectory_equals_that_of_ase(network, surrogate):
+@pytest.mark.parametrize("device", DEVICES)
+def test_trajectory_equals_that_of_ase(network, surrogate, device):
     """Velocity Verlet, two unequal systems in one batch; torch-sim wraps, so differences count."""
     frames = [copper(1, 0.05), copper(2, 0.05, repeat=(1, 1, 2))]
     rng, timestep, n_steps = np.random.default_rng(0), 2.0 * units.fs, 40
     for atoms in frames:
         atoms.set_momenta(rng.normal(0, 1.5, (len(atoms), 3)))
     calculator = BiasedCalculator(mace_calculator(network), surrogate, tau=TAU)
-    model = BiasedModel(surrogate, TAU)
-    state, dt = state_of(frames), torch.tensor(timestep, dtype=torch.float64)
-    momenta = torch.tensor(np.concatenate([atoms.get_momenta() for atoms in frames]))
+    on_device = MACEDescriptor(mace_calculator(network), device=device)
+    model = BiasedModel(replace(surrogate, descriptor=on_device), TAU)
+    state = state_of(frames, device=device)
+    dt = torch.tensor(timestep, dtype=torch.float64, device=device)
+    momenta = np.concatenate([atoms.get_momenta() for atoms in frames])
     found = model(state)
     names = ("positions", "masses", "cell", "pbc", "atomic_numbers", "system_idx")
     state = MDState(
         **{name: getattr(state, name) for name in names},
-        momenta=momenta,
+        momenta=torch.tensor(momenta, device=device),
         energy=found["energy"],
         forces=found["forces"],
     )
@@ -217,8 +224,8 @@ def test_trajectory_equals_that_of_ase(network, surrogate):
         before = atoms.positions.copy()
         atoms.calc = calculator
         VelocityVerlet(atoms, timestep).run(n_steps)
-        assert_close(ours.momenta.numpy(), atoms.get_momenta(), 1e-8)
-        moved = ours.positions.numpy() - atoms.positions
+        assert_close(ours.momenta.cpu().numpy(), atoms.get_momenta(), 1e-8)
+        moved = ours.positions.cpu().numpy() - atoms.positions
         moved -= np.round(moved @ np.linalg.inv(atoms.cell)) @ atoms.cell
         assert np.abs(moved).max() < 1e-8
         assert np.abs(atoms.positions - before).max() > 0.1

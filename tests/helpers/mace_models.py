@@ -13,6 +13,8 @@ from ase_bayesel.descriptors.torch.runtime import default_dtype, quiet
 E0 = -1.5
 needs_mace = pytest.mark.optional("mace")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ("cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda]))
+"""Devices of a test that compares with the CPU, and that runs there too."""
 
 
 def tiny_mace(
