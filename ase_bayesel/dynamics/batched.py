@@ -174,7 +174,13 @@ class TorchSimEngine:
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
     ) -> None:
-        """Raise as `check_batched` if these atoms cannot be moved so."""
+        """Raise as `check_batched` if these atoms cannot be moved so.
+
+        Parameters
+        ----------
+        ensemble, atoms, where, moves, restraints
+            As of `engines.Engine.check`.
+        """
         check_batched(ensemble, atoms, moves, restraints, where)
 
     def check_walker(self, calculator: BiasedCalculator, ends: Sequence[int]) -> None:

@@ -102,7 +102,13 @@ class AseEngine:
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
     ) -> None:
-        """Nothing beyond what walkers check themselves."""
+        """Nothing beyond what walkers check themselves.
+
+        Parameters
+        ----------
+        ensemble, atoms, where, moves, restraints
+            As of `Engine.check`.
+        """
 
     def check_walker(self, calculator: BiasedCalculator, ends: Sequence[int]) -> None:
         """Nothing."""

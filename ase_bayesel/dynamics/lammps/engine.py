@@ -47,7 +47,13 @@ class LammpsEngine:
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
     ) -> None:
-        """Raise if these atoms cannot be moved so, with an error that begins with ``where``."""
+        """Raise if these atoms cannot be moved so, with an error that begins with ``where``.
+
+        Parameters
+        ----------
+        ensemble, atoms, where, moves, restraints
+            As of `engines.Engine.check`.
+        """
         if (refused := self.refusal(ensemble)) is not None:
             raise StructureError(f"{where}: dynamics: {refused}")
         odd = [type(c).__name__ for c in atoms.constraints if not isinstance(c, LINEAR_CONSTRAINTS)]
