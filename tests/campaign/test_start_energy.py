@@ -14,6 +14,7 @@ from ase_bayesel.campaign.exploration import explore_to_barriers
 from ase_bayesel.campaign.exploration.blocks import look_again
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.rules import StartEnergy
+from ase_bayesel.campaign.exploration.state import PICKED, VALUE
 from ase_bayesel.dynamics.triggers import PickRule
 from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.surrogate.design import Noise
@@ -55,11 +56,13 @@ def picked(setup, starts):
 def test_a_start_is_picked_once(little_data):
     limit = 0.5 * per_atom(little_data, START)
     setup = setup_for(little_data, NEVER, n_steps=40, rules=rules(limit))
-    _, picks = picked(setup, [START])
+    states, picks = picked(setup, [START])
     assert [pick.step for pick in picks] == [4]  # the first look, at which nothing else fires
     assert picks[0].report.name == "start_energy"
     assert picks[0].report.value > limit
     assert picks[0].reason.startswith("start_energy ")
+    assert states[-1].trace[0, VALUE] < 1.0  # eV/A: the trace shows what triggers see
+    assert states[-1].trace[:, PICKED].tolist() == [1.0] + 9 * [0.0]
     assert picked(setup_for(little_data, NEVER, n_steps=40, rules=rules(None)), [START])[1] == ()
 
 

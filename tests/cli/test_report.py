@@ -119,6 +119,7 @@ def test_page_needs_nothing_from_outside(store, page):
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", text)
     assert not re.search(r"url\((?!#)", text)
     assert "relative_force above 0.01" in text
+    assert "at a start, energy_per_atom above" in text
 
 
 def test_same_campaign_same_page_and_nothing_else(store, page):

@@ -14,6 +14,9 @@ from ...dynamics.walker_step import WalkerStep
 from ...structures.environments import CutOut
 from ...structures.identity import canonical, structure_id
 
+START_ENERGY = "start_energy"
+"""The name of what `rules.StartEnergy` reports."""
+
 
 @dataclass(frozen=True, eq=False)
 class AtomDeviations:
@@ -111,8 +114,13 @@ class TriggerEvent(Reported):
 
     @property
     def value(self) -> float:
-        """The criterion of the leading trigger, NaN where none was evaluated."""
-        return float("nan") if self.leading is None else self.leading.value
+        """The criterion of the leading trigger, NaN where none was evaluated.
+
+        What is seen at starts has other units than a walker's criterion.
+        """
+        own = [report for report in self.reports if report.name != START_ENERGY]
+        report = next((r for r in own if r.fired), next(iter(own), None))
+        return float("nan") if report is None else report.value
 
     @property
     def ratio(self) -> float:

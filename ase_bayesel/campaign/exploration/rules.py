@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from ...dynamics.triggers import EnergyTrigger, PickRule
 from ...io.fields import PositiveFloat, PositiveInt
 from ...structures.environments import CutOut
-from .picks import Pick
+from .picks import START_ENERGY, Pick
 from .state import ExploreState, WalkerState
 
 Batch = Literal["first", "stale", "joint"]
@@ -40,7 +40,7 @@ class StartEnergy(EnergyTrigger):
     Further on the walk energies ask for none: they would spend a batch near its starts.
     """
 
-    kind: ClassVar[str] = "start_energy"
+    kind: ClassVar[str] = START_ENERGY
     calibrated: bool = True
 
 

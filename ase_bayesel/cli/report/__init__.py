@@ -16,7 +16,7 @@ from ..pages import rendered
 from .figures import panels
 from .structures import embedded
 from .tables import label_lines, pick_rows, property_rows, side_by_side, warning_lines
-from .trigger import trigger_text
+from .trigger import start_text, trigger_text
 from .verdict import verdict
 
 SHARE = 0.1
@@ -32,7 +32,8 @@ def write_report(store: Store) -> Path:
         reports=history.reports,
         hours=history.hours(),
         gains=[None if (found := leading(r)) is None else found.gain for r in history.reports],
-        trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ())),
+        trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ()))
+        + start_text(history.config["explore"]),
         verdict=verdict(history),
         properties=property_rows(history),
         columns=COLUMNS,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ...campaign.config import ExploreConfig
 from ...dynamics.triggers import UNITS, AllOf, AnyOf, Trigger, Uncalibrated
 
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
@@ -22,6 +24,17 @@ def trigger_text(trigger: Trigger, calibrated: Iterator[float]) -> str:
         f"{trigger.kind} above {found or 'a number to be calibrated'} ({how.factor} times the "
         f"{how.quantile} quantile {ORIGINS[how.calibrate]})"
     )
+
+
+def start_text(explore: Mapping[str, Any]) -> str:
+    """What picks starts beside the trigger, after a semicolon; empty if nothing does.
+
+    ``explore`` is the section of a stored config; one of before there was a limit has none.
+    """
+    limit = None
+    if explore.get("start_energy") is not None:
+        limit = ExploreConfig.model_validate(explore).start_energy_limit
+    return "" if limit is None else f"; at a start, energy_per_atom above {limit:.4g} eV/atom"
 
 
 def _kind(trigger: Trigger) -> str:
