@@ -158,8 +158,13 @@ class CutOut:
             assert self.reach_A is not None
             margins = np.where(free, limits.margin_A, 0.0)
             cut, indices = self._closed(atoms, frame, heights, free | opened, margins)
-            found = fresh_pairs(cut, shell_A)
-            kept, n_close = limits.apart(cut, found, frame.distances[indices] <= self.reach_A)
+            near = fresh_pairs(cut, max(shell_A, self.reach_A + 2 * SAME_A))
+            own = frame.distances[indices] <= self.reach_A
+            # what the junction brings into the centre's reach
+            foreign = near.second[(near.first == 0) & (near.lengths <= self.reach_A + 2 * SAME_A)]
+            foreign = foreign[~own[foreign]]
+            found = _closer(near, shell_A)
+            kept, n_close = limits.apart(cut, found, own, foreign)
             off = (_densities(found, shell_A, kept) - there[indices])[kept]
             return (n_close, float(np.abs(off).mean())), cut[kept], indices[kept]
 
@@ -257,17 +262,29 @@ class _Limits(NamedTuple):
     def largest_A(self) -> float:
         return float(self.matrix.max())
 
-    def apart(self, cut: Atoms, pairs: Pairs, kept: np.ndarray) -> tuple[np.ndarray, int]:
-        """Which atoms stay, nearest first, and how many pairs of ``kept`` ones are too close."""
+    def apart(
+        self, cut: Atoms, pairs: Pairs, kept: np.ndarray, foreign: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """Which atoms stay, nearest first, and how many pairs of ``kept`` ones are too close.
+
+        The atoms of the numbers ``foreign`` do not.
+        """
         place = np.searchsorted(self.numbers, cut.numbers)
         first, second, _, lengths = pairs
         close = lengths < self.matrix[place[first], place[second]]
         first, second = first[close], second[close]
         stays = np.ones(len(cut), bool)
+        stays[foreign] = False
         for k in np.unique(first[~kept[first]]):
             others = second[first == k]
-            stays[k] = not stays[others[(others < k) | kept[others]]].any()
+            stays[k] &= not stays[others[(others < k) | kept[others]]].any()
         return stays, int((kept[first] & kept[second]).sum()) // 2
+
+
+def _closer(pairs: Pairs, length_A: float) -> Pairs:
+    """Those pairs that are closer than a length."""
+    close = pairs.lengths < length_A
+    return Pairs(*(part[..., close] for part in pairs))
 
 
 def _densities(pairs: Pairs, range_A: float, kept: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def test_goes_on_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"explore.ensemble": {"kind": "bussi"}}, "ensemble: bussi: dynamics: torch_sim"),
+        ({"explore.ensemble": {"kind": "bussi"}}, "dynamics: torch_sim takes .* not bussi"),
         ({"explore.moves": [{"kind": "swap", "elements": ["Al", "Cu"]}]}, "moves: dynamics"),
         ({"explore.bias": {"elements": {"Al": 1.0}}}, r"bias\.elements: dynamics: torch_sim"),
         ({"explore.steps": 42}, "steps: .* 42 is no multiple of check_interval, 4"),

@@ -254,7 +254,7 @@ def test_combinations_that_make_no_sense_are_refused(kind):
         kind(())
     with pytest.raises(ValueError, match="tuple"):
         kind([Fixed(1.0)])
-    with pytest.raises(ValueError, match=r"positive.*EnergyTrigger\(threshold=-1.0\)"):
+    with pytest.raises(ValueError, match=r"positive.*EnergyTrigger\(threshold=-1.0"):
         kind((EnergyTrigger(-1.0), Fixed(1.0)))
 
 
