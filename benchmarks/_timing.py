@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-PACKAGES = ("torch", "numpy", "scipy", "ase", "matscipy", "mace-torch")
+PACKAGES = ("torch", "numpy", "scipy", "ase", "matscipy", "mace-torch", "numba")
 
 
 def use_one_thread() -> None:

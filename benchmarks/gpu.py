@@ -126,7 +126,7 @@ def _run(lines: Sequence[str], device: str) -> tuple[str, bool]:
         try:
             with redirect_stdout(printed):
                 importlib.import_module(name).main([*arguments, "--device", device])
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             traceback.print_exc()
             good, error = False, f"\n\nFailed: {type(failure).__name__}: {failure}"
         found = re.sub(r"^# .*\n+", "", printed.getvalue().strip())

@@ -47,18 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on_gpu = descriptor.network.device.type == "cuda"
     descriptor.compute(_cells(1), derivatives=True)
     rows, limits = [], dict(MACEDescriptor.chunk_atoms)
-    for chunk in options.chunks:
-        MACEDescriptor.chunk_atoms[descriptor.network.device.type] = chunk
-        frames, before = _cells(chunk // CELL), 0
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-        start = time.perf_counter()
-        descriptor.compute(frames, derivatives=True)
-        milliseconds = 1e3 * (time.perf_counter() - start) / chunk
-        peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else ""
-        rows.append([chunk, milliseconds, peak])
-    MACEDescriptor.chunk_atoms.update(limits)
+    try:
+        for chunk in options.chunks:
+            MACEDescriptor.chunk_atoms[descriptor.network.device.type] = chunk
+            frames, before = _cells(chunk // CELL), 0
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+            start = time.perf_counter()
+            descriptor.compute(frames, derivatives=True)
+            milliseconds = 1e3 * (time.perf_counter() - start) / chunk
+            peak = (torch.cuda.max_memory_allocated() - before) / 2**20 if on_gpu else ""
+            rows.append([chunk, milliseconds, peak])
+    finally:
+        MACEDescriptor.chunk_atoms.update(limits)
     print(markdown_table(["atoms in a batch", "ms per atom", "MiB"], rows))
 
 

@@ -272,12 +272,16 @@ def _places(options: argparse.Namespace, found: Mapping[str, str]) -> dict[str, 
 
 
 def newest(name: str, results: Path) -> list[Path]:
-    """The newest page of a benchmark on each kind of machine, that without a name first."""
+    """The newest page of a benchmark on each kind of machine, that without a name first.
+
+    Or the file to which it adds lines.
+    """
     pages: dict[str, Path] = {}
     for path in sorted(results.glob(f"{name}_*.md"), key=lambda path: path.stem[-10:]):
         if match := re.fullmatch(rf"{name}_(?:(\w+)_)?\d{{4}}-\d\d-\d\d", path.stem):
             pages[match[1] or ""] = path
-    return [pages[kind] for kind in sorted(pages)]
+    lines = results / f"{name}.jsonl"
+    return [pages[kind] for kind in sorted(pages)] or [lines] * lines.exists()
 
 
 def table(results: Path) -> str:

@@ -63,7 +63,7 @@ def errors(config: Path, seed: int, labels: int, code: Path) -> list[tuple[int, 
         reports = [
             json.loads(p.read_text()) for p in sorted(Path(scratch).glob("campaign/*/report.json"))
         ]
-    if not reports:
+    if done.returncode or not reports:
         raise SystemExit(f"{config}, seed {seed}: {done.stdout}{done.stderr}")
     return [(r["n_labels"], _number(r["energy_rmse"]), _number(r["forces_rmse"])) for r in reports]
 

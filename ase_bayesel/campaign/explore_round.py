@@ -41,6 +41,7 @@ from .exploration.local import LocalExecutor
 from .exploration.pool_workers import pool_executor
 from .exploration.state import WalkerState
 from .explore_progress import Telling
+from .passes import same_passes
 from .round_model import load_model
 from .store import Store
 from .thresholds import calibrating
@@ -232,8 +233,9 @@ class OpenRound:
 
     @contextmanager
     def __call__(self) -> Iterator[WalkerSetup]:
-        with cpu_threads(self.config.threads):
-            yield load_setup(self.config, Store(self.directory), self.number, self.starts)
+        store = Store(self.directory)
+        with cpu_threads(self.config.threads), same_passes(self.config, store):
+            yield load_setup(self.config, store, self.number, self.starts)
 
     @property
     def token(self) -> str:

@@ -21,7 +21,8 @@ def same_passes(config: CampaignConfig, store: Store) -> Iterator[None]:
 
     The first run notes whether it has compiled passes. Both ways agree up to rounding, by which
     trajectories part after some picoseconds. What the environment variable `SWITCH` says counts
-    more, and is noted. Processes that are started meanwhile do as this one.
+    more, and is noted. Processes that are started meanwhile do as this one; workers elsewhere
+    read the note.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def same_passes(config: CampaignConfig, store: Store) -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[SWITCH]
+        os.environ.pop(SWITCH, None)
         if chosen is not None:
             os.environ[SWITCH] = chosen
 
@@ -57,7 +58,7 @@ def _noted(store: Store, here: str) -> str:
         )
     if noted is None and store.round_directory(1).exists():
         noted = PLAIN  # of an ase_bayesel that had no other way
-    if noted is not None and chosen is None:
+    if noted is not None and (chosen is None or noted == here):
         return noted
     write_atomically(path, f"{here}\n".encode())
     return here

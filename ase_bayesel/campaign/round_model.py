@@ -14,7 +14,7 @@ from ..errors import ConfigError, RefitError
 from ..io.fields import ModelName
 from ..io.model_files import check_files
 from ..resources import Here
-from ..structures.labels import targets
+from ..structures.labels import targets, whole_atoms
 from ..structures.reference_energies import reference_energies
 from ..surrogate.calibration import calibrating
 from ..surrogate.energy_weights import force_growth
@@ -108,7 +108,7 @@ def make_model(
     found = hyperparameters_of(factors, keys, weights)
     surrogate = surrogate_at(found, factors, descriptor, keys, e0s, growth)
     before = store.read_report(number - 1).noise if number else None
-    n_rows_before = sum(1 + 3 * len(atoms) for atoms in frames[: len(frames) - n_new])
+    n_rows_before = sum(map(_n_rows, frames[: len(frames) - n_new]))
     told = fit_warnings(found, surrogate, before, n_rows_before)
     rows = TrainingRows(frames, descriptor, force_projections(config.descriptor), store=store.rows)
     residuals = large_residuals(surrogate, frames, keys, n_initial, config.labels.max_force, rows)
@@ -159,6 +159,12 @@ def _told(
         if done % TOLD_EVERY == 0:
             yield Progress(number, "fit", done, total, detail)
     return counts.value
+
+
+def _n_rows(atoms: Atoms) -> int:
+    """Of energy and forces; of a cut-out the forces of whole atoms."""
+    whole = whole_atoms(atoms)
+    return 1 + 3 * len(atoms) if whole is None else 3 * int(whole.sum())
 
 
 def _knowing_the_rest(

@@ -90,8 +90,8 @@ def try_potential(
         return []
     potential = build_potential(config, initial_potential(config), None, given_shift(config))
     named, notes = "potential", list[str]()
+    _check_dynamics(config, potential)
     if isinstance(config.potential, ImportedPotentialConfig):
-        _check_dynamics(config, potential)
         named, notes = f"potential.factory: {config.potential.factory!r}", _told(config.potential)
     chosen = covering(starts)
     for k in chosen:
@@ -123,6 +123,11 @@ def _check_dynamics(config: CampaignConfig, potential: Calculator) -> None:
     if config.explore.dynamics != "torch_sim":
         return
     descriptor = build_descriptor(config, initial_potential(config))
+    if tuple(getattr(descriptor, "states_read", ())):
+        raise ConfigError(
+            "explore.dynamics: torch_sim knows no charges and multiplicities, which this model "
+            "reads; use dynamics: ase"
+        )
     if not choose_evaluator(potential, descriptor).batchable:
         raise ConfigError(
             "explore.dynamics: torch_sim needs a descriptor whose is_model_of says that "

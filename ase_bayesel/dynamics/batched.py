@@ -198,6 +198,8 @@ class TorchSimEngine:
             raise DescriptorError(
                 "dynamics: torch_sim needs a potential whose own network gives the features"
             )
+        if tuple(getattr(calculator.surrogate.descriptor, "states_read", ())):
+            raise DescriptorError("dynamics: torch_sim knows no charges and multiplicities")
         if calculator.bias.region is not None or calculator.bias.energy_limit is not None:
             raise DescriptorError("dynamics: torch_sim knows no bias with a region or energy_limit")
 

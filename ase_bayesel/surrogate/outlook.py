@@ -101,15 +101,16 @@ def outlooks(
     sums: dict[str, list[np.ndarray]] = {prop: [] for prop in properties}
     features = training_features(intended, descriptor, force_projections)
     for atoms, own in zip(intended, features, strict=True):
-        for prop in properties:
+        whole = whole_atoms(atoms)
+        for prop in properties if whole is None else [p for p in properties if p == "forces"]:
             size = len(atoms) if prop == "energy" else _rms_of_components(own, atoms)
-            white = posterior.whiten(property_rows(own, prop) / size)
+            white = posterior.whiten(property_rows(own, prop, whole) / size)
             now = np.sum(white**2, axis=0)
             before = now + np.sum((learnt.T @ white) ** 2, axis=0)
             std = surrogate.noise.std(prop, len(atoms))
             noise = (std / len(atoms) if prop == "energy" else std) ** 2
             sums[prop].append(np.array([before.mean(), now.mean(), noise]))
-    found = {prop: np.sqrt(np.mean(rows, axis=0)) for prop, rows in sums.items()}
+    found = {prop: np.sqrt(np.mean(rows, axis=0)) for prop, rows in sums.items() if rows}
     return {
         prop: Outlook(*values.tolist())
         for prop, values in found.items()

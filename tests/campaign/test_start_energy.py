@@ -129,3 +129,26 @@ def test_the_limit_of_a_config():
     assert validate_config(given, "").explore.start_energy_limit == 0.002
     none = campaign_settings({"explore.start_energy": None})
     assert validate_config(none, "").explore.start_energy_limit is None
+
+
+def test_a_start_counts_where_a_force_fires_too(little_data):
+    """The pick before lowers the force of the second walker below its threshold, not the energy."""
+    known = little_data.condition(STRAINED)
+    limit = 0.8 * per_atom(known, START)
+    setup = setup_for(little_data, ForceTrigger(0.1), n_steps=4, rules=rules(limit))
+    starts = [STRAINED, START]
+    plans = tuple(replace(setup.plans[0], start=start) for start in starts)
+    _, picks = picked(replace(setup, plans=plans), starts)
+    assert [pick.walker for pick in picks] == [0, 1]
+
+
+@pytest.mark.parametrize("batch", ["stale", "joint"])
+def test_without_update_starts_would_be_picked_again_and_again(little_data, batch):
+    setup = setup_for(little_data, NEVER, n_steps=12, rules=rules(1e-9, batch=batch))
+    assert picked(setup, [START, START])[1] == ()
+
+
+def test_a_batch_is_not_filled_up_for_its_starts(little_data):
+    filled = rules(known_after_a_pick(little_data), offers="fired")
+    _, picks = picked(setup_for(little_data, NEVER, n_steps=40, rules=filled), [START])
+    assert [pick.step for pick in picks] == [4]

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from ...dynamics.ensembles import NPT
+from ...dynamics.moves import CellMove
 from ...dynamics.schedules import values_of
 from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
@@ -97,6 +99,15 @@ class CampaignConfig(Section):
         cut_out, engine = self.cut_out, self.engine
         if cut_out is None:
             return self
+        explore = self.explore
+        moved = isinstance(explore.ensemble, NPT) or any(
+            isinstance(move, CellMove) for move in explore.moves
+        )
+        if cut_out.method == "cluster" and moved:
+            raise ValueError(
+                "explore.cut_out.method: a cluster needs a cell wider than itself, and this "
+                "one may shrink; use method: periodic"
+            )
         if cut_out.method == "cluster" and engine is not None and not engine.without_periodicity:
             raise ValueError(
                 f"explore.cut_out.method: {engine.kind} computes nothing without periodicity; "

@@ -211,7 +211,7 @@ class _Barrier:
 def _lived(before: WalkerState, result: BlockResult) -> WalkerState:
     """The walker with what is known of its lives: it may have met its bound of trust."""
     after, event = result.walker, result.event
-    if event is not None and (event.at_bound or event.fired is not None):
+    if event is not None and event.walked_into:
         after = replace(after, fired=True)
     known = 0 if before.driver is None else len(before.driver.returns)
     for step in () if after.driver is None else after.driver.returns[known:]:

@@ -157,10 +157,10 @@ def advance_walker(
 
 
 def _with_start(step: WalkerStep, start: StartEnergy) -> WalkerStep:
-    """The step with what fires at a start, if it does."""
+    """The step with what fires at a start: first, so that a second look is for it too."""
     assert step.prediction is not None
     report = start(step.prediction, step.atoms)
-    return replace(step, reports=(*step.reports, report)) if report.fired else step
+    return replace(step, reports=(report, *step.reports)) if report.fired else step
 
 
 def _cooled(atoms: Atoms, calculator: BiasedCalculator, bias_energy: float) -> Atoms:
@@ -197,7 +197,7 @@ def look_again(setup: WalkerSetup, pick: Pick | Candidate, surrogate: Surrogate)
     checks = setup.plans[pick.walker].checks
     triggers = [check.trigger for check in checks]
     if isinstance(pick, Pick) and pick.report.name == StartEnergy.kind:
-        triggers.append(StartEnergy(pick.report.threshold))
+        triggers.insert(0, StartEnergy(pick.report.threshold))
     reports = tuple(trigger(prediction, pick.structure) for trigger in triggers)
     step = WalkerStep(pick.step, pick.structure, prediction, float("nan"), reports, checked=True)
     return TriggerEvent.of(step, beyond=-1.0)

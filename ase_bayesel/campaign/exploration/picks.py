@@ -118,9 +118,17 @@ class TriggerEvent(Reported):
 
         What is seen at starts has other units than a walker's criterion.
         """
-        own = [report for report in self.reports if report.name != START_ENERGY]
-        report = next((r for r in own if r.fired), next(iter(own), None))
+        report = next((r for r in self._own if r.fired), next(iter(self._own), None))
         return float("nan") if report is None else report.value
+
+    @property
+    def _own(self) -> list[TriggerReport]:
+        return [report for report in self.reports if report.name != START_ENERGY]
+
+    @property
+    def walked_into(self) -> bool:
+        """Whether the walker met its bound, or something fires that is not its start."""
+        return self.at_bound or any(report.fired for report in self._own)
 
     @property
     def ratio(self) -> float:

@@ -76,7 +76,7 @@ class RoundRules:
         Whether what a pick lifts the biased surface under a walker is taken out of its kinetic
         energy.
     start_energy
-        Threshold of `StartEnergy`, eV/atom; None for none.
+        Threshold of `StartEnergy`, eV/atom, for ``batch: first``; None for none.
     cut_out
         How the environment of an atom becomes the pick in place of a frame; None for whole frames.
     """
@@ -110,7 +110,7 @@ class RoundRules:
         ``interval`` is the number of steps between two barriers.
         """
         after = step - walker.since - max(self._steps(self.pick.settling_fs), 1)
-        first = self.batch != "joint" and 0 <= after < interval
+        first = self.batch == "first" and 0 <= after < interval
         return StartEnergy(self.start_energy) if first and self.start_energy is not None else None
 
     def fills_up(self, state: ExploreState) -> bool:

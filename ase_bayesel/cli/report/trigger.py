@@ -7,6 +7,7 @@ from typing import Any
 
 from ...campaign.config import ExploreConfig
 from ...dynamics.triggers import UNITS, AllOf, AnyOf, Trigger, Uncalibrated
+from ...errors import StoreError
 
 ORIGINS = {"training": "of the training set left out in turn", "md": "in unbiased MD"}
 
@@ -31,9 +32,12 @@ def start_text(explore: Mapping[str, Any]) -> str:
 
     ``explore`` is the section of a stored config; one of before there was a limit has none.
     """
-    limit = None
-    if explore.get("start_energy") is not None:
+    if explore.get("start_energy") is None:
+        return ""
+    try:
         limit = ExploreConfig.model_validate(explore).start_energy_limit
+    except ValueError as error:
+        raise StoreError(f"config.json: explore cannot be read ({error})") from error
     return "" if limit is None else f"; at a start, energy_per_atom above {limit:.4g} eV/atom"
 
 

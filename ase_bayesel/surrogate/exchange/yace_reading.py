@@ -64,7 +64,9 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 def _tree(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), _Loader)  # of the safe loader, with another mapping
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error})") from error
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: is damaged ({error}); restore it from a backup") from error
 
 
@@ -107,6 +109,8 @@ class _File:
         for centre, form in self._tree["embeddings"].items():
             if form["ndensity"] != 1 or list(form["FS_parameters"]) != [1.0, 1.0]:
                 raise self._refuse(f"embeddings: that of {centre} is not linear")
+        if not self._bonds:
+            raise self._refuse("bonds: there are none")
         self._cutoff = float(next(iter(self._bonds.values()))["rcut"])
         for pair, bond in self._bonds.items():
             if bond["radbasename"] != "ChebPow" or list(bond["radparameters"]) != [1.0]:
