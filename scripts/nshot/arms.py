@@ -163,7 +163,7 @@ NO_SETTLING = {"pick": {"settling_fs": 0.0}}
 def _rivals() -> list[Arm]:
     """Rules of other packages in our library: their criteria, not their code or descriptors."""
     raw = {**TRIGGER, "calibrated": False}
-    alone = {"batch": "first", "absorb_heat": False, **NO_SETTLING}
+    alone = {"batch": "first", "absorb_heat": False, "start_energy": None, **NO_SETTLING}
     window = {"factor": 5.0, "energy": None}
     return [
         Arm(
