@@ -162,6 +162,15 @@ def test_trainings_that_leave_nothing_out_refuse_cut_outs(done, tmp_path):
     ("changes", "told"),
     [
         ({"explore.batch": "joint"}, "cut_out: batch: joint chooses among whole frames"),
+        ({"explore.start_energy": 0.01}, "start_energy: energies of a cut_out are no labels"),
+        (
+            {
+                "explore.cut_out": {"size_A": 12.0, "method": "cluster"},
+                "explore.ensemble": {"kind": "npt"},
+                "explore.pressure_GPa": 0.0,
+            },
+            "cut_out.method: a cluster needs a cell wider than itself, and this one may shrink",
+        ),
         ({"explore.cut_out": {"size_A": 5.0}}, "explore.cut_out.size_A: .*take at least twice"),
         (
             {

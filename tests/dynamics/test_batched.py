@@ -285,6 +285,12 @@ def test_calculators_and_lengths_that_are_refused(network, surrogate):
         next(walker(part, STARTS[0]))
 
 
+def test_models_that_read_charges_are_refused(network, surrogate, monkeypatch):
+    monkeypatch.setattr(surrogate.descriptor, "states_read", ("charge",))
+    with pytest.raises(DescriptorError, match="no charges and multiplicities"):
+        next(walker(biased(network, surrogate), STARTS[0]))
+
+
 @pytest.mark.gpu
 @needs_cuda
 def test_cuda(network, surrogate):

@@ -15,6 +15,7 @@ from ase_bayesel.structures.labels import WHOLE, PropertyKeys, targets
 from ase_bayesel.structures.survey import survey_labels
 from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.calibration import calibrated
+from ase_bayesel.surrogate.design import property_rows
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 from ase_bayesel.surrogate.expectation import Expectation
 from ase_bayesel.surrogate.fitting import baseline_energies
@@ -137,6 +138,12 @@ def test_what_is_compared_with_labels(fitted, cut_outs, frames):
     n_whole = sum(3 * len(a) for a in frames[:-2] if len(a) > 1) + 9
     assert len(left_out["forces"].errors) == n_whole
     assert outlooks(fitted, frames[1:3], cut_outs, keys=KEYS)["forces"].now > 0
+    aimed_at = outlooks(fitted, cut_outs[:1], frames[1:3], keys=KEYS)
+    (cut,) = cut_outs[:1]
+    rows = property_rows(fitted.features(cut), "forces", cut.arrays[WHOLE])
+    variances = np.sum(fitted.posterior.whiten(rows) ** 2, axis=0)
+    assert list(aimed_at) == ["forces"]
+    assert aimed_at["forces"].now == pytest.approx(np.sqrt(variances.mean()))
     given = given_labels(fitted, cut_outs[0], KEYS)
     assert not np.array_equal(given.posterior.mean, fitted.posterior.mean)
     assert calibrated(fitted, cut_outs, KEYS).scales.forces.n_structures == 2

@@ -116,6 +116,12 @@ def test_files_that_are_none(tmp_path):
     path.write_text("elements: [Si\n")
     with pytest.raises(StoreError, match=r"model\.yace: is damaged"):
         read_ace_model(path)
+    for text in ("? {a: 1}\n", "when: 2026-13-45\n"):
+        path.write_text(text)
+        with pytest.raises(StoreError, match=r"model\.yace: is damaged"):
+            read_ace_model(path)
+    with pytest.raises(StoreError, match=r"other\.yace: "):
+        read_ace_model(tmp_path / "other.yace")
     path.write_text("elements: [Si]\n")
     with pytest.raises(DescriptorError, match="no potential of ML-PACE"):
         read_ace_model(path)
