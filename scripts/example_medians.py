@@ -56,7 +56,16 @@ def errors(config: Path, seed: int, labels: int, code: Path) -> list[tuple[int, 
         own = Path(scratch).with_suffix(".yaml")  # relative paths start at the config's folder
         try:
             own.write_text(yaml.safe_dump(settings))
-            command = [sys.executable, "-c", RUN, "run", str(own), "--dir", f"{scratch}/campaign"]
+            command = [
+                sys.executable,
+                "-P",
+                "-c",
+                RUN,
+                "run",
+                str(own),
+                "--dir",
+                f"{scratch}/campaign",
+            ]
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
         finally:
             own.unlink()

@@ -290,7 +290,9 @@ def test_a_calibrated_campaign(tmp_path):
         {"kind": "energy_per_atom", "threshold": 5.0},
         {"kind": "local_energy", "threshold": MD},
     )
-    campaign = campaign_of(tmp_path, {**changes, "explore.pick": {"spacing": 4}})
+    campaign = campaign_of(
+        tmp_path, {**changes, "explore.pick": {"spacing": 4}, "explore.start_energy": None}
+    )
     events = list(campaign.run())
     store = campaign.store
     relative, local = store.read_thresholds()
