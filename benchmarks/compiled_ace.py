@@ -1,7 +1,7 @@
 """Linear ACE, T = 16, one core: compiled passes beside the other way and beside another checkout.
 
     git worktree add /somewhere/else 40e0e20
-    OMP_NUM_THREADS=1 python benchmarks/compiled_ace.py /somewhere/else --output FILE
+    OMP_NUM_THREADS=1 python benchmarks/compiled_ace.py /somewhere/else
 
 Needs the extra `fast`. Microseconds of CPU time per atom of one thread: energy, forces and stress
 of rattled silicon (order 3, cutoff 5 A) through ASE, by the mean's calculator and by
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _sides import HERE, Side, answer, in_turns
 from _timing import machine_line, markdown_table, use_one_thread
-from two_checkouts import HERE, Side
 
 SIZES = {8: (1, 1, 1), 32: (2, 2, 1), 64: (2, 2, 2), 216: (3, 3, 3), 1000: (5, 5, 5)}
 N_CALLS = {8: 30, 32: 20, 64: 12, 216: 6, 1000: 3}
@@ -50,7 +50,8 @@ def serve(totaldegree: int) -> None:
         "calculator": surrogate.calculator(),
         "biased": BiasedCalculator(surrogate.calculator(), surrogate, tau=0.1),
     }
-    for line in sys.stdin:
+
+    def asked(line: str) -> list[Any]:
         way, n_atoms = json.loads(line)
         rng, atoms, times = np.random.default_rng(n_atoms), bulk("Si", cubic=True), []
         atoms *= SIZES[n_atoms]
@@ -61,8 +62,9 @@ def serve(totaldegree: int) -> None:
             began = time.process_time()
             atoms.get_forces()
             times.append(1e6 * (time.process_time() - began) / n_atoms)
-        result = [float(np.median(times)), atoms.get_forces().tolist(), atoms.get_stress().tolist()]
-        print("RESULT " + json.dumps(result), flush=True)
+        return [float(np.median(times)), atoms.get_forces().tolist(), atoms.get_stress().tolist()]
+
+    answer(asked)
 
 
 def rows(sides: Sequence[Side], sizes: Sequence[int], repeats: int) -> list[list[object]]:
@@ -72,10 +74,8 @@ def rows(sides: Sequence[Side], sizes: Sequence[int], repeats: int) -> list[list
         for n_atoms in sizes:
             question = json.dumps([way, n_atoms])
             answers: list[Any] = [side.ask(question) for side in sides]  # imports, compilation
-            times = np.empty((repeats, len(sides)))
-            for k in range(repeats):
-                for i in range(len(sides)) if k % 2 == 0 else reversed(range(len(sides))):
-                    times[k, i] = sides[i].ask(question)[0]
+            found = in_turns(sides, [question] * repeats)
+            times = np.array([[answer[0] for answer in turn] for turn in found])
             ratios = np.median(times[:, 1:] / times[:, :1], axis=0)
             plain, compiled = answers[1:]
             wrong = [_difference(plain[k], compiled[k]) for k in (1, 2)]
@@ -95,7 +95,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--totaldegree", type=int, default=16)
     parser.add_argument("--sizes", type=int, nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--output", type=Path, help="write the table (markdown) here")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
@@ -110,15 +109,10 @@ def main() -> None:
         )
     header = ["way", "atoms", "other", "this", "compiled", "this / other", "compiled / other"]
     header += ["forces", "stress"]
-    table = markdown_table(header, rows(sides, arguments.sizes, arguments.repeats))
+    print(f"{machine_line()}\n\nT = {arguments.totaldegree}, microseconds of CPU time an atom.\n")
+    print(markdown_table(header, rows(sides, arguments.sizes, arguments.repeats)))
     for side in sides:
         side.close()
-    text = f"{machine_line()}\n\n{table}\n"
-    print(text, end="")
-    if arguments.output is not None:
-        title = f"# Linear ACE, compiled, T = {arguments.totaldegree}, one core"
-        notes = "Columns are those of benchmarks/compiled_ace.py; microseconds of CPU time an atom."
-        arguments.output.write_text(f"{title}\n\n{notes}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _sides import HERE, Side, answer, in_turns
 from _timing import machine_line, markdown_table, use_one_thread
-from two_checkouts import HERE, Side, answer
 
 VARIABLE = "ASE_BAYESEL_ENVIRONMENTS"
 RIVALS = {"ace-jax": ("ace", "ace biased"), "ase-uhal": ("mace biased",)}
@@ -146,13 +146,8 @@ def compare(
         theirs = Side(HERE, script, [*folded, rival], python)
         for repeat in repeats:
             line = f"{repeat} {repeat} {repeat}"
-            pairs = []
-            for side in (ours, theirs):
-                side.ask(line)  # compilation, first allocations
-            for turn in range(turns):
-                first, second = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
-                found = {side: side.ask(line) for side in (first, second)}
-                pairs.append([found[ours], found[theirs]])
+            in_turns((ours, theirs), [line])  # compilation, first allocations
+            pairs = in_turns((ours, theirs), [line] * turns)
             ratio = float(np.median(np.divide(*np.transpose(pairs))))
             rows.append([rival, way, 8 * repeat**3, *np.median(pairs, axis=0).tolist(), ratio])
         ours.close()

@@ -251,9 +251,12 @@ def run(name: str, options: argparse.Namespace, found: Mapping[str, str]) -> str
     if not ended.stdout.strip():
         return f"failed: printed nothing in {seconds}"
     if not options.quick and name != "gpu":  # which writes its own page
-        shown = " ".join(["python", f"benchmarks/{Path(parts[1]).name}", *parts[2:]])
-        for value, word in _places(options, found).items():
-            shown = shown.replace(value, word)
+        places = _places(options, found)
+        told = ["python", f"benchmarks/{Path(parts[1]).name}"]
+        for part in parts[2:]:
+            head, equals, value = part.rpartition("=")  # of an option, or nothing
+            told.append(head + equals + places.get(value, value))
+        shown = " ".join(told)
         page = f"# {name}\n\n`{shown}`\n\n{ended.stdout.strip()}\n"
         options.results.mkdir(parents=True, exist_ok=True)
         (options.results / f"{name}_{date.today().isoformat()}.md").write_text(page)

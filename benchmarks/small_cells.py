@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/small_cells.py
     git worktree add /somewhere/else 5c918df
-    OMP_NUM_THREADS=1 python benchmarks/small_cells.py /somewhere/else --output FILE
+    OMP_NUM_THREADS=1 python benchmarks/small_cells.py /somewhere/else
 
 Milliseconds of CPU time of one thread (silicon, order 3, T = 12, cutoff 5 A), energy + forces +
 stress through ASE: the mean's calculator, `BiasedCalculator` at a fixed tau, and a walker as a
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _sides import HERE, Side, answer, in_turns
 from _timing import machine_line, markdown_table, use_one_thread
-from two_checkouts import HERE, Side
 
 SIZES = {8: (1, 1, 1), 32: (2, 2, 1), 64: (2, 2, 2), 216: (3, 3, 3)}
 WAYS = ("calculator", "biased", "walker", "walker with check")
@@ -112,18 +112,17 @@ def serve(totaldegree: int) -> None:
 
     torch.set_num_threads(1)
     known = jobs(totaldegree)
-    for line in sys.stdin:
+
+    def asked(line: str) -> list[float]:
         way, n_atoms, seed = json.loads(line)
-        print("RESULT " + json.dumps(known[way](n_atoms, seed)), flush=True)
+        return known[way](n_atoms, seed)
+
+    answer(asked)
 
 
 def measure(sides: Sequence[Side], way: str, n_atoms: int, repeats: int) -> np.ndarray:
     """Milliseconds ``(repeats, sides, 2)`` of the first call and of those after it."""
-    found = np.empty((repeats, len(sides), 2))
-    for k in range(repeats):
-        for i in range(len(sides)) if k % 2 == 0 else reversed(range(len(sides))):
-            found[k, i] = sides[i].ask(json.dumps([way, n_atoms, k]))
-    return found
+    return np.array(in_turns(sides, [json.dumps([way, n_atoms, k]) for k in range(repeats)]))
 
 
 def rows(sides: Sequence[Side], sizes: Sequence[int], repeats: int) -> list[list[object]]:
@@ -149,7 +148,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--totaldegree", type=int, default=12)
     parser.add_argument("--sizes", type=int, nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--output", type=Path, help="write the table (markdown) here")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
@@ -161,15 +159,10 @@ def main() -> None:
     sides = [Side(checkout, __file__, options) for checkout in checkouts]
     names = ["this"] if len(sides) == 1 else ["other", "this", "ratio"]
     header = ["way", "atoms", *(f"{call}, {name}" for call in ("first", "later") for name in names)]
-    table = markdown_table(header, rows(sides, arguments.sizes, arguments.repeats))
+    print(f"{machine_line()}\n\nT = {arguments.totaldegree}, milliseconds of CPU time.\n")
+    print(markdown_table(header, rows(sides, arguments.sizes, arguments.repeats)))
     for side in sides:
         side.close()
-    text = f"{machine_line()}\n\n{table}\n"
-    print(text, end="")
-    if arguments.output is not None:
-        title = f"# Linear ACE in small cells, T = {arguments.totaldegree}, one core"
-        notes = "Milliseconds of CPU time; columns and ways are those of benchmarks/small_cells.py."
-        arguments.output.write_text(f"{title}\n\n{notes}\n\n{text}")
 
 
 if __name__ == "__main__":

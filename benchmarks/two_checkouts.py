@@ -15,18 +15,15 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _sides import HERE, Side, answer, in_turns
+from _timing import machine_line
 
-HERE = Path(__file__).resolve().parents[1]
 WAYS = ("tau", "tau_rel", "walker", "checked step", "check")
 
 
@@ -144,42 +141,6 @@ def serve(model: str) -> None:
     answer(lambda way: known[way]())
 
 
-def answer(job: Callable[[str], Any]) -> None:
-    """Be the process of a `Side`: do what each line asks for."""
-    for line in sys.stdin:
-        print("RESULT " + json.dumps(job(line.strip())), flush=True)
-
-
-class Side:
-    """A process that runs the code of one checkout, by default in this environment."""
-
-    def __init__(
-        self, checkout: Path, script: str, options: Sequence[str], python: str = sys.executable
-    ) -> None:
-        searched = os.pathsep.join([str(checkout), str(checkout / "tests")])
-        self._process = subprocess.Popen(
-            [python, "-W", "ignore", script, *options],
-            env=os.environ | {"PYTHONPATH": searched},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, way: str) -> Any:
-        """What the script prints in answer to a line."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{way}\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith("RESULT "):
-                return json.loads(line.removeprefix("RESULT "))
-        raise SystemExit("a side has died, see above")
-
-    def close(self) -> None:
-        self._process.kill()
-
-
 def compare(other: Path, model: str, repeats: int, ways: Sequence[str]) -> None:
     """Print a row of the table for each way."""
     sides = [Side(checkout, __file__, ["--serve", model]) for checkout in (other, HERE)]
@@ -187,11 +148,9 @@ def compare(other: Path, model: str, repeats: int, ways: Sequence[str]) -> None:
         for way in ways:
             side.ask(way)  # imports, compilation, first allocations
     for way in ways:
-        times, digests = [], set()
-        for k in range(repeats):
-            pair = {i: sides[i].ask(way) for i in ((0, 1) if k % 2 == 0 else (1, 0))}
-            times.append([pair[0][0], pair[1][0]])
-            digests |= {pair[0][1], pair[1][1]}
+        pairs = in_turns(sides, [way] * repeats)
+        times = [[ms for ms, _ in pair] for pair in pairs]
+        digests = {digest for pair in pairs for _, digest in pair}
         theirs, ours = np.median(times, axis=0)
         ratios = np.divide(*np.transpose(times)[::-1])
         low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
@@ -213,6 +172,7 @@ def main() -> None:
     if arguments.serve:
         serve(arguments.serve)
         return
+    print(f"{machine_line()}\n", flush=True)
     print("| way | other, ms a step | this, ms a step | ratio | quartiles | same bits |")
     print("|---|---|---|---|---|---|")
     for model in arguments.models:

@@ -176,8 +176,8 @@ def _of_phonons(
 
 def _scaled(quantity: Quantity, scale: float) -> Quantity:
     """With an error bar as large as errors; a `ValidationError` if it is not finite."""
-    assert quantity.std is not None
-    value, std = float(quantity.value), float(scale * quantity.std)
-    if not np.isfinite([value, std]).all():
+    found = quantity.scaled(scale)
+    assert found.std is not None
+    if not np.isfinite([found.value, found.std]).all():
         raise ValidationError(f"{quantity.name} is not finite")
-    return replace(quantity, value=value, std=std)
+    return replace(found, value=float(found.value), std=float(found.std))

@@ -11,7 +11,6 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ..bias.consistency import disagreements
 from ..bias.evaluators import choose_evaluator
 from ..dynamics.ensembles import NPT
-from ..dynamics.moves import CellMove
 from ..errors import BayeselError, ConfigError
 from ..io.failures import is_failure, reason_of
 from ..io.fields import ModelName
@@ -220,5 +219,4 @@ def _blind(potential: Calculator, atoms: Atoms, key: str) -> bool:
 
 def _needs_stress(explore: ExploreConfig, start: Atoms) -> bool:
     ensemble = walker_options(explore, start)["ensemble"]
-    cell_moves = any(isinstance(move, CellMove) for move in explore.moves)
-    return bool(start.pbc.all()) and (isinstance(ensemble, NPT) or cell_moves)
+    return bool(start.pbc.all()) and (isinstance(ensemble, NPT) or explore.has_cell_moves)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 from ase import Atoms
@@ -42,8 +42,6 @@ from ..validation import (
 from ..validation.crystal import elastic_names, lattice_names
 from ..validation.phonons import import_phonopy
 from ..validation.surfaces import J_PER_M2
-
-T = TypeVar("T", float, np.ndarray)
 
 
 class PhononConfig(Section):
@@ -91,7 +89,7 @@ class Bands:
     def scaled(self, scales: Scales) -> Bands:
         """With the standard deviations as large as errors."""
         along, named = (
-            replace(found, std=_times(found.std, scales.forces.value))
+            found if found.std is None else replace(found, std=found.std * scales.forces.value)
             for found in (self.along, self.named)
         )
         return replace(self, along=along, named=named)
@@ -161,7 +159,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
         if config.phonons is not None:
             bands = _bands(crystal, model, config.phonons, config.members, for_phonons)
     scales = model.scales if isinstance(model, Surrogate) else Scales()
-    scaled = tuple(replace(q, std=_times(q.std, scales.energy.value)) for q in quantities)
+    scaled = tuple(quantity.scaled(scales.energy.value) for quantity in quantities)
     return CheckReport(scaled, config.references, bands and bands.scaled(scales), scales)
 
 
@@ -242,10 +240,6 @@ def _band_path(crystal: Atoms, config: PhononConfig) -> BandPath:
     except (ValueError, KeyError) as error:
         known = ", ".join(crystal.cell.get_bravais_lattice().get_special_points())
         raise ConfigError(f"phonons.path: {config.path!r}; special points: {known}") from error
-
-
-def _times(std: T | None, factor: float) -> T | None:
-    return None if std is None else std * factor
 
 
 def _listed(frequencies: Frequencies) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..bias.kinds import Bias
 from ..descriptors.base import is_joint
 from ..errors import ConfigError, DescriptorError, StructureError
 from ..surrogate.surrogate import Surrogate
+from .engine import Engine
 from .ensembles import NVE, Ensemble, IntegratorStart, Langevin
 from .integrators import Variables
 from .moves import Move
@@ -154,8 +155,8 @@ class BatchedIntegrator:
 
 
 @dataclass(frozen=True)
-class TorchSimEngine:
-    """Steps by torch-sim (`engines.Engine`), ``stride`` at a time."""
+class TorchSimEngine(Engine):
+    """Steps by torch-sim, ``stride`` at a time."""
 
     stride: int
     name: ClassVar[str] = "torch_sim"
@@ -179,7 +180,7 @@ class TorchSimEngine:
         Parameters
         ----------
         ensemble, atoms, where, moves, restraints
-            As of `engines.Engine.check`.
+            As of `Engine.check`.
         """
         check_batched(ensemble, atoms, moves, restraints, where)
 

@@ -11,7 +11,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 
 from ..errors import StructureError
 from .driver_state import DriverState, Frame
-from .engines import ASE, Engine
+from .engine import ASE, Engine
 from .ensembles import NPT, Ensemble, IntegratorStart, bring_to_rest, degrees_of_freedom
 from .moves import CellMove, Move, MoveState
 from .restraints import RestrainedCalculator, Restraint, RestraintReport

@@ -102,7 +102,7 @@ def outlooks(
     features = training_features(intended, descriptor, force_projections)
     for atoms, own in zip(intended, features, strict=True):
         whole = whole_atoms(atoms)
-        for prop in properties if whole is None else [p for p in properties if p == "forces"]:
+        for prop in usable_properties(atoms, properties):
             size = len(atoms) if prop == "energy" else _rms_of_components(own, atoms)
             white = posterior.whiten(property_rows(own, prop, whole) / size)
             now = np.sum(white**2, axis=0)

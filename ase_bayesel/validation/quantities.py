@@ -23,6 +23,10 @@ class Quantity:
     unit: str
     std: float | None = None
 
+    def scaled(self, factor: float) -> Quantity:
+        """With its standard deviation times ``factor``, if it has one."""
+        return self if self.std is None else replace(self, std=factor * self.std)
+
 
 def members(surrogate: Surrogate, n: int, rng: np.random.Generator) -> Iterator[Surrogate]:
     """``n`` surrogates whose coefficients are drawn from the posterior, one at a time."""

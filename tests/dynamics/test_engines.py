@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from ase_bayesel import NPT, NVE, Langevin
 from ase_bayesel.campaign.build.walkers import check_start
 from ase_bayesel.campaign.config import ExploreConfig
-from ase_bayesel.dynamics.engines import ASE, engine_of
+from ase_bayesel.dynamics.engine import ASE
+from ase_bayesel.dynamics.engines import engine_of
 from ase_bayesel.dynamics.lammps import library
 from ase_bayesel.dynamics.lammps.box import Box
 from ase_bayesel.errors import BayeselError, MissingProgramError, StructureError

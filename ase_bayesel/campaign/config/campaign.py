@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ...dynamics.ensembles import NPT
-from ...dynamics.moves import CellMove
 from ...dynamics.schedules import values_of
 from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
@@ -99,11 +98,8 @@ class CampaignConfig(Section):
         cut_out, engine = self.cut_out, self.engine
         if cut_out is None:
             return self
-        explore = self.explore
-        moved = isinstance(explore.ensemble, NPT) or any(
-            isinstance(move, CellMove) for move in explore.moves
-        )
-        if cut_out.method == "cluster" and moved:
+        changing = isinstance(self.explore.ensemble, NPT) or self.explore.has_cell_moves
+        if cut_out.method == "cluster" and changing:
             raise ValueError(
                 "explore.cut_out.method: a cluster needs a cell wider than itself, and this "
                 "one may shrink; use method: periodic"

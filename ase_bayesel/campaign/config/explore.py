@@ -196,6 +196,11 @@ class ExploreConfig(Section):
         return THERMAL_SHARE * units.kB * max(values_of(self.temperature_K))
 
     @property
+    def has_cell_moves(self) -> bool:
+        """Whether some of the moves change the cell."""
+        return any(isinstance(move, CellMove) for move in self.moves)
+
+    @property
     def unbiased_walkers(self) -> bool:
         """Whether as many walkers again run without a bias."""
         return self.targets in ("unbiased", "both")
@@ -210,7 +215,7 @@ class ExploreConfig(Section):
     def _pressure_where_needed(self) -> ExploreConfig:
         if isinstance(self.ensemble, NPT) and self.pressure_GPa is None:
             raise ValueError("ensemble npt needs pressure_GPa")
-        if self.pressure_GPa is None and any(isinstance(move, CellMove) for move in self.moves):
+        if self.pressure_GPa is None and self.has_cell_moves:
             raise ValueError("a cell move needs pressure_GPa")
         return self
 

@@ -118,17 +118,17 @@ class TriggerEvent(Reported):
 
         What is seen at starts has other units than a walker's criterion.
         """
-        report = next((r for r in self._own if r.fired), next(iter(self._own), None))
-        return float("nan") if report is None else report.value
+        leading = self._without_start.leading
+        return float("nan") if leading is None else leading.value
 
     @property
-    def _own(self) -> list[TriggerReport]:
-        return [report for report in self.reports if report.name != START_ENERGY]
+    def _without_start(self) -> TriggerEvent:
+        return replace(self, reports=tuple(r for r in self.reports if r.name != START_ENERGY))
 
     @property
     def walked_into(self) -> bool:
         """Whether the walker met its bound, or something fires that is not its start."""
-        return self.at_bound or any(report.fired for report in self._own)
+        return self.at_bound or self._without_start.fired is not None
 
     @property
     def ratio(self) -> float:

@@ -37,7 +37,7 @@ class StartEnergy(EnergyTrigger):
 
     A structure that no label resembles may be off by a constant energy, as a strained cell or
     another phase is. No force shows it, so that no trigger by forces ever asks for a label there.
-    Further on the walk energies ask for none: they would spend a batch near its starts.
+    Further on the walk energies ask for none.
     """
 
     kind: ClassVar[str] = START_ENERGY

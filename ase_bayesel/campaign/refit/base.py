@@ -20,10 +20,10 @@ from ...structures.labels import (
     REF_FORCES,
     REF_STRESS,
     REF_VIRIAL,
-    WHOLE,
     FitTargets,
     PropertyKeys,
     targets,
+    whole_atoms,
 )
 from ...structures.reference_energies import composition_energy
 from ...surrogate.energy_weights import WEIGHT_KEYS, EnergyWeights, force_growth
@@ -118,7 +118,7 @@ def write_training_frames(
 
     Weights are those of mace's training, of squared residuals: ``config_weight`` and those of
     the properties (`WEIGHT_KEYS`), with the task's weights by energy and force in the first.
-    Forces of a cut-out are NaN where its array `WHOLE` is false.
+    Forces of a cut-out are NaN where its atoms are not whole.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def write_training_frames(
         if labels.energy is not None:
             frame.info[REF_ENERGY] = labels.energy
         if labels.forces is not None:
-            forces = np.full((len(atoms), 3), np.nan)
-            forces[frame.arrays.get(WHOLE, np.ones(len(atoms))).astype(bool)] = labels.forces
+            whole, forces = whole_atoms(atoms), np.full((len(atoms), 3), np.nan)
+            forces[slice(None) if whole is None else whole] = labels.forces
             frame.arrays[REF_FORCES] = forces
         if labels.virial is not None:
             virial = voigt_6_to_full_3x3_stress(labels.virial)

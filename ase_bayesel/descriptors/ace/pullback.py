@@ -18,7 +18,7 @@ class Linearized(LinearizedFeatures):
     gradient
         From cotangents ``(G, D)`` of the rows to the gradient.
     features
-        Features with derivatives from the same forward pass.
+        Features with derivatives.
     shape
         Of the row or rows.
     """
@@ -38,5 +38,5 @@ class Linearized(LinearizedFeatures):
         return self._gradient(np.atleast_2d(cotangent))
 
     def features(self) -> Features:
-        """Features with derivatives from the same forward pass."""
+        """Features with derivatives."""
         return self._form()

@@ -21,6 +21,16 @@ def silent() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def loading(model: object) -> Iterator[None]:
+    """`silent`, and whatever a package raises is a `DescriptorError` that names the model."""
+    with silent():
+        try:
+            yield
+        except Exception as error:  # a download's, a file's, an unpickler's, an extension's
+            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+
+
 def torch_dtype(name: str) -> torch.dtype:
     """The dtype of a name.
 

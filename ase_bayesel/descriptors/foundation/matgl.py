@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 from ...errors import DescriptorError
 from ..torch import Graph, Strained, TorchDescriptor, edges, frozen, strained
 from ..torch.weights import weights_sha256
-from .loading import silent, torch_dtype
+from .loading import loading, torch_dtype
 
 
 class MatGLDescriptor(TorchDescriptor):
@@ -102,8 +102,5 @@ def _loaded(model: str | PathLike | Potential) -> Potential:
     if isinstance(model, Potential):
         last_pass = getattr(model.model, "feature_dict", {})  # tensors that cannot be copied
         return copy.deepcopy(model, {id(last_pass): {}})
-    with silent():
-        try:
-            return matgl.load_model(str(model))
-        except Exception as error:  # a hub's, a file's, an unpickler's
-            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+    with loading(model):
+        return matgl.load_model(str(model))

@@ -17,11 +17,10 @@ from mattersim.datasets.utils.convertor import compute_threebody_indices
 from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
 from mattersim.forcefield.potential import MatterSimCalculator, Potential
 
-from ...errors import DescriptorError
 from ..torch import Graph, TorchDescriptor, edges, frozen, strained
 from ..torch.graph import structure_sums
 from ..torch.weights import weights_sha256
-from .loading import silent, torch_dtype
+from .loading import loading, torch_dtype
 
 COSINE_MARGIN = 1e-7
 """So far from 1 and -1 the package keeps cosines, since the angle has no slope there."""
@@ -134,10 +133,7 @@ class MatterSimDescriptor(TorchDescriptor):
 def _loaded(model: str | PathLike | M3Gnet, device: str) -> M3Gnet:
     if isinstance(model, M3Gnet):
         return copy.deepcopy(model)
-    with silent():
-        try:
-            return Potential.from_checkpoint(
-                fspath(model), device=device, load_training_state=False
-            ).model
-        except Exception as error:  # a download's, a file's, an unpickler's
-            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+    with loading(model):
+        return Potential.from_checkpoint(
+            fspath(model), device=device, load_training_state=False
+        ).model

@@ -23,7 +23,7 @@ from vesin.metatomic import NeighborList
 from ...errors import DescriptorError
 from ..torch import Graph, Strained, TorchDescriptor, frozen, strained
 from ..torch.weights import weights_sha256
-from .loading import silent
+from .loading import loading
 
 ENERGY = "energy"
 FEATURES = ("mtt::aux::energy_last_layer_features", "feature")
@@ -129,8 +129,5 @@ class MetatomicDescriptor(TorchDescriptor):
 def _loaded(model: str | PathLike | AtomisticModel, extensions: str | PathLike | None) -> Any:
     if isinstance(model, torch.nn.Module):
         return model
-    with silent():
-        try:
-            return load_atomistic_model(model, extensions_directory=extensions)
-        except Exception as error:  # a file's, an extension's
-            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+    with loading(model):
+        return load_atomistic_model(model, extensions_directory=extensions)

@@ -18,7 +18,7 @@ from nequip.nn.graph_model import GraphModel
 from ...errors import DescriptorError
 from ..torch import Graph, TorchDescriptor, edges, frozen, strained
 from ..torch.weights import weights_sha256
-from .loading import silent
+from .loading import loading
 
 READOUT = "per_atom_energy_readout"
 
@@ -89,8 +89,5 @@ class NequIPDescriptor(TorchDescriptor):
 def _loaded(model: str | PathLike | GraphModel) -> GraphModel:
     if isinstance(model, GraphModel):
         return copy.deepcopy(model)
-    with silent():
-        try:
-            return load_saved_model(str(model))
-        except Exception as error:  # a file's, an unpickler's, a hub's
-            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+    with loading(model):
+        return load_saved_model(str(model))

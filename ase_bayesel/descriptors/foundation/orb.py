@@ -22,7 +22,7 @@ from orb_models.forcefield.pretrained import ORB_PRETRAINED_MODELS
 from ...errors import DescriptorError
 from ..torch import Graph, TorchDescriptor, frozen
 from ..torch.weights import weights_sha256
-from .loading import silent, torch_dtype
+from .loading import loading, torch_dtype
 
 Regressor: TypeAlias = ConservativeForcefieldRegressor | DirectForcefieldRegressor
 DEFAULT = "orb-v3-conservative-inf-omat"
@@ -126,11 +126,8 @@ def _loaded(model: str | PathLike | Regressor, architecture: str) -> Regressor:
         raise DescriptorError(
             f"architecture: expected one of {', '.join(ORB_PRETRAINED_MODELS)}, got {name!r}"
         )
-    with silent(), _default_dtype():
-        try:
-            return ORB_PRETRAINED_MODELS[name](device="cpu", compile=False, **file)
-        except Exception as error:  # a download's, a file's, an unpickler's
-            raise DescriptorError(f"model: cannot load {str(model)!r} ({error})") from error
+    with loading(model), _default_dtype():
+        return ORB_PRETRAINED_MODELS[name](device="cpu", compile=False, **file)
 
 
 @contextmanager

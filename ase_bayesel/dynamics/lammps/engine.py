@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ase import Atoms, units
 
-from ...bias.calculator import BiasedCalculator
 from ...errors import MissingProgramError, StructureError
+from ..engine import Engine
 from ..ensembles import (
     LINEAR_CONSTRAINTS,
     NVE,
@@ -18,17 +16,15 @@ from ..ensembles import (
     degrees_of_freedom,
 )
 from ..integrators import Integrator
-from ..moves import Move
-from ..restraints import Restraint
 from .box import Box
 from .integrators import LammpsBussi, LammpsLangevin, LammpsVerlet
 from .library import lammps_module
 
 
-class LammpsEngine:
+class LammpsEngine(Engine):
     """Steps by LAMMPS, on one rank of this process, with forces by ``fix external``."""
 
-    name, stride = "lammps", 1
+    name = "lammps"
 
     def refusal(self, ensemble: Ensemble) -> str | None:
         """Why an ensemble is not to be had, None where it is."""
@@ -36,26 +32,7 @@ class LammpsEngine:
             return None
         return f"lammps takes the ensembles nve, langevin and bussi, not {ensemble.kind}"
 
-    def check_walker(self, calculator: BiasedCalculator, ends: Sequence[int]) -> None:
-        """Nothing: it knows any calculator."""
-
-    def check(
-        self,
-        ensemble: Ensemble,
-        atoms: Atoms,
-        where: str,
-        moves: Sequence[Move] = (),
-        restraints: Sequence[Restraint] = (),
-    ) -> None:
-        """Raise if these atoms cannot be moved so, with an error that begins with ``where``.
-
-        Parameters
-        ----------
-        ensemble, atoms, where, moves, restraints
-            As of `engines.Engine.check`.
-        """
-        if (refused := self.refusal(ensemble)) is not None:
-            raise StructureError(f"{where}: dynamics: {refused}")
+    def _check_atoms(self, atoms: Atoms, where: str) -> None:
         odd = [type(c).__name__ for c in atoms.constraints if not isinstance(c, LINEAR_CONSTRAINTS)]
         if odd:
             raise StructureError(
