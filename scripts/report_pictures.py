@@ -32,6 +32,7 @@ def main() -> None:
                 for _ in Campaign(config, directory).run():
                     pass
         report = write_report(Store(directory))
+        report.write_text(report.read_text().replace(str(directory.resolve()), directory.name))
         (Path(scratch) / "browser").mkdir()
         with browser(Path(scratch) / "browser") as page:
             for name, (scheme, first) in PICTURES.items():

@@ -91,7 +91,9 @@ def test_gap(tmp_path):
 @pytest.mark.optional("quippy")  # ASE leaves files open: where warnings are no errors
 @pytest.mark.skipif(not EAM.exists() or shutil.which("lmp") is None, reason="needs LAMMPS")
 def test_lammps(tmp_path):
-    shutil.copy(EAM, tmp_path)
-    potential = potential_of(tmp_path, block("eam/alloy"), steps=4)
+    shutil.copy(EAM, tmp_path / "own.eam")  # which LAMMPS does not find among its own
+    (tmp_path / "my_lammps.py").write_text(block("lammpsrun", "python"))
+    config = block("my_lammps").replace(EAM.name, "own.eam")
+    potential = potential_of(tmp_path, config, steps=4)
     # cells pass through text of some digits, so that differences need long steps
     check_calculator(potential, alloy_cells(1, 0.05, 3)[0], step_A=1e-2, tolerance=5e-3)
