@@ -5,6 +5,7 @@ import pty
 import subprocess
 
 import pytest
+import typer
 import yaml
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
@@ -14,8 +15,11 @@ from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, 
 
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.cli import app
+from ase_bayesel.cli.init import ENGINES_NAMED
 from ase_bayesel.cli.init_text import engine_names
 from ase_bayesel.cli.material import Material
+from ase_bayesel.cli.shared import COMMANDS
 from ase_bayesel.labelling.engines import ENGINES
 from ase_bayesel.structures.frames import read_frames
 
@@ -124,6 +128,16 @@ def test_thin_cells_are_noted(tmp_path):
     _, said = written(tmp_path, "--structure", given, "--engine", "emt")
     assert "note: start 0 (Cu) is a cell of 2.1 A at its thinnest" in said
     assert "start 1" not in said
+    several = Material([bulk("Cu"), bulk("Al"), bulk("Cu", cubic=True) * 2])
+    (told,) = several.notes()
+    assert told.startswith("start 0 (Cu)")
+    assert "and 1 more are below 5 A" in told
+
+
+def test_the_help_names_every_engine_and_commands_in_their_order():
+    assert engine_names() == ENGINES_NAMED
+    listed = [*typer.main.get_command(app).list_commands(None)]
+    assert listed == [*COMMANDS]
 
 
 @pytest.mark.parametrize("engine", engine_names())
