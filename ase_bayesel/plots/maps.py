@@ -74,8 +74,8 @@ def feature_map(
     for kind in kinds[np.argsort(-counts, kind="stable")]:
         own = points[names == kind]
         label = plain(str(kind)) or "no config_type"
-        look = {"color": colors[str(kind)], "ms": 6, "alpha": 0.6}
-        axes.plot(*own.T, ".", label=label, rasterized=len(own) > MANY_POINTS, **look)
+        (line,) = axes.plot(*own.T, ".", ms=6, alpha=0.6, color=colors[str(kind)], label=label)
+        line.set_rasterized(len(own) > MANY_POINTS)
     if len(known):
         axes.plot(*known.T, "x", ms=6, mew=1.2, color=ink(), label="core")
     if len(picks):

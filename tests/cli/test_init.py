@@ -5,21 +5,20 @@ import pty
 import subprocess
 
 import pytest
-import typer
 import yaml
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.constraints import FixAtoms
 from ase.io import write
 from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
+from typer.main import get_command
 
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.cli import app
 from ase_bayesel.cli.init import ENGINES_NAMED
 from ase_bayesel.cli.init_text import engine_names
 from ase_bayesel.cli.material import Material
-from ase_bayesel.cli.shared import COMMANDS
+from ase_bayesel.cli.shared import COMMANDS, app
 from ase_bayesel.labelling.engines import ENGINES
 from ase_bayesel.structures.frames import read_frames
 
@@ -136,7 +135,7 @@ def test_thin_cells_are_noted(tmp_path):
 
 def test_the_help_names_every_engine_and_commands_in_their_order():
     assert engine_names() == ENGINES_NAMED
-    listed = [*typer.main.get_command(app).list_commands(None)]
+    listed = [*get_command(app).list_commands(None)]
     assert listed == [*COMMANDS]
 
 
