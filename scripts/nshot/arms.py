@@ -281,6 +281,8 @@ TELLING = ("default", "stale", "nobias", "one_shot", "plain", "joint_candidates"
 QUICK = ("default", "stale", "plain")
 FLOOR = "floor"
 """The student fitted to the test's own ensemble; not an arm, but kept with the results."""
+SUMMARY = (FLOOR, *TELLING, "nobound", "noW", "nostart", "plain_2T", "joint_unbiased")
+"""Of docs/nshot.md; docs/nshot_tables.md has all."""
 
 
 def arms_named(words: str) -> list[str]:

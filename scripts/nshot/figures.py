@@ -28,7 +28,8 @@ def draw(records: Sequence[Record], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    height = max(4.0, 0.15 * len({r["arm"] for r in records}))  # a line of text for each bar
+    figure, axes = plt.subplots(1, 3, figsize=(13, height), layout="constrained")
     for column in (0, 1):
         _curves(axes[column], records, column)
     _bars(axes[2], records)

@@ -1,4 +1,4 @@
-"""Tables and figures of docs/nshot.md, from the file of finished runs."""
+"""Tables and figures of docs/nshot.md and docs/nshot_tables.md, from the file of finished runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from . import figures
 from .arms import ARMS, FLOOR
 from .refits import REFITS
+from .summary import summary
 from .tables import (
     AT_ONCE,
     DFT_S,
@@ -20,7 +21,10 @@ from .tables import (
     latest,
     markdown,
     median_range,
+    pair,
     paired_ratio,
+    present_arms,
+    ratio,
     wall_hours,
 )
 
@@ -29,6 +33,12 @@ DEFAULT = "default"
 WHAT = ("energy", "forces")
 UNIT = {"butane": "meV per molecule", "adatom": "meV per cell"}
 INTRODUCTION = "# Does N-shot pay?\n\n"
+TABLES = "nshot_tables.md"
+ABOUT_TABLES = """# N-shot: all tables
+
+What the arms and materials are, and how to read the numbers, is said in [nshot.md](nshot.md).
+
+"""
 COMMANDS = """```bash
 python scripts/prove_nshot.py run --system SYSTEM --start START --arms ARMS --seeds SEEDS
 python scripts/prove_nshot.py refit --system SYSTEM --start START
@@ -40,7 +50,7 @@ python scripts/prove_nshot.py report
 def write_report(
     records: Sequence[Record], refits: Sequence[Record], page: Path, constants: str = ""
 ) -> None:
-    """Write the page between its markers, what is around them stays, and the figures beside it.
+    """Write both pages between their markers, what is around them stays, and the figures.
 
     Parameters
     ----------
@@ -49,24 +59,41 @@ def write_report(
     refits
         Kept picks fitted again, of `refits.refit_records`.
     page
-        The markdown file.
+        The markdown file of the summary; that of all tables and the figures lie beside it.
     constants
         ``SYSTEM:SEED SEED,...``: runs on which constants were chosen, left out.
     """
     left_out = _seeds(constants)
     kept = [r for r in latest(records) if (r["system"], r["seed"]) not in left_out]
-    parts = [COMMANDS, _provenance(kept, constants)]
+    short = [COMMANDS, _provenance(kept, constants)]
+    long = [_descriptions(kept)]
     for system, start in sorted({(r["system"], r["start"]) for r in kept}):
         own = [r for r in kept if (r["system"], r["start"]) == (system, start)]
-        name = f"nshot_{system}_{start}.png"
+        title, name = f"## {system}, {start} start", f"nshot_{system}_{start}.png"
         figures.draw(own, page.parent / name)
-        parts += [f"## {system}, {start} start", _errors(own, system), _ratios(own)]
-        parts += [_policy(own), _costs(own), f"![{system}, {start}]({name})"]
-        parts.append(_refits([r for r in refits if (r["system"], r["start"]) == (system, start)]))
+        short += [title, summary(own, _unit(system)), f"![{system}, {start}]({name})"]
+        long += [title, _errors(own, system), _ratios(own), _policy(own), _costs(own)]
+        long.append(_refits([r for r in refits if (r["system"], r["start"]) == (system, start)]))
+    _write(page, INTRODUCTION, short)
+    _write(page.parent / TABLES, ABOUT_TABLES, long)
+
+
+def _write(page: Path, introduction: str, parts: Sequence[str]) -> None:
+    """Put the parts between the page's markers."""
     text = "\n\n".join(part for part in parts if part) + "\n"
-    old = page.read_text() if page.exists() else INTRODUCTION + BEGIN + END
+    old = page.read_text() if page.exists() else introduction + BEGIN + END
     head, rest = old.split(BEGIN)
     page.write_text(f"{head}{BEGIN}{text}{END}{rest.split(END)[1]}")
+
+
+def _unit(system: str) -> str:
+    return UNIT.get(system, "meV/atom")
+
+
+def _descriptions(records: Sequence[Record]) -> str:
+    rows = [(name, ARMS[name].description) for name in present_arms(records) if name != FLOOR]
+    floor = (FLOOR, "the same student fitted to frames of the test's own ensembles")
+    return f"The arms:\n\n{markdown(['arm', ''], [floor, *rows])}"
 
 
 def _seeds(constants: str) -> set[tuple[str, int]]:
@@ -84,11 +111,6 @@ def _provenance(records: Sequence[Record], constants: str) -> str:
     )
 
 
-def _arms(records: Sequence[Record]) -> list[str]:
-    present = {r["arm"] for r in records}
-    return [name for name in (FLOOR, *ARMS) if name in present]
-
-
 def _columns(records: Sequence[Record]) -> list[int]:
     limit = max((r["max_labels"] for r in records), default=0)
     return list(range(0, limit + 1, 10))
@@ -102,33 +124,25 @@ def _errors(records: Sequence[Record], system: str) -> str:
     """Errors over all frames against labels, and by kind at the end."""
     labels, kinds = _columns(records), _kinds(records)
     rows, last = [], []
-    for arm in _arms(records):
+    for arm in present_arms(records):
         own = [r for r in records if r["arm"] == arm]
         cells = [arm, len(own), f"{np.median([r['rounds'][-1]['refits'] for r in own]):.0f}"]
         for n in labels if arm != FLOOR else ():
             pairs = [e for r in own if (e := at_labels(r, n)) is not None]
-            cells.append(_pair(pairs))
+            cells.append(pair(pairs))
         if arm == FLOOR:
-            floor = _pair([r["rounds"][-1]["errors"]["all"] for r in own])
+            floor = pair([r["rounds"][-1]["errors"]["all"] for r in own])
             cells += [""] * (len(labels) - 1) + [floor]
         rows.append(cells)
-        by_kind = [_pair([r["rounds"][-1]["errors"][kind] for r in own]) for kind in kinds]
+        by_kind = [pair([r["rounds"][-1]["errors"][kind] for r in own]) for kind in kinds]
         ended = np.median([r["rounds"][-1]["labels"] for r in own])
         last.append([arm, f"{ended:.0f}", *by_kind])
-    unit = UNIT.get(system, "meV/atom")
     header = ["arm", "seeds", "refits", *(f"{n} labels" for n in labels)]
+    all_frames = f"Energy RMSE ({_unit(system)}) / force RMSE (meV/A), all test frames:"
+    kinds_last = markdown(["arm", "labels", *kinds], last)
     return (
-        f"Energy RMSE ({unit}) / force RMSE (meV/A), all test frames:\n\n{markdown(header, rows)}"
-        f"\n\nBy kind of frame, last model:\n\n{markdown(['arm', 'labels', *kinds], last)}"
+        f"{all_frames}\n\n{markdown(header, rows)}\n\nBy kind of frame, last model:\n\n{kinds_last}"
     )
-
-
-def _pair(pairs: Sequence[Sequence[float]]) -> str:
-    """Energies / forces, medians with their spreads."""
-    if not pairs:
-        return ""
-    energies, forces = zip(*pairs, strict=True)
-    return f"{median_range(energies)} / {median_range(forces, 0)}"
 
 
 def _ratios(records: Sequence[Record]) -> str:
@@ -136,7 +150,7 @@ def _ratios(records: Sequence[Record]) -> str:
     labels = max(_columns(records), default=0)
     kinds = _kinds(records)
     rows = []
-    for arm in _arms(records):
+    for arm in present_arms(records):
         if arm in (DEFAULT, FLOOR):
             continue
         cells = []
@@ -146,20 +160,12 @@ def _ratios(records: Sequence[Record]) -> str:
                     by_seed(records, arm, labels, kind, column),
                     by_seed(records, DEFAULT, labels, kind, column),
                 )
-                cells.append(_ratio(found))
+                cells.append(ratio(found))
         rows.append([arm, *cells])
     if not rows:
         return ""
     header = ["arm", *(f"{kind}, {what}" for kind in kinds for what in WHAT)]
     return f"Errors over those of the default, {labels} labels:\n\n{markdown(header, rows)}"
-
-
-def _ratio(found: tuple[float, float, float] | None) -> str:
-    """With its interval, where there is more than one seed."""
-    if found is None:
-        return ""
-    middle, low, high = found
-    return f"{middle:.2f}" if low == high else f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _refits(records: Sequence[Record]) -> str:
@@ -179,7 +185,7 @@ def _refits(records: Sequence[Record]) -> str:
                     {run: e[kind][column] for run, e in found[way].items()}
                     for way in (name, next(iter(REFITS)))
                 )
-                cells.append(_ratio(paired_ratio(ours, theirs)))
+                cells.append(ratio(paired_ratio(ours, theirs)))
         rows.append(cells)
     header = ["fit", "", "sets", *(f"{kind}, {what}" for kind in kinds for what in WHAT)]
     return (
@@ -195,7 +201,7 @@ def _policy(records: Sequence[Record]) -> str:
         return ""
     factors = list(own[0]["on_policy"])
     rows = []
-    for arm in _arms(own):
+    for arm in present_arms(own):
         cells: list[str] = []
         for factor in factors:
             found = [r["on_policy"][factor] for r in own if r["arm"] == arm]
@@ -220,7 +226,7 @@ def _costs(records: Sequence[Record]) -> str:
     floors = [r["rounds"][-1]["errors"]["all"] for r in records if r["arm"] == FLOOR]
     floor = np.median(floors, axis=0) if floors else None
     rows = []
-    for arm in _arms(records):
+    for arm in present_arms(records):
         own = [r for r in records if r["arm"] == arm]
         if arm == FLOOR:
             continue

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .arms import ARMS, FLOOR
+
 RESAMPLES = 4000
 NEAR_FLOOR = 1.1
 """A model has come to the floor where its error is at most so many times the floor's."""
@@ -57,6 +59,28 @@ def median_range(values: Sequence[float], digits: int = 1) -> str:
     if len(values) == 1:
         return f"{middle:.{digits}f}"
     return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+
+
+def present_arms(records: Sequence[Record]) -> list[str]:
+    """Names of the arms that were run, the floor first."""
+    present = {r["arm"] for r in records}
+    return [name for name in (FLOOR, *ARMS) if name in present]
+
+
+def pair(pairs: Sequence[Sequence[float]]) -> str:
+    """Energies / forces, medians with their spreads."""
+    if not pairs:
+        return ""
+    energies, forces = zip(*pairs, strict=True)
+    return f"{median_range(energies)} / {median_range(forces, 0)}"
+
+
+def ratio(found: tuple[float, float, float] | None) -> str:
+    """A `paired_ratio`, with its interval where there is more than one seed."""
+    if found is None:
+        return ""
+    middle, low, high = found
+    return f"{middle:.2f}" if low == high else f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
 def paired_ratio(
