@@ -74,7 +74,7 @@ def refuse_hostile(text: str) -> None:
     """
     depth = 0
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        line = event.start_mark.line + 1
+        line = 0 if event.start_mark is None else event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"line {line}: an alias, *{event.anchor}; write its value out")
         depth += isinstance(event, yaml.CollectionStartEvent)
