@@ -10,7 +10,7 @@ import numpy as np
 from . import figures
 from .arms import ARMS, FLOOR
 from .refits import REFITS
-from .summary import summary
+from .summary import DEFAULT, summary
 from .tables import (
     AT_ONCE,
     DFT_S,
@@ -29,7 +29,6 @@ from .tables import (
 )
 
 BEGIN, END = "<!-- written by scripts/prove_nshot.py report -->\n", "<!-- end -->\n"
-DEFAULT = "default"
 WHAT = ("energy", "forces")
 UNIT = {"butane": "meV per molecule", "adatom": "meV per cell"}
 INTRODUCTION = "# Does N-shot pay?\n\n"

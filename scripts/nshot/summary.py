@@ -26,9 +26,9 @@ def summary(records: Sequence[Record], unit: str) -> str:
     labels = max(r["max_labels"] for r in records)
     rows = []
     for arm in present_arms(records):
-        own = [r for r in records if r["arm"] == arm]
         if arm not in SUMMARY:
             continue
+        own = [r for r in records if r["arm"] == arm]
         refits = np.median([r["rounds"][-1]["refits"] for r in own])
         cells = [pair([r["rounds"][-1]["errors"]["all"] for r in own])]
         for column in (0, 1):
