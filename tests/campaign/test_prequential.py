@@ -76,7 +76,7 @@ def test_picks_of_all_rounds_carry_the_scales_of_their_model(campaign):
     assert scaled["forces"].deviations == pytest.approx(expected)
     lines = pick_table(store, reports)
     assert [line[:2] for line in lines] == [
-        (k, prop) for k in ("1", "2") for prop in ("energy", "forces")
+        (k, prop) for k in ("1", "2") for prop in ("energy, eV", "forces, eV/A")
     ]
 
 
