@@ -2,9 +2,10 @@
 
     python benchmarks/foundation_step.py chgnet [--atoms 64]
 
-In an environment that has the package: chgnet or sevennet. The plain step is the package's own
-calculator: energy, forces, stress, and what else it computes unasked. Times are CPU seconds of one
-thread.
+In an environment that has the package. CHGNet and SevenNet have their own weights; PET, ORB,
+MatterSim and UMA random ones, in networks of the size that their classes make by default, since
+cost does not depend on weights. The plain step is the package's own calculator, not compiled:
+energy, forces, stress, and what else it computes unasked. Times are CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import sys
+import tempfile
 import warnings
+from pathlib import Path
 
 from _timing import clock_of, interleaved, machine_line, markdown_table, use_one_thread
 
+FAMILIES = ("chgnet", "sevennet", "pet", "orb", "mattersim", "uma")
 TARGETS = {"chgnet": 0.9}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("family", choices=("chgnet", "sevennet"))
+    parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--atoms", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -45,17 +50,81 @@ def main() -> None:
 
 def _made(family: str):
     """The package's calculator, and the adapter."""
-    if family == "chgnet":
-        from chgnet.model.dynamics import CHGNetCalculator
+    return globals()[f"_{family}"]()
 
-        from ase_bayesel.descriptors.foundation.chgnet import CHGNetDescriptor
 
-        return CHGNetCalculator(use_device="cpu"), CHGNetDescriptor()
+def _chgnet():
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    from ase_bayesel.descriptors.foundation.chgnet import CHGNetDescriptor
+
+    return CHGNetCalculator(use_device="cpu"), CHGNetDescriptor()
+
+
+def _sevennet():
     from sevenn.calculator import SevenNetCalculator
 
     from ase_bayesel.descriptors.foundation.sevennet import SevenNetDescriptor
 
     return SevenNetCalculator("7net-0", device="cpu"), SevenNetDescriptor()
+
+
+def _pet():
+    from metatomic.torch import load_atomistic_model
+    from metatomic_ase import MetatomicCalculator
+
+    from ase_bayesel.descriptors.foundation.metatomic import MetatomicDescriptor
+
+    with tempfile.TemporaryDirectory() as folder:
+        _helpers().write_pet(Path(folder) / "pet.pt", narrow={})
+        model = load_atomistic_model(Path(folder) / "pet.pt")
+    return MetatomicCalculator(model, device="cpu"), MetatomicDescriptor(model)
+
+
+def _orb():
+    from orb_models.forcefield.atomic_system import SystemConfig
+    from orb_models.forcefield.calculator import ORBCalculator
+    from orb_models.forcefield.pretrained import orb_v3_conservative_architecture
+
+    from ase_bayesel.descriptors.foundation.orb import ORBDescriptor
+
+    config = SystemConfig(radius=6.0, max_num_neighbors=120)
+    model = orb_v3_conservative_architecture(device="cpu", system_config=config).eval()
+    return ORBCalculator(model, device="cpu"), ORBDescriptor(model)
+
+
+def _mattersim():
+    from mattersim.forcefield.m3gnet.m3gnet import M3Gnet
+    from mattersim.forcefield.potential import MatterSimCalculator, Potential
+
+    from ase_bayesel.descriptors.foundation.mattersim import MatterSimDescriptor
+
+    model = M3Gnet(device="cpu").eval()
+    plain = MatterSimCalculator(Potential(model, device="cpu"), device="cpu")
+    return plain, MatterSimDescriptor(model)
+
+
+def _uma():
+    from fairchem.core.calculate.ase_calculator import FAIRChemCalculator
+    from fairchem.core.units.mlip_unit.api.inference import InferenceSettings
+
+    from ase_bayesel.descriptors.foundation.fairchem import FAIRChemDescriptor
+
+    settings = InferenceSettings(activation_checkpointing=False, merge_mole=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "uma.pt"
+        _helpers().write_uma(file, narrow={})
+        plain = FAIRChemCalculator.from_model_checkpoint(str(file), "omat", settings, device="cpu")
+        descriptor = FAIRChemDescriptor(file, "omat")
+        assert descriptor.serves(plain)  # while the file is there
+    return plain, descriptor
+
+
+def _helpers():
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from helpers import foundation
+
+    return foundation
 
 
 def _measure(family: str, n_atoms: int, rounds: int) -> dict[str, float]:

@@ -65,6 +65,16 @@ class Benchmark:
     script: str = ""
 
 
+FOUNDATION = {
+    "chgnet": ("CHGNet", "chgnet"),
+    "sevennet": ("SevenNet", "sevenn"),
+    "pet": ("PET", "metatrain"),
+    "orb": ("ORB", "orb_models"),
+    "mattersim": ("MatterSim", "mattersim"),
+    "uma": ("UMA", "fairchem"),
+}
+"""Name and package by what `foundation_step.py` calls a family."""
+
 BENCHMARKS = {
     "mace_step": Benchmark(
         "what a biased MACE step costs over a plain step of mace's own calculator",
@@ -100,20 +110,16 @@ BENCHMARKS = {
         packages=("mace",),
         device=True,
     ),
-    "chgnet_step": Benchmark(
-        "a biased step with features of CHGNet",
-        "chgnet",
-        "chgnet --atoms 8 --rounds 1",
-        packages=("chgnet",),
-        script="foundation_step",
-    ),
-    "sevennet_step": Benchmark(
-        "a biased step with features of SevenNet",
-        "sevennet",
-        "sevennet --atoms 8 --rounds 1",
-        packages=("sevenn",),
-        script="foundation_step",
-    ),
+    **{
+        f"{family}_step": Benchmark(
+            f"a biased step with features of {name}",
+            family,
+            f"{family} --atoms 8 --rounds 1",
+            packages=(package,),
+            script="foundation_step",
+        )
+        for family, (name, package) in FOUNDATION.items()
+    },
     "rivals": Benchmark(
         "linear ACE beside ace-jax, biased MACE beside ase-uhal",
         quick="--repeats 1 --turns 1 --totaldegree 6 --channels 2",

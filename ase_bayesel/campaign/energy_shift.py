@@ -195,7 +195,8 @@ def differences(
         if labels.energy is not None and usual:
             with suppress(ResultError):
                 off = labels.energy - mlip_results(potential, atoms, False).energy
-                found = Difference(Counter(atoms.symbols), off, is_isolated(atoms))
+                if np.isfinite(off):
+                    found = Difference(Counter(atoms.symbols), off, is_isolated(atoms))
         yield found
 
 

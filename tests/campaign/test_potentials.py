@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
 from ase.calculators.emt import EMT
 from helpers.campaigns import (
     assert_same_campaign,
@@ -18,16 +19,17 @@ from helpers.campaigns import (
     write_campaign,
 )
 from helpers.command_line import assert_refused, call
-from helpers.structures import alloy_cells
+from helpers.structures import alloy_cells, reference
 
 from ase_bayesel.campaign.build.potentials import build_potential, initial_potential
 from ase_bayesel.campaign.changes import edited_files
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.energy_shift import read_shift
+from ase_bayesel.campaign.energy_shift import differences, read_shift
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.errors import ConfigError, RefitError
 from ase_bayesel.structures.energy_shift import EnergyShift
+from ase_bayesel.structures.labels import PropertyKeys
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "potentials.md").read_text()
 MODULE = """
@@ -351,3 +353,19 @@ def test_the_blocks_of_the_page(tmp_path):
         made = load_config(tmp_path / "config.yaml")
         calculator = build_potential(made, initial_potential(made), None)
         assert np.isfinite(calculator.get_potential_energy(alloy_cells(1, 0.02, 0)[0]))
+
+
+def test_an_energy_that_is_no_number_says_nothing_of_the_shift():
+    """As of a single atom, for a model that has no energy of it."""
+
+    class NoAtoms(EMT):
+        def calculate(self, atoms=None, *rest):
+            super().calculate(atoms, *rest)
+            if len(atoms) == 1:
+                self.results["energy"] = float("nan")
+
+    frames = [reference(atoms) for atoms in (Atoms("Cu"), *alloy_cells(2, 0.05, 0))]
+    keys = PropertyKeys("REF_energy", "REF_forces")
+    first, *others = differences(NoAtoms(), frames, keys)
+    assert first is None
+    assert [one.energy for one in others] == pytest.approx([0.0, 0.0], abs=1e-8)

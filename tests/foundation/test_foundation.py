@@ -116,7 +116,12 @@ def test_a_campaign_of_two_rounds(family, tmp_path):
         potential["model"] = "network.pt"
     changes = {
         "potential": potential,
-        "descriptor": {"kind": "import", "factory": family.factory, "force_projections": 2},
+        "descriptor": {
+            "kind": "import",
+            "factory": family.factory,
+            "parameters": dict(family.parameters),
+            "force_projections": 2,
+        },
         "data.test": None,
         "explore.walkers": 1,
         "explore.steps": 6,

@@ -70,6 +70,27 @@ def test_nep(tmp_path):
     check_calculator(potential, alloy_cells(1, 0.05, 3)[0], step_A=1e-4)
 
 
+def write_grace(folder, elements):
+    """Random weights for products of two single-particle functions; without compilation."""
+    import tensorflow as tf
+    from tensorpotential.potentials.presets import FS
+    from tensorpotential.tpmodel import TPModel
+
+    tf.random.set_seed(0)
+    kinds = {element: k for k, element in enumerate(sorted(elements))}
+    narrow = {"lmax": 1, "n_rad_max": 4, "n_rad_base": 4, "max_order": 2, "embedding_size": 4}
+    model = TPModel(FS(element_map=kinds, rcut=4.5, **narrow).get_instructions())
+    model.build(tf.float64, jit_compile=False)
+    model.save_model(str(folder), jit_compile=False)
+
+
+@pytest.mark.optional("tensorpotential")
+def test_grace(tmp_path):
+    write_grace(tmp_path / "grace", ["Cu", "Al"])
+    potential = potential_of(tmp_path, block("tensorpotential"), steps=4)
+    check_calculator(potential, alloy_cells(1, 0.05, 3)[0], step_A=1e-4)
+
+
 @pytest.mark.optional("quippy")
 def test_gap(tmp_path):
     (tmp_path / "gap").mkdir()

@@ -1,10 +1,12 @@
 """Foundation models by their packages, as the adapters take them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import atexit
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,10 @@ from ase.data import atomic_numbers
 
 from ase_bayesel.io.importing import imported
 
+NARROW_PET = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 2}
+NARROW_PET |= {"num_gnn_layers": 2}
+NARROW_UMA = {"sphere_channels": 16, "hidden_channels": 16, "edge_channels": 16}
+NARROW_UMA |= {"num_experts": 4, "num_distance_basis": 16}
 ELEMENTS = ("H", "C", "O", "Na", "Al", "Si", "Cl", "Cu")
 
 
@@ -23,7 +29,8 @@ class Family:
 
     ``make_model(dtype)`` gives a model with random weights, the same each time, and
     ``write_model(path)`` a file of it; without them the package brings real ones. ``rotations``
-    and ``reflections`` say whether they leave the features as they are.
+    and ``reflections`` say whether they leave the features as they are. ``parameters`` are what
+    the adapter is told beside model and dtype.
     """
 
     name: str
@@ -34,6 +41,7 @@ class Family:
     write_model: Callable[[Path], None] | None = None
     rotations: bool = True
     reflections: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def factory(self) -> str:
@@ -44,7 +52,7 @@ class Family:
         if self.make_model is None:
             return make(dtype=dtype)
         given = {} if self.package in ("nequip", "metatrain") else {"dtype": dtype}
-        return make(self.make_model(dtype), **given)
+        return make(self.make_model(dtype), **given, **self.parameters)
 
     def parameter(self):
         """Itself, for tests that are skipped where the package is missing."""
@@ -152,8 +160,8 @@ def pet_model(dtype):
         return load_atomistic_model(Path(folder) / "pet.pt")
 
 
-def write_pet(path, dtype="float32"):
-    network, _ = pet(dtype)
+def write_pet(path, dtype="float32", narrow=NARROW_PET):
+    network, _ = pet(dtype, narrow)
     network.export().save(path)
 
 
@@ -171,7 +179,7 @@ def llpr_model(path):
     model.eval().export().save(path)
 
 
-def pet(dtype):
+def pet(dtype, narrow=NARROW_PET):
     """The network, and what it was made for."""
     from metatrain.pet import PET
     from metatrain.utils.architectures import get_default_hypers
@@ -181,8 +189,7 @@ def pet(dtype):
     torch.manual_seed(0)
     target = get_energy_target_info("energy", {"quantity": "energy", "unit": "eV"})
     info = DatasetInfo("angstrom", [atomic_numbers[one] for one in ELEMENTS], {"energy": target})
-    narrow = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 2}
-    hypers = get_default_hypers("pet")["model"] | narrow | {"num_gnn_layers": 2}
+    hypers = get_default_hypers("pet")["model"] | narrow
     return PET(hypers, info).to(getattr(torch, dtype)).eval(), info
 
 
@@ -190,6 +197,81 @@ def pet_calculator():
     from metatomic_ase import MetatomicCalculator
 
     return MetatomicCalculator(pet_model("float32"), device="cpu")
+
+
+@cache
+def uma_file():
+    """Random weights, in a folder that lives as long as the tests."""
+    path = Path(mkdtemp()) / "uma.pt"
+    atexit.register(rmtree, path.parent)
+    write_uma(path)
+    return path
+
+
+def write_uma(path, narrow=NARROW_UMA):
+    """A checkpoint of a UMA with two tasks, experts and all."""
+    import hydra
+    from fairchem.core.units.mlip_unit.api.inference import MLIPInferenceCheckpoint
+
+    torch.manual_seed(0)
+    tasks = {"omat": "omat", "omol": "omol"}
+    uma = "fairchem.core.models.uma"
+    backbone = narrow | {
+        "model": f"{uma}.escn_moe.eSCNMDMoeBackbone",
+        "use_composition_embedding": True,
+        "cutoff": 6.0,
+        "direct_forces": False,
+        "regress_stress": True,
+        "chg_spin_emb_type": "rand_emb",
+        "charge_balanced_channels": [0],
+        "spin_balanced_channels": [1],
+        "dataset_mapping": tasks,
+    }
+    head = {
+        "module": f"{uma}.escn_moe.DatasetSpecificMoEWrapper",
+        "head_cls": f"{uma}.escn_md.MLP_EFS_Head",
+        "head_kwargs": {"wrap_property": False},
+        "dataset_mapping": tasks,
+    }
+    config = {
+        "_target_": "fairchem.core.models.base.HydraModel",
+        "model_id": "UMA-S-1.2.1",
+        "pass_through_head_outputs": True,
+        "backbone": backbone,
+        "heads": {"energyandforcehead": head},
+    }
+    net = hydra.utils.instantiate(config)
+    averaged = torch.optim.swa_utils.AveragedModel(net).state_dict()
+    made = [uma_task(task, name) for task in tasks for name in ("energy", "forces", "stress")]
+    torch.save(MLIPInferenceCheckpoint(config, net.state_dict(), averaged, made), path)
+
+
+def uma_task(task, quantity):
+    """What a checkpoint says of one quantity of one task."""
+    unit, norm = "fairchem.core.units.mlip_unit.mlip_unit", "fairchem.core.modules.normalization"
+    references = {"_target_": "torch.DoubleTensor", "_args_": [np.linspace(0, -9, 100).tolist()]}
+    own = {
+        "_target_": f"{norm}.element_references.ElementReferences",
+        "element_references": references,
+    }
+    return {
+        "_target_": f"{unit}.Task",
+        "name": f"{task}_{quantity}",
+        "level": "atom" if quantity == "forces" else "system",
+        "property": quantity,
+        "datasets": [task],
+        "out_spec": {"_target_": f"{unit}.OutputSpec", "dim": [1], "dtype": "float32"},
+        "normalizer": {"_target_": f"{norm}.normalizer.Normalizer", "mean": 0.0, "rmsd": 1.5},
+        "element_references": own if quantity == "energy" else None,
+    }
+
+
+def uma_calculator(task="omol", **settings):
+    from fairchem.core.calculate.ase_calculator import FAIRChemCalculator
+    from fairchem.core.units.mlip_unit.api.inference import InferenceSettings
+
+    chosen = InferenceSettings(activation_checkpointing=False, **settings)
+    return FAIRChemCalculator.from_model_checkpoint(str(uma_file()), task, chosen, device="cpu")
 
 
 REAL = [
@@ -236,5 +318,16 @@ RANDOM += [
         write_pet,
         rotations=False,
         reflections=False,
+    ),
+    Family(
+        "uma",
+        "fairchem",
+        "fairchem:FAIRChemDescriptor",
+        uma_calculator,
+        lambda _: uma_file(),
+        write_uma,
+        rotations=False,
+        reflections=False,
+        parameters={"task_name": "omol"},
     ),
 ]
