@@ -38,7 +38,7 @@ def tables(records: Sequence[Record]) -> str:
     runs = {s: len({r["run"] for r in records if r["system"] == s}) for s in systems}
     rows = [[s, str(runs[s]), str(right[s]), str(alarms[s])] for s in systems]
     text = markdown(["right labels of", "runs", "labels", "set aside"], rows) + "\n\n"
-    return text + _wrong(records) + "\n"
+    return text + _wrong(records) + "\n\n" + _by_round(records) + "\n"
 
 
 def _wrong(records: Sequence[Record]) -> str:
@@ -64,6 +64,23 @@ def _wrong(records: Sequence[Record]) -> str:
         counts.append(f"{most} of {len(kinds)}")
     rows.append(["kinds of which most are", *counts])
     return markdown(["wrong labels set aside", *systems], rows)
+
+
+def _by_round(records: Sequence[Record]) -> str:
+    """Wrong labels of all kinds together, by the round whose labels were made wrong."""
+    counts: dict[str, dict[int, list[int]]] = {}
+    for record in records:
+        for number, found in record["wrong"].values():
+            total = counts.setdefault(record["system"], {}).setdefault(record["round"], [0, 0])
+            total[0] += number
+            total[1] += found
+    rounds = sorted({number for own in counts.values() for number in own})
+    rows = [
+        [name, *(f"{own[k][1]} of {own[k][0]}" if k in own else "-" for k in rounds)]
+        for name, own in sorted(counts.items())
+    ]
+    header = ["wrong labels of all kinds set aside", *(f"round {number}" for number in rounds)]
+    return markdown(header, rows)
 
 
 def _sum(records: Sequence[Record], system: str, count: Any) -> int:
