@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from .build.models import build_descriptor, force_projections
 from .build.potentials import build_potential, given_shift, initial_potential
 from .config import ACEConfig, AnyDescriptor
 from .config.campaign import CampaignConfig
+from .first_labels import FIRST
 
 EVALUATIONS = 3
 """So many evaluations of a start are timed, after one that is not."""
@@ -154,6 +155,33 @@ def measured_cost(config: CampaignConfig, train: Sequence[Atoms], starts: Sequen
     )
 
 
+def label_plan(config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]]) -> list[str]:
+    """How many labels the engine is to compute, in words; nothing where the first ones are given.
+
+    Parameters
+    ----------
+    config
+        Of the campaign.
+    inputs
+        Its structures, as `check_inputs` gives them.
+    """
+    first, test = (len(inputs.get(name, ())) for name in FIRST)
+    if not first:
+        return []
+    told = f"labels: {first + test} before the first fit"
+    told += f" ({test} of them a test set)" if test else ""
+    explore, stop = config.explore, config.stop
+    most = "" if stop.max_labels is None else f", {stop.max_labels} picks in all"
+    return [f"{told}, then at most {explore.picks} in each of {stop.max_rounds} rounds{most}"]
+
+
+def _baseline(config: CampaignConfig, train: Sequence[Atoms]) -> Mapping[str, float]:
+    """Reference energies; zeros, which cost the same, where there are no labels yet."""
+    if config.data.train_file is None:
+        return dict.fromkeys({symbol for atoms in train for symbol in atoms.symbols}, 0.0)
+    return baseline_energies(train, config.data.keys, config.data.e0s, apart=False)
+
+
 def _n_rows(config: CampaignConfig, atoms: Atoms) -> int:
     """Rows of the labels of a structure, or of those that it would have where it has none."""
     keys, whole = config.data.keys, whole_atoms(atoms)
@@ -171,7 +199,7 @@ def _assembly_s(
 ) -> float:
     """Seconds for the rows of a structure, the second time."""
     keys = config.data.keys
-    e0s = baseline_energies(train, keys, config.data.e0s, apart=False)
+    e0s = _baseline(config, train)
     for _ in range(2):
         begin = time.perf_counter()
         factors = finished(
@@ -180,7 +208,7 @@ def _assembly_s(
                 force_projections(config.descriptor),
             )
         )
-        for factor in factors.labelled.values():
+        for factor in (*factors.labelled.values(), *factors.unlabelled.values()):
             _ = factor.triangle
         spent = time.perf_counter() - begin
     return spent
@@ -193,7 +221,7 @@ def _step_s(
 
     With the prior in place of a posterior, which costs the same.
     """
-    e0s = baseline_energies(train, config.data.keys, config.data.e0s, apart=False)
+    e0s = _baseline(config, train)
     posterior = Posterior.from_prior(descriptor.prior_std())
     surrogate = Surrogate(descriptor, posterior, e0s, Noise())
     model = initial_potential(config)

@@ -40,6 +40,21 @@ def reason_to_end(stop: StopConfig, store: Store, number: int) -> str | None:
     return None
 
 
+def way_on(stop: StopConfig, store: Store, number: int) -> str:
+    """What to change where a campaign has ended and is to go on; parameters as `reason_to_end`.
+
+    Empty where `bayesel run` goes on by itself, and where nothing triggered: what was seen says
+    more then.
+    """
+    if number > stop.max_rounds:
+        return f"raise stop.max_rounds (now {stop.max_rounds}) in the config and run again"
+    if number > 1 and store.read_report(number - 1).picks == 0:
+        return ""
+    if labels_left(stop, store, number) == 0:
+        return f"raise stop.max_labels (now {stop.max_labels}) in the config and run again"
+    return ""
+
+
 def labels_left(stop: StopConfig, store: Store, number: int) -> int | None:
     """How many structures may still be picked from a round on; None for any number."""
     if stop.max_labels is None:

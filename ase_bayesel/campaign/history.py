@@ -6,7 +6,7 @@ Nothing is computed but sums, no code of a config runs, and no model is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..labelling.store import BY_HAND, LabelStore
 from ..structures.labels import PropertyKeys
 from ..surrogate.scales import HeldOut, Scales
 from .config import StopConfig
-from .ending import reason_to_end
+from .ending import reason_to_end, way_on
 from .error_bars import ErrorBar, error_bars
 from .events import RoundReport
 from .exploration.choice import CHOSEN
@@ -154,18 +154,24 @@ class History:
         """
         if not self.reports:
             return None
+        return reason_to_end(self._stop, self.store, len(self.reports))
+
+    @property
+    def _stop(self) -> StopConfig:
         try:
-            stop = StopConfig.model_validate(self.config.get("stop", {}))
+            return StopConfig.model_validate(self.config.get("stop", {}))
         except ValueError as error:
             raise StoreError(f"{self.store.config_path}: stop: {error}") from error
-        return reason_to_end(stop, self.store, len(self.reports))
 
     @property
     def advice(self) -> Advice:
         """What to do next (`stopping.advice`)."""
         waiting = self.store.batch_path(len(self.reports)).exists()
         linear = self.config.get("potential") is None
-        return advice(self.reports, waiting, linear, self.wanted)
+        found = advice(self.reports, waiting, linear, self.wanted)
+        if not self.reports or not found.what.startswith("go on"):
+            return found
+        return replace(found, how=way_on(self._stop, self.store, len(self.reports)))
 
     @property
     def wanted(self) -> Mapping[str, float]:

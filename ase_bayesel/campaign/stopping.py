@@ -45,10 +45,11 @@ class Prospect:
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do next, in a few words, and the rule behind it."""
+    """What to do next, in a few words, the rule behind it, and what to change for it, if known."""
 
     what: str
     why: str
+    how: str = ""
 
 
 def prospects(report: RoundReport) -> dict[str, Prospect]:

@@ -25,7 +25,7 @@ COLUMNS = ("rows", "RMSE", "z raw", "z", *(f"in {level:.0%}" for level in LEVELS
 
 
 def pick_table(store: Store, reports: Sequence[RoundReport]) -> list[tuple[str, str, list[str]]]:
-    """Lines of round, property and numbers: how well each round's picks were foretold."""
+    """Lines of round, property with unit, and numbers: how well picks were foretold."""
     lines = []
     for before, report in pairwise(reports):
         errors = read_pick_errors(store, report.round_number)
@@ -33,7 +33,8 @@ def pick_table(store: Store, reports: Sequence[RoundReport]) -> list[tuple[str, 
         for prop, rows in (errors.fitted if errors is not None else {}).items():
             found = reliability(rows, getattr(scales, prop))
             if found is not None:
-                lines.append((str(report.round_number), prop, numbers(found)))
+                name = f"{prop}, {UNITS[prop]}"
+                lines.append((str(report.round_number), name, numbers(found)))
     return lines
 
 

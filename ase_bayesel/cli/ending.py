@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..campaign.events import best_round
+from ..campaign.final_round import final_round, ranked_best
+from ..campaign.history import History
 from ..campaign.loading_lines import round_lines
 from ..campaign.store import Store
 
 
 def model_lines(store: Store) -> Iterator[str]:
-    """Which model is the best one on the test set, or else the last; its file, and how to load it.
+    """The model to use (`final_round`): which it is, its file, and how to load it.
 
     Parameters
     ----------
     store
         A campaign of which a round is done.
     """
-    done = store.completed_rounds()
-    best = best_round([store.read_report(k) for k in range(done)])
-    number = done - 1 if best is None else best
-    which = "last" if best is None else "best"
+    history = History(store)
+    number, which = final_round(history), "last" if ranked_best(history) is None else "best"
     path = store.potential_path(number) or store.model_path(number)
-    yield f"{which} model: {path} (round {number} of {done - 1}); in Python:"
+    yield f"{which} model: {path} (round {number} of {len(history.reports) - 1}); in Python:"
     yield from round_lines(store, number)

@@ -34,16 +34,17 @@ def export(
     directory: DirectoryOption = None,
 ) -> None:
     """Write the potential of a campaign to a file, and say how to load it."""
-    from ..campaign.events import best_round
     from ..campaign.export import export as write
     from ..campaign.export import form_for, round_named
+    from ..campaign.final_round import ranked_best
+    from ..campaign.history import History
 
     store = existing_campaign(config, directory)
     chosen = round_named(store, number)
     form = form_for(store, chosen, output, form)
     written = write(store, chosen, output, form)
     say(f"wrote {written.path}: {form} of round {chosen}")
-    best = best_round([store.read_report(k) for k in range(store.completed_rounds())])
+    best = ranked_best(History(store))
     if number == "last" and best not in (None, chosen):
         say(f"note: round {best} had the smallest error on the test set: --round best")
     for note in written.notes:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+ENGINES_NAMED = (
+    *("emt", "tblite", "espresso", "abinit", "cp2k", "vasp", "gpaw", "castep", "orca", "aims"),
+    *("lammps", "mace", "surrogate", "import"),
+)
+"""`init_text.engine_names`, which reads a file, for the help."""
+
+
 class Job(StrEnum):
     """What a config is for."""
 
@@ -70,10 +77,11 @@ def init(
         Path | None, typer.Option(help="Start from the structures of this file.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="What labels: emt, tblite, espresso, ...")
+        str | None, typer.Option(help=f"What labels: {', '.join(ENGINES_NAMED)}.")
     ] = None,
     mace: Annotated[
-        str | None, typer.Option(help="A MACE model to explore with and to fine-tune.")
+        str | None,
+        typer.Option(help="A MACE model to explore with and to fine-tune: a file or a name."),
     ] = None,
     job: Annotated[Job | None, typer.Option(help="What the config is for.")] = None,
 ) -> None:
@@ -137,7 +145,8 @@ def write_for_material(wanted: Wanted) -> list[str]:
         raise
     said = [f"wrote {wanted.path}: {text.splitlines()[0].removeprefix('# ')}"]
     said += [
-        f"wrote {path}: {len(frames)} structures ({_formulas(frames)})"
+        f"wrote {path}: {len(frames)} structure{'s' if len(frames) > 1 else ''} "
+        f"({_formulas(frames)})"
         for path, frames in outputs.items()
     ]
     said += [f"note: {note}" for note in material.notes()]

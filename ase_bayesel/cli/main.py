@@ -50,7 +50,8 @@ def validate(
     """
     from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
-    from ..campaign.cost import measured_cost, open_points
+    from ..campaign.cost import label_plan, measured_cost, open_points
+    from ..campaign.first_labels import FIRST
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.store import Store
     from ..campaign.trial import to_train_on, try_engine, try_potential
@@ -63,9 +64,11 @@ def validate(
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
             notes += try_potential(settings, inputs["starts"], to_train_on(settings, inputs))
-            if "train" in inputs:
-                cost = measured_cost(settings, inputs["train"], inputs["starts"])
-                told, notes = cost.lines(), [*notes, *cost.notes()]
+            train = inputs["train"] if "train" in inputs else inputs.get(FIRST[0], [])
+            if train:
+                cost = measured_cost(settings, train, inputs["starts"])
+                told = [*label_plan(settings, inputs), *cost.lines()]
+                notes += cost.notes()
     store = Store(campaign_directory(config, directory))
     if store.exists:
         accepted_changes(settings, store)
@@ -223,6 +226,10 @@ def select(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace picks that are there.")
     ] = False,
+    curve: Annotated[
+        bool,
+        typer.Option(help="What the picks leave of the predicted errors over the pool."),
+    ] = True,
     trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
@@ -254,6 +261,7 @@ def select(
         seed,
         store,
         overwrite,
+        curve,
     )
     with ProgressBar(
         TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True

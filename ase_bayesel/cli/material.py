@@ -137,18 +137,27 @@ class Material:
 
     def notes(self) -> list[str]:
         """What of the starts is doubtful, a line each."""
-        told = []
+        told, thin = [], dict[int, float]()
         for k, atoms in enumerate(self.starts):
             periodic = atoms.cell.array[atoms.pbc]
             heights = 1.0 / np.linalg.norm(np.linalg.pinv(periodic), axis=0)
             if len(heights) and heights.min() < THIN_A:
-                told.append(
-                    f"start {k} ({atoms.symbols}) is a cell of {heights.min():.2g} A at its "
-                    "thinnest; a supercell explores more"
-                )
+                thin[k] = float(heights.min())
             elif len(atoms) == 1:
                 told.append(f"start {k} is one atom, of which there is nothing to learn")
+        if thin:
+            thinnest = min(thin, key=thin.__getitem__)
+            told.append(
+                f"start {thinnest} ({self.starts[thinnest].symbols}) is a cell of "
+                f"{thin[thinnest]:.2g} A at its thinnest{_and_more(len(thin) - 1)}; a supercell "
+                "holds more environments"
+            )
         return told
+
+
+def _and_more(number: int) -> str:
+    """How many other starts are as thin, in words."""
+    return f", and {number} more are below {THIN_A:g} A" if number else ""
 
 
 def _nearest(atoms: Atoms) -> float:

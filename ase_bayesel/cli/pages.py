@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 
 INK = "#010203"
 """Stands for the colour of the page's text while a figure is drawn."""
+PAPER = "#fdfcfb"
+"""Stands for that of its paper."""
 COLORS = ("#3f86d8", "#e07b28", "#3aa55c", "#d64d57", "#8f6fd1", "#a0714f", "#d066a8", "#8a8f26")
 """Seen on light and on dark paper."""
 STYLE: dict[Any, Any] = {
@@ -23,7 +25,8 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "legend.framealpha": 0.0,
+    "legend.facecolor": PAPER,
+    "legend.framealpha": 0.8,
     "legend.edgecolor": "none",
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -72,7 +75,7 @@ def svg(
             return None
         figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().decode()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "var(--paper)")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\n\s*", "\n", text)
     # groups have the same names in all figures, and nothing refers to them

@@ -191,10 +191,10 @@ class _RoundBars(Bars):
 def round_line(report: RoundReport) -> str:
     """A finished round in at most 100 columns."""
     text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed; "
-    text += f"{report.n_labels} labels, {report.n_train} structures"
+    text += f"{report.n_labels} labels, {report.n_train} fitted"
     errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))
     told = [f"{_milli(error)} {unit}" for error, unit in errors if error is not None]
-    return f"{text}; RMSE {', '.join(told)}" if told else text
+    return f"{text}; test RMSE {', '.join(told)}" if told else text
 
 
 def _milli(error: float) -> str:

@@ -48,7 +48,7 @@ class SelectionRequest:
     ``pool``, ``core`` and ``targets`` are files of structures; a ``core`` that ends in ``.npz`` is
     a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used. ``store`` is
     the folder that keeps features, a temporary one by default. Of several ``methods`` each picks
-    ``n`` on its own.
+    ``n`` on its own. ``curve`` is whether to tell what is left over the pool after each pick.
     """
 
     pool: Path
@@ -68,6 +68,7 @@ class SelectionRequest:
     seed: int = 0
     store: Path | None = None
     overwrite: bool = False
+    curve: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def select_from_file(
         contents = [extxyz_bytes(own, str(path)) for own, path in zip(frames, files, strict=True)]
     for path, content in zip(files, contents, strict=True):
         write_atomically(path, content)
-    write_atomically(outputs[0], page(picked, f"Picks from {request.pool.name}", notes).encode())
+    text = page(picked, f"Picks from {request.pool.name}", notes, request.curve)
+    write_atomically(outputs[0], text.encode())
     write_atomically(outputs[1], (json.dumps(record(picked), indent=1) + "\n").encode())
     curves = [(own.method, own.left) for own in picked.methods if own.left is not None]
     words = [f"{method}: {enough_in_words(left)}" for method, left in curves]
@@ -178,12 +180,15 @@ def _fitted(
     if isinstance(core, Surrogate):
         return with_properties(core, request.properties), []
     needed = any(method in BAYESIAN for method in request.methods)
+    if not (needed or request.curve):
+        return None, []
     keys = request.keys
     try:
         survey = survey_labels(core, keys, request.e0s, str(request.core))
         fitted = fit_core(core, request.descriptor, keys, request.e0s)
-        steps = calibrating(fitted, core, keys, FORCE_PROJECTIONS)
-        return with_properties(finished(steps), request.properties), list(survey.notes())
+        if request.curve:  # whose errors are deviations times the scales
+            fitted = finished(calibrating(fitted, core, keys, FORCE_PROJECTIONS))
+        return with_properties(fitted, request.properties), list(survey.notes())
     except BayeselError as error:
         if needed:
             raise
@@ -239,7 +244,7 @@ def _described(
     known = pool_features(watched(), request.descriptor, store)
     picks = [[chosen[k] for k in selection.indices.tolist()] for selection in found]
     curves: list[Left | None] = [None] * len(found)
-    if fitted is not None:
+    if fitted is not None and request.curve:
         some = looked_at(len(known.ids))
         seen = known.rows[some], known.n_atoms[some]
         floor = error_floor(fitted, list(chosen.values()), *seen)

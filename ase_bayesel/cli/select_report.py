@@ -20,6 +20,10 @@ from ..selection.methods import Selection
 from ..selection.remaining import ROUND, SMALL_GAIN, Left
 from .pages import rendered, svg
 
+WITHOUT_CURVE = (
+    "Are these enough? A core with labels would tell what they leave of the predicted errors."
+)
+NOT_ASKED = "Are these enough? Without --no-curve the page tells."
 MAP_HEIGHT = 3.8
 """Inches."""
 
@@ -145,8 +149,8 @@ def enough_in_words(left: Left) -> str:
     n, share = int(left.counts[-1]), 100 * left.shares()[-1]
     told = (
         f"{_error(left, 0)} meV/atom before the first pick, {_error(left, -1)} after {n}: "
-        f"{share:.0f}% of the fall to the {1e3 * left.floor:.3g} that would be left with the "
-        "energies of all structures known"
+        f"{share:.3g}% of the fall to the {_plain(1e3 * left.floor, 3)} that would be left with "
+        "the energies of all structures known"
     )
     enough = left.enough()
     if enough is not None:
@@ -155,13 +159,19 @@ def enough_in_words(left: Left) -> str:
     last = 100 * left.gains()[-1] if n else 100.0
     return (
         f"Are {n} enough? Not yet: the last pick still lowers the mean predicted error by "
-        f"{last:.{0 if last >= 10 else 1}f}% of what the best pick did. It is {told}."
+        f"{last:.{0 if last >= 10 else 1}f}%. It is {told}."
     )
 
 
 def _error(left: Left, place: int) -> str:
     value, relative = 1e3 * left.errors[place], left.relative_error
-    return f"{value:.3g}" + (f" ± {value * relative:.1g}" if math.isfinite(relative) else "")
+    bar = f" ± {_plain(value * relative, 1)}" if math.isfinite(relative) else ""
+    return _plain(value, 3) + bar
+
+
+def _plain(value: float, digits: int) -> str:
+    """A number rounded to so many digits, without a power of ten where it is above 0.0001."""
+    return f"{float(f'{value:.{digits}g}'):.15g}"
 
 
 def left_rows(picked: PickedPool) -> list[tuple[int, list[str]]]:
@@ -174,7 +184,7 @@ def left_rows(picked: PickedPool) -> list[tuple[int, list[str]]]:
         for left in curves:
             place = np.flatnonzero(left.counts == count)
             cells += (
-                [_error(left, place[0]), f"{100 * left.shares()[place[0]]:.0f}%"]
+                [_error(left, place[0]), f"{100 * left.shares()[place[0]]:.3g}%"]
                 if len(place)
                 else ["-", "-"]
             )
@@ -188,7 +198,7 @@ def overlaps(picked: PickedPool) -> list[tuple[str, list[int]]]:
     return [(name, [len(own & other) for other in chosen.values()]) for name, own in chosen.items()]
 
 
-def page(picked: PickedPool, title: str, notes: Sequence[str] = ()) -> str:
+def page(picked: PickedPool, title: str, notes: Sequence[str] = (), asked: bool = True) -> str:
     """A self-contained HTML page: whether picks are enough, methods compared, maps, the picks.
 
     Parameters
@@ -199,6 +209,8 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = ()) -> str:
         Of the page.
     notes
         Doubts that are told on top.
+    asked
+        Whether curves of what is left were asked for.
     """
 
     def draw_map(own: MethodPicks, axes: Axes) -> Axes:
@@ -228,6 +240,7 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = ()) -> str:
         notes=notes,
         verdicts=[(name, enough_in_words(left)) for name, left in curves.items()],
         small_gain=f"{SMALL_GAIN:.0%}",
+        without_curve=WITHOUT_CURVE if asked else NOT_ASKED,
         n_looked_at=next((left.n_looked_at for left in curves.values()), 0),
         curve_name=curve_name,
         curve=svg(partial(error_left, curves), curve_name),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import BayeselError, ConfigError
@@ -42,8 +43,23 @@ MethodsOption = Annotated[
     bool,
     typer.Option("--methods", callback=_tell_methods, is_eager=True, help="Tell all methods."),
 ]
+COMMANDS = (
+    *("init", "validate", "check-engine", "run", "status", "report", "export"),
+    *("accept", "reject", "label", "calibrate", "check", "pool", "select", "schema"),
+)
+"""In the order in which they are met."""
+
+
+class InOrder(TyperGroup):
+    """Lists commands in the order of `COMMANDS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=COMMANDS.index)
+
+
 app = typer.Typer(
     name="bayesel",
+    cls=InOrder,
     no_args_is_help=True,
     add_completion=False,
 )

@@ -75,6 +75,8 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     for bar in history.error_bars:
         yield f"property after round {len(history.reports) - 1}: {bar}"
     yield f"next: {history.advice.what}, because {history.advice.why}"
+    if history.advice.how:
+        yield f"to go on, {history.advice.how}"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from ..campaign.events import RoundReport, best_round
+from ..campaign.events import RoundReport
 from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
+from ..campaign.final_round import final_round, ranked_best
 from ..campaign.history import History
 from ..campaign.stopping import Prospect, prospects
 from ..campaign.store import Store
@@ -26,8 +28,7 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
         The rounds that are told one by one.
     """
     history, labels = History(store), store.used_labels()
-    done, best = len(history.reports), best_round(history.reports)
-    model = done - 1 if best is None else best
+    done, model = len(history.reports), final_round(history)
     tally = labels.counts()
     return {
         KEY: str(STATUS),
@@ -42,8 +43,8 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
             "running": tally.running,
         },
         "to_decide": open_labels(store, range(done)),
-        "advice": {"what": history.advice.what, "why": history.advice.why},
-        "best_round": best,
+        "advice": asdict(history.advice),
+        "best_round": ranked_best(history),
         "model": str(store.model_path(model)) if done else None,
         "potential": str(path) if done and (path := store.potential_path(model)) else None,
     }

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from ..campaign.history import History
 from ..campaign.store import Store
@@ -20,6 +21,8 @@ MANY_POINTS = 1500
 """More points than this are drawn as an image, also in a vector figure."""
 MOST_POINTS = 400
 """So many points of a long line are kept."""
+FEW_DECADES = 1.5
+"""An axis of errors that spans more is marked by powers of ten."""
 
 
 def on(axes: Axes | None, width: float = 4.2, height: float = 3.1) -> Axes:
@@ -32,6 +35,35 @@ def on(axes: Axes | None, width: float = 4.2, height: float = 3.1) -> Axes:
 def ink() -> str:
     """The colour of text, for what is to be seen on any paper."""
     return str(rcParams["text.color"])
+
+
+def count_axis(axes: Axes) -> None:
+    """Mark the horizontal axis by whole numbers: rounds, picks, labels."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    low, high = axes.dataLim.intervalx
+    if low == high:  # or its surroundings would be fractions
+        axes.set_xlim(low - 1, high + 1)
+
+
+def error_scale(axes: Axes, sizes: np.ndarray) -> None:
+    """Make the vertical axis logarithmic, marked by plain numbers where it spans little.
+
+    Parameters
+    ----------
+    axes
+        With its lines.
+    sizes
+        ``(n,)`` values on them; where one is not above 0 the axis stays linear.
+    """
+    if not (np.isfinite(sizes).all() and sizes.min() > 0):
+        return
+    axes.set_yscale("log")
+    if np.log10(sizes.max() / sizes.min()) > FEW_DECADES:
+        return
+    narrow = sizes.max() < 3 * sizes.min()
+    axes.yaxis.set_major_locator(AutoLocator() if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def thinned(rows: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from ..campaign.history import History
 from ..surrogate.scales import Scales
 from ..validation.parity import Parity
-from .canvas import GREY, MANY_POINTS, Campaign, on
+from .canvas import GREY, MANY_POINTS, Campaign, count_axis, error_scale, on
 
 Property = Literal["energy", "forces"]
 UNITS = {"energy": "meV/atom", "forces": "meV/A"}
@@ -37,7 +37,10 @@ def error_against_labels(
     None without a test set.
     """
     history = History.of(campaign)
-    return _errors(history, prop, axes, [r.n_labels for r in history.reports], "labels")
+    axes = _errors(history, prop, axes, [r.n_labels for r in history.reports], "labels")
+    if axes is not None:
+        count_axis(axes)
+    return axes
 
 
 def error_against_hours(
@@ -66,8 +69,7 @@ def _errors(
     axes.plot(*zip(*points, strict=True), "o-", ms=4, color="C0" if prop == "energy" else "C1")
     axes.set(xlabel=label, ylabel=f"{NAMES[prop]} RMSE ({UNITS[prop]})")
     axes.margins(y=0.15)
-    if min(y for _, y in points) > 0:
-        axes.set_yscale("log")
+    error_scale(axes, np.array([y for _, y in points]))
     return axes
 
 

@@ -12,7 +12,7 @@ from ..campaign.history import History
 from ..descriptors.base import Descriptor
 from ..selection.methods.distances import nearest_distance, standardised
 from ..surrogate.surrogate import Surrogate
-from .canvas import MANY_POINTS, Campaign, ink, on, plain
+from .canvas import MANY_POINTS, Campaign, count_axis, ink, on, plain
 
 MAX_NUMBERS = 20
 """Only the first picks carry their number."""
@@ -56,7 +56,7 @@ def feature_map(
     features
         ``(M, D)``, as of `mean_features`.
     groups
-        Of each structure; common ones are drawn first.
+        Of each structure; common ones are drawn first, colours follow the order here.
     picks
         Numbers of structures to be marked, in their order.
     axes
@@ -70,10 +70,12 @@ def feature_map(
     axes = on(axes, 6.4, 4.8)
     names = np.array(groups)
     kinds, counts = np.unique(names, return_counts=True)
+    colors = {kind: f"C{k}" for k, kind in enumerate(dict.fromkeys(groups))}
     for kind in kinds[np.argsort(-counts, kind="stable")]:
         own = points[names == kind]
         label = plain(str(kind)) or "no config_type"
-        axes.plot(*own.T, ".", ms=6, alpha=0.6, label=label, rasterized=len(own) > MANY_POINTS)
+        (line,) = axes.plot(*own.T, ".", ms=6, alpha=0.6, color=colors[str(kind)], label=label)
+        line.set_rasterized(len(own) > MANY_POINTS)
     if len(known):
         axes.plot(*known.T, "x", ms=6, mew=1.2, color=ink(), label="core")
     if len(picks):
@@ -157,6 +159,7 @@ def redundancy(
     axes = on(axes)
     axes.plot(*zip(*distances, strict=True), "o", ms=4)
     axes.set(xlabel="pick", ylabel="distance to the nearest before", ylim=(0, None))
+    count_axis(axes)
     return axes
 
 

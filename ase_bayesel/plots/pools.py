@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from ..selection.methods import Selection
 from ..selection.remaining import Left
-from .canvas import GREY, on
+from .canvas import GREY, count_axis, error_scale, on
 
 DECADES = 20.0
 """Errors that fall by more are drawn on a logarithmic axis."""
@@ -34,9 +33,8 @@ def scores(selection: Selection, axes: Axes | None = None, label: str = "score")
     axes = on(axes, 6.4, 3.2)
     axes.plot(np.flatnonzero(known) + 1, selection.scores[known], "o-", ms=3, lw=1)
     axes.set(xlabel="number of the pick", ylabel=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if selection.scores[known].min() > 0:
-        axes.set_yscale("log")
+    count_axis(axes)
+    error_scale(axes, selection.scores[known])
     return axes
 
 
@@ -73,6 +71,6 @@ def error_left(left: Mapping[str, Left], axes: Axes | None = None) -> Axes | Non
         axes.set_yscale("log")
     else:
         axes.set_ylim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_axis(axes)
     axes.legend(fontsize="x-small", loc="upper right")
     return axes

@@ -6,12 +6,11 @@ from collections import Counter
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from ..campaign.history import History
 from ..surrogate.scales import Scales
 from ..validation.reliability import reliability
-from .canvas import GREY, Campaign, on, plain
+from .canvas import GREY, Campaign, count_axis, error_scale, on, plain
 
 KINDS = {
     "trigger": "a trigger fired",
@@ -53,7 +52,7 @@ def fires(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
     axes.plot(rounds, returns, "v-", ms=4, lw=1, color=GREY, label="returns at the bound of trust")
     axes.set(xlabel="round", ylabel="number")
     axes.margins(y=0.4)  # for the legend
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_axis(axes)
     axes.legend(fontsize="x-small")
     return axes
 
@@ -75,10 +74,12 @@ def z_of_rounds(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
         return None
     axes = on(axes)
     for prop, points in lines.items():
-        axes.semilogy(*zip(*points, strict=True), "o-", ms=4, label=prop)
+        axes.plot(*zip(*points, strict=True), "o-", ms=4, label=prop)
     axes.axhline(1.0, color=GREY, lw=1)
+    sizes = [1.0, *(z for points in lines.values() for _, z in points)]
+    error_scale(axes, np.array(sizes))
     axes.set(xlabel="round", ylabel="RMS of error / deviation")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_axis(axes)
     axes.legend(fontsize="small")
     return axes
 
@@ -100,7 +101,7 @@ def noise_and_deviation(campaign: Campaign, axes: Axes | None = None) -> Axes | 
     for name, values in zip(names, zip(*found, strict=True), strict=True):
         axes.semilogy(rounds, np.maximum(values, 1e-12), "o-", ms=4, label=name)
     axes.set(xlabel="round", ylabel="force (eV/A)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_axis(axes)
     axes.legend(fontsize="x-small")
     return axes
 

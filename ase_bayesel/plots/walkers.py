@@ -46,7 +46,8 @@ def criterion(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes
         rows = thinned(rows, rows[:, VALUE])
         axes.plot(rows[:, STEP], rows[:, VALUE], lw=1, label=f"walker {int(walker)}")
     picked = trace[trace[:, PICKED] > 0]
-    axes.plot(picked[:, STEP], picked[:, VALUE], "*", color=ink(), ms=8, label="picked")
+    if len(picked):
+        axes.plot(picked[:, STEP], picked[:, VALUE], "*", color=ink(), ms=8, label="picked")
     met = rows_at(trace, history.returns(number))
     if len(met):
         axes.plot(met[:, STEP], met[:, VALUE], "v", color="C3", mfc="none", label="bound of trust")

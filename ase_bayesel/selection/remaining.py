@@ -17,8 +17,7 @@ POINTS = 60
 """After so many numbers of picks at most, and after the `ROUND` ones."""
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 SMALL_GAIN = 0.01
-"""Picks are enough once each further one lowers the mean error by less than so much of what the
-best of them did."""
+"""Picks are enough once each further one lowers the mean error by less than this share of it."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class Left:
         return (self.errors[0] - self.errors) / max(self.errors[0] - self.floor, 1e-300)
 
     def gains(self) -> np.ndarray:
-        """``(k - 1,)`` fall for each pick from one count to the next, over the largest of them."""
-        falls = -np.diff(self.errors) / np.diff(self.counts)
-        return falls / falls.max(initial=1e-300)
+        """``(k - 1,)`` share of the error by which each pick lowers it, from count to count."""
+        left = np.maximum(self.errors, 1e-300)
+        return 1.0 - (left[1:] / left[:-1]) ** (1.0 / np.diff(self.counts))
 
     def enough(self) -> int | None:
         """From how many picks on each further one gains less than `SMALL_GAIN`; None for none."""

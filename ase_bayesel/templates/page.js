@@ -9,15 +9,15 @@
   });
   for (const table of document.querySelectorAll("table[data-page]")) {
     const size = +table.dataset.page, rows = [...table.tBodies[0].rows];
-    const pages = Math.ceil(rows.length / size);
-    if (pages < 2) continue;
-    let page = table.dataset.from === "first" ? 0 : pages - 1, every = false;
+    const last = rows.length - size;  // so that the last page is as full as the others
+    if (last <= 0) continue;
+    let from = table.dataset.from === "first" ? 0 : last, every = false;
     const pager = document.createElement("div"), where = document.createElement("span");
     pager.className = "pager";
     const show = () => {
-      rows.forEach((row, k) => { row.hidden = !every && Math.floor(k / size) !== page; });
+      rows.forEach((row, k) => { row.hidden = !every && (k < from || k >= from + size); });
       where.textContent = every ? `${rows.length} rows`
-        : `${page * size + 1} to ${Math.min(rows.length, (page + 1) * size)} of ${rows.length}`;
+        : `${from + 1} to ${from + size} of ${rows.length}`;
       table.dispatchEvent(new Event("paged"));
     };
     const button = (text, act) => {
@@ -27,10 +27,10 @@
       made.addEventListener("click", () => { every = false; act(); show(); });
       pager.append(made);
     };
-    button("first", () => { page = 0; });
-    button("earlier", () => { page = Math.max(0, page - 1); });
-    button("later", () => { page = Math.min(pages - 1, page + 1); });
-    button("last", () => { page = pages - 1; });
+    button("first", () => { from = 0; });
+    button("earlier", () => { from = Math.max(0, from - size); });
+    button("later", () => { from = Math.min(last, from + size); });
+    button("last", () => { from = last; });
     button("all", () => { every = true; });
     pager.append(where);
     table.parentElement.before(pager);

@@ -1,5 +1,5 @@
 "use strict";
-// Spheres, sorted by depth; drag turns, wheel or +/- zooms, a pointer names an atom.
+// Spheres, sorted by depth, and bonds where there is no cell; drag turns, wheel or +/- zooms, a pointer names an atom.
 (() => {
   const data = JSON.parse(document.getElementById("structures").textContent);
   const box = document.getElementById("viewer");
@@ -31,12 +31,18 @@
         for (let k = 0; k < 3; k++)
           if (!(bits >> k & 1)) edges.push([corner(bits), corner(bits | 1 << k)]);
     }
+    const bonds = [];
+    if (!raw.cell && atoms.length <= 500)
+      for (const a of atoms)
+        for (const b of atoms)
+          if (a.k < b.k && Math.hypot(...a.at.map((x, i) => x - b.at[i])) <
+              1.25 * (data.elements[a.z][1] + data.elements[b.z][1])) bonds.push([a.at, b.at]);
     const all = [...atoms.map((a) => a.at), ...edges.flat()];
     const ends = [Math.min, Math.max].map((f) => [0, 1, 2].map((i) =>
       all.reduce((found, p) => f(found, p[i]), f === Math.min ? Infinity : -Infinity)));
     const middle = [0, 1, 2].map((i) => (ends[0][i] + ends[1][i]) / 2);
     const size = Math.max(2, Math.hypot(...ends[1].map((x, i) => x - ends[0][i])) / 2 + 1);
-    const made = { raw, atoms, edges, middle, size };
+    const made = { raw, atoms, edges, bonds, middle, size };
     read.set(index, made);
     return made;
   }
@@ -64,13 +70,18 @@
     const ink = getComputedStyle(document.body).color;
     pen.strokeStyle = ink;
     pen.globalAlpha = 0.45;
-    for (const [a, b] of shown.edges) {
-      const [p, q] = [seen(a), seen(b)];
-      pen.beginPath();
-      pen.moveTo(p[0], p[1]);
-      pen.lineTo(q[0], q[1]);
-      pen.stroke();
-    }
+    const lines = (ends, thickness) => {
+      pen.lineWidth = thickness;
+      for (const [a, b] of ends) {
+        const [p, q] = [seen(a), seen(b)];
+        pen.beginPath();
+        pen.moveTo(p[0], p[1]);
+        pen.lineTo(q[0], q[1]);
+        pen.stroke();
+      }
+    };
+    lines(shown.edges, 1);
+    lines(shown.bonds, Math.max(1, 0.15 * scale));
     pen.globalAlpha = 1;
     const spheres = shown.atoms.map((atom) => ({ atom, p: seen(atom.at) }));
     spheres.sort((a, b) => a.p[2] - b.p[2]);

@@ -527,7 +527,7 @@ def test_a_sane_walker_goes_on_when_the_other_has_exploded(tmp_path):
     store, _ = ended(config)
     report = reports(store)[1]
     assert report.walkers[0] == "force"
-    assert report.stopped[0] == "walker 0 stopped at step 0 (force)"
+    assert report.stopped[0] == "walker 0 stopped at step 0 (force): beyond guards.max_force"
     assert report.picks > 0
     assert {pick.info["bayesel_walker"] for pick in picks(store)} == {1}
 

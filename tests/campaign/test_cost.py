@@ -57,6 +57,20 @@ def test_the_memory_is_about_that_of_the_fit(tmp_path):
     assert 0.2 < peak / cost_of(config).memory_bytes < 2.0
 
 
+def test_a_bootstrapped_training_set_has_a_cost_too(tmp_path):
+    recipe = {"isolated": True, "strained": 2, "rattled": 3, "test": 2}
+    path = write_campaign(tmp_path, {"data": {"train": {"bootstrap": recipe}, "e0s": "isolated"}})
+    result = call("validate", path)
+    assert result.exit_code == 0, result.output
+    # two isolated atoms, whose forces count too, and five cells of four atoms
+    rows = 2 * (1 + 3) + 5 * (1 + 12)
+    assert f"fit: 98 features, {rows} rows of 7 structures" in result.stdout
+    assert "labels: 9 before the first fit (2 of them a test set), then at most 3 in each of 2" in (
+        result.stdout
+    )
+    assert "walkers: " in result.stdout
+
+
 def test_a_fit_of_too_few_rows_is_told(tmp_path):
     (note,) = cost_of(config_with(tmp_path)).notes()
     assert "fewer rows (78) than features (98)" in note

@@ -752,7 +752,7 @@ def test_plain_log_lines_without_a_terminal(config):
     assert result.returncode == 0
     assert "round 1 explore" in result.stderr
     assert "round 1 label 3/3" in result.stderr
-    assert "round 1: 3 picks, 0 failed; 3 labels, 9 structures; RMSE" in result.stdout
+    assert "round 1: 3 picks, 0 failed; 3 labels, 9 fitted; test RMSE" in result.stdout
     assert "\x1b[" not in result.stdout + result.stderr
     assert "Warning" not in result.stderr
     assert len(result.stderr.splitlines()) < 60

@@ -11,11 +11,14 @@ from ase.build import bulk, fcc111, molecule
 from ase.constraints import FixAtoms
 from ase.io import write
 from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
+from typer.main import get_command
 
 from ase_bayesel.campaign.config import PoolConfig
 from ase_bayesel.campaign.config.loading import load_config
+from ase_bayesel.cli.init import ENGINES_NAMED
 from ase_bayesel.cli.init_text import engine_names
 from ase_bayesel.cli.material import Material
+from ase_bayesel.cli.shared import COMMANDS, app
 from ase_bayesel.labelling.engines import ENGINES
 from ase_bayesel.structures.frames import read_frames
 
@@ -124,6 +127,16 @@ def test_thin_cells_are_noted(tmp_path):
     _, said = written(tmp_path, "--structure", given, "--engine", "emt")
     assert "note: start 0 (Cu) is a cell of 2.1 A at its thinnest" in said
     assert "start 1" not in said
+    several = Material([bulk("Cu"), bulk("Al"), bulk("Cu", cubic=True) * 2])
+    (told,) = several.notes()
+    assert told.startswith("start 0 (Cu)")
+    assert "and 1 more are below 5 A" in told
+
+
+def test_the_help_names_every_engine_and_commands_in_their_order():
+    assert engine_names() == ENGINES_NAMED
+    listed = [*get_command(app).list_commands(None)]
+    assert listed == [*COMMANDS]
 
 
 @pytest.mark.parametrize("engine", engine_names())

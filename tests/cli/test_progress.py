@@ -62,7 +62,7 @@ def test_lines_of_a_round(terminal):
     reason, text = shown(a_round(), terminal)
     assert reason == "all done"
     for line in (
-        "round 1: 3 picks, 1 failed; 3 labels, 9 structures; RMSE 12.35 meV/atom, 123.5 meV/A",
+        "round 1: 3 picks, 1 failed; 3 labels, 9 fitted; test RMSE 12.35 meV/atom, 123.5 meV/A",
         "warning: round 1: walker 0: mean temperature 999 K",
         "warning: round 1: walker 1 stopped at step 7 (nan)",
         "warning: round 1: s1 set aside from the fit: another unit (energy off by 3 eV)",

@@ -10,8 +10,10 @@ from helpers.files import hashes
 from helpers.pages import ERRORS, FORETOLD, MAP, WALKERS, Page, assert_drawn
 
 from ase_bayesel import Campaign, Surrogate
+from ase_bayesel.campaign.config import StopConfig
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.events import RoundReport
+from ase_bayesel.campaign.ending import way_on
+from ase_bayesel.campaign.events import RoundReport, best_round
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE
 from ase_bayesel.campaign.prequential import read_pick_errors
@@ -21,6 +23,7 @@ from ase_bayesel.cli.report import write_report
 from ase_bayesel.cli.report.structures import embedded
 from ase_bayesel.cli.report.verdict import verdict
 from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
+from ase_bayesel.plots.canvas import count_axis, error_scale, on
 
 
 def store_of(folder, changes=None):
@@ -58,7 +61,9 @@ def test_table_of_rounds(store, page):
     for row, report in zip(rows, reports, strict=True):
         assert float(row[5]) == pytest.approx(1e3 * report.energy_rmse, abs=0.01)
         assert float(row[6]) == pytest.approx(1e3 * report.forces_rmse, abs=0.1)
-        assert row[7] == ", ".join(report.walkers)
+        ends = (part.split() for part in row[7].split(", ") if part)
+        told = [word for number, word in ends for _ in range(int(number))]
+        assert sorted(told) == sorted(report.walkers)
     assert [row[8:] for row in rows] == [
         [f"{100 * r.fires / r.checks:.1f}", f"{100 * r.outlook['forces'].gain:.1f}"]
         if r.checks
@@ -79,12 +84,57 @@ def test_figures(page):
 def test_verdict(store, page):
     found = verdict(History(store))
     assert found.standing == "Ended after round 2: all 2 rounds are done."
-    assert found.model == str(store.model_path(2))
+    reports = [store.read_report(k) for k in range(3)]
+    best = best_round(reports)
+    assert found.model == str(store.model_path(best))
+    assert found.chosen == f"that of round {best}, with the smallest error on the test set"
+    assert found.model in found.lines[1]
+    assert found.model in page.text
+    known = store.read_parity(2)
+    share = 100 * known.forces_rmse / np.sqrt(np.mean(known.forces**2))
+    assert f", {share:.2g}% of forces of " in found.trend
     energy = [1e3 * store.read_report(k).energy_rmse for k in (0, 2)]
     assert "energy RMSE {:.1f} → {:.1f} meV/atom".format(*energy) in found.trend
     assert found.advice == History(store).advice.what
     assert f"<strong>{found.advice}</strong>" in page.text
     assert Surrogate.load(found.model).properties == ("energy", "forces")
+
+
+def test_a_test_set_of_the_bootstrap_ranks_no_rounds(store):
+    """Walkers go further than its small displacements."""
+    history = History(store)
+    history.config["data"] |= {"test": None, "train": {"bootstrap": {"test": 6}}}
+    found = verdict(history)
+    assert found.model == str(store.model_path(2))
+    assert found.chosen == "that of round 2, the last one"
+    assert "walkers go further" in found.trend
+
+
+def test_how_to_go_on(store):
+    history = History(store)
+    stop = StopConfig.model_validate(history.config["stop"])
+    assert way_on(stop, store, 3) == "raise stop.max_rounds (now 2) in the config and run again"
+    few = stop.model_copy(update={"max_labels": 6, "max_rounds": 9})
+    assert way_on(few, store, 3) == "raise stop.max_labels (now 6) in the config and run again"
+    assert way_on(few.model_copy(update={"max_labels": None}), store, 3) == ""
+
+
+def test_marks_of_axes_are_plain_numbers():
+    axes = error_scale_of([59.6, 40.9])
+    assert not any("$" in label.get_text() for label in axes.get_yticklabels())
+    assert len(axes.get_yticks()) > 2
+    assert any("$" in label.get_text() for label in error_scale_of([1.0, 1e4]).get_yticklabels())
+    assert error_scale_of([0.0, 1.0]).get_yscale() == "linear"
+
+
+def error_scale_of(sizes):
+    axes = on(None)
+    axes.plot([1, 1], sizes)
+    error_scale(axes, np.array(sizes))
+    count_axis(axes)
+    assert axes.get_xticks().tolist() == [int(x) for x in axes.get_xticks()]
+    axes.figure.canvas.draw()
+    return axes
 
 
 def test_picks_beside_their_labels(store, page):
@@ -172,7 +222,7 @@ def test_table_of_picks(store, page):
     head, *rows = page.tables["foretold"]
     assert head == ["round", "property", *COLUMNS]
     assert [row[:2] for row in rows] == [
-        [k, prop] for k in ("1", "2") for prop in ("energy", "forces")
+        [k, prop] for k in ("1", "2") for prop in ("energy, eV", "forces, eV/A")
     ]
     errors = read_pick_errors(store, 2).fitted["energy"].errors
     assert float(rows[2][3]) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)

@@ -67,6 +67,20 @@ def test_picks_are_those_of_select(folder, cu_ace):
     assert [row[1] for row in page.rows[-3:]] == [str(k) for k in expected.indices]
 
 
+def test_without_curve_the_picks_are_the_same(folder, tmp_path):
+    words = {"properties": "energy", "method": "i_optimal"}
+    whole, short = tmp_path / "whole.xyz", tmp_path / "short.xyz"
+    assert call("select", *options(folder, output=whole, **words)).exit_code == 0
+    result = call("select", *options(folder, output=short, **words), "--no-curve")
+    assert result.exit_code == 0, result.output
+    assert "enough" not in result.output
+    assert whole.read_text() == short.read_text()
+    assert json.loads(short.with_suffix(".json").read_text())["left"] is None
+    page = Page(short.with_suffix(".html").read_text())
+    assert CURVE not in page.titles
+    assert "Without --no-curve the page tells" in page.text
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -63,10 +63,10 @@ class Browser:
     def mouse(self, kind, x, y, **more):
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
-    def picture(self, path, height, top=0):
-        """A screenshot of the page from ``top`` (CSS pixels) on, as a PNG."""
+    def picture(self, path, height, top=0, scale=1):
+        """A screenshot of the page from ``top`` (CSS pixels) on, as a PNG of this scale."""
         width = self.value("innerWidth")
-        clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+        clip = {"x": 0, "y": top, "width": width, "height": height, "scale": scale}
         shot = self.send("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 

@@ -22,7 +22,9 @@ def curve(errors, counts=None, floor=0.0):
         (curve([10.0, 5.0, 2.0, 1.99, 1.985]), 2),
         (curve([10.0, 5.0, 4.99, 3.0]), None),
         (curve([10.0, 9.0, 4.0, 3.99]), 2),
-        (curve([10.0, 0.0, -0.2], (0, 1, 11)), 1),
+        (curve([1000.0, 20.0, 10.0, 9.0]), None),  # the first has told the most, not enough
+        (curve([10.0, 5.0, 4.6], (0, 1, 11)), 1),
+        (curve([10.0, 5.0, 4.0], (0, 1, 11)), None),
         (curve([1.0, 1.0, 1.0]), 0),
         (curve([1.0]), None),
     ],

@@ -18,6 +18,15 @@ from .picks import Candidate, Pick
 UNHARMED = ("running", "finished")
 FAULTS = (CALCULATOR, "nan")
 """Statuses of walkers that an error has stopped."""
+LIMITS = {
+    "close_contact": "guards.close_contact",
+    "force": "guards.max_force",
+    "temperature": "guards.max_temperature_K",
+    "volume": "guards.volume_ratio",
+    "lost_atoms": "guards.lost_atoms or escape_A",
+    "melted": "guards.melted",
+}
+"""The limit that a walker of each status has passed."""
 TRACE_COLUMNS = ("walker", "step", "temperature_K", "energy_std", "value", "tau", "picked")
 WALKER, STEP, TEMPERATURE, ENERGY_STD, VALUE, TAU, PICKED = range(len(TRACE_COLUMNS))
 
@@ -31,7 +40,9 @@ class Ending(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        said = f": {self.message}" if self.message else ""
+        limit = LIMITS.get(self.status)
+        told = self.message or (f"beyond {limit}" if limit else "")
+        said = f": {told}" if told else ""
         return f"walker {self.walker} stopped at step {self.step} ({self.status}){said}"
 
     @property

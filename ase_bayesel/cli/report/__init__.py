@@ -15,7 +15,14 @@ from ..calibration import COLUMNS, pick_table
 from ..pages import rendered
 from .figures import panels
 from .structures import embedded
-from .tables import label_lines, pick_rows, property_rows, side_by_side, warning_lines
+from .tables import (
+    label_lines,
+    pick_rows,
+    property_rows,
+    side_by_side,
+    walker_ends,
+    warning_lines,
+)
 from .trigger import start_text, trigger_text
 from .verdict import verdict
 
@@ -30,6 +37,7 @@ def write_report(store: Store) -> Path:
         "report.html",
         name=store.directory.resolve().name,
         reports=history.reports,
+        walker_ends=walker_ends,
         hours=history.hours(),
         gains=[None if (found := leading(r)) is None else found.gain for r in history.reports],
         trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ()))

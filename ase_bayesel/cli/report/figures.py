@@ -99,7 +99,12 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
 def _of_round(
     draw: Callable[[History, int, Axes], Axes | None], history: History, number: int
 ) -> Draw:
-    return lambda axes: draw(history, number, axes)
+    def drawn(axes: Axes) -> Axes | None:
+        found = draw(history, number, axes)
+        axes.set_title("")  # the panel's own says the round
+        return found
+
+    return drawn
 
 
 def _map(history: History) -> tuple[str, str, dict[str, Draw]]:

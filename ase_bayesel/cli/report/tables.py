@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...campaign.events import RoundReport
 from ...campaign.history import Foretold, History, PickRecord
 from ...plots.rounds import KINDS
 
@@ -115,6 +117,11 @@ def property_rows(history: History) -> tuple[list[str], list[tuple[int, list[str
         own = {q.name: f"{q.value:.5g} ± {q.std:.2g}" for q in report.properties}
         rows.append((report.round_number, [own.get(name, "-") for name in units]))
     return heads, rows
+
+
+def walker_ends(report: RoundReport) -> str:
+    """How many of a round's walkers ended in each way."""
+    return ", ".join(f"{number} {status}" for status, number in Counter(report.walkers).items())
 
 
 def label_lines(history: History) -> list[tuple[int, str, str]]:

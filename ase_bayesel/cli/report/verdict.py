@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from ...campaign.final_round import final_round, made_test_set, ranked_best
 from ...campaign.history import History
+from ...campaign.loading_lines import round_lines
 from ...validation.parity import milli
 from ...validation.reliability import reliability
 
+MADE = (
+    " That set holds small displacements of the starts; walkers go further, so look at the errors "
+    "of picks too."
+)
 GOOD_Z = (0.67, 1.5)
 """Within these, uncertainties are as large as errors."""
 
@@ -22,12 +30,14 @@ class Verdict:
         Why the campaign ended, or where it stands.
     trend, trust
         How errors went, and whether uncertainties are as large as errors.
-    advice, why
-        What to do next, in a few words, and the rule behind it (`campaign.stopping`).
+    advice, why, how
+        What to do next, in a few words, the rule behind it, and what to change for it
+        (`campaign.stopping`).
     open_labels
         Labels that wait for a decision.
-    model, potential
-        Paths of the last model; the second is None for a linear potential.
+    model, chosen, lines
+        The surrogate's path of the round to use (`final_round`), which round that is and
+        why, and the lines of Python that load its potential; None and empty before the first fit.
     """
 
     standing: str
@@ -35,23 +45,23 @@ class Verdict:
     trust: str
     advice: str
     why: str
+    how: str
     open_labels: tuple[str, ...]
     model: str | None
-    potential: str | None
+    chosen: str
+    lines: tuple[str, ...]
 
 
 def verdict(history: History) -> Verdict:
     """The verdict on a campaign."""
-    number = len(history.reports) - 1
-    store = history.store
-    potential = None if number < 0 else store.potential_path(number)
-    found = history.advice
+    number, store, found = final_round(history), history.store, history.advice
     return Verdict(
         _standing(history),
         _trend(history),
         _trust(history),
         found.what,
         found.why,
+        found.how,
         tuple(
             suspect.name
             for report in history.reports
@@ -59,8 +69,16 @@ def verdict(history: History) -> Verdict:
             if suspect.name not in history.decisions
         ),
         None if number < 0 else str(store.model_path(number)),
-        None if potential is None else str(potential),
+        _chosen(history),
+        () if number < 0 else round_lines(store, number),
     )
+
+
+def _chosen(history: History) -> str:
+    best = ranked_best(history)
+    if best is not None:
+        return f"that of round {best}, with the smallest error on the test set"
+    return f"that of round {final_round(history)}, the last one"
 
 
 def _standing(history: History) -> str:
@@ -85,7 +103,8 @@ def _trend(history: History) -> str:
         if found:
             parts.append(f"{name} RMSE {milli(found[0])} → {milli(found[-1])} {unit}")
     if parts:
-        return f"On the test set, from the first fit to the last: {'; '.join(parts)}."
+        told = f"On the test set, from the first fit to the last: {'; '.join(parts)}"
+        return f"{told}{_share(history)}.{MADE if made_test_set(history) else ''}"
     last = history.all_foretold()
     if not last:
         return "There is no test set and no labelled pick, so nothing is known of errors."
@@ -98,6 +117,15 @@ def _trend(history: History) -> str:
         f"There is no test set. Picks were foretold with {'; '.join(sizes)}; they lie at the weak "
         "spots of the model, so that these errors are larger than elsewhere."
     )
+
+
+def _share(history: History) -> str:
+    """The last error of forces beside their size; empty where the test set has none."""
+    found = history.store.read_parity(len(history.reports) - 1)
+    if found is None or found.forces_rmse is None:
+        return ""
+    size = float(np.sqrt(np.mean(np.square(found.forces))))
+    return f", {100 * found.forces_rmse / size:.2g}% of forces of {size:.2g} eV/A" if size else ""
 
 
 def _trust(history: History) -> str:
