@@ -7,8 +7,8 @@ from math import isfinite
 from typing import Any
 
 from ..campaign.events import RoundReport, best_round
-from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
-from ..campaign.history import History
+from ..campaign.exploration.trace import STEP, TEMPERATURE, VALUE, WALKER
+from ..campaign.rounds import Rounds
 from ..campaign.stopping import Prospect, prospects
 from ..campaign.store import Store
 from ..io.formats import KEY, STATUS
@@ -25,16 +25,16 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
     shown
         The rounds that are told one by one.
     """
-    history, labels = History(store), store.used_labels()
-    done, best = len(history.reports), best_round(history.reports)
+    rounds, labels = Rounds(store), store.used_labels()
+    done, best = len(rounds.reports), best_round(rounds.reports)
     model = done - 1 if best is None else best
     tally = labels.counts()
     return {
         KEY: str(STATUS),
         "directory": str(store.directory),
-        "ended": history.ended,
-        "rounds": [_round(store, history.reports[number]) for number in shown],
-        "under_way": None if history.ended is not None else _under_way(history, done),
+        "ended": rounds.ended,
+        "rounds": [_round(store, rounds.reports[number]) for number in shown],
+        "under_way": None if rounds.ended is not None else _under_way(rounds, done),
         "labels": {
             "directory": str(labels.directory),
             "done": tally.labels,
@@ -42,7 +42,7 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
             "running": tally.running,
         },
         "to_decide": open_labels(store, range(done)),
-        "advice": {"what": history.advice.what, "why": history.advice.why},
+        "advice": {"what": rounds.advice.what, "why": rounds.advice.why},
         "best_round": best,
         "model": str(store.model_path(model)) if done else None,
         "potential": str(path) if done and (path := store.potential_path(model)) else None,
@@ -78,9 +78,9 @@ def _prospect(found: Prospect) -> dict[str, float]:
     return {name: getattr(found, name) for name in names}
 
 
-def _under_way(history: History, number: int) -> dict[str, Any]:
+def _under_way(rounds: Rounds, number: int) -> dict[str, Any]:
     """The round that is not done yet."""
-    store, factor, threshold = history.store, history.trust_factor, history.threshold
+    store, factor, threshold = rounds.store, rounds.trust_factor, rounds.threshold
     exploration, batch = store.exploration(number), store.batch_path(number)
     trace = exploration.read_trace()
     last = {int(row[WALKER]): row for row in trace}
