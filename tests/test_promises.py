@@ -72,6 +72,7 @@ def number(text):
         ("resources", r"starts again, (\w+) times at most", [labeller.MAX_TERMINATED]),
         ("resources", r"waiting ones (\w+) minute after", [batch.DEATH_TIMEOUT_S / 60]),
         ("security", r"no more than (\S+) values once aliases", [bounded_yaml.MAX_VALUES]),
+        ("security", r"more than (\d+) lists inside one another", [bounded_yaml.MAX_DEPTH]),
         ("data", r"two atoms within (\S+) A \(images", [checks.ON_TOP_A]),
         ("data", r"coordinates beyond (\S+) A", [checks.LARGEST_A]),
     ],

@@ -9,6 +9,8 @@ import yaml
 MERGE = "tag:yaml.org,2002:merge"
 MAX_VALUES = 100_000
 """Values of a document, each alias counted as often as it is used."""
+MAX_DEPTH = 50
+"""Lists and mappings inside one another, in a document that `refuse_hostile` lets pass."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,6 +57,30 @@ def parse_yaml(text: str) -> Any:
             _bound(count)
             waiting += inner
     return document
+
+
+def refuse_hostile(text: str) -> None:
+    """Refuse a document with aliases or deep nesting, before anything is made of it.
+
+    For large files of numbers that have neither. The parser in C follows the nesting by recursion
+    and would end the process.
+
+    Raises
+    ------
+    ValueError
+        Naming the line.
+    yaml.YAMLError
+        If it is no YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"line {line}: an alias, *{event.anchor}; write its value out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"line {line}: more than {MAX_DEPTH} lists inside one another")
 
 
 def _bound(count: int) -> None:

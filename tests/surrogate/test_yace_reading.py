@@ -125,3 +125,22 @@ def test_files_that_are_none(tmp_path):
     path.write_text("elements: [Si]\n")
     with pytest.raises(DescriptorError, match="no potential of ML-PACE"):
         read_ace_model(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 200_000, "line 1: more than 50 lists inside one another"),
+        ("- " * 100_000 + "1\n", "line 1: more than 50 lists inside one another"),
+        ("{a: " * 100_000, "line 1: more than 50 lists inside one another"),
+        ("a: &a [1, 1]\nE0: [*a, *a]\n", r"line 2: an alias, \*a; write its value out"),
+        ("a: &a\n  - *a\n", r"line 2: an alias, \*a"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n", r"line 3: an alias, \*a"),
+        ("a: !!python/object/apply:os.system [exit]\n", "python/object/apply"),
+    ],
+    ids=["lists", "rows", "mappings", "aliases", "itself", "merge", "python"],
+)
+def test_hostile_yaml_is_refused_before_it_is_built(tmp_path, text, told):
+    (tmp_path / "model.yace").write_text(text)
+    with pytest.raises(StoreError, match=rf"model\.yace: is damaged \((.|\n)*{told}"):
+        read_ace_model(tmp_path / "model.yace")

@@ -22,6 +22,7 @@ from ...descriptors.ace import ACEDescriptor
 from ...descriptors.ace.basis import OneParticle, complex_terms
 from ...descriptors.ace.radial import bond_length
 from ...errors import DescriptorError, StoreError
+from ...io.bounded_yaml import refuse_hostile
 from ..surrogate import Surrogate
 from .radials import base_functions, many_body_radials, pair_functions, purification
 from .tables import LinearACE, coefficients, surrogate_of
@@ -63,7 +64,9 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 def _tree(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(), _Loader)  # of the safe loader, with another mapping
+        text = path.read_text()
+        refuse_hostile(text)
+        return yaml.load(text, _Loader)  # of the safe loader, with another mapping
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error})") from error
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
