@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .io.faces import lazy_names
 
 if TYPE_CHECKING:
     from .bias.annotation import annotate
@@ -52,58 +53,58 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _MODULES = {
-    "ACEDescriptor": "descriptors.ace",
-    "Angle": "dynamics.restraints",
-    "BiasedCalculator": "bias.calculator",
-    "Bussi": "dynamics.ensembles",
-    "Campaign": "campaign.campaign",
-    "CampaignConfig": "campaign.config.campaign",
-    "CellAngle": "dynamics.restraints",
-    "CellLength": "dynamics.restraints",
-    "CellMove": "dynamics.moves",
-    "Coordination": "dynamics.restraints",
-    "CutOut": "structures.environments",
-    "Deviation": "bias.kinds",
-    "Dihedral": "dynamics.restraints",
-    "Distance": "dynamics.restraints",
-    "DriverState": "dynamics.driver_state",
-    "Embedding": "descriptors.embedding",
-    "EnergyTrigger": "dynamics.triggers",
-    "FeatureStore": "selection.feature_store",
-    "ForceSearch": "surrogate.force_uncertainty",
-    "ForceTrigger": "dynamics.triggers",
-    "Guards": "dynamics.triggers",
-    "Harmonic": "dynamics.restraints",
-    "JulipDescriptor": "descriptors.julip",
-    "Langevin": "dynamics.ensembles",
-    "LowerWall": "dynamics.restraints",
-    "MACEDescriptor": "descriptors.mace",
-    "NPT": "dynamics.ensembles",
-    "NVE": "dynamics.ensembles",
-    "NoseHooverChain": "dynamics.ensembles",
-    "Posterior": "surrogate.posterior",
-    "Prediction": "bias.prediction",
-    "Ramp": "dynamics.schedules",
-    "RelativeForceTrigger": "dynamics.triggers",
-    "RestrainedCalculator": "dynamics.restraints",
-    "RowStore": "surrogate.row_store",
-    "Surrogate": "surrogate.surrogate",
-    "SwapMove": "dynamics.moves",
-    "TauRule": "bias.tau",
-    "TrustBound": "dynamics.trust",
-    "UpperWall": "dynamics.restraints",
-    "Variance": "bias.kinds",
-    "WalkerStep": "dynamics.walker_step",
-    "Weights": "surrogate.fitting",
-    "annotate": "bias.annotation",
-    "calibrated": "surrogate.calibration",
-    "fit_surrogate": "surrogate.fitting",
-    "generate_pool": "generation",
-    "load_config": "campaign.config.loading",
-    "overrides_of": "campaign.build.walkers",
-    "run_walker": "dynamics.walkers",
-    "run_walkers": "dynamics.walkers",
-    "select": "selection.select",
+    "ACEDescriptor": ".descriptors.ace",
+    "Angle": ".dynamics.restraints",
+    "BiasedCalculator": ".bias.calculator",
+    "Bussi": ".dynamics.ensembles",
+    "Campaign": ".campaign.campaign",
+    "CampaignConfig": ".campaign.config.campaign",
+    "CellAngle": ".dynamics.restraints",
+    "CellLength": ".dynamics.restraints",
+    "CellMove": ".dynamics.moves",
+    "Coordination": ".dynamics.restraints",
+    "CutOut": ".structures.environments",
+    "Deviation": ".bias.kinds",
+    "Dihedral": ".dynamics.restraints",
+    "Distance": ".dynamics.restraints",
+    "DriverState": ".dynamics.driver_state",
+    "Embedding": ".descriptors.embedding",
+    "EnergyTrigger": ".dynamics.triggers",
+    "FeatureStore": ".selection.feature_store",
+    "ForceSearch": ".surrogate.force_uncertainty",
+    "ForceTrigger": ".dynamics.triggers",
+    "Guards": ".dynamics.triggers",
+    "Harmonic": ".dynamics.restraints",
+    "JulipDescriptor": ".descriptors.julip",
+    "Langevin": ".dynamics.ensembles",
+    "LowerWall": ".dynamics.restraints",
+    "MACEDescriptor": ".descriptors.mace",
+    "NPT": ".dynamics.ensembles",
+    "NVE": ".dynamics.ensembles",
+    "NoseHooverChain": ".dynamics.ensembles",
+    "Posterior": ".surrogate.posterior",
+    "Prediction": ".bias.prediction",
+    "Ramp": ".dynamics.schedules",
+    "RelativeForceTrigger": ".dynamics.triggers",
+    "RestrainedCalculator": ".dynamics.restraints",
+    "RowStore": ".surrogate.row_store",
+    "Surrogate": ".surrogate.surrogate",
+    "SwapMove": ".dynamics.moves",
+    "TauRule": ".bias.tau",
+    "TrustBound": ".dynamics.trust",
+    "UpperWall": ".dynamics.restraints",
+    "Variance": ".bias.kinds",
+    "WalkerStep": ".dynamics.walker_step",
+    "Weights": ".surrogate.fitting",
+    "annotate": ".bias.annotation",
+    "calibrated": ".surrogate.calibration",
+    "fit_surrogate": ".surrogate.fitting",
+    "generate_pool": ".generation",
+    "load_config": ".campaign.config.loading",
+    "overrides_of": ".campaign.build.walkers",
+    "run_walker": ".dynamics.walkers",
+    "run_walkers": ".dynamics.walkers",
+    "select": ".selection.select",
 }
 __all__ = [
     "NPT",
@@ -159,13 +160,7 @@ __all__ = [
     "run_walkers",
     "select",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
-    if name in _MODULES:
-        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -75,6 +75,8 @@ FOUNDATION = {
 }
 """Name and package by what `foundation_step.py` calls a family."""
 
+BESIDE = ("two_checkouts", "small_cells", "compiled_ace", "startup")
+"""Those that run beside another checkout where one is given."""
 BENCHMARKS = {
     "mace_step": Benchmark(
         "what a biased MACE step costs over a plain step of mace's own calculator",
@@ -166,6 +168,10 @@ BENCHMARKS = {
     "two_checkouts": Benchmark(
         "the hot path beside that of another checkout, in one interleaved run", arguments=None
     ),
+    "startup": Benchmark(
+        "start-up of the command line: help, status, a resume, and what they load",
+        quick="--repeats 1",
+    ),
     "label_store": Benchmark("status and resume of a campaign with 10,000 labels"),
 }
 
@@ -231,7 +237,7 @@ def command(name: str, options: argparse.Namespace, found: Mapping[str, str]) ->
     inside = next((found[p] for p in benchmark.packages if p in found), sys.executable)
     line = benchmark.quick if options.quick else benchmark.arguments
     parts = [inside, str(HERE / f"{benchmark.script or name}.py"), *(line or "").split()]
-    if options.other is not None and name in ("two_checkouts", "small_cells", "compiled_ace"):
+    if options.other is not None and name in BESIDE:
         parts.append(str(options.other.resolve()))
     if benchmark.data and options.data is not None and not options.quick:
         parts += [benchmark.data, str(options.data)]

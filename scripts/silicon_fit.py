@@ -32,7 +32,7 @@ from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate.fitting import fit_surrogate
 from ase_bayesel.surrogate.surrogate import Surrogate
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
-from ase_bayesel.validation.parity import compare
+from ase_bayesel.validation.comparison import compare
 from ase_bayesel.validation.surfaces import J_PER_M2
 
 KEYS = PropertyKeys("dft_energy", "dft_force", "dft_virial")

@@ -8,7 +8,7 @@ import pytest
 
 from ase_bayesel import ACEDescriptor, fit_surrogate
 from ase_bayesel.structures.frames import write_frames
-from ase_bayesel.validation.parity import compare
+from ase_bayesel.validation.comparison import compare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 

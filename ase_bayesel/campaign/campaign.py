@@ -21,15 +21,17 @@ from ..labelling.labeller import Labeller
 from ..labelling.store import BY_HAND
 from ..resources import TaskExecutor, open_executor
 from ..surrogate.steps import Steps
-from ..validation.parity import compare
+from ..validation.comparison import compare
 from .beginning import begin
 from .build.engines import build_reference
 from .build.resources import build_resource
 from .canary import check_canary
 from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
+from .closest import closest_to_firing
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
-from .ending import closest_to_firing, labels_left, reason_to_end
+from .decisions import read_decisions, take_decisions
+from .ending import labels_left, reason_to_end
 from .energy_shift import read_shift
 from .events import Ended, Event, ExtremeLabel, Progress, RoundReport, named
 from .exploration import ExploreState, Pick, count_moves
@@ -44,14 +46,7 @@ from .prequential import record_pick_errors
 from .round_model import load_model, make_model
 from .round_outlook import round_outlook
 from .round_properties import round_properties
-from .set_aside import (
-    entered,
-    left_out,
-    read_decisions,
-    screen_labels,
-    suspects,
-    take_decisions,
-)
+from .set_aside import entered, left_out, screen_labels, suspects
 from .store import Store
 from .training_set import TrainingSet
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..validation.quantities import Quantity
+from ..validation.quantity import Quantity
 from .events import RoundReport
 
 FLAT = 0.1

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..labelling.labeller import LabelTally
 from ..structures.energy_shift import EnergyShift
 from ..surrogate.outlook import Outlook
 from ..surrogate.scales import Scales
-from ..validation.quantities import Quantity
+from ..validation.quantity import Quantity
+
+if TYPE_CHECKING:
+    from ..labelling.labeller import LabelTally
 
 MOST_NAMED = 10
 """So many labels with extreme forces, or walkers, are named one by one in a round."""

@@ -10,7 +10,8 @@ from ..dynamics.trust import TrustBound
 from .events import Progress, WalkerNow
 from .exploration import ExploreState
 from .exploration.blocks import WalkerPlan, WalkerSetup
-from .exploration.state import TEMPERATURE, VALUE, WALKER, WalkerState
+from .exploration.state import WalkerState
+from .exploration.trace import TEMPERATURE, VALUE, WALKER
 
 LATELY = 20
 """So many checks of each walker are looked through for one that was evaluated."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from .events import best_round
-from .history import History
+from .rounds import Rounds
 
 
-def made_test_set(history: History) -> bool:
+def made_test_set(rounds: Rounds) -> bool:
     """Whether a campaign has made its test set of the starts, as its first training set."""
-    train = history.setting("data", "train")
-    return history.setting("data", "test") is None and isinstance(train, dict)
+    train = rounds.setting("data", "train")
+    return rounds.setting("data", "test") is None and isinstance(train, dict)
 
 
-def ranked_best(history: History) -> int | None:
+def ranked_best(rounds: Rounds) -> int | None:
     """The round with the smallest error on a test set that was given; else None.
 
     One that the campaign has made holds small displacements of the starts. Walkers go further,
     and what a fit learns there counts for nothing in it, so that it ranks no rounds.
     """
-    return None if made_test_set(history) else best_round(history.reports)
+    return None if made_test_set(rounds) else best_round(rounds.reports)
 
 
-def final_round(history: History) -> int:
+def final_round(rounds: Rounds) -> int:
     """The round whose model is the one to use: the best one, or else the last."""
-    best = ranked_best(history)
-    return len(history.reports) - 1 if best is None else best
+    best = ranked_best(rounds)
+    return len(rounds.reports) - 1 if best is None else best

@@ -6,31 +6,25 @@ Nothing is computed but sums, no code of a config runs, and no model is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from ..dynamics.triggers import AnyTrigger, Trigger, Uncalibrated
-from ..errors import StoreError
 from ..labelling.store import BY_HAND, LabelStore
 from ..structures.labels import PropertyKeys
 from ..surrogate.scales import HeldOut, Scales
-from .config import StopConfig
-from .ending import reason_to_end, way_on
-from .error_bars import ErrorBar, error_bars
-from .events import RoundReport
+from .decisions import read_decisions
 from .exploration.choice import CHOSEN
 from .exploration.picks import Pick
-from .exploration.state import STEP, WALKER
+from .exploration.trace import STEP, WALKER
 from .pick_labels import PickLabel
 from .prequential import PickErrors, read_pick_errors
-from .set_aside import entered, left_out, read_decisions, read_verdicts
-from .stopping import Advice, advice
+from .rounds import Rounds
+from .set_aside import entered, left_out, read_verdicts
 from .store import Store
 from .training_set import TrainingSet
 
@@ -85,7 +79,7 @@ class PickRecord:
     wall_s: float | None
 
 
-class History:
+class History(Rounds):
     """The records of a campaign; what is asked for is read once.
 
     Parameters
@@ -100,90 +94,13 @@ class History:
     """
 
     def __init__(self, campaign: str | Path | Store) -> None:
-        self.store = campaign if isinstance(campaign, Store) else Store(campaign)
-        if not self.store.exists:
-            raise StoreError(f"{self.store.directory}: holds no campaign; name its directory")
-        self.config = self.store.read_config()
+        super().__init__(campaign)
         self._errors: dict[int, PickErrors | None] = {}
-        self.reports: list[RoundReport] = [
-            self.store.read_report(k) for k in range(self.store.completed_rounds())
-        ]
 
     @classmethod
     def of(cls, campaign: str | Path | Store | History) -> History:
         """The records themselves, or those of a directory."""
         return campaign if isinstance(campaign, History) else cls(campaign)
-
-    def setting(self, section: str, key: str) -> Any:
-        """A value of the stored config; None where it has none."""
-        values = self.config.get(section)
-        return values.get(key) if isinstance(values, dict) else None
-
-    @cached_property
-    def trigger(self) -> Trigger:
-        """The trigger of the stored config."""
-        try:
-            section = self.config["explore"]["trigger"]
-            return TypeAdapter[Trigger](AnyTrigger).validate_python(section)
-        except (KeyError, TypeError, ValueError) as error:
-            path = self.store.config_path
-            raise StoreError(f"{path}: has no readable trigger ({error})") from error
-
-    @cached_property
-    def threshold(self) -> float | None:
-        """What a trace's criterion is compared with; 1 for combinations, None if not known yet."""
-        if isinstance(self.trigger, Uncalibrated):
-            return next(iter(self.store.read_thresholds() or ()), None)
-        return self.trigger.threshold
-
-    @property
-    def trust_factor(self) -> float | None:
-        """Limit of the criterion under the last fit, in thresholds; None for no such limit."""
-        bound = self.setting("explore", "trust_bound")
-        factor = bound.get("factor") if isinstance(bound, dict) else None
-        return float(factor) if isinstance(factor, int | float) else None
-
-    @cached_property
-    def ended(self) -> str | None:
-        """Why the campaign has ended; None where a run would go on.
-
-        Raises
-        ------
-        StoreError
-            If the config holds no readable section ``stop``.
-        """
-        if not self.reports:
-            return None
-        return reason_to_end(self._stop, self.store, len(self.reports))
-
-    @property
-    def _stop(self) -> StopConfig:
-        try:
-            return StopConfig.model_validate(self.config.get("stop", {}))
-        except ValueError as error:
-            raise StoreError(f"{self.store.config_path}: stop: {error}") from error
-
-    @property
-    def advice(self) -> Advice:
-        """What to do next (`stopping.advice`)."""
-        waiting = self.store.batch_path(len(self.reports)).exists()
-        linear = self.config.get("potential") is None
-        found = advice(self.reports, waiting, linear, self.wanted)
-        if not self.reports or not found.what.startswith("go on"):
-            return found
-        return replace(found, how=way_on(self._stop, self.store, len(self.reports)))
-
-    @property
-    def wanted(self) -> Mapping[str, float]:
-        """Error bars of properties that suffice, by their names."""
-        found = self.setting("properties", "wanted")
-        values = found.items() if isinstance(found, dict) else ()
-        return {name: float(value) for name, value in values if isinstance(value, int | float)}
-
-    @property
-    def error_bars(self) -> list[ErrorBar]:
-        """Of properties, after the last round."""
-        return error_bars(self.reports, self.wanted)
 
     @cached_property
     def decisions(self) -> Mapping[str, str]:

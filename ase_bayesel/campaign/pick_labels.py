@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ase import Atoms
 
 from ..structures.labels import PropertyKeys, targets
 from ..surrogate.energy_weights import largest_force
-from .config.data import LabelsConfig
 from .events import ExtremeLabel
+
+if TYPE_CHECKING:
+    from .config import LabelsConfig
 
 
 class PickLabel(NamedTuple):

@@ -7,13 +7,13 @@ from typing import Any
 
 from ase import Atoms
 
-from ..surrogate.outlook import outlooks
+from ..surrogate.foresight import outlooks
 from ..surrogate.surrogate import Surrogate
 from .build.models import force_projections
+from .closest import count_fires
 from .config.campaign import CampaignConfig
-from .ending import count_fires
 from .exploration import ExploreState
-from .exploration.state import UNHARMED
+from .exploration.trace import UNHARMED
 from .store import Store
 
 MOST = 20

@@ -14,7 +14,8 @@ from ..surrogate.steps import Steps
 from ..surrogate.surrogate import Surrogate
 from ..validation.crystal import crystal_quantities, elastic_names, lattice_names, relax
 from ..validation.phonons import force_constants, import_phonopy
-from ..validation.quantities import Quantity, evaluating
+from ..validation.quantities import evaluating
+from ..validation.quantity import Quantity
 from ..validation.vacancy import vacancy_functional
 from .config.campaign import CampaignConfig
 from .config.properties import FrequenciesConfig, PropertiesConfig, periodic

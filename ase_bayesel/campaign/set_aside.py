@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from ase import Atoms
 from pydantic import TypeAdapter
 
-from ..errors import ConfigError, StoreError
-from ..io.atomic import write_atomically, write_if_changed
-from ..io.locks import locked
+from ..io.atomic import write_if_changed
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
 from ..surrogate.design import training_features
@@ -28,18 +25,14 @@ from ..surrogate.surrogate import Surrogate
 from ..surrogate.training_rows import TrainingRows
 from .build.models import build_descriptor, force_projections
 from .config.campaign import CampaignConfig
+from .decisions import decisions_of_fit, read_named
 from .events import SuspectLabel
 from .screening import ONE, NewLabel, Sizes, Verdict, screened
 from .store import Store
 
-Decision = Literal["accepted", "rejected"]
-Decisions = Mapping[str, Decision]
-"""By identity."""
-Content = TypeVar("Content")
 MOST_LEFT_OUT = 50
 """So many training structures tell how much right labels surprise."""
 VERDICTS = TypeAdapter(dict[str, Verdict])
-DECISIONS = TypeAdapter(dict[str, Decision])
 
 
 def screen_labels(
@@ -149,7 +142,7 @@ def surprises_left_out(
 
 def read_verdicts(store: Store, number: int) -> dict[str, Verdict]:
     """What screening found of the labels of a round, by identity; empty if it was not done."""
-    return _read(_verdicts_path(store, number), VERDICTS)
+    return read_named(_verdicts_path(store, number), VERDICTS)
 
 
 def suspects(store: Store, number: int) -> tuple[SuspectLabel, ...]:
@@ -158,49 +151,13 @@ def suspects(store: Store, number: int) -> tuple[SuspectLabel, ...]:
     return tuple(SuspectLabel(name, v.found, v.cause) for name, v in found if v.found)
 
 
-def read_decisions(store: Store) -> dict[str, Decision]:
-    """What users have decided so far."""
-    return _read(_decisions_path(store), DECISIONS)
-
-
-def decide(store: Store, identity: str, decision: Decision) -> None:
-    """Note whether a label enters fits, from the next one on.
-
-    Raises
-    ------
-    ConfigError
-        If no pick of that name has a label.
-    """
-    labelled = [
-        label.identity
-        for k in range(1, store.completed_rounds() + 1)
-        for label in store.read_labelled(k)
-        if label.settings is not None
-    ]
-    if identity not in labelled:
-        raise ConfigError(
-            f"{store.directory}: has no label of {identity!r}; bayesel status names those set aside"
-        )
-    with locked(store.directory / "decisions.lock", wait=True):
-        decisions = {**read_decisions(store), identity: decision}
-        write_atomically(_decisions_path(store), DECISIONS.dump_json(decisions))
-
-
-def take_decisions(store: Store, number: int) -> None:
-    """Keep the decisions that count in the fit of a round, unless that was done before."""
-    path = _taken_path(store, number)
-    if not path.exists():
-        write_atomically(path, DECISIONS.dump_json(read_decisions(store)))
-
-
 def left_out(store: Store, number: int, set_aside_force: float | None) -> frozenset[str]:
     """Identities of the labels that the fit of a round does not take.
 
     Those with forces beyond a limit (eV/A), and those that screening has found, but for the
     accepted ones; and all that are rejected.
     """
-    taken = _taken_path(store, number)
-    decisions = _read(taken, DECISIONS) if taken.exists() else read_decisions(store)
+    decisions = decisions_of_fit(store, number)
     out = set()
     for k in range(1, number + 1):
         verdicts = read_verdicts(store, k)
@@ -215,8 +172,7 @@ def left_out(store: Store, number: int, set_aside_force: float | None) -> frozen
 
 def entered(store: Store, number: int, set_aside_force: float | None) -> dict[str, int]:
     """Rounds in whose fits accepted labels entered, up to a round; as of `left_out`."""
-    taken = _taken_path(store, number)
-    decisions = _read(taken, DECISIONS) if taken.exists() else read_decisions(store)
+    decisions = decisions_of_fit(store, number)
     accepted = {name for name, decision in decisions.items() if decision == "accepted"}
     found: dict[str, int] = {}
     known: set[str] = set()
@@ -229,21 +185,3 @@ def entered(store: Store, number: int, set_aside_force: float | None) -> dict[st
 
 def _verdicts_path(store: Store, number: int) -> Path:
     return store.round_directory(number) / "screened.json"
-
-
-def _taken_path(store: Store, number: int) -> Path:
-    return store.round_directory(number) / "decisions.json"
-
-
-def _decisions_path(store: Store) -> Path:
-    return store.directory / "decisions.json"
-
-
-def _read(path: Path, form: TypeAdapter[dict[str, Content]]) -> dict[str, Content]:
-    """The content of a file; empty if it is not there."""
-    if not path.exists():
-        return {}
-    try:
-        return form.validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: is damaged ({error})") from error

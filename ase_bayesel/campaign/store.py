@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
 from ase import Atoms
 from pydantic import TypeAdapter
 
-from ..dynamics.recording import Recording, RoundRecorder, read_log
 from ..errors import StoreError
 from ..io.atomic import npz_bytes, reading, write_atomically
 from ..io.bounded_npz import real
@@ -24,18 +23,19 @@ from ..io.formats import CAMPAIGN
 from ..io.locks import locked
 from ..io.model_files import ModelFiles, copy_files
 from ..labelling.store import LabelStore
-from ..structures.frames import extxyz_bytes, read_frames
 from ..surrogate.row_store import RowStore
-from ..surrogate.surrogate import Surrogate
 from ..validation.parity import Parity
 from .events import RoundReport
-from .exploration.pick_files import pick_bytes
-from .exploration.picks import Pick
 from .exploration.saved import SavedExploration
 from .pick_labels import PickLabel
+from .small_files import calibrated, read_json
+
+if TYPE_CHECKING:
+    from ..dynamics.recording import Recording, RoundRecorder
+    from ..surrogate.surrogate import Surrogate
+    from .exploration.picks import Pick
 
 REPORT = TypeAdapter(RoundReport)
-T = TypeVar("T")
 LABELLED = TypeAdapter(dict[Literal["picks"], list[PickLabel]])
 
 
@@ -75,6 +75,8 @@ class Store:
 
         ``inputs`` are structures by name, ``prior`` is the surrogate to start from, if any.
         """
+        from ..structures.frames import extxyz_bytes
+
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
         for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
             stale.unlink(missing_ok=True)
@@ -125,6 +127,8 @@ class Store:
 
     def read_input(self, name: str) -> list[Atoms]:
         """The stored copy of an input; empty if the campaign has none of that name."""
+        from ..structures.frames import read_frames
+
         return read_frames(path) if (path := self.input_path(name)).exists() else []
 
     def input_path(self, name: str) -> Path:
@@ -147,7 +151,7 @@ class Store:
 
     def read_settings(self) -> str | None:
         """The name of the settings, None where nothing was labelled yet."""
-        return _read_json(self.directory / "settings.json", str)
+        return read_json(self.directory / "settings.json", str)
 
     def save_thresholds(self, thresholds: Sequence[float]) -> None:
         """Keep the calibrated thresholds, from left to right in the config."""
@@ -156,7 +160,7 @@ class Store:
 
     def read_thresholds(self) -> list[float] | None:
         """The calibrated thresholds, None where nothing was calibrated yet."""
-        return _read_json(self.directory / "thresholds.json", _thresholds)
+        return read_json(self.directory / "thresholds.json", calibrated)
 
     def lock(self) -> AbstractContextManager[Callable[[], bool]]:
         """Work here alone, see `locked`; a `LockedError` names who else does."""
@@ -199,10 +203,14 @@ class Store:
 
     def recorder(self, number: int, recording: Recording, steps: Sequence[int]) -> RoundRecorder:
         """Writes the trajectories and the log of a round; ``steps`` are those of its walkers."""
+        from ..dynamics.recording import RoundRecorder
+
         return RoundRecorder(self.round_directory(number), recording, steps)
 
     def read_log(self, number: int) -> np.ndarray:
         """The log of a round's walkers, see `recording.LOG_DTYPE`; empty if there is none."""
+        from ..dynamics.recording import read_log
+
         return read_log(self.round_directory(number) / "log")
 
     def batch_path(self, number: int) -> Path:
@@ -215,11 +223,15 @@ class Store:
 
     def write_batch(self, number: int, picks: Sequence[Pick]) -> None:
         """Write the picks of a round in order; a batch that is there stays."""
+        from .exploration.pick_files import pick_bytes
+
         if not self.batch_path(number).exists():
             write_atomically(self.batch_path(number), pick_bytes(*picks))
 
     def read_batch(self, number: int) -> list[Atoms]:
         """The frames of a round's picks in order; empty if nothing was picked."""
+        from ..structures.frames import read_frames
+
         path = self.batch_path(number)
         return read_frames(path, apart=False) if path.exists() and path.stat().st_size else []
 
@@ -333,18 +345,3 @@ class Store:
         """Write a page of the report; returns its path."""
         write_atomically(self.directory / name, page.encode())
         return self.directory / name
-
-
-def _read_json(path: Path, kind: Callable[[Any], T]) -> T | None:
-    """What a file holds, as this kind of value; None without one."""
-    try:
-        return kind(json.loads(path.read_text())) if path.exists() else None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path}: is damaged ({error})") from error
-
-
-def _thresholds(content: Any) -> list[float]:
-    thresholds = [float(number) for number in content["calibrated"]]
-    if not all(0 < number < float("inf") for number in thresholds):
-        raise ValueError("a threshold must be positive")
-    return thresholds

@@ -17,7 +17,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ..campaign.set_aside import Decision
+    from ..campaign.decisions import Decision
 
 IdentityArgument = Annotated[str, typer.Argument(help="Of the label, as bayesel status names it.")]
 
@@ -41,7 +41,7 @@ def reject(
 
 
 def _decide(config: Path, identity: str, directory: Path | None, decision: Decision) -> None:
-    from ..campaign.set_aside import decide
+    from ..campaign.decisions import decide
 
     decide(existing_campaign(config, directory), identity, decision)
     say(f"{identity}: {decision}, from the next fit on")

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError, ConfigError
 from .shared import DirectoryOption, app, campaign_directory, console, named_errors, say
@@ -145,6 +143,9 @@ def _labelling(
 
 def _shown(steps: Generator[Progress, None, None], requests: StopRequests) -> bool:
     """Follow the calculations; False if it was asked to stop."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as ProgressBar
+
     columns = (TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     detail = TextColumn("{task.fields[detail]}", markup=False)
     with ProgressBar(*columns, detail, console=console) as bar:

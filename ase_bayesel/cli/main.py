@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from ..errors import BayeselError
 from . import decisions, exporting, init, label, model_commands, schema  # noqa: F401, their commands
@@ -233,6 +231,8 @@ def select(
     trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
     from ..descriptors.text import descriptor_from_text
     from ..structures.labels import PropertyKeys
     from .select import (
@@ -263,7 +263,7 @@ def select(
         overwrite,
         curve,
     )
-    with ProgressBar(
+    with Progress(
         TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
     ) as bar:
         task = bar.add_task("features", total=None, count=0)
@@ -282,6 +282,14 @@ def pool(
     output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
 ) -> None:
     """Generate candidate structures, or continue where it stopped."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     from ..campaign.config import PoolConfig
     from ..campaign.config.loading import load_config
     from .pool import make_pool, summary_table
@@ -289,7 +297,7 @@ def pool(
     settings = load_config(config, PoolConfig)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     detail = TextColumn("{task.fields[kept]} kept")
-    with ProgressBar(*columns, TimeRemainingColumn(), detail, console=console) as bar:
+    with Progress(*columns, TimeRemainingColumn(), detail, console=console) as bar:
         task = bar.add_task("candidates", total=None, kept=0)
 
         def show(progress: PoolProgress) -> None:

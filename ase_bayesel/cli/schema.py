@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
 from .shared import app, named_errors
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class Config(StrEnum):

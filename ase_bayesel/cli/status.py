@@ -9,9 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from ..campaign.decisions import read_decisions
 from ..campaign.events import named
-from ..campaign.history import History
-from ..campaign.set_aside import read_decisions
+from ..campaign.rounds import Rounds
 from ..campaign.stopping import leading, trigger_rate
 from ..campaign.store import Store
 from ..validation.parity import milli
@@ -47,9 +47,9 @@ def _percent(share: float | None) -> str:
 
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
-    done, history = store.completed_rounds(), History(store)
-    if history.ended is not None:
-        yield f"ended: {history.ended}"
+    done, rounds = store.completed_rounds(), Rounds(store)
+    if rounds.ended is not None:
+        yield f"ended: {rounds.ended}"
     elif store.batch_path(done).exists():
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
@@ -72,11 +72,11 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         for told in (*report.stopped, *report.labels_told()):
             yield f"round {number}: {told}"
     yield from decision_lines(store, shown)
-    for bar in history.error_bars:
-        yield f"property after round {len(history.reports) - 1}: {bar}"
-    yield f"next: {history.advice.what}, because {history.advice.why}"
-    if history.advice.how:
-        yield f"to go on, {history.advice.how}"
+    for bar in rounds.error_bars:
+        yield f"property after round {len(rounds.reports) - 1}: {bar}"
+    yield f"next: {rounds.advice.what}, because {rounds.advice.why}"
+    if rounds.advice.how:
+        yield f"to go on, {rounds.advice.how}"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
@@ -104,7 +104,7 @@ def watched(store: Store, seconds: float | None) -> Iterator[None]:
     Ctrl-C ends it too.
     """
     yield
-    while seconds is not None and History(store).ended is None:
+    while seconds is not None and Rounds(store).ended is None:
         try:
             time.sleep(seconds)
         except KeyboardInterrupt:

@@ -8,9 +8,9 @@ from math import isfinite
 from typing import Any
 
 from ..campaign.events import RoundReport
-from ..campaign.exploration.state import STEP, TEMPERATURE, VALUE, WALKER
+from ..campaign.exploration.trace import STEP, TEMPERATURE, VALUE, WALKER
 from ..campaign.final_round import final_round, ranked_best
-from ..campaign.history import History
+from ..campaign.rounds import Rounds
 from ..campaign.stopping import Prospect, prospects
 from ..campaign.store import Store
 from ..io.formats import KEY, STATUS
@@ -27,15 +27,15 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
     shown
         The rounds that are told one by one.
     """
-    history, labels = History(store), store.used_labels()
-    done, model = len(history.reports), final_round(history)
+    rounds, labels = Rounds(store), store.used_labels()
+    done, model = len(rounds.reports), final_round(rounds)
     tally = labels.counts()
     return {
         KEY: str(STATUS),
         "directory": str(store.directory),
-        "ended": history.ended,
-        "rounds": [_round(store, history.reports[number]) for number in shown],
-        "under_way": None if history.ended is not None else _under_way(history, done),
+        "ended": rounds.ended,
+        "rounds": [_round(store, rounds.reports[number]) for number in shown],
+        "under_way": None if rounds.ended is not None else _under_way(rounds, done),
         "labels": {
             "directory": str(labels.directory),
             "done": tally.labels,
@@ -43,8 +43,8 @@ def status_values(store: Store, shown: Sequence[int]) -> dict[str, Any]:
             "running": tally.running,
         },
         "to_decide": open_labels(store, range(done)),
-        "advice": asdict(history.advice),
-        "best_round": ranked_best(history),
+        "advice": asdict(rounds.advice),
+        "best_round": ranked_best(rounds),
         "model": str(store.model_path(model)) if done else None,
         "potential": str(path) if done and (path := store.potential_path(model)) else None,
     }
@@ -79,9 +79,9 @@ def _prospect(found: Prospect) -> dict[str, float]:
     return {name: getattr(found, name) for name in names}
 
 
-def _under_way(history: History, number: int) -> dict[str, Any]:
+def _under_way(rounds: Rounds, number: int) -> dict[str, Any]:
     """The round that is not done yet."""
-    store, factor, threshold = history.store, history.trust_factor, history.threshold
+    store, factor, threshold = rounds.store, rounds.trust_factor, rounds.threshold
     exploration, batch = store.exploration(number), store.batch_path(number)
     trace = exploration.read_trace()
     last = {int(row[WALKER]): row for row in trace}

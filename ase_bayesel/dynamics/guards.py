@@ -19,9 +19,7 @@ from ..io.failures import reason_of, shortened
 from ..io.fields import HIDDEN, PositiveFloat
 from ..structures.calculators import determinant
 from ..structures.neighbours import neighbour_pairs
-
-CALCULATOR = "calculator_error"
-"""Status of a walker whose calculator has failed."""
+from .statuses import CALCULATOR
 
 
 class Fault(NamedTuple):

@@ -18,11 +18,12 @@ from .driver import Driver, Targets, check_moves
 from .driver_state import DriverState
 from .engines import EngineName, engine_of
 from .ensembles import Ensemble, Langevin, check_ensemble
-from .guards import CALCULATOR, Fault
+from .guards import Fault
 from .integrators import CellExplosionError
 from .moves import Move
 from .restraints import Restraint, check_restraints
 from .schedules import Schedule
+from .statuses import CALCULATOR
 from .triggers import Guards, LazyCheck, Trigger, TriggerReport
 from .trust import RETURN, BoundFrame, Trust
 from .walker_step import WalkerStep

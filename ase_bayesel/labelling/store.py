@@ -32,7 +32,6 @@ from ..errors import StoreError, StructureError
 from ..io.atomic import write_atomically
 from ..io.formats import FAILURE, KEY, LABEL, SETTINGS
 from ..io.locks import locked
-from ..structures.frames import extxyz_bytes, read_frames
 from ..structures.identity import STATES, canonical, geometry_id, structure_id
 from ..structures.labels import (
     REF_ENERGY,
@@ -44,7 +43,7 @@ from ..structures.labels import (
     targets,
     whole_atoms,
 )
-from .engines.base import ReferenceResult
+from .result import ReferenceResult
 
 SUFFIXES = {"labels": ".extxyz", "failures": ".failed.json", "running": ".running"}
 BY_HAND = "by_hand"
@@ -267,6 +266,8 @@ class LabelStore:
         path = self.path(identity, settings)
         if not path.exists():
             return None
+        from ..structures.frames import read_frames
+
         (atoms,) = read_frames(path, apart=False)
         value = atoms.info.get("bayesel_wall_s")
         return float(value) if isinstance(value, int | float) and value > 0 else None
@@ -286,6 +287,8 @@ class LabelStore:
 
 def label_bytes(label: Label) -> bytes:
     """A label as it lies on disk: extended XYZ that any training code reads."""
+    from ..structures.frames import extxyz_bytes
+
     assert label.values is not None
     atoms = canonical(label.atoms)
     atoms.arrays.pop(WHOLE, None)  # a label is all that was computed, whoever uses what of it
@@ -300,8 +303,7 @@ def label_bytes(label: Label) -> bytes:
         atoms.arrays[REF_FORCES] = label.values.forces
     facts = {KEY: str(LABEL), **_facts(label), "version": label.values.version}
     plain = {f"bayesel_{key}": _plain(value) for key, value in facts.items()}
-    # a key without a value would take the next one for it
-    atoms.info.update({key: value for key, value in plain.items() if value != ""})
+    atoms.info.update({k: v for k, v in plain.items() if v != ""})  # or the next one is its value
     return extxyz_bytes([atoms])
 
 
@@ -328,6 +330,8 @@ def read_label(path: Path, identity: str) -> ReferenceResult:
     StoreError
         If it is damaged, the label of another structure, or of a version that cannot be read.
     """
+    from ..structures.frames import read_frames
+
     try:
         (atoms,) = read_frames(path, apart=False)
         LABEL.check(atoms.info.get(f"bayesel_{KEY}"), path)

@@ -15,8 +15,9 @@ its directory, or its records where several plots are made of one (`History`).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..io.faces import lazy_names
 
 if TYPE_CHECKING:
     from ..campaign.history import History
@@ -73,13 +74,7 @@ __all__ = [
     "z_histogram",
     "z_of_rounds",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first used."""
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

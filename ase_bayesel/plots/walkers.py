@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..campaign.exploration.state import PICKED, STEP, VALUE, WALKER
+from ..campaign.exploration.trace import PICKED, STEP, VALUE, WALKER
 from ..campaign.history import History, rows_at
 from .canvas import GREY, Campaign, ink, on, thinned
 

@@ -14,7 +14,6 @@ from ase.data import chemical_symbols
 from ..errors import StructureError
 from .electronic import electronic_state
 from .labels import FitTargets, PropertyKeys, targets
-from .neighbours import neighbour_pairs
 
 ISOLATED_A = 6.0
 """A single atom without images closer than this is an isolated one; else it is a crystal."""
@@ -44,6 +43,8 @@ def is_isolated(atoms: Atoms) -> bool:
     """Whether a structure is one neutral atom without neighbours: not a crystal of one atom."""
     if len(atoms) != 1 or electronic_state(atoms).charge:
         return False
+    from .neighbours import neighbour_pairs
+
     return len(neighbour_pairs(atoms, ISOLATED_A)[0]) == 0
 
 

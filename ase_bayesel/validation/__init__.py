@@ -7,12 +7,20 @@ The error bars are of the coefficients: they say how far the training data leave
 model open, not how far its form is from the truth.
 """
 
-from .bands import draw_bands
-from .crystal import crystal_quantities, elastic_constants, relax
-from .phonons import ForceConstants, Frequencies, force_constants
-from .quantities import EnergyFunctional, Quantity, evaluate, members
-from .surfaces import Facet, build_slab, surface_functional
-from .vacancy import vacancy_functional
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..io.faces import lazy_names
+
+if TYPE_CHECKING:
+    from .bands import draw_bands
+    from .crystal import crystal_quantities, elastic_constants, relax
+    from .phonons import ForceConstants, Frequencies, force_constants
+    from .quantities import EnergyFunctional, evaluate, members
+    from .quantity import Quantity
+    from .surfaces import Facet, build_slab, surface_functional
+    from .vacancy import vacancy_functional
 
 __all__ = [
     "EnergyFunctional",
@@ -31,3 +39,23 @@ __all__ = [
     "surface_functional",
     "vacancy_functional",
 ]
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "EnergyFunctional": ".quantities",
+        "Facet": ".surfaces",
+        "ForceConstants": ".phonons",
+        "Frequencies": ".phonons",
+        "Quantity": ".quantity",
+        "build_slab": ".surfaces",
+        "crystal_quantities": ".crystal",
+        "draw_bands": ".bands",
+        "elastic_constants": ".crystal",
+        "evaluate": ".quantities",
+        "force_constants": ".phonons",
+        "members": ".quantities",
+        "relax": ".crystal",
+        "surface_functional": ".surfaces",
+        "vacancy_functional": ".vacancy",
+    },
+)

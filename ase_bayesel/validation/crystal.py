@@ -14,7 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
 from ..errors import ValidationError
-from .quantities import Quantity
+from .quantity import Quantity
 
 BULK_FMAX = 1e-5
 MAX_STEPS = 1000

@@ -12,20 +12,7 @@ from ase.calculators.calculator import Calculator
 from ..errors import ValidationError
 from ..surrogate.steps import finished
 from ..surrogate.surrogate import Surrogate
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A computed property; ``std`` is None where the model has no posterior."""
-
-    name: str
-    value: float
-    unit: str
-    std: float | None = None
-
-    def scaled(self, factor: float) -> Quantity:
-        """With its standard deviation times ``factor``, if it has one."""
-        return self if self.std is None else replace(self, std=factor * self.std)
+from .quantity import Quantity
 
 
 def members(surrogate: Surrogate, n: int, rng: np.random.Generator) -> Iterator[Surrogate]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE, WALKER
+from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE, WALKER
 from ase_bayesel.campaign.store import Store
 
 from .systems import KEYS

@@ -16,7 +16,7 @@ from nshot.pools import fitted
 from nshot.systems import KEYS, System
 
 from ase_bayesel.surrogate.calibration import calibrating
-from ase_bayesel.surrogate.outlook import outlooks
+from ase_bayesel.surrogate.foresight import outlooks
 from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.surrogate import Surrogate
 

@@ -25,7 +25,7 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.exploration import explore_to_barriers
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.saved import SavedExploration
-from ase_bayesel.campaign.exploration.state import STEP
+from ase_bayesel.campaign.exploration.trace import STEP
 from ase_bayesel.errors import ConfigError, StructureError
 from ase_bayesel.surrogate.design import Noise
 

@@ -34,9 +34,9 @@ from helpers.structures import alloy_cells, copper, reference
 from ase_bayesel import BiasedCalculator, Campaign, Surrogate, TauRule, run_walker, run_walkers
 from ase_bayesel.campaign.build.walkers import walker_options
 from ase_bayesel.campaign.campaign import Progress
+from ase_bayesel.campaign.closest import closest_to_firing
 from ase_bayesel.campaign.config import ExploreConfig
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.ending import closest_to_firing
 from ase_bayesel.campaign.events import Ended, RoundReport
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
 from ase_bayesel.campaign.store import Store

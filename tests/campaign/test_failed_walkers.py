@@ -19,7 +19,7 @@ from ase_bayesel import (
     run_walker,
 )
 from ase_bayesel.bias.unbiased import UnbiasedCalculator
-from ase_bayesel.campaign.exploration.state import endings_of
+from ase_bayesel.campaign.exploration.trace import endings_of
 from ase_bayesel.cli.stopping import StopRequested, stop_requests
 from ase_bayesel.errors import ExplorationError, ResultError
 from ase_bayesel.io.failures import MOST_CHARACTERS, is_failure, reason_of

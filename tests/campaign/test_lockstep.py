@@ -47,7 +47,7 @@ from ase_bayesel.campaign.exploration import (
 from ase_bayesel.campaign.exploration.barriers import OFFERED, next_barrier
 from ase_bayesel.campaign.exploration.blocks import advance_walker, look_again
 from ase_bayesel.campaign.exploration.local import LocalExecutor
-from ase_bayesel.campaign.exploration.state import ENERGY_STD, STEP, TAU, TEMPERATURE, VALUE
+from ase_bayesel.campaign.exploration.trace import ENERGY_STD, STEP, TAU, TEMPERATURE, VALUE
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.dynamics.triggers import AnyOf, LazyCheck, PickRule
 from ase_bayesel.dynamics.trust import TrustBound

@@ -13,16 +13,9 @@ from helpers.structures import alloy_cells, reference
 
 from ase_bayesel import Surrogate, fit_surrogate
 from ase_bayesel.campaign.causes import per_element
+from ase_bayesel.campaign.decisions import decide, read_decisions, take_decisions
 from ase_bayesel.campaign.screening import NewLabel, screened
-from ase_bayesel.campaign.set_aside import (
-    decide,
-    left_out,
-    new_labels,
-    read_decisions,
-    read_verdicts,
-    surprises_left_out,
-    take_decisions,
-)
+from ase_bayesel.campaign.set_aside import left_out, new_labels, read_verdicts, surprises_left_out
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.errors import ConfigError, LabellingError, StoreError

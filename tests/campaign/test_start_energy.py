@@ -14,7 +14,7 @@ from ase_bayesel.campaign.exploration import explore_to_barriers
 from ase_bayesel.campaign.exploration.blocks import look_again
 from ase_bayesel.campaign.exploration.local import LocalExecutor
 from ase_bayesel.campaign.exploration.rules import StartEnergy
-from ase_bayesel.campaign.exploration.state import PICKED, VALUE
+from ase_bayesel.campaign.exploration.trace import PICKED, VALUE
 from ase_bayesel.dynamics.triggers import PickRule
 from ase_bayesel.dynamics.trust import TrustBound
 from ase_bayesel.surrogate.design import Noise

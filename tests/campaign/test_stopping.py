@@ -17,7 +17,8 @@ from ase_bayesel.campaign.stopping import (
     trigger_rate,
 )
 from ase_bayesel.campaign.store import Store
-from ase_bayesel.surrogate.outlook import Outlook, outlooks
+from ase_bayesel.surrogate.foresight import outlooks
+from ase_bayesel.surrogate.outlook import Outlook
 from ase_bayesel.surrogate.scales import Scale, Scales
 
 GAINFUL, NOISY, USELESS = Outlook(2.0, 1.0, 0.1), Outlook(2.0, 1.0, 9.0), Outlook(1.001, 1.0, 0.1)

@@ -15,7 +15,7 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.ending import way_on
 from ase_bayesel.campaign.events import RoundReport, best_round
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
-from ase_bayesel.campaign.exploration.state import PICKED, STEP, VALUE
+from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,21 @@ def test_a_finished_campaign(finished):
     assert (found["best_round"], found["model"]) == (best, str(store.model_path(best)))
     assert found["potential"] is None
     assert values(directory(finished)) == found
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["status", "--json"]])
+def test_nothing_heavy_is_loaded(finished, arguments):
+    names = ("torch", "scipy", "matplotlib", "sklearn", "numba", "ase.io", "ase.constraints")
+    code = (
+        "import sys; from ase_bayesel.cli.main import app; app(sys.argv[1:], standalone_mode=False)"
+        f"; print('loaded', *(n for n in {names!r} if n in sys.modules))"
+    )
+    command, *options = arguments
+    options = options if command == "--help" else [str(finished), *options]
+    line = [sys.executable, "-c", code, command, *options]
+    run = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert len(run.stdout.splitlines()) > 3
+    assert run.stdout.splitlines()[-1] == "loaded"
 
 
 def test_labels_that_wait_and_walkers_that_stopped(finished, tmp_path):

@@ -10,7 +10,8 @@ from ase.constraints import FixAtoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ase_bayesel.labelling.engines import AbinitEngine, CP2KEngine, EspressoEngine
-from ase_bayesel.labelling.engines.base import REFERENCE_PROPERTIES, merged
+from ase_bayesel.labelling.engines.base import merged
+from ase_bayesel.labelling.result import REFERENCE_PROPERTIES
 
 COMMON = {"environment": {"OMP_NUM_THREADS": "1"}, "time_limit_h": 300.0 / 3600.0}
 STRAIN = np.array([[0.5, 0.6, 0.2], [0.6, -0.7, 0.4], [0.2, 0.4, 0.3]])

@@ -22,7 +22,8 @@ from helpers.dft_engines import (
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.errors import EngineError, MissingProgramError, NotConvergedError
 from ase_bayesel.labelling.engines import CP2KEngine
-from ase_bayesel.labelling.engines.base import REFERENCE_PROPERTIES, merged
+from ase_bayesel.labelling.engines.base import merged
+from ase_bayesel.labelling.result import REFERENCE_PROPERTIES
 
 BASIS = """# a comment
 Si SZV-MOLOPT-SR-GTH SZV-MOLOPT-SR-GTH-q4

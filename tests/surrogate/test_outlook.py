@@ -9,7 +9,8 @@ from helpers.structures import copper, copper_training
 from ase_bayesel.descriptors.base import Sketch
 from ase_bayesel.surrogate.design import property_rows
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
-from ase_bayesel.surrogate.outlook import Outlook, outlooks
+from ase_bayesel.surrogate.foresight import outlooks
+from ase_bayesel.surrogate.outlook import Outlook
 
 
 def deviations(surrogate, frames):

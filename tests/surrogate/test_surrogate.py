@@ -15,7 +15,7 @@ from ase_bayesel.structures.frames import read_frames
 from ase_bayesel.structures.labels import PropertyKeys, targets
 from ase_bayesel.structures.reference_energies import composition_energy
 from ase_bayesel.surrogate.design import Noise, property_rows, property_targets
-from ase_bayesel.validation.parity import compare
+from ase_bayesel.validation.comparison import compare
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 

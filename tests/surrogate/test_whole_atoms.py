@@ -19,11 +19,11 @@ from ase_bayesel.surrogate.design import property_rows
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 from ase_bayesel.surrogate.expectation import Expectation
 from ase_bayesel.surrogate.fitting import baseline_energies
+from ase_bayesel.surrogate.foresight import outlooks
 from ase_bayesel.surrogate.held_out import given_labels, held_out, leaving_out
-from ase_bayesel.surrogate.outlook import outlooks
 from ase_bayesel.surrogate.steps import finished
 from ase_bayesel.surrogate.support import Support
-from ase_bayesel.validation.parity import compare
+from ase_bayesel.validation.comparison import compare
 
 KEYS = PropertyKeys("energy", "forces", "virial")
 MASKS = [[True, False, True, False], [False, False, False, True]]

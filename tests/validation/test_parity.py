@@ -3,7 +3,7 @@ import pytest
 from helpers.structures import copper, copper_training
 
 from ase_bayesel.structures.labels import PropertyKeys
-from ase_bayesel.validation.parity import compare
+from ase_bayesel.validation.comparison import compare
 
 KEYS = PropertyKeys("energy", "forces")
 

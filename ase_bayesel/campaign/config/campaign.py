@@ -18,7 +18,7 @@ from ...structures.environments import CutOut
 from ...surrogate.fitting import Weights
 from ..refit import REFITTERS, MACERefitter, Refitter
 from .base import Section
-from .data import DataConfig, LabelsConfig, StopConfig
+from .data import DataConfig, LabelsConfig
 from .explore import ExploreConfig
 from .models import (
     ACEConfig,
@@ -31,6 +31,7 @@ from .models import (
     given_model,
 )
 from .properties import PropertiesConfig
+from .stop import StopConfig
 from .workers import WorkersConfig
 
 AnyEngine = Annotated[Engine | Literal["none"], OneOf(ENGINES, words=("none",), base=Engine)]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import PositiveFloat, model_validator
 
 from ...generation import Bootstrap
-from ...io.fields import Count, InputPath, ValueOrMapping
+from ...io.fields import InputPath, ValueOrMapping
 from ...io.kinds import VALUE
 from ...structures.labels import PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
@@ -109,16 +109,3 @@ class LabelsConfig(Section):
         if first is not None and second is not None and second <= first:
             raise ValueError("set_aside_force must be larger than max_force")
         return self
-
-
-class StopConfig(Section):
-    """When the campaign ends, besides a round in which nothing triggers.
-
-    When all structures of a round have failed, or their labels are set aside, and with rounds
-    before it the last ``max_failures``, it is the engine that is wrong, and the campaign stops with
-    an error.
-    """
-
-    max_rounds: Count = 10
-    max_labels: Count | None = None
-    max_failures: Count | None = 5

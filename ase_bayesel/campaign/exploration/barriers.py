@@ -22,15 +22,8 @@ from ...surrogate.surrogate import Surrogate
 from .blocks import BlockResult, WalkerSetup, look_again
 from .picks import Candidate, Pick, TriggerEvent, pick_after_frame, pick_at_end
 from .rules import RoundRules
-from .state import (
-    ENERGY_STD,
-    PICKED,
-    VALUE,
-    ExploreState,
-    WalkerState,
-    extended,
-    rows_of,
-)
+from .state import ExploreState, WalkerState
+from .trace import ENERGY_STD, PICKED, VALUE, extended, rows_of
 
 LookAgain = Callable[[Pick | Candidate, Surrogate], TriggerEvent]
 """(structure, surrogate) -> what the triggers see there."""

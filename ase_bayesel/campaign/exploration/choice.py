@@ -12,7 +12,8 @@ from ...errors import StructureError
 from ...selection.select import select
 from .blocks import WalkerSetup, look_again
 from .picks import Candidate, Pick
-from .state import PICKED, TAU, TEMPERATURE, ExploreState, rows_of
+from .state import ExploreState
+from .trace import PICKED, TAU, TEMPERATURE, rows_of
 
 CHOSEN = "chosen together"
 """The reason of such a pick."""

@@ -1,4 +1,7 @@
-"""A round's exploration on disk: what it goes on with after a kill."""
+"""A round's exploration on disk: what it goes on with after a kill.
+
+Counts and endings are read without what moves walkers.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
-from ...dynamics.driver_state import DriverState
 from ...io.atomic import npz_bytes, reading, write_atomically
 from ...io.bounded_npz import real
-from ...surrogate.posterior import Posterior
-from .pick_files import candidate_bytes, candidates_from, pick_bytes, read_pick
-from .picks import Pick
-from .records import record_of, walker_from
-from .state import (
+from .trace import (
     PICKED,
     STEP,
     TAU,
@@ -27,10 +25,15 @@ from .state import (
     TRACE_COLUMNS,
     WALKER,
     Ending,
-    ExploreState,
     all_failed,
     endings_of,
 )
+
+if TYPE_CHECKING:
+    from ...dynamics.driver_state import DriverState
+    from ...surrogate.posterior import Posterior
+    from .picks import Pick
+    from .state import ExploreState
 
 
 class SavedExploration:
@@ -42,6 +45,9 @@ class SavedExploration:
 
     def save(self, state: ExploreState, posterior: Posterior) -> None:
         """Write the state between two barriers; the last pick's own file first."""
+        from .pick_files import candidate_bytes, pick_bytes
+        from .records import record_of
+
         for k, pick in enumerate(state.picks):
             path = self.pick_path(k, pick.structure_id)
             if not path.exists():
@@ -70,6 +76,11 @@ class SavedExploration:
 
         ``starts`` are the walkers' start structures, for what does not change in MD.
         """
+        from ...surrogate.posterior import Posterior
+        from .pick_files import candidates_from
+        from .records import walker_from
+        from .state import ExploreState
+
         if not self.path.exists():
             return None
         with reading(self.path) as data:
@@ -89,6 +100,8 @@ class SavedExploration:
 
     def _pick(self, number: int, identity: str, trace: np.ndarray) -> Pick:
         """A pick from its file; the trace has the temperature and tau of its walker."""
+        from .pick_files import read_pick
+
         pick = read_pick(self.pick_path(number, identity))
         rows = trace[(trace[:, WALKER] == pick.walker) & (trace[:, STEP] == pick.step)]
         for row in rows[rows[:, PICKED] > 0]:
@@ -112,6 +125,8 @@ class SavedExploration:
 
     def read_drivers(self) -> tuple[DriverState, ...]:
         """What the integrators of a round's walkers have counted so far, by walker."""
+        from ...dynamics.driver_state import DriverState
+
         if not self.path.exists():
             return ()
         with reading(self.path) as data:
@@ -143,7 +158,7 @@ class SavedExploration:
     def read_trace(self) -> np.ndarray:
         """The trace of a round's exploration, ``(n, 7)``; see `TRACE_COLUMNS`."""
         if not self.path.exists():
-            return ExploreState(()).trace
+            return np.zeros((0, len(TRACE_COLUMNS)))
         with reading(self.path) as data:
             return real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
 

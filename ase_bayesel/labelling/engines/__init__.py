@@ -1,8 +1,9 @@
 """Reference engines: what computes a label, in which settings, and how it fails."""
 
+from ..result import ReferenceResult
 from .abinit import AbinitEngine
 from .aims import AimsEngine
-from .base import Engine, ReferenceResult, merged, settings_hash
+from .base import Engine, merged, settings_hash
 from .calculators import CalculatorEngine, ImportedEngine, SurrogateEngine, TBLiteEngine
 from .castep import CastepEngine
 from .cp2k import CP2KEngine

@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 from ase.io.abinit import read_abinit_out
 
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult
+from ..result import ReferenceResult
 from .dft import PseudopotentialEngine
 
 INPUT, RESULTS = "abinit.abi", "abinit.abo"

@@ -16,7 +16,8 @@ from ...errors import NotConvergedError
 from ...io.fields import REQUIRED, InputPath
 from ...io.hashing import folder_hash
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, bare, missing_files
+from ..result import ReferenceResult
+from .base import bare, missing_files
 from .program import ProgramEngine
 
 

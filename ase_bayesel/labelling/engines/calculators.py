@@ -20,7 +20,8 @@ from ...resources.apart import call_apart
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ...structures.results import energy_of, forces_of, stress_of, untouched
 from ...surrogate.surrogate import Surrogate
-from .base import Engine, ReferenceResult, bare
+from ..result import ReferenceResult
+from .base import Engine, bare
 
 
 @dataclass(frozen=True)

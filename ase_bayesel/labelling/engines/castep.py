@@ -15,7 +15,8 @@ from ase.io.castep import read_castep_castep
 from ...io.fields import InputPath
 from ...io.hashing import content_hash
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, bare, missing_files
+from ..result import ReferenceResult
+from .base import bare, missing_files
 from .program import ProgramEngine, require_cell
 
 

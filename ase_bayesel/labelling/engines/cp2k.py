@@ -18,7 +18,8 @@ from ...errors import EngineError
 from ...io.fields import REQUIRED, InputPath, Length, ValueOrMapping
 from ...io.hashing import content_hash
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, merged, missing_files
+from ..result import ReferenceResult
+from .base import merged, missing_files
 from .dft import DFTEngine, numbers
 
 INPUT = "cp2k.inp"

@@ -15,7 +15,8 @@ from ase.units import create_units
 
 from ...io.fields import REQUIRED, Json
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, merged
+from ..result import ReferenceResult
+from .base import merged
 from .dft import PseudopotentialEngine, numbers
 
 INPUT = "espresso.pwi"

@@ -17,7 +17,8 @@ from ...errors import NotConvergedError
 from ...io.fields import InputPath
 from ...io.hashing import folder_hash
 from ...structures.electronic import CHARGE, electronic_state
-from .base import ReferenceResult, bare
+from ..result import ReferenceResult
+from .base import bare
 from .calculators import CalculatorEngine, evaluated, package_version
 
 

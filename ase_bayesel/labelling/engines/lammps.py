@@ -18,7 +18,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ...errors import EngineError
 from ...io.fields import REQUIRED, InputPath, Several
 from ...io.hashing import content_hash
-from .base import ReferenceResult, missing_files
+from ..result import ReferenceResult
+from .base import missing_files
 from .program import ProgramEngine
 
 MARGIN = 20.0

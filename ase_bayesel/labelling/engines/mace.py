@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 from ...errors import DescriptorError
 from ...io.fields import HIDDEN, REQUIRED, ModelFile
 from ...io.hashing import content_hash
-from .base import ReferenceResult
+from ..result import ReferenceResult
 from .calculators import CalculatorEngine
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from ...errors import EngineError
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, bare
+from ..result import ReferenceResult
+from .base import bare
 from .program import ProgramEngine
 
 

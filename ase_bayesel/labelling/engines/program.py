@@ -22,7 +22,8 @@ from ...errors import (
 )
 from ...io.fields import Hours, Program
 from ...resources.commands import run_program
-from .base import Engine, ReferenceResult
+from ..result import ReferenceResult
+from .base import Engine
 
 
 @dataclass(frozen=True)

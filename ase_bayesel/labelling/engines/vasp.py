@@ -16,7 +16,8 @@ from ...errors import EngineError, NotConvergedError
 from ...io.fields import REQUIRED, FileName, InputPath, Several
 from ...io.hashing import content_hash
 from ...structures.electronic import CHARGE, SPIN, electronic_state
-from .base import ReferenceResult, bare, missing_files
+from ..result import ReferenceResult
+from .base import bare, missing_files
 from .program import ProgramEngine, require_cell
 
 

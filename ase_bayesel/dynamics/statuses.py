@@ -1,0 +1,4 @@
+"""How walkers are stopped."""
+
+CALCULATOR = "calculator_error"
+"""Status of a walker whose calculator has failed."""
