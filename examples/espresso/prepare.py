@@ -31,7 +31,7 @@ def main() -> None:
     rng = np.random.default_rng(2)
     engine = load_config(HERE / "config.yaml").engine
     (HERE / "data").mkdir(exist_ok=True)
-    for name, amplitude, n in (("train", 0.05, 6), ("test", 0.15, 10)):
+    for name, amplitude, n in (("train", 0.02, 6), ("test", 0.06, 20)):
         frames = [rattled(amplitude, rng) for _ in range(n)]
         write_frames(HERE / "data" / f"{name}.extxyz", labelled(frames, engine, KEYS))
     write_frames(HERE / "data" / "starts.extxyz", [rattled(0.01, rng) for _ in range(2)])
