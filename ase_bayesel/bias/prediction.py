@@ -315,29 +315,13 @@ class Prediction:
             return self.surrogate.stress_std(self.atoms)
         return self.uncertainty.stress
 
-    @property
+    @once
     def local_energy_std(self) -> np.ndarray:
         """``(n_atoms,)`` deviation sqrt(b_i^T Sigma b_i) of each atom's energy, eV.
 
         Costs a forward pass.
         """
-        return self._of_atoms[0]
-
-    @property
-    def local_extrapolated(self) -> np.ndarray:
-        """``(n_atoms,)`` what of each atom's energy is extrapolated, eV, as of `Support.changes`.
-
-        Of the same pass as `local_energy_std`.
-        """
-        return self._of_atoms[1]
-
-    @once
-    def _of_atoms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Deviations of the atoms' energies, and what of these is extrapolated."""
-        surrogate = self.surrogate
-        values = surrogate.descriptor.compute([self.atoms])[0].values
-        deviations = np.sqrt(surrogate.posterior.variance(values))
-        return deviations, surrogate.extrapolated(self.atoms, values)
+        return self.surrogate.local_energy_std(self.atoms)
 
     @once
     def information_gain(self) -> float:
