@@ -6,6 +6,7 @@ relative distance. Here this share is one of several, and the scale that of stru
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +121,7 @@ def along_curves(seed: int = 0) -> Iterator[Record]:
                 scaled = surrogate.scales.energy.value * surrogate.energy_std(atoms)
                 for form in FORMS:
                     deviation = max(np.hypot(scaled, SHARE * own.extrapolated(form)), 1e-9)
-                    worst[form] = max(worst[form], error / deviation)
+                    worst[form] = max(worst[form], float(error / deviation))
             yield {"system": system, "curve": curve.name, "worst": worst}
 
 
@@ -138,24 +139,25 @@ def support_tables(records: Sequence[Record], good: tuple[float, float]) -> str:
         for way in ways
     }
     chosen_on = np.array([material in CHOSEN_ON for material, _ in kinds])
-    lines, beyond = [], {}
+    lines = []
     for scale, form in ways:
         inside = np.array([good[0] <= z <= good[1] for z in medians[scale, form]])
-        missed = [pair for pair, kept in zip(kinds, inside, strict=True) if not kept]
-        beyond[scale, form] = missed
         worst = max((r["worst"][form] for r in curves), default=np.nan)
         cells = [f"{inside[part].sum()} of {part.sum()}" for part in (chosen_on, ~chosen_on)]
         cells.append(f"{worst:.1f}" if scale == SCALES[0] else "")
-        names = (
-            f"{m} {kind} {z:.2g}"
-            for (m, kind), z in zip(kinds, medians[scale, form], strict=True)
-            if (m, kind) in missed
+        missed = (
+            f"{' '.join(pair)} {z:.2g}"
+            for pair, z, kept in zip(kinds, medians[scale, form], inside, strict=True)
+            if not kept
         )
-        lines.append([scale, form, *cells, "; ".join(names)])
+        lines.append([scale, form, *cells, "; ".join(missed)])
     header = ["scale", "share extrapolated", ", ".join(CHOSEN_ON), "the others", "curves", "missed"]
+    counts = Counter(f"{r['material']} {r['degree']}" for r in splits)
+    numbers = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     told = (
-        f"Energies of {len(splits)} splits: kinds whose median rms z lies between {good[0]} and "
-        f"{good[1]:g}, the largest error over deviation along the curves, and the kinds missed. "
-        "r is the reach and d the relative distance of [internals.md](internals.md).\n\n"
+        f"Energies of {len(splits)} splits (by degree: {numbers}): kinds whose median rms z lies "
+        f"between {good[0]} and {good[1]:g}, the largest error over deviation along the curves "
+        "above, and the kinds missed. r is the reach of the training set and d the distance of an "
+        "atom's environment from the nearest one in it ([internals.md](internals.md)).\n\n"
     )
     return told + markdown(header, lines)
