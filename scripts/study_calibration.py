@@ -2,11 +2,13 @@
 
     python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
     python scripts/study_calibration.py curves       # errors along stretched and compressed bonds
+    python scripts/study_calibration.py supports --materials alloy --seeds 0   # other supports
     python scripts/study_calibration.py report       # writes tables into docs/calibration.md
 
 Each finished split (a material, a seed, a degree) is one line of
-benchmarks/results/calibration.jsonl; splits that are there are skipped. The real silicon set
-(materials si2018 and si2018-surfaces) is read from the folder that ASE_BAYESEL_SI2018 names.
+benchmarks/results/calibration.jsonl (of calibration_supports.jsonl for the third command); splits
+that are there are skipped. The real silicon set (materials si2018 and si2018-surfaces) is read
+from the folder that ASE_BAYESEL_SI2018 names.
 """
 
 from __future__ import annotations
@@ -16,72 +18,110 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calibration.fit import Fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CURVES = ROOT / "benchmarks" / "results" / "calibration_curves.jsonl"
+SUPPORTS = ROOT / "benchmarks" / "results" / "calibration_supports.jsonl"
 RESULTS = ROOT / "benchmarks" / "results" / "calibration.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
-    return {"run": run, "curves": curves, "report": report}[options.command](options)
+    commands = {"run": run, "curves": curves, "supports": supports, "report": report}
+    return commands[options.command](options)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do the splits that are not there yet."""
+    """Do the splits that are not there yet, with all methods."""
+    _splits(options, options.results, all_methods)
+    return 0
+
+
+def supports(options: argparse.Namespace) -> int:
+    """Do the splits that are not there yet, with other forms of the support; first its curves."""
+    from calibration.supports import along_curves
+
+    from ase_bayesel.resources.threads import cpu_threads
+
+    if not read(options.supports):
+        with cpu_threads(1):
+            lines = [json.dumps(record) + "\n" for record in along_curves()]
+        options.supports.write_text("".join(lines))
+    _splits(options, options.supports, other_supports)
+    return 0
+
+
+def _splits(
+    options: argparse.Namespace, path: Path, score: Callable[[Fit], dict[str, object]]
+) -> None:
     from calibration.materials_more import MATERIALS
 
-    known = {(r["material"], r["seed"], r["degree"]) for r in read(options.results)}
-    options.results.parent.mkdir(parents=True, exist_ok=True)
+    known = {(r["material"], r["seed"], r["degree"]) for r in read(path) if "material" in r}
+    path.parent.mkdir(parents=True, exist_ok=True)
     for seed in map(int, options.seeds.split(",")):
         for name in options.materials.split(","):
             for degree in MATERIALS[name].degrees:
                 if (name, seed, degree) in known:
                     continue
                 start = time.process_time()
-                record = split(name, seed, degree)
+                record = split(name, seed, degree, score)
                 record["seconds"] = round(time.process_time() - start, 1)
-                with options.results.open("a") as handle:
+                with path.open("a") as handle:
                     handle.write(json.dumps(record) + "\n")
                 print(f"{name} {seed} {degree}: {record['seconds']} s", flush=True)
-    return 0
 
 
-def split(name: str, seed: int, degree: int) -> dict[str, object]:
-    """One fit and all methods on its test frames."""
+def split(
+    name: str, seed: int, degree: int, score: Callable[[Fit], dict[str, object]]
+) -> dict[str, object]:
+    """One fit, and its scores."""
     import numpy as np
     from calibration.materials_more import MATERIALS
-    from calibration.methods import METHODS
 
     from ase_bayesel.resources.threads import cpu_threads
-    from ase_bayesel.validation.reliability import reliability
 
     material = MATERIALS[name]()
     with cpu_threads(1):
         train, kinds = material.frames(np.random.default_rng((seed, len(name))))
         train = material.labelled(train)
         kinds = {kind: material.labelled(frames) for kind, frames in kinds.items()}
-        fit = material.fit(train, kinds, degree, seed)
-        scores: dict[str, dict[str, dict[str, object]]] = {}
-        for method in material.methods or METHODS:
-            rows, scales = METHODS[method](fit)
-            for kind, own in rows.items():
-                for prop, held in own.items():
-                    found = reliability(held, scales[prop])
-                    if found is not None:
-                        entry = {"scale": scales[prop].value, **asdict(found)}
-                        scores.setdefault(method, {}).setdefault(kind, {})[prop] = entry
-    return {
-        "material": name,
-        "seed": seed,
-        "degree": degree,
-        "n_train": len(train),
-        "scores": scores,
-    }
+        found = score(material.fit(train, kinds, degree, seed))
+    return {"material": name, "seed": seed, "degree": degree, "n_train": len(train), **found}
+
+
+def all_methods(fit: Fit) -> dict[str, object]:
+    """Scores of a fit by method, kind and property."""
+    from calibration.materials_more import NETWORK
+    from calibration.methods import METHODS
+
+    from ase_bayesel.validation.reliability import reliability
+
+    scores: dict[str, dict[str, dict[str, object]]] = {}
+    for method in METHODS if fit.potential is None else NETWORK:
+        rows, scales = METHODS[method](fit)
+        for kind, own in rows.items():
+            for prop, held in own.items():
+                found = reliability(held, scales[prop])
+                if found is not None:
+                    entry = {"scale": scales[prop].value, **asdict(found)}
+                    scores.setdefault(method, {}).setdefault(kind, {})[prop] = entry
+    return {"scores": scores}
+
+
+def other_supports(fit: Fit) -> dict[str, object]:
+    """Rms z of energies by kind, scale and form of the support."""
+    from calibration.methods import clusters
+    from calibration.supports import support_record
+
+    return {"z": support_record(fit, clusters(fit)[1]["energy"])}
 
 
 def curves(options: argparse.Namespace) -> int:
@@ -100,7 +140,8 @@ def report(options: argparse.Namespace) -> int:
     """Write the tables."""
     from calibration.report import write_report
 
-    write_report(read(options.results), read(options.curves), options.page)
+    records = read(options.results), read(options.curves), read(options.supports)
+    write_report(*records, options.page)
     return 0
 
 
@@ -115,11 +156,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--results", type=Path, default=RESULTS, help="file of finished splits")
+    common.add_argument("--supports", type=Path, default=SUPPORTS, help="file of other supports")
     common.add_argument("--curves", type=Path, default=CURVES, help="file of curves")
     commands = parser.add_subparsers(dest="command", required=True)
-    running = commands.add_parser("run", parents=[common], help="do splits")
-    running.add_argument("--materials", default="silicon,alloy", help="names with commas")
-    running.add_argument("--seeds", default="0", help="numbers with commas")
+    for name, told in (("run", "do splits"), ("supports", "do splits with other supports")):
+        running = commands.add_parser(name, parents=[common], help=told)
+        running.add_argument("--materials", default="silicon,alloy", help="names with commas")
+        running.add_argument("--seeds", default="0", help="numbers with commas")
     commands.add_parser("curves", parents=[common], help="do the curves")
     reporting = commands.add_parser("report", parents=[common], help="write docs/calibration.md")
     reporting.add_argument("--page", type=Path, default=ROOT / "docs" / "calibration.md")

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "stopping.jsonl"
 PROOF = ROOT / "benchmarks" / "results" / "nshot_runs.jsonl"
 PICKS = ROOT / "benchmarks" / "results" / "nshot_picks"
+ARMS = "default,nobias,stale,one_shot,joint_candidates"
 CACHE = ROOT / "benchmarks" / "cache" / "nshot"
 
 
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Do the runs that are not there yet."""
     from nshot.runs import append_record, read_records
     from nshot.systems_more import SYSTEMS
-    from stopping.points import key, run_records
+    from stopping.points import kept, key, run_records
 
     from ase_bayesel.resources.threads import cpu_threads
 
@@ -40,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     with cpu_threads(1):
         for name in options.system.split(","):
             system = SYSTEMS[name](options.cache)
-            for record in run_records(system, options.start, options.picks, known):
+            seeds = [int(seed) for seed in options.seeds.split(",")]
+            paths = kept(system.name, options.start, options.arms.split(","), seeds, options.picks)
+            for record in run_records(system, paths, known):
                 append_record(options.results, record)
                 print(*key(record), flush=True)
     return 0
@@ -69,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     running = commands.add_parser("run", parents=[common], help="fit kept picks again")
     running.add_argument("--system", default="silicon", help="names with commas")
     running.add_argument("--start", default="poor", help="poor or fair")
+    running.add_argument("--arms", default=ARMS, help="names with commas")
+    running.add_argument("--seeds", default="0,1,2", help="numbers with commas")
     running.add_argument("--picks", type=Path, default=PICKS, help="folder of kept picks")
     running.add_argument("--cache", type=Path, default=CACHE, help="folder for test sets")
     reporting = commands.add_parser("report", parents=[common], help="write docs/stopping.md")

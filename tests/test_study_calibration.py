@@ -11,7 +11,7 @@ from ase.build import molecule
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import study_calibration as study
-from calibration import curves, materials, materials_more
+from calibration import curves, materials, materials_more, supports
 from calibration.methods import METHODS
 from calibration.report import values
 
@@ -31,6 +31,10 @@ class Small(materials.Alloy):
         other = bulk("Cu", "fcc", a=3.61, cubic=True)
         frames = materials.rattled([cell], 14, rng)
         return frames[:10], {"same": frames[10:], "copper": materials.rattled([other], 3, rng)}
+
+
+AT_ONCE = {"system": "small", "curve": "volume", "worst": dict.fromkeys(supports.FORMS, 2.5)}
+"""A curve that need not be computed."""
 
 
 def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
@@ -53,11 +57,22 @@ def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
     points = [[x, 0.3 * x, 0.01, 0.1, 0.2] for x in (0.5, 1.0, 2.0)]
     curve = {"system": "small", "curve": "volume", "coordinate": "length", "points": points}
     along.write_text(json.dumps(curve) + "\n")
-    command = ["report", "--results", str(results), "--curves", str(along), "--page", str(page)]
+    other = tmp_path / "supports.jsonl"
+    other.write_text(json.dumps(AT_ONCE) + "\n")
+    again = ["supports", *runs[1:], "--supports", str(other)]
+    assert study.main(again) == 0
+    default = values(records, "left out and support", "copper", "energy", "z")
+    ours = [r["z"]["copper"]["left out"] for r in study.read(other)[1:]]
+    np.testing.assert_allclose([z["1 - r/d (the default)"] for z in ours], default)
+    plain = values(records, "left out", "copper", "energy", "z")
+    np.testing.assert_allclose([z["none"] for z in ours], plain)
+    files = ["--results", str(results), "--curves", str(along), "--supports", str(other)]
+    command = ["report", *files, "--page", str(page)]
     assert study.main(command) == 0
     assert "| small | volume | 60 | 6 | 3 |" in page.read_text()
     assert page.with_name("page_curves.png").exists()
     assert "| small | copper |" in page.read_text()
+    assert "| left out | none | 0 of 0 | " in page.read_text()
     assert page.with_suffix(".png").exists()
     assert json.loads(before.splitlines()[0])["material"] == "small"
 

@@ -57,7 +57,8 @@ def test_kept_runs_are_judged_and_written(tmp_path, monkeypatch):
     kept(tmp_path / "small_poor_default_3.npz", Small(tmp_path), 10)
     results, page = tmp_path / "stopping.jsonl", tmp_path / "page.md"
     folders = ["--picks", str(tmp_path), "--cache", str(tmp_path)]
-    command = ["run", "--system", "small", "--results", str(results), *folders]
+    runs = ["--system", "small", "--seeds", "3", "--results", str(results)]
+    command = ["run", *runs, *folders]
     assert study.main(command) == 0
     assert study.main(command) == 0
     (record,) = map(json.loads, results.read_text().splitlines())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 from ase import Atoms
 
 from ..errors import StructureError
+from ..surrogate.uncertainty import LocalUncertainty, Uncertainty
 from .calculator import BiasedCalculator
 from .prediction import Prediction
 
 FORCE_STD = "bayesel_force_std"
 LOCAL_ENERGY_STD = "bayesel_local_energy_std"
+ENERGY_ERROR = "bayesel_energy_error"
+FORCE_ERROR = "bayesel_force_error"
+LOCAL_ENERGY_ERROR = "bayesel_local_energy_error"
 
 
 def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
@@ -18,8 +23,9 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
     ``info`` gets ``bayesel_energy``, the unbiased energy, ``bayesel_biased_energy`` and
     ``bayesel_energy_std``, sigma_E (all eV), and ``bayesel_tau``. ``arrays`` gets
     ``bayesel_local_energy_std (n_atoms,)``, eV, the deviation of each atom's energy, and
-    ``bayesel_force_std (n_atoms,)``, eV/A. No key can be taken for a label. Deviations are those of
-    the surrogate, without its scales.
+    ``bayesel_force_std (n_atoms,)``, eV/A. These are raw; beside each is the error to be expected,
+    by the surrogate's scales and support: ``bayesel_energy_error``, ``bayesel_local_energy_error``
+    and ``bayesel_force_error``. No key can be taken for a label.
 
     It serves as an observer of ASE's dynamics and optimisers:
     ``dynamics.attach(annotate, 10, atoms)``.
@@ -31,7 +37,7 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
         last evaluation was of something else.
     forces
         Whether to form the force deviations, which need the full Jacobian of the features. Without,
-        an array of them that is there already is removed: it would be of other positions.
+        arrays of them that are there already are removed: they would be of other positions.
 
     Returns
     -------
@@ -53,10 +59,20 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
     calculator.get_property("energy", atoms)
     prediction = calculator.prediction
     atoms.info |= energies_of(prediction)
-    atoms.arrays[LOCAL_ENERGY_STD] = prediction.local_energy_std.copy()
-    atoms.arrays.pop(FORCE_STD, None)
-    if forces:
-        atoms.arrays[FORCE_STD] = prediction.force_std.copy()
+    force_std = prediction.force_std if forces else np.zeros(len(atoms))
+    surrogate = prediction.surrogate
+    scales, values = surrogate.scales, surrogate.descriptor.compute([atoms])[0].values
+    energies = np.sqrt(surrogate.posterior.variance(values))
+    outside = surrogate.extrapolated(atoms, values)
+    local = LocalUncertainty.of(energies, force_std, outside, scales)
+    whole = Uncertainty(prediction.energy_std, force_std, None, abs(float(outside.sum())))
+    atoms.info[ENERGY_ERROR] = whole.scaled(scales).energy
+    atoms.arrays[LOCAL_ENERGY_STD] = energies
+    atoms.arrays[LOCAL_ENERGY_ERROR] = local.energies
+    for key, values in {FORCE_STD: force_std, FORCE_ERROR: local.forces}.items():
+        atoms.arrays.pop(key, None)
+        if forces:
+            atoms.arrays[key] = values.copy()
     return atoms
 
 

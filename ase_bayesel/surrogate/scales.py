@@ -100,7 +100,8 @@ class Scale:
         Behind it.
     quantiles
         Of \\|z\\| at `LEVELS`: an interval of that level is as wide to both sides, in raw
-        deviations. Split-conformal ones, with the correction for a finite number.
+        deviations. Split-conformal ones, with the correction for a finite number; those of
+        Student's t for fewer than 19 rows, the largest of which is exceeded too often.
     """
 
     value: float = 1.0
@@ -119,9 +120,7 @@ class Scale:
         spread = math.inf
         if len(ratios) > 1 and rms > 0:
             spread = float(np.std(squares, ddof=1)) / (2 * rms * math.sqrt(len(ratios)))
-        places = [min(math.ceil(level * (len(z) + 1)) / len(z), 1.0) for level in LEVELS]
-        quantiles = np.quantile(z, places, method="inverted_cdf")
-        return cls(max(1.0, rms), spread, len(ratios), tuple(map(float, quantiles)))
+        return cls(max(1.0, rms), spread, len(ratios), _quantiles(z))
 
     def half_width(self, level: float) -> float:
         """Of a central interval, in raw deviations.
@@ -164,6 +163,22 @@ class Scale:
         """For a file; JSON knows no infinity."""
         error = self.error if math.isfinite(self.error) else None
         return {**vars(self), "error": error, "quantiles": list(self.quantiles)}
+
+
+def _quantiles(z: np.ndarray) -> tuple[float, ...]:
+    """Of `Scale.quantiles`, from the absolute values of n rows.
+
+    An interval as wide as the largest of them holds the next one with probability n / (n + 1), and
+    no rank says more. For normal z of unknown size, t = z / rms has n degrees of freedom.
+    """
+    n = len(z)
+    if n / (n + 1) < LEVELS[-1]:
+        from scipy.special import stdtrit  # status and report need no scipy
+
+        rms = math.sqrt(np.mean(z**2))
+        return tuple(float(rms * stdtrit(n, (1 + level) / 2)) for level in LEVELS)
+    places = [min(math.ceil(level * (n + 1)) / n, 1.0) for level in LEVELS]
+    return tuple(map(float, np.quantile(z, places, method="inverted_cdf")))
 
 
 @dataclass(frozen=True)

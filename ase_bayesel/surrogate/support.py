@@ -25,6 +25,8 @@ WITHIN = 0.99
 """Of the training set's environments, this part lies so near to other structures' ..."""
 TIMES = 2.0
 """... that from so many times that distance on an environment counts as outside."""
+VANISHING = 1e-9
+"""Features that are shorter than so much of the longest are those of an atom without neighbours."""
 MOST_KNOWN = 256
 """Environments of an element that are kept; they cover the others."""
 MOST_CANDIDATES = 4000
@@ -43,7 +45,9 @@ class Known:
     reach
         How far from the known ones an environment may lie: `TIMES` the distance from other
         training structures' within which `WITHIN` of the set do; infinite for a single structure.
-        Relative to the longer of two feature vectors: those of a dimer are all small.
+        Relative to the longer of two feature vectors: those of a dimer are all small. An atom whose
+        features all vanish, without neighbours, is at distance one from any other: it is known, and
+        says nothing of how near to each other environments lie.
     """
 
     features: np.ndarray
@@ -157,9 +161,12 @@ def _covering(features: np.ndarray, structures: np.ndarray) -> Known:
         places.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, _squares(features, features[places[-1:]])[:, 0])
     squares = _squares(features, features[places])
+    lengths = _lengths(features)
+    alone = lengths <= VANISHING * lengths.max()
     squares[structures[:, None] == structures[places]] = np.inf
+    squares[:, alone[places]] = np.inf
     distances, _ = _nearest(features, features[places], squares)
-    distances = distances[np.isfinite(distances)]
+    distances = distances[np.isfinite(distances) & ~alone]
     reach = TIMES * float(np.quantile(distances, WITHIN)) if len(distances) else math.inf
     return Known(features[places], reach)
 

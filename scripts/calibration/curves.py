@@ -48,13 +48,24 @@ class Curve:
     ends: tuple[float, float]
     make: Callable[[float], Atoms]
 
+    def structures(self) -> list[Atoms]:
+        """At `POINTS` values."""
+        return [self.make(float(x)) for x in np.linspace(*self.ends, POINTS)]
+
+
+def curve_fits(
+    seed: int,
+) -> Iterator[tuple[str, Surrogate, Callable[[], Calculator], Sequence[Curve]]]:
+    """Each system: its name, a calibrated fit, what makes its reference, and its curves."""
+    for name, (teacher, train, descriptor, e0s, curves) in _systems(seed).items():
+        frames = [labelled(atoms, teacher()) for atoms in train]
+        surrogate = fit_surrogate(frames, descriptor, KEYS.energy, KEYS.forces, e0s=e0s)
+        yield name, calibrated(surrogate, frames, KEYS.energy, KEYS.forces), teacher, curves
+
 
 def curve_records(seed: int = 0) -> Iterator[Record]:
     """Errors and deviations along all curves, energies in eV per atom."""
-    for name, (teacher, train, descriptor, e0s, curves) in _systems(seed).items():
-        frames = [_labelled(atoms, teacher()) for atoms in train]
-        surrogate = fit_surrogate(frames, descriptor, KEYS.energy, KEYS.forces, e0s=e0s)
-        surrogate = calibrated(surrogate, frames, KEYS.energy, KEYS.forces)
+    for name, surrogate, teacher, curves in curve_fits(seed):
         for curve in curves:
             yield {
                 "system": name,
@@ -69,7 +80,7 @@ def curve_records(seed: int = 0) -> Iterator[Record]:
 
 def _point(surrogate: Surrogate, curve: Curve, x: float, teacher: Calculator) -> list[float]:
     """Coordinate, error, raw deviation, with scale, and with what is extrapolated."""
-    atoms = _labelled(curve.make(x), teacher)
+    atoms = labelled(curve.make(x), teacher)
     raw, n = surrogate.uncertainty(atoms), len(atoms)
     error = surrogate.energy(atoms) - atoms.info[KEYS.energy]
     scaled = surrogate.scales.energy.value * raw.energy
@@ -109,7 +120,8 @@ def curve_table(records: Sequence[Record]) -> str:
     return "Largest error over deviation along a curve:\n\n" + markdown(header, lines)
 
 
-def _labelled(atoms: Atoms, teacher: Calculator) -> Atoms:
+def labelled(atoms: Atoms, teacher: Calculator) -> Atoms:
+    """A copy with the labels of a calculator."""
     frame = bare(atoms)
     frame.calc = teacher
     frame.info[KEYS.energy] = frame.get_potential_energy()

@@ -37,8 +37,6 @@ class Material(ABC):
     degrees: ClassVar[tuple[int, ...]]
     size: ClassVar[str] = "degree"
     """What a degree is a number of."""
-    methods: ClassVar[tuple[str, ...] | None] = None
-    """Those that can be used; by default all."""
 
     @abstractmethod
     def reference(self) -> Calculator:

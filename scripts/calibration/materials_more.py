@@ -162,7 +162,6 @@ class RealSurfaces(RealSilicon):
 class _Network(Material):
     """A small MACE trained on a third of the frames, then fine-tuned on all, as a campaign does."""
 
-    methods: ClassVar[tuple[str, ...] | None] = NETWORK
     degrees: ClassVar[tuple[int, ...]] = (16,)
     size: ClassVar[str] = "channels"
 

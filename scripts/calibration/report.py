@@ -15,6 +15,7 @@ from .fit import PROPERTIES
 from .materials import SAME
 from .materials_more import MATERIALS
 from .methods import METHODS
+from .supports import support_tables
 
 BEGIN, END = "<!-- written by scripts/study_calibration.py report -->\n", "<!-- end -->\n"
 INTRODUCTION = "# Do uncertainties mean what they say?\n\n"
@@ -27,6 +28,8 @@ python scripts/study_calibration.py run --materials hydrocarbons --seeds 0,1,2,3
 python scripts/study_calibration.py run --materials si2018,si2018-surfaces --seeds 0,1,2,3
 python scripts/study_calibration.py run --materials silicon-mace,alloy-mace --seeds 0,1
 python scripts/study_calibration.py curves
+python scripts/study_calibration.py supports --materials silicon,alloy,hydrocarbons --seeds 0,1,2
+python scripts/study_calibration.py supports --materials si2018 --seeds 0
 python scripts/study_calibration.py report
 ```"""
 SCALED = ("left out", "folds", "clusters", "left out and support", "committee", "POPS")
@@ -34,7 +37,9 @@ SCALED = ("left out", "folds", "clusters", "left out and support", "committee", 
 Record = Mapping[str, Any]
 
 
-def write_report(records: Sequence[Record], curves: Sequence[Record], page: Path) -> None:
+def write_report(
+    records: Sequence[Record], curves: Sequence[Record], supports: Sequence[Record], page: Path
+) -> None:
     """Write the page between its markers, and the figures beside it."""
     _figure(records).savefig(page.with_suffix(".png"), dpi=110)
     degrees = sorted({(r["material"], r["degree"]) for r in records})
@@ -52,6 +57,8 @@ def write_report(records: Sequence[Record], curves: Sequence[Record], page: Path
         draw_curves(curves, page.with_name(f"{page.stem}_curves.png"))
         parts += ["## Atoms pulled apart and pressed together", curve_table(curves)]
         parts.append(f"![errors along curves]({page.stem}_curves.png)")
+    if supports:
+        parts += ["## Other forms of the support", support_tables(supports, GOOD)]
     old = page.read_text() if page.exists() else INTRODUCTION + BEGIN + END
     head, rest = old.split(BEGIN)
     text = "\n\n".join(parts) + "\n"

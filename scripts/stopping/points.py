@@ -24,33 +24,45 @@ BATCHES = (5, 10)
 """Labels between two points."""
 INTENDED = 20
 """So many of the test frames, without their labels, stand for the intended use."""
+NAMES = ("system", "start", "arm", "seed")
 Record = dict[str, Any]
 
 
+def kept(
+    system: str, start: str, arms: Sequence[str], seeds: Sequence[int], folder: Path
+) -> dict[tuple[Any, ...], Path]:
+    """The files of kept picks that are there, by `key`, seed by seed."""
+    paths = {
+        (system, start, arm, seed): folder / f"{system}_{start}_{arm}_{seed}.npz"
+        for seed in seeds
+        for arm in arms
+    }
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
 def run_records(
-    system: System, start: str, picks: Path, known: set[tuple[Any, ...]]
+    system: System, paths: Mapping[tuple[Any, ...], Path], known: set[tuple[Any, ...]]
 ) -> Iterator[Record]:
     """The points of each kept run of a system that is not known yet.
 
     Parameters
     ----------
-    system, start
+    system
         Whose runs.
-    picks
-        The folder of kept picks.
+    paths
+        Of `kept`.
     known
         `key` of what is done.
     """
-    for path in sorted(picks.glob(f"{system.name}_{start}_*.npz")):
-        arm, seed = path.stem.removeprefix(f"{system.name}_{start}_").rsplit("_", 1)
-        record = {"system": system.name, "start": start, "arm": arm, "seed": int(seed)}
-        if key(record) not in known:
-            yield {**record, "points": points(system, start, arm, int(seed), path)}
+    for name, path in paths.items():
+        if name not in known:
+            record = dict(zip(NAMES, name, strict=True))
+            yield {**record, "points": points(system, *name[1:], path)}
 
 
 def key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a record is known by."""
-    return tuple(record[name] for name in ("system", "start", "arm", "seed"))
+    return tuple(record[name] for name in NAMES)
 
 
 def points(system: System, start: str, arm: str, seed: int, path: Path) -> list[Record]:

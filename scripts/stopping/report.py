@@ -18,7 +18,7 @@ from .rules import FORCES, RULES, calibrated, of_size, outlook_of, regret
 BEGIN, END = "<!-- written by scripts/study_stopping.py report -->\n", "<!-- end -->\n"
 INTRODUCTION = "# When to stop\n\n"
 COMMANDS = """```bash
-python scripts/study_stopping.py run --system silicon,alloy,adatom,butane
+python scripts/study_stopping.py run --system silicon,alloy,adatom,butane --seeds 0
 python scripts/study_stopping.py report
 ```"""
 CHOSEN_ON = ("alloy", "silicon")
@@ -50,7 +50,7 @@ def tables(records: Sequence[Record], floors: Mapping[str, float]) -> str:
         _rules(records),
         "Labels are counted from the best stopping point, in the mean over runs; errors are those "
         "of forces at the stop over the lowest of the run.",
-        "The rule by system, all seeds; the floor is the same student fitted to 200 frames:",
+        "The rule by system; the floor is the same student fitted to 200 frames:",
         _systems(records, floors),
         "What foretells the force error after the next batch, over that of now:",
         _foretellers(records),

@@ -1,6 +1,7 @@
 """Uncertainties in scripts of users: `annotate`, and docs/how-to/own_scripts.md."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from ase.calculators.emt import EMT
 from ase.io import Trajectory, read, write
 from ase.md.langevin import Langevin as ASELangevin
 from ase.md.verlet import VelocityVerlet
-from helpers.structures import copper
+from helpers.structures import copper, copper_training
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator, annotate, run_walker
 from ase_bayesel.errors import StructureError
+from ase_bayesel.surrogate.scales import Scale, Scales
+from ase_bayesel.surrogate.support import Support
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "own_scripts.md"
@@ -33,6 +36,7 @@ def test_what_is_written(atoms, cu_surrogate):
             "bayesel_energy": energy,
             "bayesel_biased_energy": energy - 0.5 * exact.energy,
             "bayesel_energy_std": exact.energy,
+            "bayesel_energy_error": exact.scaled(cu_surrogate.scales).energy,
             "bayesel_tau": 0.5,
         },
         abs=1e-6,
@@ -46,8 +50,27 @@ def test_forces_are_of_these_positions_or_not_there(atoms):
     annotate(atoms)
     atoms.positions[0, 0] += 0.1
     annotate(atoms, forces=False)
-    assert "bayesel_force_std" not in atoms.arrays
+    assert not {"bayesel_force_std", "bayesel_force_error"} & set(atoms.arrays)
     assert atoms.info["bayesel_energy"] == atoms.calc.prediction.energy
+
+
+def test_errors_to_be_expected_stand_beside_raw_deviations(cu_surrogate):
+    support = Support.of(copper_training(), cu_surrogate.descriptor)
+    scales = Scales(energy=Scale(3.0), forces=Scale(5.0))
+    surrogate = replace(cu_surrogate, scales=scales, support=support)
+    structure = copper(3, 0.1)
+    structure.set_cell(1.3 * structure.cell, scale_atoms=True)
+    structure.calc = BiasedCalculator(surrogate.calculator(), surrogate)
+    arrays = annotate(structure).arrays
+    local, raw = surrogate.local_uncertainty(structure), surrogate.uncertainty(structure)
+    assert np.abs(local.outside).max() > 0
+    np.testing.assert_allclose(arrays["bayesel_local_energy_error"], local.energies)
+    assert (arrays["bayesel_local_energy_error"] > 3 * arrays["bayesel_local_energy_std"]).any()
+    np.testing.assert_allclose(
+        arrays["bayesel_force_error"], 5 * arrays["bayesel_force_std"], rtol=1e-12
+    )
+    expected = raw.scaled(scales).energy
+    assert structure.info["bayesel_energy_error"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_nothing_is_evaluated_twice_in_dynamics(atoms, monkeypatch):

@@ -9,6 +9,7 @@ from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import solve_triangular
+from scipy.special import ndtr
 
 from ase_bayesel import (
     ACEDescriptor,
@@ -182,6 +183,16 @@ def test_a_scale_makes_deviations_as_large_as_errors(factor, n):
     for level in LEVELS:
         inside = np.mean(np.abs(held.z()) <= scale.half_width(level))
         assert inside == pytest.approx(level, abs=2 / len(held.z()) + 1e-3)
+
+
+@pytest.mark.parametrize(("n", "width"), [(4, 0.02), (8, 0.02), (18, 0.02), (30, 0.04)])
+def test_intervals_of_few_structures_hold_what_they_say(n, width):
+    """The largest of eight errors is exceeded by one in nine, not by one in twenty."""
+    rng, inside = np.random.default_rng(n), []
+    for _ in range(1000):
+        scale = Scale.of(HeldOut(rng.normal(size=n), np.ones(n), np.arange(n)))
+        inside.append(2 * ndtr([scale.half_width(level) for level in LEVELS]) - 1)
+    np.testing.assert_allclose(np.mean(inside, axis=0), LEVELS, atol=width)
 
 
 def test_one_wild_structure_does_not_make_a_scale():

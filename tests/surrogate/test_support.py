@@ -130,6 +130,15 @@ def test_a_known_isolated_atom_makes_full_separation_certain(training):
     assert surrogate.uncertainty(dimer(2.5)).extrapolated > 0.3
 
 
+def test_an_isolated_atom_does_not_widen_the_reach_of_a_small_set(training):
+    descriptor = ACEDescriptor("Cu", totaldegree=6, cutoff=CUTOFF)
+    cells = training[:1] + training[-1:]
+    alone = Support.of(cells, descriptor).known[29]
+    beside = Support.of([*cells, Atoms("Cu", [[0, 0, 0]])], descriptor).known[29]
+    assert beside.reach == pytest.approx(alone.reach)
+    assert len(beside.features) == len(alone.features) + 1
+
+
 def test_each_atom_of_a_structure_has_its_own(known):
     slab = cleaved(0.0)
     local = known.local_uncertainty(slab)
