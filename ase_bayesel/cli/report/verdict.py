@@ -9,6 +9,7 @@ import numpy as np
 from ...campaign.final_round import final_round, made_test_set, ranked_best
 from ...campaign.history import History
 from ...campaign.loading_lines import round_lines
+from ...io.words import counted
 from ...validation.parity import milli
 from ...validation.reliability import reliability
 
@@ -90,7 +91,7 @@ def _standing(history: History) -> str:
     if history.store.batch_path(done).exists():
         return f"Round {done}: its picks are in {history.store.batch_path(done)}."
     picks = history.store.exploration(done).count_picks()
-    return f"Under way: round {done - 1} is done, round {done} has {picks} picks so far."
+    return f"Under way: round {done - 1} is done, round {done} has {counted(picks, 'pick')} so far."
 
 
 def _trend(history: History) -> str:
