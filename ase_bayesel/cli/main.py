@@ -78,7 +78,7 @@ def validate(
     for line in (*told, *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     say(f"{config}: valid; structures: {summary}")
 
 

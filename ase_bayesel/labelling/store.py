@@ -108,9 +108,8 @@ def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> At
     """A copy of a structure with labels under the keys of a training set.
 
     The virial is -volume times the stress, or the stress itself where the key names one
-    (`is_stress`), and is there only with three periodic directions; its nine numbers are in a row,
-    which files hold as others write them, and not as JSON. A cut-out (`WHOLE`) gets the
-    forces of its whole atoms alone; those of the others are NaN, which nobody takes for labels.
+    (`is_stress`), ``(9,)`` as files hold it, and there only with three periodic directions. A
+    cut-out (`WHOLE`) gets the forces of its whole atoms; those of others are NaN, and no labels.
     """
     out, whole = atoms.copy(), whole_atoms(atoms)
     if whole is not None:

@@ -218,7 +218,7 @@ def test_validate_counts_the_structures(config):
     before = hashes(config.parent)
     result = call("validate", config)
     assert result.exit_code == 0
-    for count in ("6 train", "2 starts", "6 test"):
+    for count in ("train 6", "starts 2", "test 6"):
         assert count in result.stdout
     assert hashes(config.parent) == before
 
