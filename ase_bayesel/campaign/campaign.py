@@ -17,6 +17,7 @@ from typing import Any
 
 from ase import Atoms
 
+from ..io.words import counted
 from ..labelling.labeller import Labeller
 from ..labelling.store import BY_HAND
 from ..resources import TaskExecutor, open_executor
@@ -150,8 +151,9 @@ class Campaign:
                 missing = 0
             if missing:
                 yield Ended(
-                    f"{missing} structures wait for labels: put them into "
-                    f"{self.store.by_hand_path(number)} under the keys of the config and run again",
+                    f"{counted(missing, 'structure waits', 'structures wait')} for labels: put "
+                    f"them into {self.store.by_hand_path(number)} under the keys of the config "
+                    "and run again",
                     self.store.batch_path(number),
                 )
                 return

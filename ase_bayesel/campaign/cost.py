@@ -13,6 +13,7 @@ from ..bias.calculator import BiasedCalculator
 from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.triggers import uncalibrated
+from ..io.words import counted
 from ..structures.labels import PROPERTIES, targets, whole_atoms
 from ..surrogate.assembly import assembling
 from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
@@ -68,12 +69,12 @@ class Cost:
     def lines(self) -> list[str]:
         """In words."""
         return [
-            f"fit: {self.n_features} features, {self.n_rows} rows of {self.n_structures} "
-            f"structures; its matrices take {_bytes(self.memory_bytes)}, its rows "
-            f"{_time(self.assembly_s)} on this machine",
-            f"walkers: {self.steps_per_s:.3g} steps per second with {self.n_atoms} atoms on this "
-            f"machine, so that one alone would take {_time(self.n_steps / self.steps_per_s)} for "
-            f"the {self.n_steps} steps of a round",
+            f"fit: {counted(self.n_features, 'feature')}, {counted(self.n_rows, 'row')} of "
+            f"{counted(self.n_structures, 'structure')}; its matrices take "
+            f"{_bytes(self.memory_bytes)}, its rows {_time(self.assembly_s)} on this machine",
+            f"walkers: {self.steps_per_s:.3g} steps per second with "
+            f"{counted(self.n_atoms, 'atom')} on this machine, so that one alone would take "
+            f"{_time(self.n_steps / self.steps_per_s)} for the {self.n_steps} steps of a round",
         ]
 
     def notes(self) -> list[str]:
@@ -171,8 +172,9 @@ def label_plan(config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]]) ->
     told = f"labels: {first + test} before the first fit"
     told += f" ({test} of them a test set)" if test else ""
     explore, stop = config.explore, config.stop
-    most = "" if stop.max_labels is None else f", {stop.max_labels} picks in all"
-    return [f"{told}, then at most {explore.picks} in each of {stop.max_rounds} rounds{most}"]
+    most = "" if stop.max_labels is None else f", {counted(stop.max_labels, 'pick')} in all"
+    rounds = "the one round" if stop.max_rounds == 1 else f"each of {stop.max_rounds} rounds"
+    return [f"{told}, then at most {explore.picks} in {rounds}{most}"]
 
 
 def _baseline(config: CampaignConfig, train: Sequence[Atoms]) -> Mapping[str, float]:

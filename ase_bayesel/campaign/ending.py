@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..io.words import counted
 from .config import StopConfig
 from .store import Store
 
@@ -17,11 +18,12 @@ def reason_to_end(stop: StopConfig, store: Store, number: int) -> str | None:
         The campaign, and the round that would be the next one.
     """
     if number > stop.max_rounds:
-        return f"all {stop.max_rounds} rounds are done"
+        one = stop.max_rounds == 1
+        return "the one round is done" if one else f"all {stop.max_rounds} rounds are done"
     if number > 1 and store.read_report(number - 1).picks == 0:
         return f"nothing triggered in round {number - 1}"
     if labels_left(stop, store, number) == 0:
-        return f"the budget of {stop.max_labels} labels is spent"
+        return f"the budget of {counted(stop.max_labels or 0, 'label')} is spent"
     return None
 
 

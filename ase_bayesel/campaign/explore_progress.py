@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..dynamics.trust import TrustBound
+from ..io.words import counted
 from .events import Progress, WalkerNow
 from .exploration import ExploreState
 from .exploration.blocks import WalkerPlan, WalkerSetup
@@ -37,12 +38,12 @@ class Telling:
     def __call__(self, state: ExploreState) -> Progress:
         """How far the walkers are."""
         setup = self.setup
-        walkers = f"{len(state.living)} of {len(state.walkers)} walkers"
+        walkers = f"{len(state.living)} of {counted(len(state.walkers), 'walker')}"
         if setup.rules.turns:
             walkers = f"walker {state.turn}"
-        found = f"{len(state.picks)}/{self.limit} picks"
+        found = f"{len(state.picks)}/{counted(self.limit, 'pick')}"
         if setup.rules.batch == "joint":
-            found = f"{len(state.candidates)} candidates"
+            found = counted(len(state.candidates), "candidate")
         warnings = (
             f"walker {k}: {walker.driver.thermostat.warning}"
             for k, walker in enumerate(state.walkers)

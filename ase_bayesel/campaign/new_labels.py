@@ -9,6 +9,7 @@ from itertools import takewhile
 from ase import Atoms
 
 from ..errors import LabellingError
+from ..io.words import counted
 from ..labelling.by_hand import read_labels_by_hand
 from ..labelling.store import LabelStore, with_labels
 from ..labelling.task import is_settled, label_of
@@ -150,7 +151,8 @@ def refuse_failures(
         fate = "failed or been set aside"
         way += ", or correct labels by hand, or say bayesel accept or bayesel reject of each"
     raise LabellingError(
-        f"round {number}: the last {len(lost)} structures have all {fate}, "
+        f"round {number}: the last {counted(len(lost), 'structure has', 'structures have all')} "
+        f"{fate}, "
         f"{latest[0].identity} with: {last_reason()}. Before you run again, {way}; or "
         "raise stop.max_failures, and the campaign goes on without them"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..io.words import counted
 from ..surrogate.scales import Scales
 from .error_bars import FLAT, OVER, ErrorBar, error_bars
 from .events import RoundReport
@@ -207,7 +208,10 @@ def _changed(ratio: float) -> str:
 
 
 def _activity(last: RoundReport) -> str:
-    told = f"{last.picks} picks and {last.returns} returns at the bound of trust in the last round"
+    told = (
+        f"{counted(last.picks, 'pick')} and {counted(last.returns, 'return')} at the bound of "
+        "trust in the last round"
+    )
     fired, bound = trigger_rate(last), bound_rate(last)
     if fired is None or bound is None:
         return told

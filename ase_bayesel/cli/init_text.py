@@ -151,6 +151,8 @@ def pool_text(name: str, starts: str, material: Material) -> str:
     """The config of a pool; parameters as of `campaign_text`."""
     recipe = material.bootstrap()
     lines = [f"- {{kind: rattle, amplitudes_A: {list(recipe.amplitudes_A)}, copies: 20}}"]
+    if recipe.moved:
+        lines.append(f"- {{kind: molecules, shifts_A: {list(recipe.shifts_A)}, copies: 20}}")
     if material.is_periodic:
         lines.append(f"- {{kind: strain, limit: {recipe.max_strain}, copies: 20}}")
         lines.append("- {kind: volume_scan, smallest: 0.85, largest: 1.15, points: 7}")
@@ -183,12 +185,14 @@ def _bootstrap_text(recipe: Bootstrap) -> str:
         "isolated": "an isolated atom of each element",
         "strained": "starts under random strains",
         "rattled": "starts whose atoms are displaced",
+        "moved": "starts whose molecules are shifted and turned as wholes",
         "dimers": "distances of each pair of elements",
         "test": "held out, to measure errors on",
     }
     lines = ["bootstrap:                   # made of the starts, labelled as round 0: docs/data.md"]
+    left_out = ["shortest", "longest", *([] if recipe.moved else ["moved", "shifts_A"])]
     for field in fields(recipe):
-        if field.name in ("shortest", "longest"):
+        if field.name in left_out:
             continue
         value = getattr(recipe, field.name)
         entry = f"  {field.name}: {_flow(list(value) if isinstance(value, tuple) else value)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BayeselError, ConfigError
+from ..io.words import counted
 from .shared import DirectoryOption, app, campaign_directory, console, named_errors, say
 from .stopping import EXIT_RUN_AGAIN, StopRequested, StopRequests, stop_requests
 
@@ -77,7 +78,8 @@ def label(
         write_atomically(output, extxyz_bytes(labelled.frames, str(output)))
         say(f"wrote {output}: {len(labelled.frames)} labelled, {len(labelled.failed)} failed")
     else:
-        say(f"all {len(structures)} structures have failed; bayesel check-engine {config}")
+        fate = counted(len(structures), "structure has failed", "structures have all failed")
+        say(f"{fate}; bayesel check-engine {config}")
         raise typer.Exit(1)
 
 

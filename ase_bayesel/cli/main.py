@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BayeselError
+from ..io.words import counted
 from . import decisions, exporting, init, label, model_commands, schema  # noqa: F401, their commands
 from .shared import (
     CampaignArgument,
@@ -77,7 +78,7 @@ def validate(
     for line in (*told, *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    summary = ", ".join(f"{name} {count}" for name, count in counts.items())
     say(f"{config}: valid; structures: {summary}")
 
 
@@ -269,7 +270,7 @@ def select(
         task = bar.add_task("features", total=None, count=0)
         written = select_from_file(request, lambda done: bar.update(task, count=done))
     for n_picked, path in zip(written.n_picked, written.picks, strict=True):
-        say(f"{n_picked} picks: {path}")
+        say(f"{counted(n_picked, 'pick')}: {path}")
     say(f"report: {written.page} and {written.record}")
     for line in (*written.enough, *(f"note: {note}" for note in written.notes)):
         say(line)
@@ -311,4 +312,4 @@ def pool(
 
         summary = make_pool(settings, output, show)
     console.print(summary_table(summary))
-    say(f"{summary.kept} structures: {summary.path}")
+    say(f"{counted(summary.kept, 'structure')}: {summary.path}")

@@ -13,6 +13,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ..descriptors.ace import ACEDescriptor
 from ..descriptors.embedding import Embedding
 from ..generation import Bootstrap
+from ..generation.molecules import loose_molecules
 from ..structures.neighbours import fresh_pairs
 
 THIN_A = 5.0
@@ -72,6 +73,11 @@ class Material:
         """Whether a start is periodic in some direction."""
         return any(atoms.pbc.any() for atoms in self.starts)
 
+    @cached_property
+    def has_molecules(self) -> bool:
+        """Whether a start has several molecules, one of several atoms at least."""
+        return any(len(one.members) > 1 for atoms in self.starts for one in loose_molecules(atoms))
+
     @property
     def timestep_fs(self) -> float:
         """By the lightest atom: its fastest vibrations take some twenty steps."""
@@ -98,13 +104,18 @@ class Material:
         """The recipe of first structures.
 
         Molecules are small, so that there are more of them, and less displaced as hydrogen is.
+        Where a start has several of them, half are moved as wholes: what is between molecules is
+        softer than their bonds.
         """
         stiff = not self.is_crystal or "H" in self.elements
+        displaced = 15 if self.is_periodic else 40
+        moved = displaced // 2 if self.has_molecules else 0
         return Bootstrap(
             isolated=without_periodicity,
             strained=10 if self.is_periodic else 0,
-            rattled=15 if self.is_periodic else 40,
+            rattled=displaced - moved,
             amplitudes_A=(0.02, 0.04, 0.07) if stiff else (0.05, 0.1, 0.2),
+            moved=moved,
             test=test,
         )
 
@@ -116,7 +127,7 @@ class Material:
         `MOST_FEATURES`. With more than two elements an embedding takes their place in products.
         """
         recipe, sizes = self.bootstrap(), [len(atoms) for atoms in self.starts]
-        rows = 3 * (recipe.strained + recipe.rattled) * float(np.mean(sizes))
+        rows = 3 * (recipe.strained + recipe.rattled + recipe.moved) * float(np.mean(sizes))
         limit = min(rows / ROWS_PER_FEATURE, MOST_FEATURES)
         embedding = Embedding(CHANNELS) if len(self.elements) > 2 else None
         found = None

@@ -21,6 +21,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow, named
+from ..io.words import counted
 from ..labelling.labeller import LabelTally
 from .plain_warnings import without_thermostats
 from .stopping import StopRequests
@@ -190,8 +191,8 @@ class _RoundBars(Bars):
 
 def round_line(report: RoundReport) -> str:
     """A finished round in at most 100 columns."""
-    text = f"round {report.round_number}: {report.picks} picks, {report.failed} failed; "
-    text += f"{report.n_labels} labels, {report.n_train} fitted"
+    text = f"round {report.round_number}: {counted(report.picks, 'pick')}, {report.failed} failed; "
+    text += f"{counted(report.n_labels, 'label')}, {report.n_train} fitted"
     errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))
     told = [f"{_milli(error)} {unit}" for error, unit in errors if error is not None]
     return f"{text}; test RMSE {', '.join(told)}" if told else text
@@ -217,10 +218,10 @@ def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:
         value = "-" if walker.value is None else f"{walker.value:.3g}"
         text += f", criterion {value} of {walker.threshold:.3g}"
         if walker.bound is not None:
-            text += f" (bound {walker.bound:.3g}, met {walker.returns} times)"
+            text += f" (bound {walker.bound:.3g}, met {counted(walker.returns, 'time')})"
         yield text if walker.status == "running" else f"{text}, {walker.status}"
     if len(walkers) > MOST_WALKERS:
-        yield f"and {len(walkers) - MOST_WALKERS} more walkers"
+        yield f"and {counted(len(walkers) - MOST_WALKERS, 'more walker')}"
 
 
 def label_line(labels: LabelTally) -> str:

@@ -14,6 +14,7 @@ from ..campaign.events import named
 from ..campaign.rounds import Rounds
 from ..campaign.stopping import leading, trigger_rate
 from ..campaign.store import Store
+from ..io.words import counted
 from ..validation.parity import milli
 
 COLUMNS = (
@@ -53,7 +54,7 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     elif store.batch_path(done).exists():
         yield f"round {done}: picks are in {store.batch_path(done)}"
     elif done:
-        yield f"round {done}: {store.exploration(done).count_picks()} picks so far"
+        yield f"round {done}: {counted(store.exploration(done).count_picks(), 'pick')} so far"
     endings = store.exploration(done).read_endings() if done else ()
     for ending in named(endings):
         yield f"round {done}: {ending}"
@@ -62,7 +63,8 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     labels = store.used_labels()
     tally = labels.counts()
     yield (
-        f"{labels.directory}: {tally.labels} labels, {tally.failures} failed calculations, "
+        f"{labels.directory}: {counted(tally.labels, 'label')}, "
+        f"{counted(tally.failures, 'failed calculation')}, "
         f"{tally.running} under way or killed"
     )
     for number in shown:

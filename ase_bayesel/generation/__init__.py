@@ -5,11 +5,13 @@ from .builders import SLAB_BUILDERS, Bulk, Slab, StandardSlab
 from .distortions import Rattle, Strain, Swaps, Vacancies, VolumeScan
 from .dynamics import Dynamics
 from .generate import PoolProgress, PoolSummary, RecipeCount, generate_pool
+from .molecules import MoveMolecules
 from .recipe import Chain, Context, Recipe, Rejected, derived
 from .screening import NearCopies, Screen
 
 RECIPES: tuple[type[Recipe], ...] = (
-    *(Rattle, Strain, VolumeScan, Vacancies, Swaps, Bulk, Slab, StandardSlab, Dynamics, Chain),
+    *(Rattle, MoveMolecules, Strain, VolumeScan, Vacancies, Swaps, Bulk, Slab, StandardSlab),
+    *(Dynamics, Chain),
 )
 """What a config can name by its kind."""
 
@@ -21,6 +23,7 @@ __all__ = [
     "Chain",
     "Context",
     "Dynamics",
+    "MoveMolecules",
     "NearCopies",
     "PoolProgress",
     "PoolSummary",

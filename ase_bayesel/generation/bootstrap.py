@@ -17,6 +17,7 @@ from ..errors import GenerationError
 from ..io.fields import PositiveFloat, Several
 from ..structures.electronic import SPIN
 from .distortions import Rattle, Strain
+from .molecules import MoveMolecules, loose_molecules
 from .recipe import PREFIX, Context, Recipe, Rejected, derived, origin
 from .screening import Screen
 
@@ -26,6 +27,8 @@ BOX_A = 15.0
 """Edge of the box around atoms and pairs without periodicity."""
 TRIES = 50
 """So often a structure that is not sane is drawn anew."""
+KINDS = {"strained": "max_strain", "rattled": "amplitudes_A", "moved": "shifts_A"}
+"""What is made of starts, and the key of how far."""
 TRAINING, HELD_OUT = 0, 1
 """Of the random numbers: training and test structures share none."""
 
@@ -46,12 +49,17 @@ class Bootstrap:
         Starts in turn whose atoms are displaced.
     amplitudes_A
         Standard deviations of the displacements along each axis (A), in turn.
+    moved
+        Starts in turn whose molecules are shifted and turned as wholes (`MoveMolecules`); only
+        those of several molecules are moved.
+    shifts_A
+        Standard deviations of the shifts along each axis (A), in turn.
     dimers
         Distances of each pair of elements, without periodicity.
     shortest, longest
         Of these distances, in sums of covalent radii.
     test
-        Further strained and rattled structures, in the same proportion, that no fit sees.
+        Further strained, rattled and moved structures, in the same proportion, that no fit sees.
 
     Raises
     ------
@@ -64,14 +72,16 @@ class Bootstrap:
     max_strain: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     rattled: Number = 15
     amplitudes_A: Annotated[tuple[Amplitude, ...], Several] = (0.05, 0.1, 0.2)
+    moved: Number = 0
+    shifts_A: Annotated[tuple[Amplitude, ...], Several] = (0.1, 0.2, 0.4)
     dimers: Number = 0
     shortest: PositiveFloat = 0.8
     longest: PositiveFloat = 2.0
     test: Number = 0
 
     def __post_init__(self) -> None:
-        if not self.strained + self.rattled:
-            raise ValueError("strained, rattled: one of them has to be positive")
+        if not sum(self._counts.values()):
+            raise ValueError("strained, rattled, moved: one of them has to be positive")
         if self.shortest >= self.longest:
             raise ValueError("longest: must be larger than shortest")
 
@@ -100,10 +110,9 @@ class Bootstrap:
         """
         elements = sorted({symbol for atoms in starts for symbol in atoms.symbols})
         sources = self._sources(starts)
-        counts = {"strained": self.strained, "rattled": self.rattled}
         drawn = (
             _drawn(name, k, sources[name](k), (seed, TRAINING), guards)
-            for name, count in counts.items()
+            for name, count in self._counts.items()
             for k in range(count if name in sources else 0)
         )
         atoms = (_isolated(symbol, with_spin) for symbol in elements if self.isolated)
@@ -112,14 +121,17 @@ class Bootstrap:
     def held_out(self, starts: Sequence[Atoms], seed: int, guards: Guards) -> list[Atoms]:
         """The structures to test on; parameters as of `training`."""
         sources = self._sources(starts)
-        counts = {"strained": self.strained, "rattled": self.rattled}
-        kinds = [name for name in sources for _ in range(counts[name])]
+        kinds = [name for name in sources for _ in range(self._counts[name])]
         places = ((2 * k + 1) * len(kinds) // (2 * self.test) for k in range(self.test))
         drawn = (kinds[place % len(kinds)] for place in places)
         return [
             _drawn(name, k, sources[name](k), (seed, HELD_OUT), guards)
             for k, name in enumerate(drawn)
         ]
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in KINDS}
 
     def _sources(self, starts: Sequence[Atoms]) -> dict[str, Callable[[int], tuple[Recipe, Atoms]]]:
         """Recipe and start of the k-th structure of each kind, where there can be any."""
@@ -130,15 +142,21 @@ class Bootstrap:
             found["strained"] = lambda k: (Strain(self.max_strain), periodic[k % len(periodic)])
         if several and self.rattled:
             found["rattled"] = lambda k: (self._rattle(k), several[k % len(several)])
+        if self.moved and (loose := [atoms for atoms in several if loose_molecules(atoms)]):
+            found["moved"] = lambda k: (self._move(k), loose[k % len(loose)])
         if not found:
             raise GenerationError(
                 "bootstrap: no structure can be made of the starts: there is none with periodicity "
-                "to be strained (strained), and none of several atoms to be rattled (rattled)"
+                "to be strained (strained), none of several atoms to be rattled (rattled), and "
+                "none of several molecules to be moved (moved)"
             )
         return found
 
     def _rattle(self, k: int) -> Rattle:
         return Rattle((self.amplitudes_A[k % len(self.amplitudes_A)],))
+
+    def _move(self, k: int) -> MoveMolecules:
+        return MoveMolecules((self.shifts_A[k % len(self.shifts_A)],))
 
     def _pairs(self, elements: Sequence[str]) -> Iterator[Atoms]:
         for pair in combinations_with_replacement(elements, 2):
@@ -171,8 +189,7 @@ def _drawn(
 ) -> Atoms:
     """The k-th structure of a kind: the first sane one that its random numbers give."""
     recipe, start = source
-    kind = ("strained", "rattled").index(name)
-    rng = np.random.default_rng(np.random.SeedSequence((*seed, kind, k)))
+    rng = np.random.default_rng(np.random.SeedSequence((*seed, [*KINDS].index(name), k)))
     screen, broken = Screen(guards=guards), ""
     tries = (recipe.frames(origin(start), Context(), rng) for _ in range(TRIES))
     for made in chain.from_iterable(tries):
@@ -180,8 +197,7 @@ def _drawn(
         if not isinstance(made, Rejected) and not broken:
             made.info["config_type"] = made.info[f"{PREFIX}recipe"]
             return made
-    keys = {"strained": "max_strain", "rattled": "amplitudes_A"}
     raise GenerationError(
         f"bootstrap: structure {k} of those {name} breaks the rule {broken} in {TRIES} tries; "
-        f"lower {keys[name]}, or look at the starts"
+        f"lower {KINDS[name]}, or look at the starts"
     )

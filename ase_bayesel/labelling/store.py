@@ -108,8 +108,8 @@ def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> At
     """A copy of a structure with labels under the keys of a training set.
 
     The virial is -volume times the stress, or the stress itself where the key names one
-    (`is_stress`), and is there only with three periodic directions. A cut-out (`WHOLE`) gets the
-    forces of its whole atoms alone; those of the others are NaN, which nobody takes for labels.
+    (`is_stress`), ``(9,)`` as files hold it, and there only with three periodic directions. A
+    cut-out (`WHOLE`) gets the forces of its whole atoms; those of others are NaN, and no labels.
     """
     out, whole = atoms.copy(), whole_atoms(atoms)
     if whole is not None:
@@ -123,7 +123,7 @@ def with_labels(atoms: Atoms, values: ReferenceResult, keys: PropertyKeys) -> At
     if keys.virial is not None and values.stress is not None and atoms.pbc.all():
         stress = voigt_6_to_full_3x3_stress(values.stress)
         factor = 1.0 if is_stress(keys.virial) else -atoms.get_volume()
-        out.info[keys.virial] = factor * stress
+        out.info[keys.virial] = np.ravel(factor * stress)
     return out
 
 

@@ -12,10 +12,17 @@ from ..campaign.history import History
 from ..descriptors.base import Descriptor
 from ..selection.methods.distances import nearest_distance, standardised
 from ..surrogate.surrogate import Surrogate
-from .canvas import MANY_POINTS, Campaign, count_axis, ink, on, plain
+from .canvas import GREY, MANY_POINTS, Campaign, count_axis, ink, on, plain
 
 MAX_NUMBERS = 20
 """Only the first picks carry their number."""
+NUMBER_SIZE = np.array([10.0, 8.5])
+"""Of a number with two digits and its margin, in points of print."""
+NUMBER_RADII = 10.0, 18.0, 28.0, 40.0, 54.0
+WAYS = [np.array([np.cos(angle), np.sin(angle)]) for angle in np.pi / 4 + np.arange(12) * np.pi / 6]
+"""Distances and directions from a point at which its number is tried, in this order."""
+AXES_SHARE = 0.85
+"""Of the sides of a figure that its axes take up, about."""
 MOST_OF_A_KIND = 300
 """So many structures of each input of a campaign are on its map, evenly spread."""
 
@@ -82,12 +89,47 @@ def feature_map(
         chosen = points[np.array(picks, int)]
         size, width = (9, 1.0) if len(picks) <= MAX_NUMBERS else (5, 0.6)
         axes.plot(*chosen.T, "o", ms=size, mew=width, mfc="none", mec=ink(), label="picked")
-        for number, point in enumerate(chosen[:MAX_NUMBERS], start=1):
-            axes.annotate(str(number), point, xytext=(5, 5), textcoords="offset points", fontsize=7)
+        _number(axes, chosen[:MAX_NUMBERS])
     first, second = (f"principal component {k + 1} ({100 * explained[k]:.0f}%)" for k in (0, 1))
     axes.set(xlabel=first, ylabel=second)
     axes.legend(fontsize="x-small")
     return axes
+
+
+def _number(axes: Axes, points: np.ndarray) -> None:
+    """Number points ``(n, 2)`` from 1, each where no other number and few other points are.
+
+    A number that has to go far from its point is joined to it by a line.
+    """
+    spans = np.ptp(axes.dataLim.get_points(), axis=0)
+    spans[spans == 0] = 1.0
+    size = 72.0 * np.array(axes.get_figure(root=True).get_size_inches())  # type: ignore[union-attr]
+    places = (points - axes.dataLim.min) / spans * size * AXES_SHARE  # in points of print
+    taken: list[np.ndarray] = []
+    for number, (point, place) in enumerate(zip(points, places, strict=True), start=1):
+        spots = [place + radius * way for radius in NUMBER_RADII for way in WAYS]
+        clear = [_clearance(spot, places, taken) for spot in spots]
+        free = [k for k, room in enumerate(clear) if room >= 1.0]
+        best = free[0] if free else int(np.argmax(clear))
+        taken.append(spots[best])
+        offset = spots[best] - place
+        far = np.linalg.norm(offset) > 1.5 * NUMBER_RADII[0]
+        axes.annotate(
+            str(number),
+            point,
+            offset,
+            textcoords="offset points",
+            fontsize=7,
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY} if far else None,
+        )
+
+
+def _clearance(spot: np.ndarray, places: np.ndarray, taken: Sequence[np.ndarray]) -> float:
+    """Of a number: the least distance to other numbers and to picks, in sizes of a number."""
+    others = np.array([*taken, *places])
+    return float(np.max(np.abs(others - spot) / NUMBER_SIZE, axis=1).min())
 
 
 def campaign_structures(campaign: Campaign) -> Mapping[str, list[Atoms]]:

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from ..errors import ResultError
+from ..io.words import counted
 from .calculators import LeanCalculator
 from .mlip import mlip_results
 from .reference_energies import UNDETERMINED, composition_energy, energies_per_element
@@ -46,7 +47,7 @@ class EnergyShift:
             Label less prediction of the structures, eV.
         """
         energies, rank = energies_per_element(compositions, differences)
-        source = f"fitted to {len(differences)} structures"
+        source = f"fitted to {counted(len(differences), 'structure')}"
         return cls(energies, source if rank == len(energies) else f"{source}, {UNDETERMINED}")
 
     def of(self, atoms: Atoms) -> float:

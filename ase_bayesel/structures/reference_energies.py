@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import StructureError
+from ..io.words import counted
 from .electronic import electronic_state
 from .labels import FitTargets, PropertyKeys, targets
 
@@ -174,7 +175,7 @@ def _averages(labelled: Sequence[_Known]) -> dict[str, E0]:
     energies, rank = energies_per_element(
         [known.composition for known in bound], [known.energy for known in bound]
     )
-    source = f"average over {len(bound)} frames"
+    source = f"average over {counted(len(bound), 'frame')}"
     if rank < len(energies):
         source += f", {UNDETERMINED}"
     return {symbol: E0(energy, source) for symbol, energy in energies.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms, units
 
+from ..io.words import counted
 from .labels import PROPERTIES, WHOLE, PropertyKeys, force_consistent, is_stress, raw_label, targets
 from .reference_energies import E0, SAME_EV, composition_energy, is_isolated, reference_energies_of
 
@@ -74,7 +75,7 @@ class LabelSurvey:
                 how = ", a stress, taken times -volume" if is_stress(key) else ""
                 unit = "eV/A" if prop == "forces" else "eV/A^3" if is_stress(key) else "eV"
                 named.append(f"{prop} {self.counts[prop]} ({key}, {unit}{how})")
-        told = [f"labels of {self.n_frames} structures: {'; '.join(named)}"]
+        told = [f"labels of {counted(self.n_frames, 'structure')}: {'; '.join(named)}"]
         told += [f"E0 of {s}: {e0.energy:.6g} eV, {e0.source}" for s, e0 in self.e0s.items()]
         scales = (
             ("energy over E0s {} eV/atom", self.binding),
@@ -84,7 +85,8 @@ class LabelSurvey:
         ranges = [text.format(_range(values)) for text, values in scales if len(values)]
         told += ["; ".join(ranges)] if ranges else []
         if self.n_weighted:
-            told.append(f"{self.n_weighted} structures have weights of their own")
+            owners = counted(self.n_weighted, "structure has", "structures have")
+            told.append(f"{owners} weights of their own")
         return told
 
     def notes(self) -> list[str]:
@@ -92,12 +94,13 @@ class LabelSurvey:
         told = []
         if self.unlabelled:
             told.append(
-                f"{len(self.unlabelled)} structures have no label, and enter the covariance "
-                f"alone: {_frames(self.unlabelled)}"
+                f"{counted(len(self.unlabelled), 'structure has', 'structures have')} no label, "
+                f"for the covariance alone: {_frames(self.unlabelled)}"
             )
         if self.partial:
             told.append(
-                f"{len(self.partial)} structures lack labels that others have: "
+                f"{counted(len(self.partial), 'structure lacks', 'structures lack')} labels that "
+                "others have: "
                 f"{_frames(self.partial)}"
             )
         if self.bare_virials:
@@ -112,8 +115,9 @@ class LabelSurvey:
             )
         if len(self.smearing):
             told.append(
-                f"{len(self.smearing)} structures hold a free energy too, up to "
-                f"{1e3 * np.abs(self.smearing).max():.3g} meV/atom away: forces derive from it; "
+                f"{counted(len(self.smearing), 'structure holds', 'structures hold')} a free "
+                f"energy too, up to {1e3 * np.abs(self.smearing).max():.3g} meV/atom away: forces "
+                "derive from it; "
                 "consider the key free_energy"
             )
         return [*told, *self._units()]

@@ -176,7 +176,7 @@ def test_all_that_fail_end_it(tmp_path):
 def test_validate_counts_what_there_will_be(tmp_path):
     result = call("validate", bootstrapped(tmp_path))
     assert result.exit_code == 0, result.output
-    assert "structures: 1 starts, 8 bootstrap, 3 bootstrap_test" in result.output
+    assert "structures: starts 1, bootstrap 8, bootstrap_test 3" in result.output
 
 
 @pytest.mark.slow

@@ -419,7 +419,7 @@ def test_a_round_of_failures_only(tmp_path):
     zero, one = reports(store)
     assert (one.picks, one.failed, one.n_train) == (3, 3, 6)
     assert one.forces_rmse == zero.forces_rmse
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
 
 
 def test_an_engine_that_always_fails_stops_the_campaign(tmp_path):
@@ -569,7 +569,7 @@ def test_without_a_test_set(tmp_path):
 def test_variants(tmp_path, changes):
     changes = {"stop.max_rounds": 1, "explore.picks": 2, **changes}
     store, last = ended(write_campaign(tmp_path, changes))
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
     assert reports(store)[1].n_labels == reports(store)[1].picks > 0
 
 
@@ -647,7 +647,7 @@ def test_a_structure_given_up(tmp_path):
     write(store.by_hand_path(1), frames, format="extxyz")
     assert "bayesel_failed=T" in store.by_hand_path(1).read_text()
     _, last = ended(config)
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
     report = store.read_report(1)
     assert (report.picks, report.failed, report.n_labels) == (3, 1, 2)
     assert set_aside(store.directory, batch[1])
@@ -852,7 +852,7 @@ def joint(tmp_path_factory):
     """A campaign of one round whose batch is chosen together, for frames of unbiased MD too."""
     config = write_campaign(tmp_path_factory.mktemp("joint"), JOINT | {"stop.max_rounds": 1})
     store, last = ended(config)
-    assert last == Ended("all 1 rounds are done")
+    assert last == Ended("the one round is done")
     return store
 
 
@@ -907,7 +907,7 @@ EARLY = {
 @pytest.mark.slow
 def test_a_batch_that_closes_early_does_so_after_a_kill_too(tmp_path):
     whole, last = ended(write_campaign(tmp_path / "whole", EARLY))
-    assert last == Ended("all 1 rounds are done")
+    assert last == Ended("the one round is done")
     report = whole.read_report(1)
     assert 1 <= report.picks == report.n_labels < 9
     assert "running" in report.walkers

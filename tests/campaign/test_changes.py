@@ -98,7 +98,7 @@ def test_how_things_are_done_may_change_and_is_logged(copied):
     (threads,) = (entry for entry in noted if entry["field"] == "threads")
     assert (threads["before"], threads["after"]) == (1, 2)
     assert {entry["round"] for entry in noted} == {2}
-    assert list(running.run()) == [Ended("all 1 rounds are done")]
+    assert list(running.run()) == [Ended("the one round is done")]
     assert campaign(copied).changes == []
 
 
@@ -163,7 +163,7 @@ def test_input_files_may_move(done, tmp_path):
     )
     moved = campaign(config)
     assert {one.field for one in moved.changes} == {"data.train", "data.test", "explore.starts"}
-    assert list(moved.run()) == [Ended("all 1 rounds are done")]
+    assert list(moved.run()) == [Ended("the one round is done")]
 
 
 def test_input_files_may_not_change_while_they_move(done, tmp_path):
@@ -230,7 +230,7 @@ def test_a_round_without_picks_is_explored_again_under_another_explore(nothing_t
         (1, True)
     ] * len(running.changes)
     *_, last = running.run()
-    assert last == Ended("all 1 rounds are done")
+    assert last == Ended("the one round is done")
     assert store.read_report(1).picks == 3
     aside = store.round_directory(1).with_name("round_0001_empty_1")
     np.testing.assert_array_equal(SavedExploration(aside).read_trace(), before)
@@ -291,7 +291,7 @@ def test_a_round_is_opened_again_as_often_as_it_takes(nothing_triggered, tmp_pat
         assert running.store.explored_before(1) == k
     write_config(tmp_path, {"stop.max_rounds": 1})
     *_, last = campaign(config).run()
-    assert last == Ended("all 1 rounds are done")
+    assert last == Ended("the one round is done")
 
 
 def test_a_calibrated_trigger_may_change_where_it_never_fired(tmp_path):
@@ -308,7 +308,7 @@ def test_a_calibrated_trigger_may_change_where_it_never_fired(tmp_path):
     running = change(config, lower)
     assert running.reopened == 1
     *_, last = running.run()
-    assert last == Ended("all 1 rounds are done")
+    assert last == Ended("the one round is done")
     assert store.read_thresholds() == [pytest.approx(1e-10 * first)]
     assert store.read_report(1).picks > 0
 

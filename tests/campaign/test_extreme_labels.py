@@ -50,7 +50,7 @@ def hot_campaign(folder, changes):
 def made(factory, changes):
     config = hot_campaign(factory.mktemp("extreme"), changes)
     store, last = ended(config)
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
     return config, store
 
 

@@ -161,7 +161,7 @@ def test_a_campaign_with_settings_and_constraints_of_the_starts(tmp_path):
     )
     campaign = Campaign(config, tmp_path / "campaign")
     *_, last = campaign.run()
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
     state, _ = campaign.store.exploration(1).load(campaign.store.read_input("starts"))
     assert state.walkers[0].step <= 4
     if state.walkers[0].driver is not None:

@@ -159,7 +159,7 @@ def test_what_is_followed_may_change(campaign, tmp_path):
     path = copy / config.name
     path.write_text(path.read_text().replace("members: 3", "members: 4"))
     store, last = ended(path)
-    assert "all 1 rounds are done" in last.reason
+    assert "the one round is done" in last.reason
     assert store.read_config()["properties"]["members"] == 4
 
 

@@ -234,5 +234,5 @@ def test_killed_with_its_workers_and_taken_up_by_this_process(tmp_path, in_proce
     write_campaign(tmp_path, FOUR)
     running = Campaign(load_config(config), directory)
     *_, last = running.run()
-    assert last.reason == "all 1 rounds are done"
+    assert last.reason == "the one round is done"
     assert_same_campaign(running.store, in_process)

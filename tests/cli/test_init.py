@@ -54,7 +54,7 @@ def test_copper_is_ready_to_run(tmp_path):
     assert f"next: bayesel validate {tmp_path / 'mine.yaml'}" in said
     result = call("validate", tmp_path / "mine.yaml")
     assert result.exit_code == 0, result.output
-    assert "1 starts, 26 bootstrap, 10 bootstrap_test" in result.output
+    assert "starts 1, bootstrap 26, bootstrap_test 10" in result.output
 
 
 def test_water_has_guards_short_steps_and_no_cell_moves(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import read, write
 from helpers.campaigns import calls, write_campaign
 from helpers.command_line import BAYESEL, assert_refused, call, kill_when, launched
 
@@ -46,7 +46,11 @@ def test_all_structures_get_labels_and_keep_what_they_have(tmp_path):
         assert atoms.info["REF_energy"] == pytest.approx(bare.get_potential_energy(), abs=1e-6)
         np.testing.assert_allclose(atoms.arrays["REF_forces"], bare.get_forces(), atol=1e-6)
         virial = -atoms.get_volume() * bare.get_stress(voigt=False)
-        np.testing.assert_allclose(atoms.info["REF_virial"], virial, atol=1e-6)
+        np.testing.assert_allclose(atoms.info["REF_virial"], virial.ravel(), atol=1e-6)
+    assert "_JSON" not in (tmp_path / "out.xyz").read_text()  # which only ASE reads
+    assert [theirs.info["REF_virial"].shape for theirs in read(tmp_path / "out.xyz", ":")] == [
+        (9,)
+    ] * 6
 
 
 def test_nothing_is_computed_twice_or_replaced(tmp_path):

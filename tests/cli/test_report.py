@@ -21,9 +21,10 @@ from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.cli.report.structures import embedded
-from ase_bayesel.cli.report.verdict import verdict
+from ase_bayesel.cli.report.verdict import trust_in_words, verdict
 from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
 from ase_bayesel.plots.canvas import count_axis, error_scale, on
+from ase_bayesel.surrogate.scales import HeldOut
 
 
 def store_of(folder, changes=None):
@@ -98,6 +99,42 @@ def test_verdict(store, page):
     assert found.advice == History(store).advice.what
     assert f"<strong>{found.advice}</strong>" in page.text
     assert Surrogate.load(found.model).properties == ("energy", "forces")
+
+
+def ratios_of(z, n_picks, n_rows=1):
+    """Picks with rows whose errors are all of one ratio to their deviations."""
+    n = n_picks * n_rows
+    return HeldOut(np.full(n, z), np.ones(n), np.arange(n) // n_rows)
+
+
+@pytest.mark.parametrize(
+    ("energy", "forces", "told"),
+    [
+        ((1.0, 20), (0.9, 20), ["Energy and forces: uncertainties are as large as errors."]),
+        (
+            (0.4, 20),
+            (1.1, 20),
+            ["Energy: errors are smaller than", "Forces: uncertainties are as large as errors."],
+        ),
+        (
+            (2.0, 20),
+            (0.4, 20),
+            ["Energy: errors are larger than", "Forces: errors are smaller than"],
+        ),
+        ((1.55, 4), (1.0, 4), ["Energy: 4 picks are too few to tell that from 1."]),
+        ((0.1, 1), (3.0, 1), ["Energy: 1 pick is too few", "Forces: errors are larger than"]),
+    ],
+)
+def test_trust_is_told_of_each_property(energy, forces, told):
+    """A cautious energy says nothing of forces, and few picks say little."""
+    found = trust_in_words({"energy": ratios_of(*energy), "forces": ratios_of(*forces, n_rows=24)})
+    assert f"deviations: {energy[0]:.2f} (energy), {forces[0]:.2f} (forces). " in found
+    for part in told:
+        assert part in found
+
+
+def test_uncertainties_that_nothing_was_compared_with_are_untried():
+    assert "untried" in trust_in_words({})
 
 
 def test_a_test_set_of_the_bootstrap_ranks_no_rounds(store):

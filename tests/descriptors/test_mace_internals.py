@@ -4,6 +4,8 @@ A failure says what is missing and in which version: the uses are all in
 ``descriptors/mace/internals.py``.
 """
 
+import subprocess
+import sys
 from importlib.metadata import version
 
 import numpy as np
@@ -260,3 +262,9 @@ def test_a_part_that_is_gone_is_named(monkeypatch):
     monkeypatch.delattr("mace.tools.scripts_utils.extract_config_mace_model")
     with pytest.raises(DescriptorError, match="extract_config_mace_model"):
         internals.import_mace()
+
+
+def test_importing_mace_prints_nothing():
+    code = "from ase_bayesel.descriptors.mace.internals import import_mace; import_mace()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

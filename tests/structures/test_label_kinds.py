@@ -293,7 +293,7 @@ def test_survey_of_a_training_set():
     assert "E0 of Cu: 3.5" in told
     assert "isolated atom, frame 0" in told
     assert "eV/atom; largest force of a structure" in told
-    assert "1 structures have weights" in told
+    assert "1 structure has weights" in told
 
 
 def test_survey_of_stresses():
@@ -364,7 +364,7 @@ def smeared(frames):
     ("change", "told"),
     [
         (without_labels, "6 structures have no label, .*: frames 4, 5, 6, 7, 8, 9"),
-        (without_forces, "1 structures lack labels that others have: frames 2"),
+        (without_forces, "1 structure lacks labels that others have: frames 2"),
         (with_a_molecule, "three periodic directions are left aside: frames 10"),
         (in_hartree, "in Hartree it would be"),
         (in_kcal, "a kcal/mol is 0.0434 eV"),

@@ -145,7 +145,7 @@ def write_training_frames(
             frame.arrays[REF_FORCES] = forces
         if labels.virial is not None:
             virial = voigt_6_to_full_3x3_stress(labels.virial)
-            frame.info[REF_VIRIAL] = virial
+            frame.info[REF_VIRIAL] = np.ravel(virial)
             frame.info[REF_STRESS] = np.ravel(-virial / atoms.get_volume())
         written.append(frame)
     write_frames(path, written)

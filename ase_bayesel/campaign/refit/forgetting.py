@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.stress import voigt_6_to_full_3x3_stress
@@ -145,7 +146,8 @@ def write_replay(
         }
         atoms.set_array(REF_FORCES, forces)
         if stress is not None:
-            atoms.info[REF_VIRIAL] = -voigt_6_to_full_3x3_stress(stress) * atoms.get_volume()
+            virial = -voigt_6_to_full_3x3_stress(stress) * atoms.get_volume()
+            atoms.info[REF_VIRIAL] = np.ravel(virial)
         yield done
     as_they_are = replace(task, keys=KEYS, energy_weights=None, max_force=None)
     numbers = list(frames)

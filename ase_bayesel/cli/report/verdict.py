@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammaincinv
 
 from ...campaign.final_round import final_round, made_test_set, ranked_best
 from ...campaign.history import History
 from ...campaign.loading_lines import round_lines
+from ...io.words import counted
+from ...surrogate.scales import HeldOut
 from ...validation.parity import milli
 from ...validation.reliability import reliability
 
@@ -18,6 +22,8 @@ MADE = (
 )
 GOOD_Z = (0.67, 1.5)
 """Within these, uncertainties are as large as errors."""
+CHANCE = 0.025, 0.975
+"""Quantiles between which a ratio may be 1."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def _standing(history: History) -> str:
     if history.store.batch_path(done).exists():
         return f"Round {done}: its picks are in {history.store.batch_path(done)}."
     picks = history.store.exploration(done).count_picks()
-    return f"Under way: round {done - 1} is done, round {done} has {picks} picks so far."
+    return f"Under way: round {done - 1} is done, round {done} has {counted(picks, 'pick')} so far."
 
 
 def _trend(history: History) -> str:
@@ -131,18 +137,45 @@ def _share(history: History) -> str:
 def _trust(history: History) -> str:
     # of the last round that has picks
     number = max((k for k, r in enumerate(history.reports) if r.picks), default=0)
-    found = {
-        prop: compared.z
-        for prop, rows in (history.foretold(number) if number > 0 else {}).items()
-        if (compared := reliability(rows)) is not None
-    }
-    if not found:
+    return trust_in_words(history.foretold(number) if number > 0 else {})
+
+
+def trust_in_words(foretold: Mapping[str, HeldOut]) -> str:
+    """Whether uncertainties are as large as errors, for each property on its own.
+
+    Ratios within `GOOD_Z` are as they should be, and so are those that a few picks show by chance:
+    the squares of n independent ratios have a mean within the quantiles of chi squared over n. The
+    numbers of one pick are not independent, so that n is the number of picks.
+
+    Parameters
+    ----------
+    foretold
+        Errors of picks and their calibrated deviations, by property.
+    """
+    said: dict[str, list[str]] = {}
+    sizes = []
+    for prop, rows in foretold.items():
+        compared = reliability(rows)
+        if compared is None:
+            continue
+        n = len(np.unique(rows.telling().structures))
+        sizes.append(f"{compared.z:.2f} ({prop})")
+        said.setdefault(_told_of(compared.z, n), []).append(prop)
+    if not sizes:
         return "No pick was compared with its label, so uncertainties are untried."
-    sizes = ", ".join(f"{z:.2f} ({prop})" for prop, z in found.items())
-    if max(found.values()) > GOOD_Z[1]:
-        told = "errors are larger than the uncertainties say; do not rely on the error bars"
-    elif min(found.values()) < GOOD_Z[0]:
-        told = "errors are smaller than the uncertainties say; error bars are cautious"
-    else:
-        told = "uncertainties are as large as errors"
-    return f"Errors of the last picks over their calibrated deviations: {sizes}. So {told}."
+    parts = [f"{' and '.join(props).capitalize()}: {told}." for told, props in said.items()]
+    return " ".join(
+        [f"Errors of the last picks over their calibrated deviations: {', '.join(sizes)}.", *parts]
+    )
+
+
+def _told_of(z: float, n_picks: int) -> str:
+    """What a root mean square ratio of errors to deviations says."""
+    low, high = np.sqrt(2.0 / n_picks * gammaincinv(n_picks / 2.0, CHANCE))
+    if z > max(GOOD_Z[1], high):
+        return "errors are larger than the uncertainties say; do not rely on the error bars"
+    if z < min(GOOD_Z[0], low):
+        return "errors are smaller than the uncertainties say; error bars are cautious"
+    if not GOOD_Z[0] <= z <= GOOD_Z[1]:
+        return f"{counted(n_picks, 'pick is', 'picks are')} too few to tell that from 1"
+    return "uncertainties are as large as errors"

@@ -3,12 +3,13 @@
 Imports from both packages, and the attributes of mace's models, blocks and calculator that are
 read or replaced, are named here and nowhere else. tests/descriptors/test_mace_internals.py
 compares each with the installed version and says what is missing. What earlier releases wrote in
-their files in another way is in `notations`. Versions 0.3.14 to 0.3.16
-of mace-torch are known to fit.
+their files in another way is in `notations`. Known to fit: mace-torch 0.3.14 to 0.3.16.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -97,7 +98,7 @@ def import_mace() -> MACENames:
     """
     torch.serialization.add_safe_globals([slice])  # e3nn loads a file of constants on import
     try:
-        with quiet():
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):  # mace prints what it lacks
             from e3nn.o3 import wigner_3j
             from mace import modules
             from mace.calculators import MACECalculator, foundations_models
