@@ -217,12 +217,13 @@ def _train(
     assert not isinstance(last, tuple)  # which is kept from round 0 on
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
     directory = store.refit_directory(number).resolve()
-    keys = config.data.keys
+    keys, shift = config.data.keys, read_shift(config, store, number - 1)
     task = RefitTask(
         *(frames, n_new, keys, e0s, last, directory, seed, config.threads),
         energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
         None if first is None else first.resolve(),
+        {} if shift is None else shift.energies,
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
     if isinstance(resource, Here):

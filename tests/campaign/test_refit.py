@@ -277,7 +277,7 @@ class TestMACE:
     @pytest.mark.parametrize(
         ("e0s", "given", "expected"),
         [
-            ("model", {"Cu": 3.5}, {29: E0, 79: E0}),
+            ("model", {"Cu": 3.5}, {29: E0 - 2.5, 79: E0}),
             ("data", {"Cu": 3.5}, {29: 3.5, 79: E0}),
             ("data", {"Cu": 3.5, "Au": 3.8}, {29: 3.5, 79: 3.8}),
             ("data", {"Cu": 3.5, "Al": 9.0}, {29: 3.5, 79: E0}),
@@ -285,7 +285,10 @@ class TestMACE:
     )
     def test_reference_energies_of_the_elements_of_the_model(self, tmp_path, e0s, given, expected):
         save_model(tiny_mace(("Cu", "Au")), tmp_path / "start.model")
-        task = RefitTask(copper_training(), 2, KEYS, given, tmp_path / "start.model", tmp_path, 5)
+        task = RefitTask(
+            *(copper_training(), 2, KEYS, given, tmp_path / "start.model", tmp_path, 5),
+            energy_shift={"Cu": -2.5, "Al": 1.0},
+        )
         found = MACERefitter(e0s=e0s)._e0s(task, load_module(task.model))
         assert found == pytest.approx(expected)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -67,6 +67,8 @@ class RefitTask:
         Makes labels with larger forces (eV/A) count less, see `force_growth`; None for no limit.
     first_model
         The file or folder of the model that the campaign began with; None for ``model``.
+    energy_shift
+        What the campaign adds to the energies of ``model`` for each atom, by element, eV.
     """
 
     frames: Sequence[Atoms]
@@ -80,6 +82,7 @@ class RefitTask:
     energy_weights: EnergyWeights | None = None
     max_force: float | None = None
     first_model: Path | None = None
+    energy_shift: Mapping[str, float] = field(default_factory=dict)
 
 
 class Refitter(Protocol):

@@ -77,8 +77,9 @@ class MACERefitter:
         Of the loss.
     e0s
         ``"data"``: the reference energies of the training set, and those of the model for elements
-        that are not in it; ``"model"``: those of the model. The new model knows all elements of
-        the old one.
+        that are not in it; ``"model"``: those of the model, shifted as its energies are
+        (``potential.energy_shift``), so that the training starts from energies like those of the
+        labels whatever the model's reference is. The new model knows all elements of the old one.
     time_limit_h
         Hours for one refit, None for no limit. When they are up the best complete
         segment serves; without one the refit fails.
@@ -326,8 +327,9 @@ class MACERefitter:
         e0s = _model_e0s(module, self.head)
         if self.e0s == "data":
             given = {atomic_numbers[symbol]: float(e0) for symbol, e0 in task.e0s.items()}
-            e0s = {number: given.get(number, e0) for number, e0 in e0s.items()}
-        return e0s
+            return {number: given.get(number, e0) for number, e0 in e0s.items()}
+        shift = task.energy_shift
+        return {number: e0 + shift.get(chemical_symbols[number], 0.0) for number, e0 in e0s.items()}
 
 
 def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
