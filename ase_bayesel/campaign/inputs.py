@@ -17,7 +17,8 @@ from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, lookalikes, raw_label, targets
 from ..structures.reference_energies import reference_energies
-from ..structures.survey import LabelSurvey, survey_labels
+from ..structures.survey import WEIGHTS, LabelSurvey, survey_labels
+from ..surrogate.energy_weights import weights_of
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter
 from .build.potentials import initial_potential
@@ -83,6 +84,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
         for problem in engine.missing(sorted(elements)):
             raise ConfigError(f"labelling: {problem}")
+    for k, atoms in enumerate(frames.get("prior", ())):
+        weights_of(atoms, f"{data.prior}, frame {k}")
     if descriptor is not None:
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
@@ -305,6 +308,13 @@ def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKe
             told = f"; there is {', '.join(map(repr, sorted(others)))}" if others else ""
             raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key){told}")
     labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    weights = [weights_of(atoms, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    if not any(
+        own[prop]
+        for own, labels in zip(weights, labelled, strict=True)
+        for prop in labels.properties
+    ):
+        raise ConfigError(f"{path}: all labels have the weight 0 ({', '.join(WEIGHTS)})")
     if keys.virial is not None and all(labels.virial is None for labels in labelled):
         raise ConfigError(
             f"{path}: no frame with three periodic directions has {keys.virial!r} (data.virial_key)"
