@@ -16,6 +16,7 @@ from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, lookalikes, raw_label, targets
+from ..structures.neighbours import fresh_pairs
 from ..structures.reference_energies import reference_energies
 from ..structures.survey import WEIGHTS, LabelSurvey, survey_labels
 from ..surrogate.energy_weights import weights_of
@@ -23,7 +24,7 @@ from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter
 from .build.potentials import initial_potential
 from .build.walkers import check_start
-from .config import AnyPotential, ExploreConfig, ImportedFeaturesConfig
+from .config import ACEConfig, AnyPotential, ExploreConfig, ImportedFeaturesConfig
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
@@ -89,6 +90,9 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if descriptor is not None:
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
+    if isinstance(config.descriptor, ACEConfig):
+        for name in {"train", "starts"} & frames.keys():
+            _check_reach(frames[name], paths[name], config.descriptor.cutoff)
     if config.properties is not None:
         crystal = check_properties(config.properties, frames)
         if descriptor is not None:
@@ -137,11 +141,11 @@ def _known_e0s(
 
 
 def label_survey(
-    config: CampaignConfig, train: Sequence[Atoms] | None = None
+    config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]] | None = None
 ) -> LabelSurvey | None:
-    """What the labels of the training set are taken for; ``train`` are its structures, if read.
+    """What the labels of the training set are taken for; None where there are none yet.
 
-    None where there are none yet.
+    ``inputs`` are the structures of `check_inputs`, if they were read.
 
     Raises
     ------
@@ -151,8 +155,10 @@ def label_survey(
     data = config.data
     if data.train_file is None:
         return None
-    frames = read_frames(data.train_file) if train is None else train
-    return survey_labels(frames, data.keys, data.e0s, str(data.train_file))
+    given = inputs or {}
+    frames = given["train"] if "train" in given else read_frames(data.train_file)
+    test = given.get("test", ()) if inputs or data.test is None else read_frames(data.test)
+    return survey_labels(frames, data.keys, data.e0s, str(data.train_file), test)
 
 
 def _check_states(
@@ -298,6 +304,15 @@ def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str])
                 f"{path}, frame {k}: element {', '.join(unknown)} is not among "
                 f"the descriptor's elements {list(elements)}"
             )
+
+
+def _check_reach(frames: Sequence[Atoms], path: Path, cutoff: float) -> None:
+    """Refuse a cutoff within which no atom of a file has a neighbour: all features would be 0."""
+    if not any(len(fresh_pairs(atoms, cutoff).lengths) for atoms in frames):
+        raise ConfigError(
+            f"{path}: no two atoms are within descriptor.cutoff, {cutoff:g} A, in any structure, "
+            "so that all features are zero; take a larger one"
+        )
 
 
 def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:

@@ -75,7 +75,7 @@ def validate(
                 cost = measured_cost(settings, train, inputs["starts"])
                 told = [*label_plan(settings, inputs), *cost.lines()]
                 notes += cost.notes()
-    survey = label_survey(settings, inputs.get("train"))
+    survey = label_survey(settings, inputs)
     if survey is not None:
         told, notes = [*survey.lines(), *told], [*survey.notes(), *notes]
     notes += edited

@@ -57,6 +57,8 @@ class LabelSurvey:
         for want of three periodic directions.
     contradicting
         Pairs of frames that are one structure, with different labels.
+    tested
+        Frames of the test set that are structures of the training set.
     n_weighted
         Structures with a weight of their own.
     binding, max_forces, pressures
@@ -74,6 +76,7 @@ class LabelSurvey:
     apart: Sequence[int] = ()
     bare_virials: Sequence[int] = ()
     contradicting: Sequence[tuple[int, int]] = ()
+    tested: Sequence[int] = ()
     n_weighted: int = 0
     binding: np.ndarray = field(default_factory=lambda: np.empty(0))
     max_forces: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -131,6 +134,11 @@ class LabelSurvey:
                 f"{len(pairs)} structures are there twice with different labels, of which one "
                 f"must be wrong: {_frames(pairs)}"
             )
+        if self.tested:
+            told.append(
+                f"{len(self.tested)} structures of the test set are in the training set too, so "
+                f"that errors on it say little: {_frames(self.tested)} of the test set"
+            )
         if len(self.smearing):
             told.append(
                 f"{len(self.smearing)} structures hold a free energy too, up to "
@@ -179,7 +187,11 @@ class LabelSurvey:
 
 
 def survey_labels(
-    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str, where: str
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
+    where: str,
+    test: Sequence[Atoms] = (),
 ) -> LabelSurvey:
     """Look over the labels of a training set.
 
@@ -191,6 +203,8 @@ def survey_labels(
         As in `fit_surrogate`.
     where
         What an error begins with, before the number of the frame.
+    test
+        Structures that models are to be tested on.
 
     Raises
     ------
@@ -248,6 +262,7 @@ def survey_labels(
         numbers["apart"],
         numbers["bare_virials"],
         contradicting,
+        [k for k, atoms in enumerate(test) if structure_id(atoms) in seen],
         n_weighted,
         *(np.array(values) for values in scales.values()),
     )

@@ -406,6 +406,16 @@ def test_copies_with_the_same_labels_are_no_doubt():
     assert survey([*frames, other]).notes() == []
 
 
+def test_a_test_set_that_was_trained_on_is_told():
+    frames = copper_training()
+    other = [copper(99), frames[4], copper(98), frames[1]]
+    found = survey_labels(frames, KEYS, "isolated", "train.xyz", other)
+    assert found.tested == [1, 3]
+    (told,) = found.notes()
+    assert told.startswith("2 structures of the test set are in the training set too")
+    assert survey_labels(frames, KEYS, "isolated", "train.xyz", other[::2]).notes() == []
+
+
 def test_isolated_atoms_that_a_fit_leaves_out_are_told():
     found = survey(copper_training(), e0s="average")
     assert found.apart == [0]
