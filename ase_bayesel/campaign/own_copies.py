@@ -16,6 +16,7 @@ from .config.campaign import CampaignConfig
 from .config.models import given_model
 from .passes import check_passes
 from .round_properties import CRYSTAL
+from .small_files import check_kept
 from .store import Store
 
 
@@ -28,10 +29,17 @@ def of_own_copies(config: CampaignConfig, store: Store) -> CampaignConfig:
         Of the campaign, as `accepted_changes` takes it.
     store
         The campaign. What it has no copy of stays as it is named.
+
+    Raises
+    ------
+    StoreError
+        If a copy is gone or damaged.
     """
     copies = {name: store.input_path(name) for name in input_files(config)}
     if config.data.prior_is_surrogate:
         copies["prior"] = store.prior_path
+    for path in copies.values():
+        check_kept(path)
     there = {name: path for name, path in copies.items() if path.exists()}
     fields = ("train", "test", "prior", "targets")
     data: dict[str, object] = {name: there[name] for name in fields if name in there}

@@ -440,6 +440,23 @@ def test_validate_and_run_say_the_same_of_a_campaign_that_has_begun(copy, name, 
     assert len(notes[0]) == (edit not in (gone, folder))
 
 
+def half(path):
+    """Cut where a frame ends."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"), [("train", half), ("starts", half), ("test", moved), ("train", gone)]
+)
+def test_a_copy_of_the_campaign_that_has_changed_is_refused(copy, name, edit):
+    """Else it would go on with other data, and say nothing."""
+    kept = copy.with_name("campaign") / "inputs" / f"{name}.extxyz"
+    edit(kept)
+    for command in BOTH:
+        assert_refused(call(command, copy, "-d", kept.parents[1]), kept, "restore it")
+
+
 @pytest.mark.parametrize(("edit", "several"), [(gone, False), (nonsense, True)])
 def test_the_copy_of_a_model_is_what_is_tried(tmp_path, edit, several):
     model = tmp_path / "scale.txt"
