@@ -122,7 +122,6 @@ HARMLESS = {
     "energy-array": _set("energy", lambda r, a: np.array([r["energy"]])),
     "energy-0d": _set("energy", lambda r, a: np.array(r["energy"])),
     "energy-float32": _set("energy", lambda r, a: np.float64(np.float32(r["energy"]))),
-    "forces-matrix": _set("forces", lambda r, a: np.matrix(r["forces"])),
     "forces-unmasked": _set("forces", lambda r, a: np.ma.masked_array(r["forces"])),
     "forces-list": _set("forces", lambda r, a: r["forces"].tolist()),
     "forces-float32": _set("forces", lambda r, a: r["forces"].astype(np.float32)),
