@@ -28,6 +28,7 @@ from .config import ACEConfig, AnyPotential, ExploreConfig, ImportedFeaturesConf
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
+from .occupied import check_folders
 from .refit import MACERefitter
 from .round_properties import CRYSTAL, check_properties
 
@@ -57,6 +58,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if not run_code:
         config = without_trust(config)
         _check_models_are_here(config)
+    check_folders(config.labels)
     descriptor = None
     if run_code or not isinstance(config.descriptor, ImportedFeaturesConfig):
         descriptor = build_descriptor(config, initial_potential(config))

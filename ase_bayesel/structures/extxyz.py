@@ -152,8 +152,9 @@ def _check_rows(block: Block, place: str) -> None:
     names, widths = [name for name, _, _ in columns], (width for *_, width in columns)
     starts = dict(zip(names, accumulate(widths, initial=0), strict=False))
     for name in {"Z", "numbers"} & starts.keys() if "species" in starts else ():
-        for atom, row in enumerate(map(str.split, block.rows)):
-            symbol, number = row[starts["species"]], row[starts[name]]
+        for atom, row in enumerate(block.rows):
+            values = row.split()
+            symbol, number = values[starts["species"]], values[starts[name]]
             if str(atomic_numbers.get(symbol.capitalize())) != number:
                 raise StructureError(
                     f"{place}: atom {atom} is {symbol} by its species and {number} by {name}; "

@@ -208,21 +208,23 @@ class Posterior:
         SingularPrecisionError
             If its precision has no information in some direction.
         """
-        name = file if name is None else name
+        called = file if name is None else name
         try:
             with (
                 opened(file, "rb") as handle,
                 np.load(checked_npz(handle), allow_pickle=False) as data,
             ):
-                POSTERIOR.check(data[KEY], name, PosteriorError)
+                POSTERIOR.check(data[KEY], called, PosteriorError)
                 factor = real(data["precision_factor"], (None, None))
                 return cls(factor, real(data["mean"], (None,)))
         except PosteriorError as error:
             told = str(error)
-            raise type(error)(told if told.startswith(f"{name}:") else f"{name}: {told}") from error
+            raise type(error)(
+                told if told.startswith(f"{called}:") else f"{called}: {told}"
+            ) from error
         except Exception as error:
             raise PosteriorError(
-                f"{name}: cannot be read as a saved posterior ({error})"
+                f"{called}: cannot be read as a saved posterior ({error})"
             ) from error
 
     def _checked(self, rows: np.ndarray) -> np.ndarray:

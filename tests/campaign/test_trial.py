@@ -91,6 +91,13 @@ def test_a_cutoff_that_reaches_no_neighbour(tmp_path, cutoff):
     refused(config, ".extxyz: no two atoms are within descriptor.cutoff, ", f"{cutoff} A")
 
 
+@pytest.mark.parametrize("field", ["store", "scratch"])
+@pytest.mark.parametrize("place", ["train.extxyz", "train.extxyz/labels", "/dev/null/labels"])
+def test_folders_that_cannot_be(tmp_path, field, place):
+    config = write_campaign(tmp_path, {"labels": {field: place}})
+    refused(config, f"labels.{field}: ", place, "can be no folder")
+
+
 # weights of frames
 
 
