@@ -29,6 +29,7 @@ from ase_bayesel.resources import batch, jobs
 from ase_bayesel.resources.base import MAX_DEATHS
 from ase_bayesel.resources.encryption import key_in_files
 from ase_bayesel.structures import checks
+from ase_bayesel.surrogate.exchange import yace_reading
 
 DOCS = Path(__file__).parents[1] / "docs"
 WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -73,6 +74,8 @@ def number(text):
         ("resources", r"waiting ones (\w+) minute after", [batch.DEATH_TIMEOUT_S / 60]),
         ("security", r"no more than (\S+) values once aliases", [bounded_yaml.MAX_VALUES]),
         ("security", r"more than (\d+) lists inside one another", [bounded_yaml.MAX_DEPTH]),
+        ("security", r"a value of more than (\d+) characters", [bounded_yaml.MAX_SCALAR]),
+        ("security", r"a basis has (\d+) features at most", [yace_reading.FREE_FEATURES]),
         ("data", r"two atoms within (\S+) A \(images", [checks.ON_TOP_A]),
         ("data", r"coordinates beyond (\S+) A", [checks.LARGEST_A]),
     ],

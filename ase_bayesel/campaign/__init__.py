@@ -7,7 +7,7 @@ A campaign directory, which `store` alone writes, but for a refit's own folder:
     inputs/                     copies of the training, test, start and prior structures, and of
                                 a surrogate in place of the latter; bootstrap.extxyz and
                                 bootstrap_test.extxyz where a recipe makes the first two, which
-                                follow once these have labels
+                                follow once these have labels; the hash of each in .sha256
     settings.json               name of the settings of the labels
     thresholds.json             calibrated thresholds of the triggers, if there are any
     changes.jsonl               what has changed in the config since

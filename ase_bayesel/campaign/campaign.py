@@ -27,7 +27,7 @@ from .beginning import begin
 from .build.engines import build_reference
 from .build.resources import build_resource
 from .canary import check_canary
-from .changes import Change, accepted_changes, check_settings, recalibrates, reopened_round
+from .changes import Change, accepted_changes, recalibrates, reopened_round, settings_as_before
 from .closest import closest_to_firing
 from .config.campaign import CampaignConfig
 from .config.loading import validate_config
@@ -123,9 +123,9 @@ class Campaign:
             If all structures of a round have failed, and so the last ``stop.max_failures``.
         """
         with self.store.lock() as held:
-            if self._reference is not None:
-                elements = {symbol for atoms in self._starts for symbol in atoms.symbols}
-                check_settings(self._reference.settings(elements)[0], self.store)
+            settings = settings_as_before(self._reference, self._starts, self.store)
+            if settings is not None and self.store.read_settings() is None:
+                self.store.save_settings(settings)
             with same_passes(self.config, self.store), closing(self._run(retry_failed)) as events:
                 for event in events:
                     check_in_place(self.store, held)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from ..errors import BayeselError, ConfigError
 from ..io.hashing import content_hash
 from ..io.importing import module_file
 from ..io.model_files import ModelFiles, files_hash
+from ..labelling.reference import Reference
 from ..structures.frames import extxyz_bytes, read_frames
 from .beginning import input_files
 from .config.campaign import CampaignConfig
@@ -163,28 +166,36 @@ def recalibrates(changes: Sequence[Change]) -> bool:
     return any(change.field.startswith(TRIGGER) for change in changes)
 
 
-def check_settings(settings: str, store: Store) -> None:
-    """Refuse an engine whose files have changed since the campaign began; the first run is noted.
+def settings_as_before(
+    reference: Reference | None, starts: Sequence[Atoms], store: Store
+) -> str | None:
+    """Name of the settings of the engine's first attempt, in which contents of files count.
 
     Parameters
     ----------
-    settings
-        Name of the settings of the engine's first attempt, in which contents of files count.
+    reference
+        The engine; None for labels by hand, of which there are no settings.
+    starts
+        Where walkers begin.
+    store
+        The campaign. What its first run has noted (`Store.save_settings`) may not change.
 
     Raises
     ------
     ConfigError
-        If it is another one than that of the first run.
+        If they are others than those of the first run.
     """
+    if reference is None:
+        return None
+    settings = reference.settings({symbol for atoms in starts for symbol in atoms.symbols})[0]
     first = store.read_settings()
-    if first is None:
-        store.save_settings(settings)
-    elif first != settings:
+    if first not in (None, settings):
         raise ConfigError(
             f"{store.directory}: its labels are of the settings {first}, and these are {settings}: "
             "files of the engine (pseudopotentials, a model, ...) or its defaults have changed. "
             "Labels of two references would be mixed; restore them, or use a new directory"
         )
+    return settings
 
 
 def _reason(change: Change, store: Store) -> str | None:

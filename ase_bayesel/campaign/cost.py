@@ -12,6 +12,7 @@ from ase import Atoms
 from ..bias.calculator import BiasedCalculator
 from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
+from ..dynamics.ensembles import NPT
 from ..dynamics.triggers import uncalibrated
 from ..io.words import counted
 from ..structures.labels import PROPERTIES, targets, whole_atoms
@@ -101,6 +102,14 @@ def open_points(config: CampaignConfig) -> list[str]:
         told.append(
             f"explore.trigger: the threshold of {', '.join(names)} is found (calibrate) "
             "when the campaign begins"
+        )
+    explore = config.explore
+    if explore.pressure_GPa is not None and not (
+        explore.has_cell_moves or isinstance(explore.ensemble, NPT)
+    ):
+        told.append(
+            "explore.pressure_GPa: nothing changes the cell, so that only starts with an ensemble "
+            "npt of their own heed it; take ensemble: npt, or a move of kind cell"
         )
     return told
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..errors import ConfigError, StoreError
-from ..io.atomic import reading, write_atomically
+from ..io.atomic import reading, refuse_existing, write_atomically
 from ..io.model_files import copy_files, suffixes_of
 from ..structures.energy_shift import EnergyShift
 from ..surrogate.exchange import write_ace_model
@@ -126,8 +126,7 @@ def export(store: Store, number: int, path: Path, form: Form) -> Exported:
     DescriptorError
         If features are no linear ACE, for ``yace`` and ``ace-jax``.
     """
-    if path.exists() or path.is_symlink():
-        raise ConfigError(f"{path}: exists already; choose another name or remove it")
+    refuse_existing(path)
     path, potential = path.absolute(), stored_potential(store)
     model, shift = store.potential_path(number), store.read_report(number).energy_shift
     source = store.model_path(number)

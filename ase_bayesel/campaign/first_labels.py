@@ -13,7 +13,6 @@ from collections.abc import Generator, Sequence
 from ase import Atoms
 
 from ..errors import GenerationError, LabellingError
-from ..io.atomic import write_atomically
 from ..labelling.labeller import Labeller
 from ..labelling.reference import Reference
 from ..structures.electronic import SPIN
@@ -24,6 +23,7 @@ from .events import Progress
 from .label_progress import until_all_ended
 from .new_labels import note_labels, reasons_of_failures, with_known_labels
 from .pick_labels import PickLabel
+from .small_files import keep
 from .store import Store
 
 FIRST = ("bootstrap", "bootstrap_test")
@@ -97,7 +97,7 @@ def label_first(
     for first, name in reversed([*zip(FIRST, LABELLED, strict=True)]):  # train is the last one
         kept = with_known_labels(frames[first], notes[first], labels, config.data.keys)
         if kept:
-            write_atomically(store.input_path(name), extxyz_bytes(kept, name))
+            keep(store.input_path(name), extxyz_bytes(kept, name))
 
 
 def _refuse_failures(

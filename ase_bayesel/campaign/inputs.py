@@ -16,16 +16,19 @@ from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, lookalikes, raw_label, targets
+from ..structures.neighbours import fresh_pairs
 from ..structures.reference_energies import reference_energies
-from ..structures.survey import LabelSurvey, survey_labels
+from ..structures.survey import WEIGHTS, LabelSurvey, survey_labels
+from ..surrogate.energy_weights import weights_of
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter
 from .build.potentials import initial_potential
 from .build.walkers import check_start
-from .config import AnyPotential, ExploreConfig, ImportedFeaturesConfig
+from .config import ACEConfig, AnyPotential, ExploreConfig, ImportedFeaturesConfig
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
+from .occupied import check_folders
 from .refit import MACERefitter
 from .round_properties import CRYSTAL, check_properties
 
@@ -55,6 +58,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
     if not run_code:
         config = without_trust(config)
         _check_models_are_here(config)
+    check_folders(config.labels)
     descriptor = None
     if run_code or not isinstance(config.descriptor, ImportedFeaturesConfig):
         descriptor = build_descriptor(config, initial_potential(config))
@@ -83,9 +87,14 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
         for problem in engine.missing(sorted(elements)):
             raise ConfigError(f"labelling: {problem}")
+    for k, atoms in enumerate(frames.get("prior", ())):
+        weights_of(atoms, f"{data.prior}, frame {k}")
     if descriptor is not None:
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
+    if isinstance(config.descriptor, ACEConfig):
+        for name in {"train", "starts"} & frames.keys():
+            _check_reach(frames[name], paths[name], config.descriptor.cutoff)
     if config.properties is not None:
         crystal = check_properties(config.properties, frames)
         if descriptor is not None:
@@ -134,11 +143,11 @@ def _known_e0s(
 
 
 def label_survey(
-    config: CampaignConfig, train: Sequence[Atoms] | None = None
+    config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]] | None = None
 ) -> LabelSurvey | None:
-    """What the labels of the training set are taken for; ``train`` are its structures, if read.
+    """What the labels of the training set are taken for; None where there are none yet.
 
-    None where there are none yet.
+    ``inputs`` are the structures of `check_inputs`, if they were read.
 
     Raises
     ------
@@ -148,8 +157,10 @@ def label_survey(
     data = config.data
     if data.train_file is None:
         return None
-    frames = read_frames(data.train_file) if train is None else train
-    return survey_labels(frames, data.keys, data.e0s, str(data.train_file))
+    given = inputs or {}
+    frames = given["train"] if "train" in given else read_frames(data.train_file)
+    test = given.get("test", ()) if inputs or data.test is None else read_frames(data.test)
+    return survey_labels(frames, data.keys, data.e0s, str(data.train_file), test)
 
 
 def _check_states(
@@ -297,6 +308,15 @@ def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str])
             )
 
 
+def _check_reach(frames: Sequence[Atoms], path: Path, cutoff: float) -> None:
+    """Refuse a cutoff within which no atom of a file has a neighbour: all features would be 0."""
+    if not any(len(fresh_pairs(atoms, cutoff).lengths) for atoms in frames):
+        raise ConfigError(
+            f"{path}: no two atoms are within descriptor.cutoff, {cutoff:g} A, in any structure, "
+            "so that all features are zero; take a larger one"
+        )
+
+
 def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
     for prop in PROPERTIES:
         key = getattr(keys, prop)
@@ -305,6 +325,13 @@ def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKe
             told = f"; there is {', '.join(map(repr, sorted(others)))}" if others else ""
             raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key){told}")
     labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    weights = [weights_of(atoms, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
+    if not any(
+        own[prop]
+        for own, labels in zip(weights, labelled, strict=True)
+        for prop in labels.properties
+    ):
+        raise ConfigError(f"{path}: all labels have the weight 0 ({', '.join(WEIGHTS)})")
     if keys.virial is not None and all(labels.virial is None for labels in labelled):
         raise ConfigError(
             f"{path}: no frame with three periodic directions has {keys.virial!r} (data.virial_key)"

@@ -1,11 +1,13 @@
-"""What a directory may hold where a campaign begins: nothing that it would write itself."""
+"""Where a campaign writes: directories with nothing of others, folders that can be made."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import ConfigError, StoreError
+from .config import LabelsConfig
 from .store import Store
 
 NAMES = (
@@ -38,6 +40,26 @@ def check_unoccupied(directory: Path) -> None:
             f"{directory}: holds {', '.join(there[:5])}, which no campaign has made, and one would "
             "write there; choose another directory with -d"
         )
+
+
+def check_folders(labels: LabelsConfig) -> None:
+    """Refuse folders of labels that cannot be made here.
+
+    The one of calculations may be on other machines, and is only to be no file here.
+
+    Raises
+    ------
+    ConfigError
+        Naming the field of the config.
+    """
+    for field, path in (("store", labels.store), ("scratch", labels.scratch)):
+        if path is None:
+            continue
+        there = next(place for place in (path, *path.parents) if place.exists())
+        if not there.is_dir():
+            raise ConfigError(f"labels.{field}: {path} can be no folder, for {there} is a file")
+        if field == "store" and not os.access(there, os.W_OK):
+            raise ConfigError(f"labels.store: nothing may be written into {there}")
 
 
 def check_in_place(store: Store, held: Callable[[], bool]) -> None:

@@ -187,8 +187,7 @@ def _knowing_the_rest(
         for place, label in enumerate(store.read_labelled(k)):
             if label.settings is None or label.identity in aside:
                 pick = read_pick(store.exploration(k).pick_path(place, label.identity))
-                energies = [pick.energy] if np.isfinite(pick.energy) else None
-                surrogate = surrogate.condition(pick.structure, energies=energies)
+                surrogate = surrogate.condition(pick.structure, energies=pick.energies)
     return surrogate
 
 

@@ -28,7 +28,7 @@ from ..validation.parity import Parity
 from .events import RoundReport
 from .exploration.saved import SavedExploration
 from .pick_labels import PickLabel
-from .small_files import calibrated, read_json
+from .small_files import HASH_SUFFIX, calibrated, check_kept, keep, read_json
 
 if TYPE_CHECKING:
     from ..dynamics.recording import Recording, RoundRecorder
@@ -78,12 +78,13 @@ class Store:
         from ..structures.frames import extxyz_bytes
 
         write_atomically(self._format_path, f"{CAMPAIGN}\n".encode())
-        for stale in [*(self.directory / "inputs").glob("*.extxyz"), self.prior_path]:
-            stale.unlink(missing_ok=True)
+        for stale in (self.directory / "inputs").glob("*.*"):
+            if stale.suffix in (".extxyz", HASH_SUFFIX) or stale == self.prior_path:
+                stale.unlink()
         if prior is not None:
             write_atomically(self.prior_path, prior.read_bytes())
         for name, frames in inputs.items():
-            write_atomically(self.input_path(name), extxyz_bytes(frames, name))
+            keep(self.input_path(name), extxyz_bytes(frames, name))
         self.write_config(config)
 
     @property
@@ -129,6 +130,7 @@ class Store:
         """The stored copy of an input; empty if the campaign has none of that name."""
         from ..structures.frames import read_frames
 
+        check_kept(self.input_path(name))
         return read_frames(path) if (path := self.input_path(name)).exists() else []
 
     def input_path(self, name: str) -> Path:

@@ -10,14 +10,16 @@ from pathlib import Path
 from rich.table import Table
 
 from ..campaign.events import RoundReport
+from ..campaign.inputs import check_e0s, check_elements
 from ..campaign.prequential import read_pick_errors
 from ..campaign.store import Store
-from ..errors import StructureError
+from ..errors import ConfigError, StructureError
+from ..io.atomic import refuse_existing
 from ..structures.frames import read_frames
 from ..structures.labels import PropertyKeys
 from ..surrogate.held_out import held_out
 from ..surrogate.scales import LEVELS, Scale, Scales
-from ..surrogate.surrogate import Surrogate
+from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation.reliability import Reliability, reliability
 
 UNITS = {"energy": "eV", "forces": "eV/A", "virial": "eV"}
@@ -66,16 +68,25 @@ def calibrate(
     keys
         Where their labels are.
     output
-        Where the surrogate is saved with the scales of these structures; None for nowhere.
+        Where the surrogate is saved with the scales of these structures: a new file that ends in
+        `SURROGATE_SUFFIX`; None for nowhere.
 
     Raises
     ------
     StructureError
         If no structure has a label under the keys, or one is not of its shape.
+    ConfigError
+        If the model knows nothing of an element, or for another output.
     """
-    surrogate = Surrogate.load(model)
+    if output is not None:
+        refuse_existing(output)
+        if output.suffix != SURROGATE_SUFFIX:
+            raise ConfigError(f"{output}: end the name of a surrogate in {SURROGATE_SUFFIX}")
+    surrogate, structures = Surrogate.load(model), read_frames(frames)
+    check_elements(structures, frames, surrogate.descriptor.elements)
+    check_e0s(structures, frames, surrogate.e0s, "given")
     try:
-        found = held_out(surrogate, read_frames(frames), keys)
+        found = held_out(surrogate, structures, keys)
     except StructureError as error:
         raise StructureError(f"{frames}: {error}") from error
     if not found:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BayeselError, ConfigError
+from ..io.atomic import refuse_existing
 from .shared import app, named_errors, say
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def init(
     shows every key. At a terminal it asks for what is not given.
     """
     wanted = Wanted(path, elements, structure, engine, mace, job)
-    _refuse_existing(path)
+    refuse_existing(path)
     if wanted.is_plain and sys.stdin.isatty():
         wanted = _asked(wanted)
     lines = _write_plain(path) if wanted.is_plain else write_for_material(wanted)
@@ -134,7 +135,7 @@ def write_for_material(wanted: Wanted) -> list[str]:
         init_text.check_engine(engine, material)
         text = init_text.campaign_text(name, starts.name, material, engine, None, model)
     for path in outputs:
-        _refuse_existing(path)
+        refuse_existing(path)
     wanted.path.write_text(text)
     try:
         load_config(wanted.path, PoolConfig if job is Job.POOL else CampaignConfig, run_code=False)
@@ -215,11 +216,6 @@ def _relative(model: str, folder: Path) -> str:
 def _formulas(frames: Sequence[Atoms]) -> str:
     formulas = dict.fromkeys(atoms.get_chemical_formula() for atoms in frames)
     return ", ".join([*formulas][:5]) + (", ..." if len(formulas) > 5 else "")
-
-
-def _refuse_existing(path: Path) -> None:
-    if path.exists():
-        raise ConfigError(f"{path}: exists already; choose another name or remove it")
 
 
 def _write_plain(path: Path) -> list[str]:

@@ -47,13 +47,12 @@ def label(
     it ends with exit code 75: run it again.
     """
     from ..campaign.config.loading import load_config
-    from ..io.atomic import write_atomically
+    from ..io.atomic import refuse_existing, write_atomically
     from ..resources.threads import cpu_threads
     from ..structures.frames import check_output, extxyz_bytes, read_frames
 
     check_output(output)
-    if output.exists():
-        raise ConfigError(f"{output}: exists already; choose another name or remove it")
+    refuse_existing(output)
     settings: CampaignConfig = load_config(config)
     place = campaign_directory(config, directory)
     structures = read_frames(frames)

@@ -45,36 +45,41 @@ def validate(
 ) -> None:
     """Check a config, every file that it names, and the potential on a start.
 
-    Where the campaign has begun, also what has changed since.
+    Where the campaign has begun, its own copies of the files, and what has changed since.
     """
     from ..campaign.changes import accepted_changes, edited_files
     from ..campaign.config.loading import load_config
     from ..campaign.cost import label_plan, measured_cost, open_points
     from ..campaign.first_labels import FIRST
     from ..campaign.inputs import check_inputs, label_survey
+    from ..campaign.own_copies import check_as_before, of_own_copies
     from ..campaign.store import Store
     from ..campaign.trial import to_train_on, try_engine, try_potential
     from ..resources.threads import cpu_threads
 
     settings: CampaignConfig = load_config(config, run_code=not only_files)
+    store, edited = Store(campaign_directory(config, directory)), list[str]()
+    if store.exists:
+        accepted_changes(settings, store)
+        edited = edited_files(settings, store)
+        settings = of_own_copies(settings, store)
     inputs, told = check_inputs(settings, not only_files), list[str]()
     notes = open_points(settings)
     if not only_files:
         with cpu_threads(settings.threads):
             try_engine(settings.engine)
+            if store.exists:
+                check_as_before(settings, store, inputs["starts"])
             notes += try_potential(settings, inputs["starts"], to_train_on(settings, inputs))
             train = inputs["train"] if "train" in inputs else inputs.get(FIRST[0], [])
             if train:
                 cost = measured_cost(settings, train, inputs["starts"])
                 told = [*label_plan(settings, inputs), *cost.lines()]
                 notes += cost.notes()
-    store = Store(campaign_directory(config, directory))
-    if store.exists:
-        accepted_changes(settings, store)
-        notes += edited_files(settings, store)
-    survey = label_survey(settings, inputs.get("train"))
+    survey = label_survey(settings, inputs)
     if survey is not None:
         told, notes = [*survey.lines(), *told], [*survey.notes(), *notes]
+    notes += edited
     for line in (*told, *(f"note: {note}" for note in notes)):
         say(line)
     counts = {name: len(frames) for name, frames in inputs.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ..campaign.inputs import check_elements
 from ..descriptors.base import Descriptor
 from ..errors import BayeselError, SelectionError
 from ..io.atomic import write_atomically
@@ -117,6 +118,11 @@ def select_from_file(
         core = _core(request)
         fitted, notes = _fitted(request, core)
         found = [_select(request, m, core, fitted, store, on_progress) for m in request.methods]
+        for method, own in zip(request.methods, found, strict=True):
+            if not len(own):
+                raise SelectionError(
+                    f"budget: {method} picks nothing, for all structures cost more"
+                )
         picked, frames = _described(request, store, core, fitted, found)
         contents = [extxyz_bytes(own, str(path)) for own, path in zip(frames, files, strict=True)]
     for path, content in zip(files, contents, strict=True):
@@ -131,6 +137,9 @@ def select_from_file(
 
 def _check_methods(request: SelectionRequest) -> None:
     """Every method's name and arguments, before any work."""
+    for name, least in (("n", 1), ("seed", 0)):
+        if getattr(request, name) < least:
+            raise SelectionError(f"{name}: must be at least {least}, got {getattr(request, name)}")
     if not request.methods:
         raise SelectionError(f"method: name one;\n{methods_text()}")
     for method in request.methods:
@@ -168,7 +177,14 @@ def _core(request: SelectionRequest) -> Surrogate | list[Atoms] | None:
         return None
     if _is_surrogate(request.core):
         return Surrogate.load(request.core, request.descriptor)
-    return read_frames(request.core)
+    return _frames_of(request.core, request)
+
+
+def _frames_of(path: Path, request: SelectionRequest) -> list[Atoms]:
+    """The structures of a file, which the descriptor knows."""
+    frames = read_frames(path)
+    check_elements(frames, path, request.descriptor.elements)
+    return frames
 
 
 def _fitted(
@@ -205,7 +221,7 @@ def _select(
 ) -> Selection:
     arguments = _arguments(request, method)
     if arguments.get("targets") is not None:
-        arguments["targets"] = read_frames(arguments["targets"])
+        arguments["targets"] = _frames_of(arguments["targets"], request)
     return select(
         request.pool,
         request.n,
@@ -302,13 +318,19 @@ def parse_words(text: str | None) -> tuple[str, ...] | None:
 def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     """The numbers of a list with commas, or a `SelectionError` that begins with ``name``."""
     try:
-        return None if text is None else tuple(float(word) for word in text.split(","))
+        found = () if text is None else tuple(float(word) for word in text.split(","))
     except ValueError as error:
         raise SelectionError(f"{name}: {error} in {text!r}") from None
+    if not np.isfinite(found).all():
+        raise SelectionError(f"{name}: expected finite numbers, got {text!r}")
+    return None if text is None else found
 
 
 def parse_named_numbers(name: str, text: str | None) -> dict[str, float] | None:
     """The same for a list of key=number."""
     pairs = [] if text is None else [word.partition("=") for word in text.split(",")]
+    keys = [key.strip() for key, *_ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise SelectionError(f"{name}: {twice[0]!r} is there twice")
     by_name = {key.strip(): parse_numbers(name, value) for key, _, value in pairs}
     return None if text is None else {key: value[0] for key, value in by_name.items() if value}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BayeselError, StoreError
+from ..errors import BayeselError, ConfigError, StoreError
 from .bounded_npz import checked_npz
 from .formats import KEY, Format
 
@@ -96,6 +96,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise a `ConfigError` where something lies under a name, a link that leads nowhere too."""
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path}: exists already; choose another name or remove it")
 
 
 def sync(path: Path) -> None:

@@ -11,6 +11,8 @@ MAX_VALUES = 100_000
 """Values of a document, each alias counted as often as it is used."""
 MAX_DEPTH = 50
 """Lists and mappings inside one another, in a document that `refuse_hostile` lets pass."""
+MAX_SCALAR = 1000
+"""Characters of one value there: long integers take time that grows with their square."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,7 +62,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def refuse_hostile(text: str) -> None:
-    """Refuse a document with aliases or deep nesting, before anything is made of it.
+    """Refuse a document with aliases, deep nesting or endless values, before it is built.
 
     For large files of numbers that have neither. The parser in C follows the nesting by recursion
     and would end the process.
@@ -77,6 +79,8 @@ def refuse_hostile(text: str) -> None:
         line = 0 if event.start_mark is None else event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"line {line}: an alias, *{event.anchor}; write its value out")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR:
+            raise ValueError(f"line {line}: a value of more than {MAX_SCALAR} characters")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:

@@ -238,6 +238,11 @@ def pool_features(
 
     def noted(stream: Iterable[Atoms]) -> Iterator[Atoms]:
         for atoms in stream:
+            if unknown := sorted(set(atoms.symbols) - set(descriptor.elements)):
+                raise StructureError(
+                    f"{where} frame {len(names)}: element {', '.join(unknown)} is not among the "
+                    f"descriptor's elements {list(descriptor.elements)}"
+                )
             names.append(structure_id(atoms))
             sizes.append(len(atoms))
             firsts.append(known.first(atoms, names[-1]))

@@ -178,11 +178,11 @@ def select(
         raise SelectionError("descriptor: give one, or a surrogate as core")
     if method in BY_FEATURES and isinstance(core, Surrogate):
         raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
-    surrogate = None
+    surrogate, named = None, "pool"
     if method in BAYESIAN:
         surrogate = _surrogate(fitted or core, descriptor, keys, e0s, properties)
     if isinstance(frames, str | PathLike) and _needs_frames(method, surrogate, costs):
-        frames = list(iterate_frames(frames))
+        named, frames = f"{frames},", list(iterate_frames(frames))
 
     core_frames = () if core is None or isinstance(core, Surrogate) else core
     for number, atoms in enumerate(core_frames):
@@ -190,7 +190,7 @@ def select(
     copies = Copies()
     known = [copies.first(atoms) for atoms in core_frames]
     compute = partial(_candidates, descriptor, store, processes)
-    pool, names = compute(frames, "pool", on_progress, copies)
+    pool, names = compute(frames, named, on_progress, copies)
     chosen = _distinct(names, known)
     _check_number(n, len(chosen), len(names))
     goals = None if targets is None else compute(targets, "targets")[0]

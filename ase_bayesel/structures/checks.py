@@ -17,6 +17,7 @@ SMALLEST_A = 0.5
 """Height of a periodic cell; below, an atom has its own images as neighbours by the thousands."""
 LARGEST_A3 = 1e9
 """Volume of a periodic cell: neighbour lists take memory in proportion to it."""
+OWN_ARRAYS = ("masses", "momenta", "initial_magmoms", "initial_charges")
 ON_TOP_A = 0.1
 """Atoms that are closer stand for one that is there twice: no potential is made for them."""
 
@@ -27,7 +28,8 @@ def check_structure(atoms: Atoms, where: str, apart: bool = True) -> None:
     It needs atoms, all of known elements, no two of them on top of each other (`ON_TOP_A`, with
     periodic images); coordinates that are finite and at most `LARGEST_A`; where it is periodic a
     cell that is neither flat (`SMALLEST_A`) nor huge (`LARGEST_A3`); sites that are fully
-    occupied, by one element; constraints of atoms that it has; and an `electronic_state`. Without
+    occupied, by one element; constraints of atoms that it has; masses, momenta and moments
+    (`OWN_ARRAYS`) that are such; and an `electronic_state`. Without
     ``apart`` atoms may be on top of each other, as walkers without guards leave them.
     """
     if len(atoms) == 0:
@@ -60,6 +62,7 @@ def check_beside(atoms: Atoms, where: str) -> None:
     """The part of `check_structure` that is not about elements, places and cell."""
     _check_occupancy(atoms, where)
     _check_constraints(atoms, where)
+    _check_own_arrays(atoms, where)
     electronic_state(atoms, where)
 
 
@@ -106,6 +109,22 @@ def _check_constraints(atoms: Atoms, where: str) -> None:
             raise StructureError(
                 f"{where}: {type(constraint).__name__} is of atom {worst}, "
                 f"and there are {len(atoms)} atoms"
+            )
+
+
+def _check_own_arrays(atoms: Atoms, where: str) -> None:
+    """What ASE itself makes of an atom's arrays has to be numbers; no mass is zero or negative."""
+    for name in OWN_ARRAYS:
+        array = atoms.arrays.get(name)
+        if array is None:
+            continue
+        if array.dtype.kind not in "iufb" or not np.isfinite(array).all():
+            raise StructureError(f"{where}: {name!r} of an atom is no finite number")
+        if name == "masses" and (array <= 0).any():
+            atom = int(np.argmax(np.ravel(array) <= 0))
+            raise StructureError(
+                f"{where}: the mass of atom {atom} is {np.ravel(array)[atom]:g}; masses are "
+                "positive: mend it, or remove the column masses"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -15,6 +15,7 @@ from ase.io import read
 from ase.io.formats import filetype, get_compression, ioformats, open_with_compression
 
 from ..errors import StructureError
+from .comment_lines import fault_of_comment, fault_of_names
 from .plain_extxyz import plain_atoms
 
 SUFFIXES = (".xyz", ".extxyz")
@@ -22,8 +23,6 @@ VAGUE_SUFFIXES = ("", ".txt", ".dat")
 """Endings that tell nothing: such a file is taken for extended XYZ if it looks like one."""
 PROPERTIES = re.compile(r"""Properties\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 FORTRAN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[dD][+-]?\d+")
-KEY = re.compile(r"([^\s=]+)\s*=")
-CLOSING = {"'": "'", '"': '"', "{": "}", "[": "]"}
 
 
 class Block(NamedTuple):
@@ -150,6 +149,17 @@ def _check_rows(block: Block, place: str) -> None:
             raise StructureError(
                 f"{place}: atom {atom} has {count} values, and Properties names {expected} columns"
             )
+    names, widths = [name for name, _, _ in columns], (width for *_, width in columns)
+    starts = dict(zip(names, accumulate(widths, initial=0), strict=False))
+    for name in {"Z", "numbers"} & starts.keys() if "species" in starts else ():
+        for atom, row in enumerate(block.rows):
+            values = row.split()
+            symbol, number = values[starts["species"]], values[starts[name]]
+            if str(atomic_numbers.get(symbol.capitalize())) != number:
+                raise StructureError(
+                    f"{place}: atom {atom} is {symbol} by its species and {number} by {name}; "
+                    "remove the column that is wrong"
+                )
 
 
 def atoms_from(block: Block, where: str) -> Atoms:
@@ -161,13 +171,17 @@ def atoms_from(block: Block, where: str) -> Atoms:
         Which begins with ``where``, and says what in the frame is wrong.
     """
     plain = None if block.vectors else plain_atoms(block.comment, block.rows)
-    if plain is not None:
-        return plain
-    if (key := _key_twice(block.comment)) is not None:
-        raise StructureError(
-            f"{where} (line {block.first_line + 1}): {key!r} is there twice, with different "
-            "values; keep one of them"
-        )
+    fault = plain is None and fault_of_comment(block.comment)
+    atoms = _read(block, where) if plain is None and not fault else plain
+    fault = fault or (atoms is not None and fault_of_names(block.comment, atoms.info))
+    if fault:
+        raise StructureError(f"{where} (line {block.first_line + 1}): {fault}")
+    assert atoms is not None
+    return atoms
+
+
+def _read(block: Block, where: str) -> Atoms:
+    """The structure of a block as ASE's reader takes it."""
     place = f"{where} (line {block.first_line})"
     _check_rows(block, place)
     try:
@@ -177,44 +191,6 @@ def atoms_from(block: Block, where: str) -> Atoms:
         raise StructureError(f"{place}: cannot be read: {reason}") from error
     assert isinstance(atoms, Atoms)
     return atoms
-
-
-def _key_twice(comment: str) -> str | None:
-    """The first key of a comment line with two values, of which ASE's reader takes the last."""
-    names = KEY.findall(comment)
-    if len(names) == len(set(names)):
-        return None
-    known: dict[str, str] = {}
-    for key, *values in _pairs(comment):
-        value = "=".join(values)
-        if values and known.setdefault(key, value) != value:
-            return key
-    return None
-
-
-def _pairs(comment: str) -> list[list[str]]:
-    """Keys and values, split at ``=``, of a comment line as ASE's reader takes it apart."""
-    pairs, closing, escaped = [[""]], "", False
-    for char in comment.strip():
-        if escaped or (closing and char not in (closing, "\\")):
-            pairs[-1][-1] += char
-            escaped = False
-        elif char == "\\":
-            escaped = True
-        elif closing:
-            closing = ""
-        elif char in CLOSING:
-            closing = CLOSING[char]
-        elif char.isspace():
-            if pairs[-1][-1]:
-                pairs.append([""])
-        elif char == "=":
-            if pairs[-1] == [""] and len(pairs) > 1:
-                pairs.pop()
-            pairs[-1].append("")
-        else:
-            pairs[-1][-1] += char
-    return pairs
 
 
 def _fault(block: Block) -> str | None:

@@ -89,8 +89,10 @@ def iterate_frames(path: str | PathLike, apart: bool = True) -> Iterator[Atoms]:
 
 def _existing(path: str | PathLike) -> Path:
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise StructureError(f"{path}: no such file")
+    if not path.is_file():
+        raise StructureError(f"{path}: is a folder or a device; name a file of structures")
     if path.stat().st_size == 0:
         raise StructureError(f"{path}: the file is empty")
     return path

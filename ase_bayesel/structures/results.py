@@ -91,6 +91,8 @@ def _geometry(atoms: Atoms) -> dict[str, np.ndarray]:
 def _real(value: Any, name: str) -> np.ndarray:
     if value is None:
         raise ResultError(f"{name}: is missing")
+    if np.ma.is_masked(value):
+        raise ResultError(f"{name}: has masked values, which are no numbers")
     try:
         array = np.asarray(value)
     except BaseException as error:

@@ -9,7 +9,17 @@ import numpy as np
 from ase import Atoms, units
 
 from ..io.words import counted
-from .labels import PROPERTIES, WHOLE, PropertyKeys, force_consistent, is_stress, raw_label, targets
+from .identity import structure_id
+from .labels import (
+    PROPERTIES,
+    WHOLE,
+    FitTargets,
+    PropertyKeys,
+    force_consistent,
+    is_stress,
+    raw_label,
+    targets,
+)
 from .reference_energies import E0, SAME_EV, composition_energy, is_isolated, reference_energies_of
 
 WEIGHTS = ("config_weight", "config_energy_weight", "config_forces_weight", "config_stress_weight")
@@ -22,6 +32,8 @@ FORCE_EV_A = (0.02, 60.0)
 """Usual largest forces of frames."""
 PRESSURE_GPA = 300.0
 """Usual pressures are below."""
+SAME_LABEL_EV, SAME_LABEL_EV_A = 1e-3, 1e-2
+"""Labels of one structure: energies per atom and forces that differ by more contradict."""
 SMEARING_EV = 1e-4
 """Energies per atom of zero width and of the forces that differ by less are the same."""
 
@@ -44,6 +56,10 @@ class LabelSurvey:
         Numbers of frames: without any label; with some of those that others have; isolated atoms
         whose energy is not their E0, which the fit leaves out; with a virial that is left aside,
         for want of three periodic directions.
+    contradicting
+        Pairs of frames that are one structure, with different labels.
+    tested
+        Frames of the test set that are structures of the training set.
     n_weighted
         Structures with a weight of their own.
     binding, max_forces, pressures
@@ -60,6 +76,8 @@ class LabelSurvey:
     partial: Sequence[int] = ()
     apart: Sequence[int] = ()
     bare_virials: Sequence[int] = ()
+    contradicting: Sequence[tuple[int, int]] = ()
+    tested: Sequence[int] = ()
     n_weighted: int = 0
     binding: np.ndarray = field(default_factory=lambda: np.empty(0))
     max_forces: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -113,6 +131,18 @@ class LabelSurvey:
                 "isolated atoms whose energies are not the E0s are left out of the fit: "
                 f"{_frames(self.apart)}"
             )
+        if self.contradicting:
+            pairs = [f"{one} and {other}" for one, other in self.contradicting]
+            told.append(
+                f"{counted(len(pairs), 'structure is', 'structures are')} there twice with different "
+                f"labels, of which one must be wrong: {_frames(pairs)}"
+            )
+        if self.tested:
+            told.append(
+                f"{counted(len(self.tested), 'structure of the test set is', 'structures of the test set are')} "
+                f"in the training set too, so that errors on it say little: {_frames(self.tested)} "
+                "of the test set"
+            )
         if len(self.smearing):
             told.append(
                 f"{counted(len(self.smearing), 'structure holds', 'structures hold')} a free "
@@ -162,7 +192,11 @@ class LabelSurvey:
 
 
 def survey_labels(
-    frames: Sequence[Atoms], keys: PropertyKeys, e0s: Mapping[str, float] | str, where: str
+    frames: Sequence[Atoms],
+    keys: PropertyKeys,
+    e0s: Mapping[str, float] | str,
+    where: str,
+    test: Sequence[Atoms] = (),
 ) -> LabelSurvey:
     """Look over the labels of a training set.
 
@@ -174,6 +208,8 @@ def survey_labels(
         As in `fit_surrogate`.
     where
         What an error begins with, before the number of the frame.
+    test
+        Structures that models are to be tested on.
 
     Raises
     ------
@@ -188,8 +224,13 @@ def survey_labels(
         name: [] for name in ("binding", "max_forces", "pressures", "smearing")
     }
     n_weighted = 0
+    seen: dict[str, tuple[int, FitTargets]] = {}
+    contradicting = []
     for k, atoms in enumerate(frames):
         labels = targets(atoms, keys, f"{where}, frame {k}")
+        first, before = seen.setdefault(structure_id(atoms), (k, labels))
+        if _contradict(before, labels, len(atoms)):
+            contradicting.append((first, k))
         labelled[k] = labels.properties
         n_weighted += any(atoms.info.get(name, 1.0) != 1.0 for name in WEIGHTS)
         if labels.energy is not None:
@@ -225,6 +266,8 @@ def survey_labels(
         [k for k, props in labelled.items() if props and _lacks(frames[k], props, usual)],
         numbers["apart"],
         numbers["bare_virials"],
+        contradicting,
+        [k for k, atoms in enumerate(test) if structure_id(atoms) in seen],
         n_weighted,
         *(np.array(values) for values in scales.values()),
     )
@@ -242,11 +285,21 @@ def _lacks(atoms: Atoms, properties: Sequence[str], usual: set[str]) -> bool:
     return bool(lacking)
 
 
+def _contradict(one: FitTargets, other: FitTargets, n_atoms: int) -> bool:
+    """Whether two labels of one structure differ."""
+    apart = 0.0
+    if one.energy is not None and other.energy is not None:
+        apart = abs(one.energy - other.energy) / n_atoms / SAME_LABEL_EV
+    if one.forces is not None and other.forces is not None:
+        apart = max(apart, float(np.abs(one.forces - other.forces).max()) / SAME_LABEL_EV_A)
+    return apart > 1.0
+
+
 def _range(values: np.ndarray) -> str:
     return f"{values.min():.3g} to {values.max():.3g}" if len(values) > 1 else f"{values[0]:.3g}"
 
 
-def _frames(numbers: Sequence[int]) -> str:
+def _frames(numbers: Sequence[int | str]) -> str:
     told = ", ".join(map(str, numbers[:MOST_NAMED]))
     more = len(numbers) - MOST_NAMED
     return f"frames {told}" + (f" and {more} more" if more > 0 else "")

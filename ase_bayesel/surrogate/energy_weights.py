@@ -149,6 +149,11 @@ def frame_weight(atoms: Atoms, prop: str, where: str = "structure") -> float:
     return float(np.sqrt(weight))
 
 
+def weights_of(atoms: Atoms, where: str = "structure") -> dict[str, float]:
+    """`frame_weight` of each property; `StructureError` as there."""
+    return {prop: frame_weight(atoms, prop, where) for prop in WEIGHT_KEYS}
+
+
 def _stands_apart(atoms: Atoms) -> bool:
     """Isolated atoms and dimers, and cut-outs, whose energies mean nothing."""
     return (len(atoms) <= 2 and not atoms.pbc.any()) or WHOLE in atoms.arrays

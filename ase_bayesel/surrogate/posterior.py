@@ -191,8 +191,15 @@ class Posterior:
             )
 
     @classmethod
-    def load(cls, file: str | PathLike | BinaryIO) -> Posterior:
+    def load(cls, file: str | PathLike | BinaryIO, name: str | PathLike | None = None) -> Posterior:
         """Read what `save` wrote; no code of the file runs.
+
+        Parameters
+        ----------
+        file
+            The file, or its content.
+        name
+            What errors call it; by default its path.
 
         Raises
         ------
@@ -201,19 +208,23 @@ class Posterior:
         SingularPrecisionError
             If its precision has no information in some direction.
         """
+        called = file if name is None else name
         try:
             with (
                 opened(file, "rb") as handle,
                 np.load(checked_npz(handle), allow_pickle=False) as data,
             ):
-                POSTERIOR.check(data[KEY], file, PosteriorError)
+                POSTERIOR.check(data[KEY], called, PosteriorError)
                 factor = real(data["precision_factor"], (None, None))
                 return cls(factor, real(data["mean"], (None,)))
-        except PosteriorError:
-            raise
+        except PosteriorError as error:
+            told = str(error)
+            raise type(error)(
+                told if told.startswith(f"{called}:") else f"{called}: {told}"
+            ) from error
         except Exception as error:
             raise PosteriorError(
-                f"{file}: cannot be read as a saved posterior ({error})"
+                f"{called}: cannot be read as a saved posterior ({error})"
             ) from error
 
     def _checked(self, rows: np.ndarray) -> np.ndarray:

@@ -313,7 +313,7 @@ class Surrogate:
                 posterior = data["posterior"].tobytes()
                 arrays = {name: data[name] for name in data.files if name.startswith("support.")}
             SURROGATE.check(meta[KEY], path, PosteriorError)
-            known = Posterior.load(io.BytesIO(posterior))
+            known = Posterior.load(io.BytesIO(posterior), path)
             if descriptor is None:
                 descriptor = descriptor_from_spec(meta["descriptor"], trust, known.n_features)
             elif changed := differing(descriptor.spec(), meta["descriptor"]):

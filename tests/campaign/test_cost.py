@@ -92,6 +92,10 @@ def test_what_is_left_open(tmp_path):
     test_set, threshold = open_points(config_with(tmp_path, changes))
     assert "data.test" in test_set
     assert "the threshold of relative_force" in threshold
+    (pressure,) = open_points(config_with(tmp_path, {"explore.pressure_GPa": 1.0}))
+    assert pressure.startswith("explore.pressure_GPa: nothing changes the cell")
+    npt = {"explore.pressure_GPa": 1.0, "explore.ensemble": {"kind": "npt"}}
+    assert open_points(config_with(tmp_path, npt)) == []
 
 
 def test_validate_tells_it(tmp_path):

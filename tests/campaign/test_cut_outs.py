@@ -30,6 +30,7 @@ from ase_bayesel.errors import ConfigError, RefitError, StructureError
 from ase_bayesel.labelling.by_hand import read_labels_by_hand
 from ase_bayesel.structures.frames import read_frames, write_frames
 from ase_bayesel.structures.labels import WHOLE, PropertyKeys
+from ase_bayesel.surrogate.energy_weights import EnergyWeights, composition_of
 
 CUT = {
     "descriptor.cutoff": 3.0,
@@ -71,6 +72,9 @@ def test_picks_are_cut_out_of_the_walkers_cells(done):
         assert 1 <= whole.sum() < len(frame) / 2
         assert frame.info["bayesel_atom"] == 0
         assert frame.info["bayesel_reason"].endswith("of 108, cut out")
+        assert not frame.info.keys() & {"bayesel_energy", "bayesel_energy_std"}  # of 108 atoms
+    for pick in (*store.exploration(1).read_picks(), *store.exploration(2).read_picks()):
+        assert pick.energies is None
     trace = store.exploration(1).read_trace()
     assert set(trace[:, 0]) == {0, 1}
 
@@ -107,6 +111,23 @@ def test_the_posterior_knows_what_was_cut_out(done):
     np.testing.assert_allclose(posterior.variance(rows), knows.posterior.variance(rows), rtol=1e-9)
 
 
+def test_the_cell_that_was_cut_does_not_weigh_its_cut_outs(done):
+    """By the energy of 108 atoms a cut-out would be far above what is known of its composition."""
+    _, store = done
+    pick = store.exploration(1).read_picks()[0]
+    lowest = {composition_of(pick.structure): -50.0}
+    weighing = replace(
+        Surrogate.load(store.model_path(0)), energy_weights=EnergyWeights(0.1, lowest)
+    )
+    same = replace(weighing, energy_weights=None)
+    rows = weighing.rows(pick.structure)
+    found, expected = (
+        one.condition(pick.structure, energies=pick.energies).posterior.variance(rows)
+        for one in (weighing, same)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
 def test_an_interrupted_campaign_goes_on_with_the_same_cut_outs(done, tmp_path):
     config, store = done
     again = written(tmp_path / "again")
@@ -135,9 +156,12 @@ def test_a_frame_that_fits_is_a_pick_as_it_is():
     (start, _) = large_starts()
     deviations = AtomDeviations(np.arange(108.0))
     report = TriggerReport("energy", 2.0, 1.0, True, None)
-    pick = Pick(start, "s", 0, 3, report, "why", 0.0, 1.0, deviations, 300.0, 0.1)
+    pick = Pick(start, "s", 0, 3, report, "why", -7.0, 1.0, deviations, 300.0, 0.1)
     assert pick.cut_out(CutOut(20.0, reach_A=4.0)) is pick
+    assert pick.energies == [-7.0]
     cut = pick.cut_out(CutOut(6.5, reach_A=3.0))
+    assert cut.energies is None
+    assert np.isnan(cut.energy_std)
     assert cut.reason == "why; atom 107 of 108, cut out"
     assert cut.deviations.local_energy_std[0] == 107.0
     assert cut.report.atom_index is None

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.io import read, write
 from helpers.campaigns import ended, write_campaign
-from helpers.command_line import call
+from helpers.command_line import assert_refused, call
 
 from ase_bayesel import Surrogate
 from ase_bayesel.campaign.config.loading import load_config
@@ -91,6 +93,13 @@ def test_a_saved_model_is_compared_with_new_labels(campaign, tmp_path):
     for shown in ("forces", "eV/A", "saved", "new", "z raw", "in 95%", "CRPS"):
         assert shown in result.output
     assert Surrogate.load(output).scales.forces.n_structures > 0
+    for name in ("scaled.npz", "link.npz", "other.txt", "other"):
+        (tmp_path / "link.npz").unlink(missing_ok=True)
+        (tmp_path / "link.npz").symlink_to("nowhere.npz")
+        assert_refused(call("calibrate", model, frames, *keys, "-o", tmp_path / name), name)
+    write(tmp_path / "iron.xyz", [*read(frames, ":2"), bulk("Fe", cubic=True)])
+    result = call("calibrate", model, tmp_path / "iron.xyz", *keys)
+    assert_refused(result, "iron.xyz, frame 2: element Fe is not among the descriptor's elements")
     refused = call("calibrate", model, frames, "--energy-key", "x", "--forces-key", "y")
     assert refused.exit_code == 2
     assert f"{frames}: frame 0: has no 'x', but 'REF_energy'" in refused.output

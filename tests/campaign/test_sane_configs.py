@@ -133,6 +133,12 @@ def test_absurd_numbers(field, value):
     assert any(parts[0] in line and parts[-1] in line for line in lines[1:]), lines
 
 
+@pytest.mark.parametrize("name", ["Zz", "cu", "X", "29", ""])
+def test_reference_energies_of_no_element(name):
+    lines = refusal({"data.e0s": {"Cu": 0.0, "Al": 0.0, name: 1.0}})
+    assert any("data" in line and f"{name!r} is no element" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("hot", [20_000.0, [[0, 300], [30, 20_000.0]]])
 def test_hotter_than_its_own_guard(hot):
     with pytest.raises(ConfigError, match=r"guards\.max_temperature_K"):

@@ -103,7 +103,8 @@ def test_a_campaign_records_them(tmp_path):
     state, _ = store.exploration(1).load(campaign._starts_of(1))
     name, frames = intended_structures(config, store, state)
     assert (name, len(frames)) == ("test", len(store.read_input("test")))
-    store.input_path("test").unlink()
+    for path in store.directory.glob("inputs/test.*"):
+        path.unlink()
     name, frames = intended_structures(config, store, state)
     assert name == "walkers"
     assert frames == [walker.atoms for walker in state.walkers]

@@ -13,6 +13,7 @@ from helpers.command_line import assert_refused, call
 from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, UNITS, WRONG, FaultyEMT, NoStress
 from helpers.structures import alloy_cells, cluster, reference
 
+from ase_bayesel import ACEDescriptor, fit_surrogate
 from ase_bayesel.bias.consistency import disagreements
 from ase_bayesel.campaign.changes import edited_files
 from ase_bayesel.campaign.config.loading import validate_config
@@ -82,6 +83,42 @@ def test_a_given_reference_energy_is_enough(tmp_path):
     write(tmp_path / "starts.extxyz", [gold(a) for a in alloy_cells(2, 0.02, 200)])
     assert call("validate", config).exit_code == 0
     ended(config)
+
+
+@pytest.mark.parametrize("cutoff", [0.01, 1.5])
+def test_a_cutoff_that_reaches_no_neighbour(tmp_path, cutoff):
+    config = write_campaign(tmp_path, {"descriptor.cutoff": cutoff})
+    refused(config, ".extxyz: no two atoms are within descriptor.cutoff, ", f"{cutoff} A")
+
+
+@pytest.mark.parametrize("field", ["store", "scratch"])
+@pytest.mark.parametrize("place", ["train.extxyz", "train.extxyz/labels", "/dev/null/labels"])
+def test_folders_that_cannot_be(tmp_path, field, place):
+    config = write_campaign(tmp_path, {"labels": {field: place}})
+    refused(config, f"labels.{field}: ", place, "can be no folder")
+
+
+# weights of frames
+
+
+@pytest.mark.parametrize("name", ["train", "prior"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), "high", [1.0, 2.0]])
+@pytest.mark.parametrize("key", ["config_weight", "config_forces_weight"])
+def test_weights_that_are_none(tmp_path, name, value, key):
+    config = write_campaign(tmp_path, {"data.prior": "prior.extxyz"} if name == "prior" else {})
+    frames = [reference(atoms) for atoms in alloy_cells(4, 0.05, 0)]
+    frames[2].info[key] = value
+    write(tmp_path / f"{name}.extxyz", frames)
+    refused(config, tmp_path / f"{name}.extxyz", "frame 2", key)
+
+
+def test_weights_that_leave_no_label(tmp_path):
+    config = write_campaign(tmp_path)
+    frames = [reference(atoms) for atoms in alloy_cells(4, 0.05, 0)]
+    for atoms in frames:
+        atoms.info["config_weight"] = 0.0
+    write(tmp_path / "train.extxyz", frames)
+    refused(config, tmp_path / "train.extxyz", "all labels have the weight 0")
 
 
 # guards
@@ -364,6 +401,108 @@ def test_what_the_commands_say_of_an_edited_file(copy):
         assert result.exit_code == 0
         assert "note: data.train" in result.output
         assert "holds other structures than those of the start" in result.output
+
+
+def gone(path):
+    path.unlink()
+
+
+def nonsense(path):
+    path.write_text("nonsense")
+
+
+def no_text(path):
+    path.write_bytes(b"\xff\xfe")
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def unknown_element(path):
+    write(path, [gold(atoms) for atoms in read(path, ":")])
+
+
+def other_structures(path):
+    write(path, [bulk("Cu", a=2.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        *(("train", folder), ("test", no_text), ("starts", unknown_element), ("starts", gone)),
+        *(("train", nonsense), ("test", other_structures)),
+    ],
+)
+def test_validate_and_run_say_the_same_of_a_campaign_that_has_begun(copy, name, edit):
+    """Both go on with the campaign's own copies, whatever has become of the files."""
+    edit(copy.with_name(f"{name}.extxyz"))
+    notes = []
+    for command in BOTH:
+        result = call(command, copy, "-d", copy.with_name("campaign"))
+        assert result.exit_code == 0, result.output
+        notes.append({line for line in result.output.splitlines() if "goes on with" in line})
+    assert notes[0] == notes[1]
+    assert len(notes[0]) == (edit not in (gone, folder))
+
+
+def half(path):
+    """Cut where a frame ends."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"), [("train", half), ("starts", half), ("test", moved), ("train", gone)]
+)
+def test_a_copy_of_the_campaign_that_has_changed_is_refused(copy, name, edit):
+    """Else it would go on with other data, and say nothing."""
+    kept = copy.with_name("campaign") / "inputs" / f"{name}.extxyz"
+    edit(kept)
+    for command in BOTH:
+        assert_refused(call(command, copy, "-d", kept.parents[1]), kept, "restore it")
+
+
+@pytest.mark.parametrize(("edit", "several"), [(gone, False), (nonsense, True)])
+def test_the_copy_of_a_model_is_what_is_tried(tmp_path, edit, several):
+    model = tmp_path / "scale.txt"
+    model.write_text("0.9")
+    (tmp_path / "of_my_own.py").write_text(
+        "from helpers.calculators import ScaledEMT\n"
+        "def made(model):\n"
+        "    return ScaledEMT(model if isinstance(model, str) else model[0])\n"
+    )
+    given = [model.name] if several else model.name
+    potential = {"kind": "import", "factory": "of_my_own:made", "model": given}
+    config = write_campaign(tmp_path, {"potential": potential, "stop.max_rounds": 1})
+    ended(config)
+    edit(model)
+    for command in BOTH:
+        result = call(command, config, "-d", config.with_name("campaign"))
+        assert result.exit_code == 0, result.output
+
+
+def test_validate_refuses_an_engine_that_has_changed_as_run_does(tmp_path):
+    """And so where compiled passes are gone."""
+    models = [tmp_path / f"{k}.npz" for k in range(2)]
+    for k, model in enumerate(models):
+        frames = [reference(a) for a in alloy_cells(4, 0.05, k)]
+        descriptor = ACEDescriptor(["Cu", "Al"], 2, 4, 4.0)
+        fit_surrogate(frames, descriptor, "REF_energy", "REF_forces", e0s="average").save(model)
+    teacher = {"labelling": {"kind": "surrogate", "model": "0.npz"}, "stop.max_rounds": 1}
+    config = write_campaign(tmp_path, teacher)
+    ended(config)
+    directory = config.with_name("campaign")
+    assert call("validate", config, "-d", directory).exit_code == 0
+    kept = models[0].read_bytes()
+    models[0].write_bytes(models[1].read_bytes())
+    for command in BOTH:
+        assert_refused(call(command, config, "-d", directory), "files of the engine")
+    models[0].write_bytes(kept)
+    (directory / "ace_passes").write_text("other\n")
+    for command in BOTH:
+        assert_refused(call(command, config, "-d", directory), "ace_passes", "is damaged")
 
 
 def test_other_bytes_of_the_same_structures(copy):

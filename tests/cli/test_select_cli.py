@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.io import read, write
 from helpers.command_line import assert_refused, call
 from helpers.mace_models import needs_mace
@@ -248,7 +249,14 @@ def test_a_store_keeps_the_features(folder, tmp_path, monkeypatch):
         ({"coefficients": "1,x"}, ["coefficients", "x"]),
         ({"weights": "energy_variance"}, ["weights"]),
         ({"properties": "charge"}, ["properties"]),
-        ({"descriptor": "ace:Si"}, ["Cu"]),
+        ({"descriptor": "ace:Si"}, ["core.xyz, frame 0", "Cu"]),
+        ({"n": 0}, ["n: must be at least 1"]),
+        ({"n": -3}, ["n: must be at least 1"]),
+        ({"seed": -1, "method": "random"}, ["seed: must be at least 0"]),
+        ({"budget": 1e-9}, ["budget: energy_variance picks nothing"]),
+        ({"weights": "energy_variance=1,energy_variance=2"}, ["weights: 'energy_variance' is"]),
+        ({"weights": "energy_variance=nan"}, ["weights: expected finite numbers"]),
+        ({"method": "c_optimal", "coefficients": "1,inf"}, ["coefficients: expected finite"]),
     ],
 )
 def test_bad_input(changes, named, folder, tmp_path):
@@ -336,6 +344,21 @@ def test_names_of_kinds_are_no_formulas(folder, tmp_path):
     assert result.exit_code == 0, result.output
     kept = json.loads((tmp_path / "o.json").read_text())["config_types"]
     assert set(kinds) <= set(kept)
+
+
+@pytest.mark.parametrize("name", ["pool", "core", "targets"])
+def test_elements_that_the_descriptor_does_not_know(folder, tmp_path, name):
+    frames = [*read_frames(folder / "pool.xyz")[:3], bulk("Au")]
+    write_frames(tmp_path / "gold.xyz", frames)
+    arguments = options(folder, output=tmp_path / "o.xyz", method="i_optimal")
+    if name == "pool":
+        arguments[0] = tmp_path / "gold.xyz"
+    elif name == "core":
+        write_frames(tmp_path / "gold.xyz", [*copper_training()[:3], bulk("Au")])
+        arguments += ["--core", tmp_path / "gold.xyz"]
+    else:
+        arguments += ["--targets", tmp_path / "gold.xyz"]
+    assert_refused(call("select", *arguments), f"{tmp_path / 'gold.xyz'}, frame 3", "Au")
 
 
 def test_faults_of_pool_and_core_are_named_with_their_files(folder, tmp_path):

@@ -85,6 +85,7 @@ WRONG = {
     "energy-complex": _set("energy", lambda r, a: complex(r["energy"], 0.0)),
     "energy-per-atom": _set("energy", lambda r, a: np.full(len(a), r["energy"])),
     "energy-boolean": _set("energy", lambda r, a: True),
+    "energy-masked": _set("energy", lambda r, a: np.ma.masked_array([r["energy"]], [True])),
     "energy-missing": _drop("energy"),
     "forces-none": _set("forces", lambda r, a: None),
     "forces-scalar": _set("forces", lambda r, a: 0.0),
@@ -96,6 +97,9 @@ WRONG = {
     "forces-objects": _set("forces", lambda r, a: r["forces"].astype(object)),
     "forces-ragged": _set("forces", lambda r, a: [[0.0], [0.0, 0.0]]),
     "forces-text": _set("forces", lambda r, a: r["forces"].astype(str)),
+    "forces-masked": _set(
+        "forces", lambda r, a: np.ma.masked_array(r["forces"], np.eye(len(a), 3))
+    ),
     "forces-missing": _drop("forces"),
     "stress-scalar": _set("stress", lambda r, a: 0.0),
     "stress-diagonal": _set("stress", lambda r, a: r["stress"][:3]),
@@ -118,6 +122,7 @@ HARMLESS = {
     "energy-array": _set("energy", lambda r, a: np.array([r["energy"]])),
     "energy-0d": _set("energy", lambda r, a: np.array(r["energy"])),
     "energy-float32": _set("energy", lambda r, a: np.float64(np.float32(r["energy"]))),
+    "forces-unmasked": _set("forces", lambda r, a: np.ma.masked_array(r["forces"])),
     "forces-list": _set("forces", lambda r, a: r["forces"].tolist()),
     "forces-float32": _set("forces", lambda r, a: r["forces"].astype(np.float32)),
     "stress-3x3": _set("stress", lambda r, a: voigt_6_to_full_3x3_stress(r["stress"])),

@@ -360,9 +360,21 @@ def smeared(frames):
         )
 
 
+def twice(frames):
+    frames.append(frames[3].copy())
+    frames[-1].info["energy"] += 1.0
+
+
+def twice_with_other_forces(frames):
+    frames.append(frames[3].copy())
+    frames[-1].arrays["forces"][0, 0] += 0.1
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (twice, "1 structures are there twice with different labels.*: frames 3 and 10"),
+        (twice_with_other_forces, "twice with different labels.*: frames 3 and 10"),
         (without_labels, "6 structures have no label, .*: frames 4, 5, 6, 7, 8, 9"),
         (without_forces, "1 structure lacks labels that others have: frames 2"),
         (with_a_molecule, "three periodic directions are left aside: frames 10"),
@@ -382,6 +394,26 @@ def test_doubts_are_told(change, told, tmp_path):
     write_frames(tmp_path / "train.xyz", frames)  # and after a copy of the file
     again = survey(read_frames(tmp_path / "train.xyz")).notes()
     assert any(re.search(told, note) for note in again)
+
+
+def test_copies_with_the_same_labels_are_no_doubt():
+    """Nor are two spin states of one geometry."""
+    frames = copper_training()
+    frames.append(frames[3].copy())
+    other = frames[3].copy()
+    other.info["energy"] += 1.0
+    other.set_initial_magnetic_moments([1.0] * len(other))
+    assert survey([*frames, other]).notes() == []
+
+
+def test_a_test_set_that_was_trained_on_is_told():
+    frames = copper_training()
+    other = [copper(99), frames[4], copper(98), frames[1]]
+    found = survey_labels(frames, KEYS, "isolated", "train.xyz", other)
+    assert found.tested == [1, 3]
+    (told,) = found.notes()
+    assert told.startswith("2 structures of the test set are in the training set too")
+    assert survey_labels(frames, KEYS, "isolated", "train.xyz", other[::2]).notes() == []
 
 
 def test_isolated_atoms_that_a_fit_leaves_out_are_told():

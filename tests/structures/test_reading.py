@@ -1,8 +1,10 @@
 """Other people's files: all frames are read, or the file, frame and fault are named."""
 
 import gzip
+import os
 import re
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,79 @@ def test_faults_are_named_with_file_and_frame(tmp_path, reading, second, told):
         reading(path)
 
 
+COLUMNS = "Properties=species:S:1:pos:R:3"
+CELL = '"10 0 0 0 10 0 0 0 10"'
+
+
+@pytest.mark.parametrize(
+    ("comment", "told"),
+    [
+        (LATTICE + ' PBC="T T F"', "'PBC' means nothing; write pbc"),
+        (LATTICE + ' Pbc="T T F" energy=-1', "'Pbc' means nothing"),
+        (f"lattice={CELL} {COLUMNS}", "'lattice' means nothing; write Lattice"),
+        (f"LATTICE={CELL} {COLUMNS}", "'LATTICE' means nothing; write Lattice"),
+        (f"Lattice={CELL} properties=species:S:1:pos:R:3", "'properties' means nothing"),
+        (f"cell={CELL} {COLUMNS}", "'cell' is no cell; write the nine numbers as Lattice"),
+        (f"Latice={CELL} {COLUMNS}", "'Latice' is no cell"),
+        (f"box='10 10 10' {COLUMNS}", "'box' is no cell"),
+        (f'{LATTICE} pbc="yes yes no"', "pbc='yes yes no' must be three of T and F"),
+        (f'{LATTICE} pbc="t t f"', "pbc='t t f' must be"),
+        (f'{LATTICE} pbc="TTF"', "pbc='TTF' must be"),
+        (f'{LATTICE} pbc="T T"', "pbc='T T' must be"),
+        (f"{LATTICE} pbc=yes", "pbc='yes' must be"),
+        (f'{LATTICE} pbc="2 2 0"', "pbc='2 2 0' must be"),
+        (f'{LATTICE} note="abc energy=-1.0', "a quote or bracket is not closed, and takes in"),
+        (f"{LATTICE} note=[1,2 energy=-1.0", "a quote or bracket is not closed"),
+    ],
+)
+def test_comments_that_would_mean_something_else(tmp_path, reading, comment, told):
+    path = tmp_path / "given.extxyz"
+    path.write_text(GOOD + frame("Si 0 0 0\nSi 0 0 2.4", comment))
+    with pytest.raises(StructureError, match=rf"given\.extxyz, frame 1 \(line 6\): .*{told}"):
+        reading(path)
+
+
+@pytest.mark.parametrize(
+    ("comment", "pbc"),
+    [
+        (LATTICE + ' pbc="1 1 0"', (True, True, False)),
+        (LATTICE + " pbc=F", (False, False, False)),
+        (LATTICE + " pbc=[T,T,F]", (True, True, False)),
+        (LATTICE + ' pbc="True true FALSE"', (True, True, False)),
+        (LATTICE + ' pbc="T T F" PBC="F F F"', (True, True, False)),
+        (f'{COLUMNS} cell={CELL} pbc="F F F"', (False, False, False)),
+        (f"{LATTICE} cell={CELL}", (True, True, True)),
+        ("it's 5 o'clock \"now", (False, False, False)),
+        ("cellulose box=large", (False, False, False)),
+    ],
+)
+def test_comments_that_mean_what_they_say(tmp_path, reading, comment, pbc):
+    path = tmp_path / "given.extxyz"
+    path.write_text(frame("Si 0 0 0\nSi 0 0 2.4", comment))
+    assert tuple(reading(path)[0].pbc) == pbc
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        ("Z:I:1", ("14", "29"), "atom 1 is Si by its species and 29 by Z"),
+        ("masses:R:1", ("28.0", "0.0"), "the mass of atom 1 is 0"),
+        ("masses:R:1", ("-1.0", "28.0"), "the mass of atom 0 is -1"),
+        ("masses:R:1", ("28.0", "nan"), "'masses' of an atom is no finite number"),
+        ("momenta:R:3", ("0 0 0", "0 nan 0"), "'momenta' of an atom is no finite number"),
+        ("momenta:R:3", ("inf 0 0", "0 0 0"), "'momenta' of an atom is no finite number"),
+        ("initial_magmoms:R:1", ("nan", "0"), "'initial_magmoms' of an atom"),
+        ("initial_charges:R:1", ("nan", "0"), "'initial_charges' of an atom"),
+    ],
+)
+def test_columns_that_contradict_or_make_no_sense(tmp_path, reading, column, values, told):
+    rows = f"Si 0 0 0 {values[0]}\nSi 0 0 2.4 {values[1]}"
+    path = tmp_path / "given.extxyz"
+    path.write_text(GOOD + frame(rows, f"{LATTICE}:{column}"))
+    with pytest.raises(StructureError, match=rf"given\.extxyz, frame 1.*: .*{told}"):
+        reading(path)
+
+
 @pytest.mark.parametrize(
     ("comment", "key", "value"),
     [
@@ -122,6 +197,13 @@ def test_keys_that_are_not_there_twice(tmp_path, reading, comment, key, value):
     path = tmp_path / "given.extxyz"
     path.write_text(frame("O 0 0 0\nO 0 0 1", f"{LATTICE} {comment}"))
     assert reading(path)[0].info[key] == value
+
+
+def test_what_is_no_file(tmp_path, reading):
+    os.mkfifo(tmp_path / "pipe.extxyz")
+    for path in (tmp_path, tmp_path / "pipe.extxyz", Path("/dev/null")):
+        with pytest.raises(StructureError, match=f"{path}: is a folder or a device"):
+            reading(path)
 
 
 def test_the_line_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """Saved surrogates of a stranger: what they ask for is bounded, and nothing is downloaded."""
 
+import io
 import json
 import socket
 
@@ -66,6 +67,25 @@ def test_what_is_too_large_is_refused_before_it_is_built(
     with pytest.raises(PosteriorError, match=rf"hostile\.npz: .*({told})"):
         Surrogate.load(path)
     assert built == []
+
+
+@pytest.mark.parametrize("content", ["torn", "text", "not finite", "singular", "flat"])
+def test_a_posterior_inside_a_file_is_named_by_the_file(content, saved, tmp_path):
+    with np.load(saved) as data:
+        arrays = dict(data)
+    with np.load(io.BytesIO(arrays["posterior"].tobytes())) as data:
+        inner = dict(data)
+    changes = {
+        "not finite": {"mean": np.full_like(inner["mean"], np.nan)},
+        "singular": {"precision_factor": np.zeros_like(inner["precision_factor"])},
+        "flat": {"mean": inner["mean"][:, None]},
+    }
+    np.savez(buffer := io.BytesIO(), **(inner | changes.get(content, {})))
+    raw = {"torn": buffer.getvalue()[:-40], "text": b"hello"}.get(content, buffer.getvalue())
+    path = tmp_path / "hostile.npz"
+    np.savez(path, **(arrays | {"posterior": np.frombuffer(raw, np.uint8)}))
+    with pytest.raises(PosteriorError, match=r"hostile\.npz: "):
+        Surrogate.load(path)
 
 
 def test_what_was_saved_is_read(saved):

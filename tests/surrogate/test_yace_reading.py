@@ -8,7 +8,7 @@ from helpers.ace_models import MODELS, structures, surrogate
 from ase_bayesel import ACEDescriptor, Posterior, Surrogate
 from ase_bayesel.errors import DescriptorError, StoreError
 from ase_bayesel.surrogate.design import Noise
-from ase_bayesel.surrogate.exchange import read_ace_model, write_ace_model
+from ase_bayesel.surrogate.exchange import read_ace_model, write_ace_model, yace_reading
 from ase_bayesel.surrogate.exchange.yace_reading import _Loader
 
 
@@ -101,6 +101,81 @@ def test_other_pair_functions(tree, tmp_path):
     refused(tree, tmp_path, "the pair functions of .* are others")
 
 
+BILLION = 10**9
+
+
+@pytest.mark.parametrize("value", [BILLION, -1, 0, 1.5, True, "many", [1], None, 1e300])
+@pytest.mark.parametrize("key", ["nradbasemax", "nradmax", "lmax"])
+def test_sizes_that_the_file_does_not_hold(tree, tmp_path, key, value, monkeypatch):
+    """None of them is built."""
+    monkeypatch.setattr(yace_reading, "base_functions", lambda *_: pytest.fail("built"))
+    tree["bonds"][0, 0][key] = value
+    refused(tree, tmp_path, r"other\.yace: .*(nradbasemax are|TypeError)")
+
+
+@pytest.mark.parametrize(
+    ("rank", "change", "match"),
+    [
+        (1, {"ns": [BILLION]}, "n = 1000000000 of .* is not among the radial functions"),
+        (1, {"ns": [0]}, "n = 0 of .* is not among"),
+        (1, {"ls": [BILLION]}, "l = 1000000000"),
+        (2, {"ns": [BILLION, 1]}, "n = 1000000000"),
+        (2, {"ns": [-1, 1]}, "n = -1"),
+        (2, {"ls": [BILLION, BILLION]}, "l = 1000000000"),
+        (2, {"mus": [BILLION, 0]}, "KeyError"),
+        (2, {"rank": BILLION}, "ValueError"),
+        (2, {"rank": 0}, "no potential of ML-PACE"),
+        (1, {"ctildes": [float("nan")]}, "must be finite"),
+        (2, {"ctildes": [float("inf")] * 9}, "ValueError"),
+        (1, {"ctildes": []}, "IndexError"),
+    ],
+)
+def test_functions_that_the_bonds_do_not_hold(tree, tmp_path, rank, change, match):
+    next(f for f in tree["functions"][0] if f["rank"] == rank).update(change)
+    refused(tree, tmp_path, rf"other\.yace: .*{match}")
+
+
+def test_a_basis_far_larger_than_the_file(tree, tmp_path, monkeypatch):
+    """One function of a high degree and rank 3 asks for all below it."""
+    bond = tree["bonds"][0, 0]
+    row = np.zeros((45, bond["lmax"] + 1, bond["nradbasemax"])).tolist()
+    bond.update(radcoefficients=row, nradmax=45)
+    large = {"rank": 3, "mus": [0] * 3, "ns": [45, 1, 1], "ls": [0] * 3}
+    small = {"num_ms_combs": 1, "ms_combs": [0] * 3, "ctildes": [0.1]}
+    tree["functions"][0].append(tree["functions"][0][0] | large | small)
+    monkeypatch.setattr(yace_reading, "ACEDescriptor", lambda *_: pytest.fail("built"))
+    refused(tree, tmp_path, "totaldegree: 47 with order 3 .* more than 1000 features")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"E0": [float("nan")]}, "must be finite"),
+        ({"E0": []}, "other.yace"),
+        ({"E0": [0.0, 0.0]}, "other.yace"),
+        ({"elements": ["Xx"]}, "expected different chemical symbols"),
+        ({"elements": []}, "other.yace"),
+        ({"elements": BILLION}, "TypeError"),
+        ({"bonds": []}, "AttributeError"),
+    ],
+)
+def test_other_parts_that_make_no_sense(tree, tmp_path, change, match):
+    text = yaml.dump(tree, default_flow_style=None, width=10**6)
+    again = yaml.load(text.replace("!!python/tuple", ""), _Loader) | change
+    if isinstance(again["bonds"], dict):
+        refused(again, tmp_path, match)
+        return
+    (tmp_path / "other.yace").write_text(yaml.safe_dump(again))
+    with pytest.raises(DescriptorError, match=match):
+        read_ace_model(tmp_path / "other.yace")
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -4.0, 1e6, float("nan"), float("inf"), "far"])
+def test_cutoffs(tree, tmp_path, cutoff):
+    tree["bonds"][0, 0]["rcut"] = cutoff
+    refused(tree, tmp_path, r"other\.yace: .*(cutoff|ValueError)")
+
+
 def test_functions_of_higher_rank(tree, tmp_path):
     function = next(f for f in tree["functions"][0] if f["rank"] == 2)
     tree["functions"][0].append(
@@ -137,8 +212,9 @@ def test_files_that_are_none(tmp_path):
         ("a: &a\n  - *a\n", r"line 2: an alias, \*a"),
         ("a: &a {b: 1}\nc:\n  <<: *a\n", r"line 3: an alias, \*a"),
         ("a: !!python/object/apply:os.system [exit]\n", "python/object/apply"),
+        ("a: 1" + ":59" * 10_000 + "\n", "line 1: a value of more than 1000 characters"),
     ],
-    ids=["lists", "rows", "mappings", "aliases", "itself", "merge", "python"],
+    ids=["lists", "rows", "mappings", "aliases", "itself", "merge", "python", "sixties"],
 )
 def test_hostile_yaml_is_refused_before_it_is_built(tmp_path, text, told):
     (tmp_path / "model.yace").write_text(text)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ase.data import chemical_symbols
 from pydantic import PositiveFloat, model_validator
 
 from ...generation import Bootstrap
@@ -56,6 +57,13 @@ class DataConfig(Section):
     def bootstrap(self) -> Bootstrap | None:
         """The recipe of the training structures; None where a file holds them."""
         return None if isinstance(self.train, Path) else self.train.bootstrap
+
+    @model_validator(mode="after")
+    def _e0s_of_elements(self) -> DataConfig:
+        named = [] if isinstance(self.e0s, str) else list(self.e0s)
+        if unknown := [name for name in named if name not in chemical_symbols[1:]]:
+            raise ValueError(f"e0s: {', '.join(map(repr, unknown))} is no element")
+        return self
 
     @model_validator(mode="after")
     def _bootstrap_fits(self) -> DataConfig:

@@ -197,7 +197,7 @@ class _Barrier:
             return
         self.picks.append(replace(pick, number=len(self.picks)))
         if self.rules.batch == "first":
-            self.surrogate = self.surrogate.condition(pick.structure, energies=[pick.energy])
+            self.surrogate = self.surrogate.condition(pick.structure, energies=pick.energies)
         self.trace[rows_of(self.trace, pick.walker, pick.step)[-1], PICKED] = 1
 
 

@@ -25,8 +25,8 @@ def pick_frame(pick: Pick) -> Atoms:
 
     ``info`` has ``bayesel_id``, ``bayesel_walker``, ``bayesel_step``, ``bayesel_trigger``,
     ``bayesel_value``, ``bayesel_threshold``, ``bayesel_reason``, ``bayesel_energy`` (eV, as the
-    potential predicts it), ``bayesel_energy_std`` (eV), ``bayesel_atom`` where the value is that
-    of an atom, and ``bayesel_pick``, the place in the
+    potential predicts it) and ``bayesel_energy_std`` (eV), which a cut-out has not,
+    ``bayesel_atom`` where the value is that of an atom, and ``bayesel_pick``, the place in the
     batch. ``arrays`` has ``bayesel_local_energy_std`` (eV), and ``bayesel_force_std`` or
     ``bayesel_force_std_bound`` (eV/A). Charge and multiplicity stay. No key can
     be taken for a label.
@@ -107,9 +107,9 @@ def facts_of(pick: Pick) -> dict[str, Any]:
         "bayesel_value": report.value,
         "bayesel_threshold": report.threshold,
         "bayesel_reason": pick.reason,
-        "bayesel_energy": pick.energy,
-        "bayesel_energy_std": pick.energy_std,
     }
+    if pick.energies is not None:
+        facts |= {"bayesel_energy": pick.energy, "bayesel_energy_std": pick.energy_std}
     if report.atom_index is not None:
         facts["bayesel_atom"] = report.atom_index
     if pick.number is not None:
@@ -174,7 +174,7 @@ def pick_from(
         ),
         str(facts["bayesel_reason"]),
         float(facts.get("bayesel_energy", np.nan)),
-        float(facts["bayesel_energy_std"]),
+        float(facts.get("bayesel_energy_std", np.nan)),
         AtomDeviations(local, of_atoms(FORCE_STD), of_atoms(FORCE_STD_BOUND)),
         temperature_K,
         tau,

@@ -179,8 +179,8 @@ class Pick:
     ----------
     structure
         As of `canonical`: without momenta and calculator; of ``info`` charge and multiplicity
-        alone. The walker's frame, or the environment of an atom of it (`cut_out`): all but the
-        atoms' own values is still of the frame then.
+        alone. The walker's frame, or the environment of an atom of it (`cut_out`): the report and
+        the reason are still of the frame then.
     structure_id
         Its content hash.
     walker, step
@@ -191,7 +191,8 @@ class Pick:
     reason
         Why it was picked, in words.
     energy, energy_std
-        Unbiased energy as the potential predicts it, and sigma_E of the structure, eV.
+        Unbiased energy as the potential predicts it, and sigma_E of the structure, eV. NaN of a
+        cut-out, whose energy is no label: those of its frame are of many more atoms.
     deviations
         Of its atoms.
     temperature_K, tau
@@ -234,6 +235,11 @@ class Pick:
             event.tau,
         )
 
+    @property
+    def energies(self) -> list[float] | None:
+        """What `Surrogate.condition` takes of the pick: its energy, or None where it has none."""
+        return [self.energy] if np.isfinite(self.energy) else None
+
     def cut_out(self, rule: CutOut) -> Pick:
         """The pick with the environment of the atom that fired, or leads, in place of the frame.
 
@@ -254,6 +260,8 @@ class Pick:
             structure_id=structure_id(structure),
             report=report,
             reason=f"{self.reason}; atom {centre} of {len(self.structure)}, cut out",
+            energy=float("nan"),
+            energy_std=float("nan"),
             deviations=self.deviations.of(indices),
         )
 

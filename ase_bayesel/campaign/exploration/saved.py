@@ -87,7 +87,7 @@ class SavedExploration:
             meta = json.loads(str(data["meta"]))
             pairs = enumerate(zip(starts, meta["walkers"], strict=True))
             walkers = [walker_from(start, entry, _of(data, k)) for k, (start, entry) in pairs]
-            posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()))
+            posterior = Posterior.load(io.BytesIO(data["posterior"].tobytes()), self.path)
             trace = real(data["trace"], (None, len(TRACE_COLUMNS)), finite=False)
             turn = int(meta["turn"])
             candidates = candidates_from(data["candidates"].tobytes(), self.path)

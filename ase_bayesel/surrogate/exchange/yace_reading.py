@@ -8,9 +8,9 @@ and then radial functions, couplings and pair functions all have to come out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
-from math import pi, sqrt
+from math import isfinite, pi, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 from scipy.optimize import least_squares
 
 from ...descriptors.ace import ACEDescriptor
+from ...descriptors.ace.arguments import check_arguments
 from ...descriptors.ace.basis import OneParticle, complex_terms
 from ...descriptors.ace.radial import bond_length
 from ...errors import DescriptorError, StoreError
@@ -32,6 +33,8 @@ TOLERANCE = 1e-8
 NEAREST_A = (0.5, 0.8, 1.2, 1.6, 2.0)
 """Where the pair functions of a file may begin (``r_min``), tried in this order."""
 N_POINTS = 400
+FREE_FEATURES = 1000
+"""A basis may have so many features, or as many as the file holds functions."""
 Product = tuple[tuple[int, int, int, int], ...]
 """Sorted (l, species, n, m) of the factors."""
 
@@ -79,6 +82,7 @@ class _File:
     def __init__(self, path: Path, tree: Mapping[str, Any]) -> None:
         self._path, self._tree = path, tree
         self._elements = list(tree["elements"])
+        self._radial = {pair: _tensor(pair, bond) for pair, bond in tree["bonds"].items()}
         self._bonds = tree["bonds"]
         self._pairs: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         self._products: list[dict[tuple[OneParticle, ...], dict[Product, float]]] = []
@@ -93,8 +97,10 @@ class _File:
         """
         self._check_form()
         self._sort_functions()
-        descriptor = ACEDescriptor(self._elements, *self._degrees(), self._cutoff, self._r0())
-        e0s = np.array(self._tree["E0"], float)
+        degrees = self._degrees()
+        self._check_cost(*degrees)
+        descriptor = ACEDescriptor(self._elements, *degrees, self._cutoff, self._r0())
+        e0s = np.array([_finite(value) for value in self._tree["E0"]])
         empty = LinearACE(descriptor, np.zeros(descriptor.n_features), e0s)
         self._check_radials(empty)
         many_body = self._many_body(empty)
@@ -132,20 +138,41 @@ class _File:
             for function in self._tree["functions"][centre]:
                 rank, values = function["rank"], function["ctildes"]
                 factors = list(zip(function["ls"], function["mus"], function["ns"], strict=True))
+                self._check_factors(centre, factors, rank)
                 if rank == 1:
                     ((degree, species, n),) = factors
                     if degree:
                         raise self._refuse("functions: one of rank 1 has a degree above 0")
                     sums = self._pairs[centre, species]
-                    sums[n] = sums.get(n, 0.0) + float(values[0])
+                    sums[n] = sums.get(n, 0.0) + _finite(values[0])
                     continue
                 terms = found.setdefault(tuple(sorted(factors)), {})
                 for ms, value in zip(
                     np.reshape(function["ms_combs"], (-1, rank)).tolist(), values, strict=True
                 ):
                     key = _same_real_part([(*f, m) for f, m in zip(factors, ms, strict=True)])
-                    terms[key] = terms.get(key, 0.0) + float(value)
+                    terms[key] = terms.get(key, 0.0) + _finite(value)
             self._products.append(found)
+
+    def _check_factors(self, centre: int, factors: Sequence[OneParticle], rank: int) -> None:
+        """Refuse factors that the bonds have no radial functions of."""
+        for degree, species, n in factors:
+            n_max, l_max, n_base = self._radial[centre, species].shape
+            largest = (1, n_base) if rank == 1 else (l_max, n_max)
+            if not (0 <= degree < largest[0] and 1 <= n <= largest[1]):
+                raise self._refuse(
+                    f"functions: l = {degree}, n = {n} of {[centre, species]} is not among the "
+                    "radial functions of bonds"
+                )
+
+    def _check_cost(self, order: int, totaldegree: int) -> None:
+        """Refuse what asks for far more than the file holds, before any of it is built."""
+        held = sum(map(len, self._products)) + sum(map(len, self._pairs.values()))
+        most = max(FREE_FEATURES, held)
+        try:
+            check_arguments(self._elements, order, totaldegree, self._cutoff, {}, None, most)
+        except DescriptorError as error:
+            raise self._refuse(f"functions: {error}") from error
 
     def _degrees(self) -> tuple[int, int]:
         """Order and total degree of the smallest basis that the functions belong to."""
@@ -181,10 +208,8 @@ class _File:
 
     def _radials(self, centre: int, neighbour: int, r: np.ndarray) -> np.ndarray:
         """``(nmax, lmax + 1, k)`` radial functions of the file at distances ``r (k,)``."""
-        bond = self._bonds[centre, neighbour]
-        values: np.ndarray = np.array(bond["radcoefficients"], float) @ base_functions(
-            r, self._cutoff, bond["nradbasemax"]
-        )
+        tensor = self._radial[centre, neighbour]
+        values: np.ndarray = tensor @ base_functions(r, self._cutoff, tensor.shape[2])
         return values
 
     def _check_radials(self, model: LinearACE) -> None:
@@ -250,6 +275,27 @@ class _File:
         found = np.linalg.lstsq(functions.T, energy, rcond=None)[0]
         error = np.abs(found @ functions - energy).max()
         return found, float(error / max(np.abs(energy).max(), 1e-300))
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not isfinite(number):
+        raise ValueError(f"E0 and ctildes: must be finite, got {number}")
+    return number
+
+
+def _tensor(pair: object, bond: Mapping[str, Any]) -> np.ndarray:
+    """``(nradmax, lmax + 1, nradbasemax)`` coefficients of the radial functions of a bond."""
+    values = np.array(bond["radcoefficients"], float)
+    stated = (bond["nradmax"], bond["lmax"] + 1, bond["nradbasemax"])
+    if values.shape != stated:
+        raise ValueError(
+            f"bonds: radcoefficients of {pair} have the shape {values.shape}, but nradmax, "
+            f"lmax + 1 and nradbasemax are {stated}"
+        )
+    if not (values.size and np.isfinite(values).all()):
+        raise ValueError(f"bonds: radcoefficients of {pair} are not finite numbers")
+    return values
 
 
 def _same_real_part(factors: list[tuple[int, int, int, int]]) -> Product:
