@@ -75,7 +75,7 @@ FOUNDATION = {
 }
 """Name and package by what `foundation_step.py` calls a family."""
 
-BESIDE = ("two_checkouts", "small_cells", "compiled_ace", "startup")
+BESIDE = ("two_checkouts", "small_cells", "compiled_ace", "startup", "assembly")
 """Those that run beside another checkout where one is given."""
 BENCHMARKS = {
     "mace_step": Benchmark(
@@ -136,6 +136,19 @@ BENCHMARKS = {
         "([many elements](how-to/many_elements.md)); fits that are on file are shown",
         "table",
         "table",
+    ),
+    "element_cost": Benchmark(
+        "steps of linear ACE of five elements with an embedding beside one element",
+        quick="--totaldegree 6 --channels 1 --rounds 1",
+    ),
+    "ace_batch": Benchmark(
+        "what small walkers of linear ACE would save if they shared a pass",
+        quick="--walkers 2 --totaldegree 6 --rounds 1",
+    ),
+    "assembly": Benchmark(
+        "the design matrix of linear ACE on one core beside another checkout, and in two processes",
+        quick="--structures 4 --totaldegree 6 --repeats 1",
+        data="--data",
     ),
     "small_cells": Benchmark(
         "linear ACE in cells of 8 to 216 atoms, beside another checkout where one is given",
