@@ -1,6 +1,6 @@
 """What small walkers of linear ACE would save if they shared a pass, as those of MACE do.
 
-    python benchmarks/ace_batch.py [--walkers 8] [--totaldegree 12]
+    python benchmarks/shared_passes.py [--walkers 8] [--totaldegree 12]
 
 Milliseconds of CPU time of one thread per walker and step, silicon, order 3, cutoff 5 A:
 
