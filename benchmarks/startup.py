@@ -5,7 +5,7 @@
 
 ``bayesel --help``, ``bayesel status`` of a campaign of one round, and a resume: the config is
 read, the campaign opened and its second round begun, up to the third event. Imports of torch,
-numba and numpy are beside them: no resume of linear ACE is below the first. Each checkout has made
+numba and numpy are beside them. Each checkout has made
 its own campaign. User and system seconds of each process are taken in turn (ABBA), and the median
 is shown; bytecode is on disk. The last column is what each process has loaded in the end.
 """

@@ -164,7 +164,10 @@ def test_modules_of_plain_arrays(module):
     assert loaded_after(f"import ase_bayesel.{module}", HEAVY) == []
 
 
-@pytest.mark.parametrize("module", ["campaign.campaign", "cli.main", "cli.status", "cli.report"])
+@pytest.mark.parametrize(
+    "module",
+    ["campaign.campaign", "cli.main", "cli.status", "cli.report", "descriptors.ace.derivatives"],
+)
 def test_what_the_command_shows_waits_for_no_network_package(module):
     assert loaded_after(f"import ase_bayesel.{module}", ["torch", "mace", "distributed"]) == []
 

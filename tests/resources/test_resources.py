@@ -324,6 +324,31 @@ def test_threads_of_the_pool(monkeypatch):
         assert executor.submit(tasks.threads).result() == "2"
 
 
+THREADS = """
+import sys
+from importlib.util import find_spec
+from ase_bayesel.resources.threads import cpu_threads
+with cpu_threads(3):
+    with cpu_threads(2):
+        assert find_spec("torch") is not None and "torch" not in sys.modules
+        import torch
+        print(torch.get_num_threads())
+        with cpu_threads(1):
+            print(torch.get_num_threads())
+        print(torch.get_num_threads())
+    print(torch.get_num_threads())
+print(torch.get_num_threads(), sys.meta_path == finders)
+"""
+
+
+def test_a_torch_that_comes_later_has_its_threads_too():
+    """The innermost limit holds; afterwards it has as many as it came with."""
+    code = f"import sys; finders = list(sys.meta_path)\n{THREADS}"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert run.stdout.decode().split() == ["2", "1", "2", "3", "1", "True"], run.stderr.decode()
+
+
 @pytest.mark.parametrize("resource", ELSEWHERE)
 def test_what_has_ended_takes_nothing(resource):
     with open_executor(resource) as executor:

@@ -1,4 +1,4 @@
-"""Linear ACE features in PyTorch."""
+"""Linear ACE features in numpy."""
 
 from .descriptor import ACEDescriptor
 

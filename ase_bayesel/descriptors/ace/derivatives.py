@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+import scipy.sparse as sp
 
 from ..base import VOIGT
-from .edges import EdgeBasis, Edges, product
+from .edges import EdgeBasis, Edges
 from .neighbours import Neighbours
 from .polynomial import SitePolynomial
 
@@ -77,8 +77,8 @@ class Derivatives:
 def _pair_slopes(basis: EdgeBasis, edges: Edges) -> np.ndarray:
     """Half the slopes of the pair functions along each edge, ``(T, 3, N, K)``."""
     shape = edges.lengths.shape
-    values = product(basis.pairs, edges.chebyshev).reshape(-1, *shape)
-    slopes = product(basis.pair_slopes, edges.chebyshev).reshape(-1, *shape)
+    values = np.matmul(basis.pairs, edges.chebyshev).reshape(-1, *shape)
+    slopes = np.matmul(basis.pair_slopes, edges.chebyshev).reshape(-1, *shape)
     _, d_envelope, inner = edges.envelopes
     slopes *= 0.5 * inner
     slopes += values * (0.5 * d_envelope)
@@ -89,7 +89,7 @@ def _one_particle_slopes(basis: EdgeBasis, edges: Edges) -> np.ndarray:
     """dA/d(edge vector), ``(V, 3, N, K)``."""
     shape = edges.lengths.shape
     n_angular, _, n_lower = basis.gradients.shape
-    gradients = product(basis.gradients.reshape(-1, n_lower), edges.monomials[:n_lower])
+    gradients = np.matmul(basis.gradients.reshape(-1, n_lower), edges.monomials[:n_lower])
     gradients = gradients.reshape(n_angular, 3, *shape)
     gradients -= (gradients * edges.unit).sum(axis=1)[:, None] * edges.unit
     gradients /= edges.lengths
@@ -136,14 +136,14 @@ class _Summed:
         found = np.empty((3 * n_columns, blocks[-1][0].stop))
         for block, prefix, slopes in blocks:
             left = by_atom[:, :prefix].reshape(-1, 3 * n_columns).T
-            found[:, block] = product(left, slopes.reshape(left.shape[1], -1))
+            found[:, block] = np.matmul(left, slopes.reshape(left.shape[1], -1))
         self._add(slice(start, start + found.shape[1]), found)
 
     def add_pairs(self, columns: slice, slopes: np.ndarray) -> None:
         """Add pair features of ``slopes (T, 3, N, K)``."""
         n_columns = self._weights.shape[2]
         weights = self._weights.reshape(-1, n_columns)
-        found = product(slopes.reshape(-1, len(weights)), weights)
+        found = np.matmul(slopes.reshape(-1, len(weights)), weights)
         self._add(columns, found.reshape(-1, 3 * n_columns).T)
 
     def _add(self, columns: slice, found: np.ndarray) -> None:
@@ -162,11 +162,9 @@ class _Scattered:
 
     def __init__(self, sums: Derivatives, ours: Neighbours, rows: np.ndarray, edges: Edges) -> None:
         targets = np.concatenate([ours.index, rows[:, None]], axis=1).ravel()
-        self._n_targets, self._n_sites = len(targets), len(rows)
-        self._targets, self._frames = torch.from_numpy(targets), torch.from_numpy(ours.frame)
-        self._jacobian = torch.from_numpy(sums.jacobian)
-        self._strain = torch.from_numpy(sums.strain)
-        self._vectors = torch.from_numpy(edges.vectors)
+        self._sums, self._vectors = sums, edges.vectors.transpose(1, 0, 2)
+        self._to_atoms = _adding(targets, len(sums.jacobian))
+        self._to_frames = _adding(ours.frame, len(sums.strain))
 
     def add_many_body(
         self,
@@ -176,37 +174,45 @@ class _Scattered:
         start: int,
     ) -> None:
         """Add the many-body features."""
-        slopes = torch.from_numpy(_one_particle_slopes(basis, edges))
+        slopes = _one_particle_slopes(basis, edges)
         by_position, by_strain = self._with_centre_and_strain(slopes)
-        by_position = by_position.view(self._n_sites, self._n_targets // self._n_sites * 3, -1)
-        for block, prefix, by_a in blocks:
-            dense = torch.from_numpy(by_a)
+        by_position = by_position.reshape(len(by_strain), -1, len(slopes))
+        for block, prefix, dense in blocks:
             self._add(
                 slice(start + block.start, start + block.stop),
-                torch.bmm(by_position[:, :, :prefix], dense),
-                torch.bmm(by_strain[:, :, :prefix], dense),
+                np.matmul(by_position[:, :, :prefix], dense),
+                np.matmul(by_strain[:, :, :prefix], dense),
             )
 
     def add_pairs(self, columns: slice, slopes: np.ndarray) -> None:
         """Add pair features of ``slopes (T, 3, N, K)``."""
-        self._add(columns, *self._with_centre_and_strain(torch.from_numpy(slopes)))
+        self._add(columns, *self._with_centre_and_strain(slopes))
 
-    def _add(self, columns: slice, by_position: torch.Tensor, by_strain: torch.Tensor) -> None:
-        by_position = by_position.view(self._n_targets, 3, -1)
-        self._jacobian[:, :, columns].index_add_(0, self._targets, by_position)
-        self._strain[:, :, columns].index_add_(0, self._frames, by_strain)
+    def _add(self, columns: slice, by_position: np.ndarray, by_strain: np.ndarray) -> None:
+        for total, matrix, part in (
+            (self._sums.jacobian, self._to_atoms, by_position),
+            (self._sums.strain, self._to_frames, by_strain),
+        ):
+            found = matrix @ part.reshape(matrix.shape[1], -1)
+            total[:, :, columns] += found.reshape(*total.shape[:2], -1)
 
-    def _with_centre_and_strain(self, slopes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _with_centre_and_strain(self, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives by position and by strain from ``(V, 3, N, K)`` by edge vector.
 
         Returns ``(N, K + 1, 3, V)``, whose last slot is the centre atom itself, and
         ``(N, 6, V)``.
         """
         v, _, n, width = slopes.shape
-        by_position = torch.empty((n, width + 1, 3, v), dtype=slopes.dtype)
+        by_position = np.empty((n, width + 1, 3, v))
         by_edge = by_position[:, :width]
-        by_edge.copy_(slopes.permute(2, 3, 1, 0))
-        torch.sum(by_edge, dim=1, out=by_position[:, width]).neg_()
-        tensor = torch.bmm(self._vectors.permute(1, 0, 2), by_edge.flatten(2)).view(n, 3, 3, v)
-        by_strain = torch.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], dim=1)
+        by_edge[:] = slopes.transpose(2, 3, 1, 0)
+        np.negative(by_edge.sum(axis=1), out=by_position[:, width])
+        tensor = np.matmul(self._vectors, by_edge.reshape(n, width, -1)).reshape(n, 3, 3, v)
+        by_strain = np.stack([(tensor[:, a, b] + tensor[:, b, a]) / 2 for a, b in VOIGT], axis=1)
         return by_position, by_strain
+
+
+def _adding(targets: np.ndarray, n_rows: int) -> sp.csr_matrix:
+    """The matrix ``(n_rows, n)`` that adds each of n rows to the one that ``targets`` names."""
+    n = len(targets)
+    return sp.csr_matrix((np.ones(n), (targets, np.arange(n))), (n_rows, n))

@@ -20,11 +20,11 @@ from .channels import Channels
 from .derivatives import Derivatives
 from .edges import EdgeBasis, Edges
 from .neighbours import Neighbours, find_neighbours
-from .polynomial import SitePolynomial
 from .pullback import Linearized
 
 if TYPE_CHECKING:
     from .compiled.passes import CompiledPasses
+    from .polynomial import SitePolynomial
 
 CONVENTION = "ACEpotentials-v0.6"
 CHUNK_BYTES = 48e6
@@ -97,8 +97,7 @@ class ACEDescriptor:
         )
         channels = Channels.of(self.elements, self.embedding)
         basis = many_body_basis(len(self.elements), self.order, self.totaldegree, channels)
-        self._smoothness = basis.smoothness
-        self._polynomial = SitePolynomial(basis)
+        self._basis = basis
         self._edges = EdgeBasis(
             self.elements,
             self.totaldegree,
@@ -114,17 +113,21 @@ class ACEDescriptor:
         self._n_pair = self._edges.n_pair_types * self.totaldegree
 
     @cached_property
+    def _polynomial(self) -> SitePolynomial:
+        from .polynomial import SitePolynomial  # compiled passes do without
+
+        return SitePolynomial(self._basis)
+
+    @cached_property
     def _passes(self) -> CompiledPasses:
         from .compiled.passes import CompiledPasses  # where it is not wanted, numba is not needed
 
-        channels = Channels.of(self.elements, self.embedding)
-        basis = many_body_basis(len(self.elements), self.order, self.totaldegree, channels)
-        return CompiledPasses(basis, self._edges, self.compute)
+        return CompiledPasses(self._basis, self._edges, self.compute)
 
     @property
     def n_features(self) -> int:
         """Length D of a feature row."""
-        return self._n_pair + len(self.elements) * self._polynomial.n_functions
+        return self._n_pair + len(self.elements) * len(self._basis.functions)
 
     @SILENT
     def compute(self, frames: Atoms | Iterable[Atoms], derivatives: bool = False) -> list[Features]:
@@ -242,7 +245,7 @@ class ACEDescriptor:
     def prior_std(self) -> np.ndarray:
         """1 / P of the ACE smoothness prior, ``(D,)``: P = 1 + n^4 (pair), 1 + d (many-body)."""
         pair = 1.0 + np.tile(np.arange(1.0, self.totaldegree + 1) ** 4, self._edges.n_pair_types)
-        many = np.tile(1.0 + self._smoothness, len(self.elements))
+        many = np.tile(1.0 + self._basis.smoothness, len(self.elements))
         return 1.0 / np.concatenate([pair, many])
 
     def spec(self) -> dict[str, Any]:

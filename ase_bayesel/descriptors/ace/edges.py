@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from .angular import harmonic_tables, monomials
 from .neighbours import Neighbours
@@ -27,8 +26,6 @@ from .radial import (
 
 MANY_BODY_PQ = (2, 4)
 PAIR_PQ = (1, 3)
-SMALL_PRODUCT = 2**18
-"""Operations up to which numpy's matrix product takes one thread and is quicker than PyTorch's."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ class EdgeBasis:
         half = len(lengths)
 
         n_many = self._many.shape[1]
-        radials = product(self._many, polynomials[:n_many, :half])
+        radials = np.matmul(self._many, polynomials[:n_many, :half])
         radials = radials.reshape(2, -1, half)
         inside = 1.0 - y[0] * y[0]
         radials *= np.stack([inside * inside, -inside * slopes[0]])[:, None]
@@ -163,7 +160,7 @@ class EdgeBasis:
             unit=unit,
             radials=radials,
             monomials=powers,
-            angular=product(self._harmonics, powers).reshape(-1, *shape),
+            angular=np.matmul(self._harmonics, powers).reshape(-1, *shape),
             chebyshev=polynomials[: len(self.pairs), half:],
             envelopes=np.stack([envelope, d_envelope, envelope * slopes[1]]).reshape(3, *shape),
             pair_type=pair_type,
@@ -186,7 +183,7 @@ class EdgeBasis:
         radials = edges.radials.transpose(0, 2, 1, 3)
         np.matmul(full, radials, out=by_angular.transpose(0, 2, 1, 3))
         along = np.einsum("mnk,mnk->nk", by_angular[1], edges.angular)
-        slopes = product(self._to_gradient, by_angular[0].reshape(n_angular, -1))
+        slopes = np.matmul(self._to_gradient, by_angular[0].reshape(n_angular, -1))
         slopes = slopes.reshape(3, -1, n_atoms * width)
         lower = edges.monomials[: slopes.shape[1]]
         across = np.einsum("cme,me->ce", slopes, lower).reshape(3, n_atoms, width)
@@ -211,7 +208,7 @@ class EdgeBasis:
                 columns = share.reshape(-1, 1)
             else:
                 columns = (weights[:, :, None] * share).reshape(len(weights), -1).T
-            sums.append(0.5 * self.pairs @ product(edges.chebyshev, columns))
+            sums.append(0.5 * self.pairs @ np.matmul(edges.chebyshev, columns))
         totals = np.concatenate(sums).T
         return totals[0] if weights is None else totals
 
@@ -225,8 +222,8 @@ class EdgeBasis:
     def pair_pullback(self, edges: Edges, cotangent: np.ndarray) -> np.ndarray:
         """Slopes ``(N, K)`` of ``cotangent . pair_totals`` by the lengths of the edges."""
         weights = 0.5 * cotangent.reshape(self.n_pair_types, -1)
-        values = product(weights @ self.pairs, edges.chebyshev)
-        slopes = product(weights @ self.pair_slopes, edges.chebyshev)
+        values = np.matmul(weights @ self.pairs, edges.chebyshev)
+        slopes = np.matmul(weights @ self.pair_slopes, edges.chebyshev)
         if edges.pair_type is None:
             values, slopes = values[0], slopes[0]
         else:
@@ -250,10 +247,3 @@ def _places(nmax: tuple[int, ...], n_channels: tuple[int, ...], n_angular: int) 
             for m in range(2 * degree + 1)
         ]
     )
-
-
-def product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The matrix product of two arrays, by the library that is quicker at its size."""
-    if matrix.shape[0] * matrix.shape[1] * columns.shape[1] <= SMALL_PRODUCT:
-        return np.asarray(np.matmul(matrix, columns))
-    return torch.mm(torch.from_numpy(matrix), torch.from_numpy(columns)).numpy()
