@@ -134,14 +134,14 @@ class LabelSurvey:
         if self.contradicting:
             pairs = [f"{one} and {other}" for one, other in self.contradicting]
             told.append(
-                f"{counted(len(pairs), 'structure is', 'structures are')} there twice with different "
-                f"labels, of which one must be wrong: {_frames(pairs)}"
+                f"{counted(len(pairs), 'structure is', 'structures are')} there twice with "
+                f"different labels, of which one must be wrong: {_frames(pairs)}"
             )
         if self.tested:
+            shared = counted(len(self.tested), "structure is", "structures are")
             told.append(
-                f"{counted(len(self.tested), 'structure of the test set is', 'structures of the test set are')} "
-                f"in the training set too, so that errors on it say little: {_frames(self.tested)} "
-                "of the test set"
+                f"{shared} both in the training set and in the test set, so that errors on the "
+                f"test set say little: {_frames(self.tested)} of the test set"
             )
         if len(self.smearing):
             told.append(
