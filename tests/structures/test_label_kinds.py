@@ -412,7 +412,7 @@ def test_a_test_set_that_was_trained_on_is_told():
     found = survey_labels(frames, KEYS, "isolated", "train.xyz", other)
     assert found.tested == [1, 3]
     (told,) = found.notes()
-    assert told.startswith("2 structures of the test set are in the training set too")
+    assert told.startswith("2 structures are both in the training set and in the test set")
     assert survey_labels(frames, KEYS, "isolated", "train.xyz", other[::2]).notes() == []
 
 
