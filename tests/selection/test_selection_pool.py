@@ -329,6 +329,7 @@ class Counting:
     def __init__(self, inner):
         self.inner, self.count = inner, 0
         self.n_features, self.spec = inner.n_features, inner.spec
+        self.elements = inner.elements
 
     def compute(self, frames, derivatives=False):
         self.count += len(frames)

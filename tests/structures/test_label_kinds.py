@@ -373,7 +373,7 @@ def twice_with_other_forces(frames):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (twice, "1 structures are there twice with different labels.*: frames 3 and 10"),
+        (twice, "1 structure is there twice with different labels.*: frames 3 and 10"),
         (twice_with_other_forces, "twice with different labels.*: frames 3 and 10"),
         (without_labels, "6 structures have no label, .*: frames 4, 5, 6, 7, 8, 9"),
         (without_forces, "1 structure lacks labels that others have: frames 2"),
