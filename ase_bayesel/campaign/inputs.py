@@ -93,8 +93,8 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         for name, path in paths.items():
             check_elements(frames[name], path, descriptor.elements)
     if isinstance(config.descriptor, ACEConfig):
-        for name in {"train", "starts"} & frames.keys():
-            _check_reach(frames[name], paths[name], config.descriptor.cutoff)
+        told = [name for name in ("train", "starts") if name in frames]
+        _check_reach({paths[n]: frames[n] for n in told}, config.descriptor.cutoff)
     if config.properties is not None:
         crystal = check_properties(config.properties, frames)
         if descriptor is not None:
@@ -308,12 +308,13 @@ def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str])
             )
 
 
-def _check_reach(frames: Sequence[Atoms], path: Path, cutoff: float) -> None:
-    """Refuse a cutoff within which no atom of a file has a neighbour: all features would be 0."""
-    if not any(len(fresh_pairs(atoms, cutoff).lengths) for atoms in frames):
+def _check_reach(files: Mapping[Path, Sequence[Atoms]], cutoff: float) -> None:
+    """Refuse a cutoff within which no atom of any file has a neighbour: all features would be 0."""
+    structures = [atoms for frames in files.values() for atoms in frames]
+    if not any(len(fresh_pairs(atoms, cutoff).lengths) for atoms in structures):
         raise ConfigError(
-            f"{path}: no two atoms are within descriptor.cutoff, {cutoff:g} A, in any structure, "
-            "so that all features are zero; take a larger one"
+            f"{', '.join(map(str, files))}: no two atoms are within descriptor.cutoff, "
+            f"{cutoff:g} A, in any structure, so that all features are zero; take a larger one"
         )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, StoreError
-from .config import LabelsConfig
 from .store import Store
+
+if TYPE_CHECKING:
+    from .config import LabelsConfig
 
 NAMES = (
     *("inputs", "round_[0-9]*", "report.html", "settings.json", "thresholds.json"),

@@ -674,7 +674,7 @@ class Killed(BaseException):
 
 
 def test_killed_at_every_kind_of_write(tmp_path, monkeypatch, finished):
-    """Lives of one to five writes each, one after another, to the end.
+    """Lives of one to eleven writes each (a campaign begins with nine), one after another, to the end.
 
     The kill is injected in place of a move of a file, so that it falls between any
     two writes; real signals at random moments are below.
@@ -683,7 +683,7 @@ def test_killed_at_every_kind_of_write(tmp_path, monkeypatch, finished):
     rng = np.random.default_rng(11)
     replace_file, lives = os.replace, 0
     for lives in range(1, 100):  # noqa: B007
-        left = int(rng.integers(1, 6))
+        left = int(rng.integers(1, 12))
 
         def mortal(source, target):
             nonlocal left

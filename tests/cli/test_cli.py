@@ -80,10 +80,12 @@ def test_init_where_there_is_no_folder(tmp_path):
 def test_template_runs_with_files_of_its_names(tmp_path):
     """What `init` writes, given structures of silicon, passes `validate`."""
     call("init", tmp_path / "mine.yaml")
-    frame = Atoms("Si", info={"REF_energy": -1.0})
-    frame.arrays["REF_forces"] = np.zeros((1, 3))
-    for name in ("train", "starts"):
-        write(tmp_path / f"{name}.extxyz", frame)
+    frames = [Atoms("Si"), Atoms("Si2", [[0, 0, 0], [0, 0, 2.4]])]
+    for atoms in frames:
+        atoms.info["REF_energy"] = -1.0 * len(atoms)
+        atoms.arrays["REF_forces"] = np.zeros((len(atoms), 3))
+    write(tmp_path / "train.extxyz", frames)
+    write(tmp_path / "starts.extxyz", frames[-1])
     result = call("validate", tmp_path / "mine.yaml")
     assert result.exit_code == 0, result.output
 

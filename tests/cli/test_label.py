@@ -80,7 +80,7 @@ def test_a_file_of_failures_is_not_written(tmp_path):
     config, frames = prepared(tmp_path, 2, {**fails, "parameters": {"fails": [4]}})
     result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
     assert result.exit_code == 1
-    assert "all 2 structures have failed; bayesel check-engine" in result.output
+    assert "2 structures have all failed; bayesel check-engine" in result.output
     assert not (tmp_path / "out.xyz").exists()
     settings = yaml.safe_load(config.read_text())
     settings["labelling"]["parameters"]["fails"] = []
