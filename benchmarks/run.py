@@ -138,6 +138,11 @@ BENCHMARKS = {
         "table",
         "table",
     ),
+    "five_elements": Benchmark(
+        "campaigns of five and of two elements from `bayesel init` to a report: time and errors "
+        "([many elements](how-to/many_elements.md))",
+        quick="--steps 20",
+    ),
     "element_cost": Benchmark(
         "steps of linear ACE of five elements with an embedding beside one element",
         quick="--totaldegree 6 --channels 1 --rounds 1",

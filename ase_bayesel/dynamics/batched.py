@@ -161,28 +161,36 @@ class TorchSimEngine(Engine):
     stride: int
     name: ClassVar[str] = "torch_sim"
 
-    def refusal(self, ensemble: Ensemble) -> str | None:
-        """Why an ensemble is not to be had, None where it is."""
-        if isinstance(ensemble, NVE | Langevin):
-            return None
-        return f"torch_sim takes the ensembles nve and langevin, not {ensemble.kind}"
-
-    def check(
+    def refusal(
         self,
         ensemble: Ensemble,
-        atoms: Atoms,
-        where: str,
         moves: Sequence[Move] = (),
         restraints: Sequence[Restraint] = (),
-    ) -> None:
-        """Raise as `check_batched` if these atoms cannot be moved so.
+    ) -> str | None:
+        """Why these are not to be had, None where they are."""
+        if not isinstance(ensemble, NVE | Langevin):
+            return f"torch_sim takes the ensembles nve and langevin, not {ensemble.kind}"
+        for what, given in {"moves": moves, "restraints": restraints}.items():
+            if given:
+                return f"torch_sim has no {what}; dynamics: ase has them"
+        return None
 
-        Parameters
-        ----------
-        ensemble, atoms, where, moves, restraints
-            As of `Engine.check`.
-        """
-        check_batched(ensemble, atoms, moves, restraints, where)
+    def _check_atoms(self, atoms: Atoms, where: str) -> None:
+        if atoms.constraints:
+            raise StructureError(
+                f"{where}: dynamics: torch_sim has no constraints; dynamics: ase has them"
+            )
+        try:
+            from ..bias.torchsim_releases import periodicity
+        except ImportError as error:
+            raise ConfigError(
+                f"dynamics: torch_sim needs torch-sim ({error}): "
+                "pip install 'ase_bayesel[torchsim]'"
+            ) from error
+        try:
+            periodicity(atoms.pbc)
+        except StructureError as error:
+            raise StructureError(f"{where}: {error}") from None
 
     def check_walker(self, calculator: BiasedCalculator, ends: Sequence[int]) -> None:
         """Raise if torch-sim cannot evaluate what the calculator does, or end where it is to.
@@ -210,51 +218,3 @@ class TorchSimEngine(Engine):
         """The integrator of atoms."""
         assert isinstance(ensemble, NVE | Langevin)
         return BatchedIntegrator(atoms, ensemble, start, self.stride)
-
-
-def check_batched(
-    ensemble: Ensemble,
-    atoms: Atoms,
-    moves: Sequence[Move],
-    restraints: Sequence[Restraint],
-    where: str,
-) -> None:
-    """Refuse what torch-sim does not do for a walker.
-
-    Parameters
-    ----------
-    ensemble, atoms, moves, restraints
-        Of `run_walker`.
-    where
-        With what the error begins.
-
-    Raises
-    ------
-    StructureError
-        Beginning with ``where`` and naming what it is: the ensemble, moves, restraints,
-        constraints, or a periodicity that the installed torch-sim does not know.
-    ConfigError
-        If torch-sim is not installed.
-    """
-    refused = {
-        f"ensemble {ensemble.kind}": not isinstance(ensemble, NVE | Langevin),
-        "moves": bool(moves),
-        "restraints": bool(restraints),
-        "constraints": bool(atoms.constraints),
-    }
-    for what, given in refused.items():
-        if given:
-            raise StructureError(
-                f"{where}: dynamics: torch_sim has nve and langevin without moves, restraints and "
-                f"constraints, and here are {what}; dynamics: ase has them"
-            )
-    try:
-        from ..bias.torchsim_releases import periodicity
-    except ImportError as error:
-        raise ConfigError(
-            f"dynamics: torch_sim needs torch-sim ({error}): pip install 'ase_bayesel[torchsim]'"
-        ) from error
-    try:
-        periodicity(atoms.pbc)
-    except StructureError as error:
-        raise StructureError(f"{where}: {error}") from None

@@ -33,8 +33,13 @@ class Engine:
     name: ClassVar[str] = "ase"
     stride: int = 1
 
-    def refusal(self, ensemble: Ensemble) -> str | None:
-        """Why an ensemble is not to be had, whatever the atoms; None where it is."""
+    def refusal(
+        self,
+        ensemble: Ensemble,
+        moves: Sequence[Move] = (),
+        restraints: Sequence[Restraint] = (),
+    ) -> str | None:
+        """Why these are not to be had, whatever the atoms; None where they are."""
         return None
 
     def check(
@@ -63,7 +68,7 @@ class Engine:
         BayeselError
             Naming what is in the way.
         """
-        if (refused := self.refusal(ensemble)) is not None:
+        if (refused := self.refusal(ensemble, moves, restraints)) is not None:
             raise StructureError(f"{where}: dynamics: {refused}")
         self._check_atoms(atoms, where)
 

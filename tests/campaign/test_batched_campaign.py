@@ -35,6 +35,7 @@ TORCH_SIM = {
     "explore.dynamics": "torch_sim",
     "explore.check_interval": 4,
 }
+HOLDING = {"kind": "harmonic", "of": {"kind": "distance", "atoms": [0, 1]}, "at": 2.5, "k": 1.0}
 needs_torch_sim = pytest.mark.optional("mace", "torch_sim")
 
 
@@ -69,7 +70,14 @@ def test_goes_on_bit_for_bit(tmp_path):
     ("changes", "match"),
     [
         ({"explore.ensemble": {"kind": "bussi"}}, "dynamics: torch_sim takes .* not bussi"),
-        ({"explore.moves": [{"kind": "swap", "elements": ["Al", "Cu"]}]}, "moves: dynamics"),
+        (
+            {"explore.moves": [{"kind": "swap", "elements": ["Al", "Cu"]}]},
+            "dynamics: torch_sim has no moves",
+        ),
+        (
+            {"explore.restraints": [HOLDING]},
+            "dynamics: torch_sim has no restraints; dynamics: ase has them",
+        ),
         ({"explore.bias": {"elements": {"Al": 1.0}}}, r"bias\.elements: dynamics: torch_sim"),
         ({"explore.steps": 42}, "steps: .* 42 is no multiple of check_interval, 4"),
         ({"explore.trajectory_interval": 2}, "trajectory_interval: .* 2 is no multiple"),
@@ -117,9 +125,12 @@ def test_what_a_start_may_not_ask_for(tmp_path):
     with pytest.raises(ConfigError, match=r"frame 2, .* steps: .* multiple of check_interval, 4"):
         check_start(explore, start, "frame 2")
     start.info["bayesel"] = {"ensemble": {"kind": "nose_hoover_chain"}}
-    with pytest.raises(StructureError, match=r"frame 2: dynamics: .* ensemble nose_hoover_chain"):
+    with pytest.raises(StructureError, match=r"frame 2: dynamics: .* not nose_hoover_chain"):
+        check_start(explore, start, "frame 2")
+    start.info["bayesel"] = {"restraints": [HOLDING]}
+    with pytest.raises(StructureError, match=r"frame 2: dynamics: torch_sim has no restraints"):
         check_start(explore, start, "frame 2")
     start.info.clear()
     start.set_constraint(FixAtoms([0]))
-    with pytest.raises(StructureError, match=r"frame 2: dynamics: .* here are constraints"):
+    with pytest.raises(StructureError, match=r"frame 2: dynamics: .* has no constraints"):
         check_start(explore, start, "frame 2")

@@ -28,7 +28,7 @@ from ase_bayesel import (
     run_walker,
     run_walkers,
 )
-from ase_bayesel.dynamics.batched import check_batched
+from ase_bayesel.dynamics.batched import TorchSimEngine
 from ase_bayesel.errors import DescriptorError, StructureError
 
 pytest.importorskip("mace")
@@ -246,10 +246,10 @@ def test_a_walker_that_fails_leaves_the_others_alone(network, surrogate, monkeyp
 @pytest.mark.parametrize(
     ("what", "given"),
     [
-        ("ensemble bussi", {"ensemble": Bussi()}),
-        ("moves", {"moves": [CellMove()]}),
-        ("restraints", {"restraints": [Harmonic(Distance((0, 1)), 1.0, 2.5)]}),
-        ("constraints", {"atoms": "fixed"}),
+        ("takes the ensembles nve and langevin, not bussi", {"ensemble": Bussi()}),
+        ("has no moves", {"moves": [CellMove()]}),
+        ("has no restraints", {"restraints": [Harmonic(Distance((0, 1)), 1.0, 2.5)]}),
+        ("has no constraints", {"atoms": "fixed"}),
     ],
 )
 def test_what_is_refused(what, given):
@@ -257,8 +257,8 @@ def test_what_is_refused(what, given):
     fixed.set_constraint(FixAtoms([0]))
     defaults = {"ensemble": NVE(), "atoms": STARTS[0], "moves": (), "restraints": ()}
     given = {key: fixed if value == "fixed" else value for key, value in given.items()}
-    with pytest.raises(StructureError, match=f"start 3: dynamics: torch_sim .* here are {what}"):
-        check_batched(**(defaults | given), where="start 3")
+    with pytest.raises(StructureError, match=f"start 3: dynamics: torch_sim {what}"):
+        TorchSimEngine(INTERVAL).check(**(defaults | given), where="start 3")
 
 
 def test_slabs(network, surrogate):

@@ -148,8 +148,6 @@ class ExploreConfig(Section):
         if self.dynamics != "torch_sim":
             return self
         refused = {
-            "moves": bool(self.moves),
-            "restraints": bool(self.restraints),
             "bias.elements": self.bias.elements is not None,
             "bias.energy_limit": self.bias.energy_limit is not None,
         }
@@ -206,8 +204,10 @@ class ExploreConfig(Section):
         return self.targets in ("unbiased", "both")
 
     @model_validator(mode="after")
-    def _engine_has_the_ensemble(self) -> ExploreConfig:
-        if (refused := engine_of(self.dynamics).refusal(self.ensemble)) is not None:
+    def _engine_can(self) -> ExploreConfig:
+        engine = engine_of(self.dynamics)
+        refused = engine.refusal(self.ensemble, self.moves, self.restraints)
+        if refused is not None:
             raise ValueError(f"dynamics: {refused}")
         return self
 

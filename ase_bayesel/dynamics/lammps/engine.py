@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ase import Atoms, units
 
 from ...errors import MissingProgramError, StructureError
@@ -16,6 +18,8 @@ from ..ensembles import (
     degrees_of_freedom,
 )
 from ..integrators import Integrator
+from ..moves import Move
+from ..restraints import Restraint
 from .box import Box
 from .integrators import LammpsBussi, LammpsLangevin, LammpsVerlet
 from .library import lammps_module
@@ -26,8 +30,13 @@ class LammpsEngine(Engine):
 
     name = "lammps"
 
-    def refusal(self, ensemble: Ensemble) -> str | None:
-        """Why an ensemble is not to be had, None where it is."""
+    def refusal(
+        self,
+        ensemble: Ensemble,
+        moves: Sequence[Move] = (),
+        restraints: Sequence[Restraint] = (),
+    ) -> str | None:
+        """Why an ensemble is not to be had, None where it is; moves and restraints all are."""
         if isinstance(ensemble, NVE | Langevin | Bussi):
             return None
         return f"lammps takes the ensembles nve, langevin and bussi, not {ensemble.kind}"
