@@ -674,7 +674,7 @@ class Killed(BaseException):
 
 
 def test_killed_at_every_kind_of_write(tmp_path, monkeypatch, finished):
-    """Lives of one to eleven writes each (a campaign begins with nine), one after another, to the end.
+    """Lives of one to eleven writes each, one after another, to the end; a beginning takes nine.
 
     The kill is injected in place of a move of a file, so that it falls between any
     two writes; real signals at random moments are below.
