@@ -139,6 +139,12 @@ def test_reference_energies_of_no_element(name):
     assert any("data" in line and f"{name!r} is no element" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("value", [1e300, -1e8, 1.1e7])
+def test_reference_energies_of_no_atom(value):
+    lines = refusal({"data.e0s": {"Cu": 0.0, "Al": value}})
+    assert any("e0s.Al" in line and "energy of no atom" in line for line in lines), lines
+
+
 @pytest.mark.parametrize("hot", [20_000.0, [[0, 300], [30, 20_000.0]]])
 def test_hotter_than_its_own_guard(hot):
     with pytest.raises(ConfigError, match=r"guards\.max_temperature_K"):

@@ -80,12 +80,28 @@ def test_a_file_of_failures_is_not_written(tmp_path):
     config, frames = prepared(tmp_path, 2, {**fails, "parameters": {"fails": [4]}})
     result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
     assert result.exit_code == 1
-    assert "all 2 structures have failed; bayesel check-engine" in result.output
+    assert "2 structures have all failed; bayesel check-engine" in result.output
     assert not (tmp_path / "out.xyz").exists()
     settings = yaml.safe_load(config.read_text())
     settings["labelling"]["parameters"]["fails"] = []
     config.write_text(yaml.safe_dump(settings))
     assert call("label", frames, "-c", config, "-o", tmp_path / "out.xyz").exit_code == 0
+
+
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_an_engine_that_repeats_itself_is_told(tmp_path, at_rest):
+    parameters = {"note": str(tmp_path / "first.npz"), "at_rest": at_rest}
+    stuck = {"kind": "import", "factory": "helpers.faulty:StuckEMT", "parameters": parameters}
+    config, frames = prepared(tmp_path, 3, stuck)
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    told = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    assert all(f"{frames}: " in line and "what it computed before" in line for line in told)
+    if at_rest:
+        assert len(told) == 1
+        assert "all 3 energies are the same" in told[0]
+    else:
+        assert ["frame 1 has" in told[0], "frame 2 has" in told[1]] == [True, True]
+        assert all("of frame 0 to the last digit" in line for line in told)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, model_validator
 from ...generation import Bootstrap
 from ...io.fields import InputPath, ValueOrMapping
 from ...io.kinds import VALUE
-from ...structures.labels import PropertyKeys
+from ...structures.labels import MOST_EV, PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
 
@@ -63,6 +63,9 @@ class DataConfig(Section):
         named = [] if isinstance(self.e0s, str) else list(self.e0s)
         if unknown := [name for name in named if name not in chemical_symbols[1:]]:
             raise ValueError(f"e0s: {', '.join(map(repr, unknown))} is no element")
+        for name, energy in {} if isinstance(self.e0s, str) else self.e0s.items():
+            if abs(energy) > MOST_EV:
+                raise ValueError(f"e0s.{name}: {energy:g} eV is the energy of no atom")
         return self
 
     @model_validator(mode="after")
