@@ -1,5 +1,6 @@
 """``bayesel label``: a file of structures through a config's engine and store."""
 
+import signal
 import time
 from collections import Counter
 
@@ -11,6 +12,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 from helpers.campaigns import calls, write_campaign
 from helpers.command_line import BAYESEL, assert_refused, call, kill_when, launched
+from helpers.processes import catches, wait_for
 
 from ase_bayesel.structures.frames import read_frames
 
@@ -102,6 +104,20 @@ def test_an_engine_that_repeats_itself_is_told(tmp_path, at_rest):
     else:
         assert ["frame 1 has" in told[0], "frame 2 has" in told[1]] == [True, True]
         assert all("of frame 0 to the last digit" in line for line in told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_it_loads_says_run_again(tmp_path, number, times):
+    config, frames = prepared(tmp_path)
+    process = launched([BAYESEL, "label", frames, "-c", config, "-o", tmp_path / "out.xyz"])
+    wait_for(lambda: catches(process.pid, signal.SIGTERM))
+    for _ in range(times):
+        process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert call("label", frames, "-c", config, "-o", tmp_path / "out.xyz").exit_code == 0
 
 
 @pytest.mark.slow
