@@ -17,7 +17,9 @@ from ..labelling.labeller import Labeller
 from ..labelling.reference import Reference
 from ..structures.electronic import SPIN
 from ..structures.frames import extxyz_bytes
+from ..structures.labels import targets
 from ..structures.reference_energies import is_isolated
+from ..structures.repeats import same_energy
 from .config.campaign import CampaignConfig
 from .events import Progress
 from .label_progress import until_all_ended
@@ -84,7 +86,8 @@ def label_first(
     Raises
     ------
     LabellingError
-        If the isolated atom of an element has failed whose energy is needed, or all others have.
+        If the isolated atom of an element has failed whose energy is needed, or all others have,
+        or all have the same energy.
     """
     frames = {name: store.read_input(name) for name in FIRST}
     labeller.submit([atoms for group in frames.values() for atoms in group])
@@ -96,6 +99,13 @@ def label_first(
     store.save_labelled(0, [note for group in notes.values() for note in group])
     for first, name in reversed([*zip(FIRST, LABELLED, strict=True)]):  # train is the last one
         kept = with_known_labels(frames[first], notes[first], labels, config.data.keys)
+        found = [targets(atoms, config.data.keys, name) for atoms in kept]
+        if (energy := same_energy(kept, found)) is not None:
+            raise LabellingError(
+                f"round 0: all {len(kept)} first structures ({name}) have the same energy, "
+                f"{energy:.8g} eV: the engine returns what it computed before. Correct it and "
+                f"begin in a new directory, with a new store of labels ({reference.directory})"
+            )
         if kept:
             keep(store.input_path(name), extxyz_bytes(kept, name))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ase import Atoms
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 from ..io.atomic import write_if_changed
 from ..structures.labels import PropertyKeys
 from ..structures.reference_energies import fitted_targets
+from ..structures.repeats import repeats
 from ..surrogate.design import training_features
 from ..surrogate.energy_weights import force_growth
 from ..surrogate.expectation import Expectation
@@ -32,6 +34,7 @@ from .store import Store
 
 MOST_LEFT_OUT = 50
 """So many training structures tell how much right labels surprise."""
+REPEATED = "the engine has returned what it computed before, or one file was read twice"
 VERDICTS = TypeAdapter(dict[str, Verdict])
 
 
@@ -71,6 +74,10 @@ def screen_labels(
     )
     found = screened(batch, surrogate.scales, earlier, limit, training)
     verdicts = dict(zip(labelled, found, strict=True))
+    names = [*labelled]
+    for k, first in repeats(frames, [new.labels for new in batch]).items():
+        told = f"energy and forces are those of {names[first]} to the last digit"
+        verdicts[names[k]] = replace(found[k], found=told, cause=REPEATED)
     write_if_changed(_verdicts_path(store, number), VERDICTS.dump_json(verdicts))
 
 

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from ..campaign.config.campaign import CampaignConfig
     from ..campaign.events import Progress
     from ..labelling.reference import Reference
+    from ..structures.labels import PropertyKeys
+
+
+REPEATED = "does the engine return what it computed before?"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Structures of a file with their labels, and why others have none, by their frame."""
+    """Structures of a file with their labels, and why others have none, by their frame there."""
 
-    frames: list[Atoms]
+    frames: dict[int, Atoms]
     failed: dict[int, str]
 
 
@@ -73,8 +77,10 @@ def label(
     labelled = collected(settings, reference, structures)
     for number, reason in labelled.failed.items():
         say(f"{frames}, frame {number} failed: {reason}")
+    for told in doubts(labelled, settings.data.keys):
+        say(f"warning: {frames}: {told}")
     if labelled.frames:
-        write_atomically(output, extxyz_bytes(labelled.frames, str(output)))
+        write_atomically(output, extxyz_bytes([*labelled.frames.values()], str(output)))
         say(f"wrote {output}: {len(labelled.frames)} labelled, {len(labelled.failed)} failed")
     else:
         fate = counted(len(structures), "structure has failed", "structures have all failed")
@@ -103,10 +109,34 @@ def collected(
 
     labels, settings_of = reference.store, reference.settings_of
     notes = note_labels(structures, labels, settings_of)
-    return Labelled(
-        with_known_labels(structures, notes, labels, settings.data.keys),
-        reasons_of_failures(structures, notes, labels, settings_of),
-    )
+    failed = reasons_of_failures(structures, notes, labels, settings_of)
+    numbers = [k for k in range(len(structures)) if k not in failed]
+    found = with_known_labels(structures, notes, labels, settings.data.keys)
+    return Labelled(dict(zip(numbers, found, strict=True)), failed)
+
+
+def doubts(labelled: Labelled, keys: PropertyKeys) -> list[str]:
+    """Labels that no engine gives to different structures, in words.
+
+    Parameters
+    ----------
+    labelled, keys
+        The structures, and the keys of their labels.
+    """
+    from ..structures.labels import targets
+    from ..structures.repeats import repeats, same_energy
+
+    numbers, frames = [*labelled.frames], [*labelled.frames.values()]
+    labels = [targets(atoms, keys, f"frame {k}") for k, atoms in labelled.frames.items()]
+    told = [
+        f"frame {numbers[k]} has the energy and forces of frame {numbers[first]} to the last "
+        f"digit; {REPEATED}"
+        for k, first in repeats(frames, labels).items()
+    ]
+    energy = None if told else same_energy(frames, labels)
+    if energy is not None:
+        told.append(f"all {len(frames)} energies are the same, {energy:.8g} eV; {REPEATED}")
+    return told
 
 
 def _reference(settings: CampaignConfig, directory: Path, structures: Sequence[Atoms]) -> Reference:

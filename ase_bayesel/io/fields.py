@@ -40,6 +40,7 @@ __all__ = [
     "REQUIRED",
     "Argument",
     "Count",
+    "Factor",
     "Factory",
     "Femtoseconds",
     "FileName",
@@ -217,6 +218,8 @@ Steps = Annotated[int, Field(gt=0, le=10**12)]
 """Of molecular dynamics."""
 Timestep = Annotated[float, Field(gt=0, le=100)]
 """fs; none of a molecular dynamics of atoms is longer."""
+Factor = Annotated[float, Field(ge=1e-9, le=1e9)]
+"""Of what is squared and summed with others."""
 Femtoseconds = Annotated[float, Field(gt=0, le=1e9)]
 """A time constant, at most a microsecond."""
 Hours = Annotated[float, Field(gt=0, le=1e5)]

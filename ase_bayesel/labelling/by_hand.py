@@ -60,6 +60,13 @@ def _pick_of(frame: Atoms, picks: Sequence[Atoms], where: str) -> tuple[int, np.
         order = matching_order(pick, frame, TOLERANCE_A)
         if order is not None:
             found[number] = order
+    if found and not any((picks[n].pbc == frame.pbc).all() for n in found):
+        pick = picks[next(iter(found))]
+        raise LabellingError(
+            f"{where}: is periodic along {_pbc(frame)} (T: yes), and the structure of the batch "
+            f"along {_pbc(pick)}; calculate that, or, if it is what was calculated, set pbc to it"
+        )
+    found = {n: order for n, order in found.items() if (picks[n].pbc == frame.pbc).all()}
     own = electronic_state(frame).own  # a program may leave it out, but not say otherwise
     told = {n for n in found if not own or own == electronic_state(picks[n]).own}
     if found and not told:
@@ -83,6 +90,10 @@ def _pick_of(frame: Atoms, picks: Sequence[Atoms], where: str) -> tuple[int, np.
         f"{where}: is none of the {len(picks)} structures of the batch"
         + ("" if hint is None else f"; {hint}")
     )
+
+
+def _pbc(atoms: Atoms) -> str:
+    return " ".join("T" if periodic else "F" for periodic in atoms.pbc)
 
 
 def _label(pick: Atoms, frame: Atoms, order: np.ndarray, keys: PropertyKeys, where: str) -> Label:

@@ -34,7 +34,7 @@ from ..io.failures import is_failure, reason_of
 from ..io.hashing import bytes_hash
 from ..resources.marks import marked
 from ..structures.identity import structure_id
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, absurd
 from ..structures.results import energy_of, forces_of, stress_of, untouched
 from .engines import Engine, ReferenceResult, settings_hash
 from .reference import Reference, properties_of
@@ -118,6 +118,13 @@ def _checked(values: ReferenceResult, atoms: Atoms, properties: Sequence[str]) -
         value = getattr(checked, name)
         if value is not None and not np.isfinite(value).all():
             raise FloatingPointError(f"the engine returned a {name} that is not finite")
+        if value is None:
+            continue
+        prop = "virial" if name == "stress" else name
+        scale = atoms.get_volume() if name == "stress" else 1.0
+        if told := absurd(prop, np.multiply(value, scale), len(atoms)):
+            what = "a stress whose virial is" if name == "stress" else f"{name} of"
+            raise ResultError(f"the engine returned {what} {told}")
     return checked
 
 

@@ -26,6 +26,9 @@ NO_LABEL = ("weight", "std", "error", "variance", "cutoff", "kinetic", "unit", "
 """Parts of the names of numbers that belong to a label, or to a calculation, but are none."""
 ASYMMETRY = 0.1
 """Largest difference of mirrored components of a virial, over its largest component."""
+MOST_EV, MOST_EV_A = 1e7, 1e6
+"""Energies and virials per atom, and components of forces, beyond which no calculation ends: all
+electrons of the heaviest atom are bound by 1.5e6 eV."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,9 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
     Raises
     ------
     StructureError
-        Which begins with ``where``: for a label that is not numeric, finite and of its shape, a
-        virial that is not symmetric, or where an energy or forces are missing and stand under a
-        key that is not used, as if it were misspelt.
+        Which begins with ``where``: for a label that is not numeric, finite and of its shape, one
+        beyond all that is possible (`absurd`), a virial that is not symmetric, or where an energy
+        or forces are missing and stand under a key that is not used, as if it were misspelt.
     """
     energy = forces = virial = None
     whole = whole_atoms(atoms, where)
@@ -125,13 +128,35 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
         if raw is not None:
             tensor = _tensor(atoms, raw, where, keys.virial)
             virial = tensor[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)]
+    found = FitTargets(energy, forces, virial)
+    for prop in found.properties:
+        if told := absurd(prop, getattr(found, prop), len(atoms)):
+            raise StructureError(f"{where}: {getattr(keys, prop)!r} is {told}; remove or mend it")
     for prop, key, value in (("energy", keys.energy, energy), ("forces", keys.forces, forces)):
         if key is not None and value is None and (others := lookalikes(atoms, prop)):
             raise StructureError(
                 f"{where}: has no {key!r}, but {', '.join(map(repr, others))}; rename the key if "
                 f"that is the label, or remove it if the structure is to be without one"
             )
-    return FitTargets(energy, forces, virial)
+    return found
+
+
+def absurd(prop: str, values: float | np.ndarray, n_atoms: int) -> str:
+    """What is beyond all that is possible (`MOST_EV`, `MOST_EV_A`) in a label, in words; empty
+    where nothing is.
+
+    Parameters
+    ----------
+    prop
+        ``"energy"``, ``"virial"`` (both eV) or ``"forces"`` (eV/A).
+    values
+        The numbers.
+    n_atoms
+        Of the structure.
+    """
+    most, unit, each = (MOST_EV_A, "eV/A", 1) if prop == "forces" else (MOST_EV, "eV/atom", n_atoms)
+    size = float(np.max(np.abs(values))) / each
+    return f"{size:.3g} {unit}, more than any calculation gives ({most:.0e})" if size > most else ""
 
 
 def raw_label(atoms: Atoms, key: str, prop: str) -> Any:

@@ -21,6 +21,7 @@ from .labels import (
     targets,
 )
 from .reference_energies import E0, SAME_EV, composition_energy, is_isolated, reference_energies_of
+from .repeats import repeats, same_energy
 
 WEIGHTS = ("config_weight", "config_energy_weight", "config_forces_weight", "config_stress_weight")
 MOST_NAMED = 8
@@ -66,6 +67,10 @@ class LabelSurvey:
         Energies less the E0s, eV/atom; largest force of each frame, eV/A; GPa.
     smearing
         eV/atom, see `force_consistent`.
+    same_energy
+        eV, where all structures have this one.
+    repeated
+        Pairs of frames that are different structures, with one label.
     """
 
     keys: PropertyKeys
@@ -83,6 +88,8 @@ class LabelSurvey:
     max_forces: np.ndarray = field(default_factory=lambda: np.empty(0))
     pressures: np.ndarray = field(default_factory=lambda: np.empty(0))
     smearing: np.ndarray = field(default_factory=lambda: np.empty(0))
+    same_energy: float | None = None
+    repeated: Sequence[tuple[int, int]] = ()
 
     def lines(self) -> list[str]:
         """What was decided, in words."""
@@ -149,6 +156,17 @@ class LabelSurvey:
                 f"energy too, up to {1e3 * np.abs(self.smearing).max():.3g} meV/atom away: forces "
                 "derive from it; "
                 "consider the key free_energy"
+            )
+        if self.repeated:
+            pairs = [f"{one} and {other}" for one, other in self.repeated]
+            told.append(
+                f"{counted(len(pairs), 'structure has', 'structures have')} energy and forces of "
+                f"another one to the last digit, of which one must be wrong: {_frames(pairs)}"
+            )
+        if self.same_energy is not None:
+            told.append(
+                f"all {self.counts['energy']} energies are the same, {self.same_energy:.8g} eV: "
+                "are they those of the structures?"
             )
         return [*told, *self._units()]
 
@@ -219,6 +237,7 @@ def survey_labels(
     found = reference_energies_of(frames, e0s, keys.energy, f"{where},")
     energies = {symbol: e0.energy for symbol, e0 in found.items()}
     labelled: dict[int, tuple[str, ...]] = {}
+    found_labels = []
     numbers: dict[str, list[int]] = {"apart": [], "bare_virials": []}
     scales: dict[str, list[float]] = {
         name: [] for name in ("binding", "max_forces", "pressures", "smearing")
@@ -228,6 +247,7 @@ def survey_labels(
     contradicting = []
     for k, atoms in enumerate(frames):
         labels = targets(atoms, keys, f"{where}, frame {k}")
+        found_labels.append(labels)
         first, before = seen.setdefault(structure_id(atoms), (k, labels))
         if _contradict(before, labels, len(atoms)):
             contradicting.append((first, k))
@@ -269,7 +289,12 @@ def survey_labels(
         contradicting,
         [k for k, atoms in enumerate(test) if structure_id(atoms) in seen],
         n_weighted,
-        *(np.array(values) for values in scales.values()),
+        np.array(scales["binding"]),
+        np.array(scales["max_forces"]),
+        np.array(scales["pressures"]),
+        np.array(scales["smearing"]),
+        same_energy(frames, found_labels),
+        [(first, k) for k, first in repeats(frames, found_labels).items()],
     )
 
 

@@ -13,7 +13,7 @@ from ase import Atoms, units
 from ..descriptors.base import Descriptor, as_frames
 from ..descriptors.states import check_states
 from ..errors import SingularPrecisionError, StructureError
-from ..io.fields import PositiveFloat
+from ..io.fields import Factor, PositiveFloat
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..structures.reference_energies import (
@@ -49,9 +49,9 @@ class Weights:
     the default there: see `at`.
     """
 
-    energy: PositiveFloat = 30.0
-    forces: PositiveFloat = 1.0
-    virial: PositiveFloat = 30.0
+    energy: Factor = 30.0
+    forces: Factor = 1.0
+    virial: Factor = 30.0
     high_energy: PositiveFloat | Literal["auto"] | None = None
 
     def at(self, temperature_K: float) -> Weights:

@@ -94,6 +94,19 @@ def test_round_0_tells_how_it_goes(tmp_path):
     assert [(e.round_number, e.done, e.total) for e in told] == [(0, k, 11) for k in range(12)]
 
 
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_an_engine_that_repeats_itself_ends_round_0(tmp_path, at_rest):
+    parameters = {"note": str(tmp_path / "first.npz"), "at_rest": at_rest}
+    stuck = {"kind": "import", "factory": "helpers.faulty:StuckEMT", "parameters": parameters}
+    path = bootstrapped(tmp_path, {"isolated": False}, {"labelling": stuck})
+    settings = yaml.safe_load(path.read_text())
+    settings["data"]["e0s"] = "average"
+    path.write_text(yaml.safe_dump(settings))
+    for _ in range(2):
+        with pytest.raises(LabellingError, match=r"round 0: all 3 first structures .*same energy"):
+            ended(path)
+
+
 def test_the_same_seed_gives_the_same_campaign(tmp_path):
     (one, _), (other, _) = (ended(bootstrapped(tmp_path / name)) for name in "ab")
     assert_same_campaign(one, other)

@@ -1,7 +1,9 @@
 """Refitters: a user's command, and MACE's own training."""
 
+import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ from helpers.structures import copper, copper_training, emt_labelled
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.campaign.refit.mace_command import arguments
-from ase_bayesel.campaign.refit.mace_data import LEFT_OUT
+from ase_bayesel.campaign.refit.mace_data import LEFT_OUT, write_data
 from ase_bayesel.descriptors.mace.internals import import_mace
 from ase_bayesel.descriptors.mace.loading import load_module
-from ase_bayesel.errors import ConfigError, RefitError
+from ase_bayesel.errors import ConfigError, RefitError, StructureError
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 
@@ -97,6 +99,63 @@ class TestTrainingFile:
         write_training_frames(tmp_path / "t.extxyz", frames, task)
         written = [atoms.info.get("config_weight") for atoms in read(tmp_path / "t.extxyz", ":")]
         assert written == [None, pytest.approx(1.0 / 2.0**4), pytest.approx(2.0 / 3.0**4)]
+
+
+def without_label(frames, *numbers):
+    for k in numbers:
+        frames[k].info.clear()
+        frames[k].arrays.pop("forces")
+
+
+def with_molecule(frames, pbc=False):
+    molecule = emt_labelled(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]], cell=[9, 9, 9], pbc=pbc))
+    molecule.info["virial"] = np.zeros((3, 3))
+    frames.append(molecule)
+
+
+BOTH_WAYS = "trained on, and for validation for want of others: training frames "
+
+
+@pytest.mark.parametrize(
+    ("spoil", "unseen", "n_new", "numbers", "told"),
+    [
+        (lambda f: None, [4, 9], None, (7, 2), ""),
+        (lambda f: without_label(f, 4, 9), [4, 9], None, (7, 7), BOTH_WAYS + "1, 2, 3, 5, 6, 7, 8"),
+        (lambda f: without_label(f, 4), [4, 9], None, (7, 1), "without a label: training frames 4"),
+        (
+            lambda f: without_label(f, 1, 2, 3, 5, 6, 7, 8),
+            [4, 9],
+            None,
+            (2, 2),
+            "for validation, and trained on for want of others: training frames 4, 9",
+        ),
+        (lambda f: None, [8, 9], 2, (2, 2), "trained on for want of others: training frames 8, 9"),
+        (lambda f: None, [0], None, (9, 9), BOTH_WAYS + "1, 2"),
+        (with_molecule, [10], None, (9, 1), ""),
+        (lambda f: with_molecule(f, (True, True, False)), [10], None, (9, 1), ""),
+        (lambda f: without_label(f, *range(1, 10)), [4], None, None, "1, 2, 3"),
+        (lambda f: f[3].info.update(energy=1e300), [4], None, None, "frame 3: 'energy' is 2.5e"),
+        (lambda f: f[3].info.update(virial=np.eye(3) * 1e9), [4], None, None, "frame 3: 'virial'"),
+    ],
+)
+def test_what_a_fine_tuning_sees(tmp_path, spoil, unseen, n_new, numbers, told):
+    """Nothing without a label, no isolated atom, no stress of a molecule; and it says so."""
+    frames = copper_training()
+    spoil(frames)
+    task = replace(task_of(frames, KEYS, tmp_path), directory=tmp_path, n_new=n_new or len(frames))
+    if numbers is None:
+        with pytest.raises((RefitError, StructureError), match=re.escape(told)):
+            write_data(task, unseen, n_new is None, False)
+        return
+    write_data(task, unseen, n_new is None, False)
+    written = [read(tmp_path / f"{name}.extxyz", ":") for name in ("train", "valid")]
+    assert tuple(map(len, written)) == numbers
+    for atoms in (*written[0], *written[1]):
+        assert "REF_energy" in atoms.info
+        assert ("REF_stress" in atoms.info) == atoms.pbc.all()
+    left_out = (tmp_path / LEFT_OUT).read_text()
+    assert told in left_out
+    assert ("for want of others" in left_out) == ("for want of others" in told)
 
 
 class TestCommand:

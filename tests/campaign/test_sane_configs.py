@@ -122,6 +122,10 @@ def test_numbers_are_finite(field, value):
         ("explore.ensemble.friction_per_fs", 1e6),
         ("explore.ensemble.friction_per_fs", 0),
         ("explore.pick.settling_fs", -1),
+        ("weights.energy", 1e300),
+        ("weights.forces", 1e-300),
+        ("weights.virial", -1.0),
+        ("labels.max_force", 1e-300),
         ("stop.max_rounds", 0),
         ("stop.max_rounds", 10**12),
         ("stop.max_labels", -1),
@@ -129,7 +133,7 @@ def test_numbers_are_finite(field, value):
 )
 def test_absurd_numbers(field, value):
     parts = field.split(".")
-    lines = refusal({field: value})
+    lines = refusal({**({"labels": {}} if parts[0] == "labels" else {}), field: value})
     assert any(parts[0] in line and parts[-1] in line for line in lines[1:]), lines
 
 
@@ -137,6 +141,25 @@ def test_absurd_numbers(field, value):
 def test_reference_energies_of_no_element(name):
     lines = refusal({"data.e0s": {"Cu": 0.0, "Al": 0.0, name: 1.0}})
     assert any("data" in line and f"{name!r} is no element" in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("field", "key"),
+    [
+        *(("forces_key", key) for key in ("positions", "momenta", "REF_energy", "", "a b")),
+        *(("energy_key", key) for key in ("pbc", "charge", "spin", "", 'a"b', "a=b", "1")),
+        *(("virial_key", key) for key in ("REF_forces", "REF_energy", "Lattice", " ")),
+    ],
+)
+def test_keys_that_hold_no_label(field, key):
+    lines = refusal({f"data.{field}": key})
+    assert any("data" in line and field in line for line in lines[1:]), lines
+
+
+@pytest.mark.parametrize("value", [1e300, -1e8, 1.1e7])
+def test_reference_energies_of_no_atom(value):
+    lines = refusal({"data.e0s": {"Cu": 0.0, "Al": value}})
+    assert any("e0s.Al" in line and "energy of no atom" in line for line in lines), lines
 
 
 @pytest.mark.parametrize("hot", [20_000.0, [[0, 300], [30, 20_000.0]]])

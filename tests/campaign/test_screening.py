@@ -229,6 +229,25 @@ def test_an_accepted_label_is_new_to_the_next_fit_and_keeps_its_place(suspicious
     assert after.n_new == picks + 1 == len(ids) - len(known)
 
 
+def test_labels_that_repeat_an_earlier_one_are_set_aside(tmp_path):
+    stuck = {
+        "kind": "import",
+        "factory": "helpers.faulty:StuckEMT",
+        "parameters": {"note": str(tmp_path / "first.npz")},
+        "canary": False,
+    }
+    changes = {"labelling": stuck, "stop": {"max_rounds": 1, "max_failures": None}}
+    store, _ = ended(write_campaign(tmp_path, changes))
+    first, *others = names(store)
+    verdicts = read_verdicts(store, 1)
+    assert len(others) == 2
+    for name in others:
+        assert verdicts[name].found == f"energy and forces are those of {first} to the last digit"
+        assert "the engine has returned what it computed before" in verdicts[name].cause
+    assert "to the last digit" not in verdicts[first].found
+    assert left_out(store, 1, None) >= {*others}
+
+
 def test_a_right_label_can_be_rejected(suspicious, tmp_path):
     store = campaign(copy_campaign(suspicious[0], tmp_path)).store
     decide(store, names(store)[0], "rejected")

@@ -121,6 +121,22 @@ def test_weights_that_leave_no_label(tmp_path):
     refused(config, tmp_path / "train.extxyz", "all labels have the weight 0")
 
 
+# labels beyond all that is possible
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+@pytest.mark.parametrize(("key", "size"), [("REF_energy", 1e300), ("REF_forces", 1e200)])
+def test_absurd_labels(tmp_path, name, key, size):
+    config = write_campaign(tmp_path)
+    frames = [reference(atoms) for atoms in alloy_cells(4, 0.05, 0)]
+    if key == "REF_energy":
+        frames[2].info[key] = size
+    else:
+        frames[2].arrays[key][0] = size
+    write(tmp_path / f"{name}.extxyz", frames)
+    refused(config, tmp_path / f"{name}.extxyz", "frame 2", key, "more than any calculation")
+
+
 # guards
 
 

@@ -787,6 +787,13 @@ def test_progress_bars_on_a_terminal(config):
     assert store_of(config).completed_rounds() == 2
 
 
+def test_the_package_is_the_command():
+    command = [sys.executable, "-m", "ase_bayesel", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == bayesel("--version").stdout
+
+
 def test_paths_do_not_depend_on_the_working_directory(config, monkeypatch):
     monkeypatch.chdir(config.parent)
     assert call("run", config.name).exit_code == 0

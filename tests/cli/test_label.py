@@ -1,5 +1,6 @@
 """``bayesel label``: a file of structures through a config's engine and store."""
 
+import signal
 import time
 from collections import Counter
 
@@ -11,6 +12,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 from helpers.campaigns import calls, write_campaign
 from helpers.command_line import BAYESEL, assert_refused, call, kill_when, launched
+from helpers.processes import catches, wait_for
 
 from ase_bayesel.structures.frames import read_frames
 
@@ -85,6 +87,36 @@ def test_a_file_of_failures_is_not_written(tmp_path):
     settings = yaml.safe_load(config.read_text())
     settings["labelling"]["parameters"]["fails"] = []
     config.write_text(yaml.safe_dump(settings))
+    assert call("label", frames, "-c", config, "-o", tmp_path / "out.xyz").exit_code == 0
+
+
+@pytest.mark.parametrize("at_rest", [False, True])
+def test_an_engine_that_repeats_itself_is_told(tmp_path, at_rest):
+    parameters = {"note": str(tmp_path / "first.npz"), "at_rest": at_rest}
+    stuck = {"kind": "import", "factory": "helpers.faulty:StuckEMT", "parameters": parameters}
+    config, frames = prepared(tmp_path, 3, stuck)
+    result = call("label", frames, "-c", config, "-o", tmp_path / "out.xyz")
+    told = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    assert all(f"{frames}: " in line and "what it computed before" in line for line in told)
+    if at_rest:
+        assert len(told) == 1
+        assert "all 3 energies are the same" in told[0]
+    else:
+        assert ["frame 1 has" in told[0], "frame 2 has" in told[1]] == [True, True]
+        assert all("of frame 0 to the last digit" in line for line in told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_it_loads_says_run_again(tmp_path, number, times):
+    config, frames = prepared(tmp_path)
+    process = launched([BAYESEL, "label", frames, "-c", config, "-o", tmp_path / "out.xyz"])
+    wait_for(lambda: catches(process.pid, signal.SIGTERM))
+    for _ in range(times):
+        process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == 75
     assert call("label", frames, "-c", config, "-o", tmp_path / "out.xyz").exit_code == 0
 
 

@@ -194,6 +194,26 @@ def test_what_differs_is_told(tmp_path, change, told, pick):
         answers(tmp_path, [frame], picks=[PICKS[1], pick])
 
 
+@pytest.mark.parametrize(
+    ("of_pick", "of_answer"),
+    [
+        *((True, pbc) for pbc in (False, (True, True, False), (False, True, True))),
+        *((pbc, True) for pbc in (False, (True, True, False))),
+        ((True, False, False), (False, False, True)),
+    ],
+)
+def test_a_label_has_the_periodicity_of_the_pick(tmp_path, of_pick, of_answer):
+    """Energies of a cluster are none of the crystal that it was cut out of."""
+    pick, frame = PICKS[0].copy(), emt_labelled(PICKS[0])
+    pick.pbc, frame.pbc = of_pick, of_answer
+    with pytest.raises(LabellingError, match=r"frame 0: is periodic along [TF ]+ .*set pbc"):
+        answers(tmp_path, [frame], picks=[PICKS[1], pick])
+    other = pick.copy()
+    other.pbc = of_answer
+    (label,) = answers(tmp_path, [frame], picks=[pick, other])
+    assert label.structure_id == structure_id(other)
+
+
 def test_two_labels_of_a_structure(tmp_path):
     one, same, other = (emt_labelled(PICKS[0]) for _ in range(3))
     other.info["energy"] += 5.0

@@ -13,7 +13,7 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from helpers.command_line import ENVIRONMENT
-from helpers.faulty import HARMLESS, NOT_FINITE, RAISED, WRONG
+from helpers.faulty import ABSURD, HARMLESS, NOT_FINITE, RAISED, WRONG
 from helpers.processes import alive, pids_in, wait_for
 from helpers.structures import alloy_cells
 
@@ -35,7 +35,7 @@ def faulty(fault):
     return ImportedEngine({"fault": fault}, factory="helpers.faulty:FaultyEMT")
 
 
-@pytest.mark.parametrize("fault", [*RAISED, *WRONG, *NOT_FINITE])
+@pytest.mark.parametrize("fault", [*RAISED, *WRONG, *ABSURD, *NOT_FINITE])
 def test_failures_are_records(tmp_path, fault):
     atoms = structure()
     reference = Reference(faulty(fault), PROPERTIES, tmp_path / "labels")
@@ -116,6 +116,9 @@ GOOD = {"energy": 1.0, "forces": np.zeros((4, 3)), "stress": np.zeros(6)}
         (ReferenceResult(**GOOD | {"stress": None}), "stress: is missing"),
         (ReferenceResult(**GOOD | {"stress": np.zeros((6, 1))}), "stress: expected shape"),
         (ReferenceResult(**GOOD | {"stress": np.full(6, np.nan)}), "stress that is not finite"),
+        (ReferenceResult(**GOOD | {"energy": 1e300}), r"energy of 2.5e\+299 eV/atom, more"),
+        (ReferenceResult(**GOOD | {"forces": np.full((4, 3), -2e6)}), r"forces of 2e\+06 eV/A, m"),
+        (ReferenceResult(**GOOD | {"stress": np.full(6, 1e7)}), "a stress whose virial is .*eV/at"),
     ],
 )
 def test_results_of_engines(result, reason):

@@ -21,6 +21,7 @@ from ase_bayesel.structures.reference_energies import (
     reference_energies,
     reference_energies_of,
 )
+from ase_bayesel.structures.repeats import repeats, same_energy
 from ase_bayesel.structures.survey import survey_labels
 
 KEYS = PropertyKeys("energy", "forces", "virial")
@@ -221,6 +222,41 @@ def test_tensors_that_are_refused(value, told, key):
         targets(atoms, PropertyKeys(None, None, key), "f, frame 3")
 
 
+# magnitudes
+
+
+@pytest.mark.parametrize(
+    ("prop", "size", "refused"),
+    [
+        *(("energy", size, True) for size in (1e300, -1e300, 4.1e7, -1e12, 1.7e308)),
+        *(("energy", size, False) for size in (3.9e7, -6e6, 0.0)),
+        *(("forces", size, True) for size in (1e200, -1e200, 1.1e6)),
+        *(("forces", size, False) for size in (9e5, -300.0)),
+        *(("virial", size, True) for size in (1e300, -1e150, 4.1e7)),
+        *(("stress", size, True) for size in (1e300, 1e7)),
+        *(("virial", size, False) for size in (3e5,)),
+        *(("stress", size, False) for size in (3.0,)),
+    ],
+)
+def test_labels_beyond_all_that_is_possible(prop, size, refused):
+    """All electrons of heavy atoms are far within."""
+    atoms = copper()
+    key = f"REF_{prop}"
+    keys = {"stress": PropertyKeys(None, None, key)}.get(
+        prop, PropertyKeys(*(key if prop == name else None for name in KEYS.__dict__))
+    )
+    if prop == "forces":
+        atoms.arrays[key] = np.zeros((4, 3))
+        atoms.arrays[key][2, 1] = size
+    else:
+        atoms.info[key] = size if prop == "energy" else size * np.eye(3)
+    if not refused:
+        assert targets(atoms, keys).properties
+        return
+    with pytest.raises(StructureError, match=rf"f, frame 3: '{key}' is .*more than any calc"):
+        targets(atoms, keys, "f, frame 3")
+
+
 # keys
 
 
@@ -370,9 +406,22 @@ def twice_with_other_forces(frames):
     frames[-1].arrays["forces"][0, 0] += 0.1
 
 
+def repeated(frames):
+    for name in ("energy", "virial"):
+        frames[5].info[name] = frames[2].info[name]
+    frames[5].arrays["forces"] = frames[2].arrays["forces"].copy()
+
+
+def all_alike(frames):
+    for atoms in frames:
+        atoms.info["energy"] = -1.5
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (repeated, "1 structure has energy and forces of another .* wrong: frames 2 and 5"),
+        (all_alike, "all 10 energies are the same, -1.5 eV"),
         (twice, "1 structure is there twice with different labels.*: frames 3 and 10"),
         (twice_with_other_forces, "twice with different labels.*: frames 3 and 10"),
         (without_labels, "6 structures have no label, .*: frames 4, 5, 6, 7, 8, 9"),
@@ -394,6 +443,25 @@ def test_doubts_are_told(change, told, tmp_path):
     write_frames(tmp_path / "train.xyz", frames)  # and after a copy of the file
     again = survey(read_frames(tmp_path / "train.xyz")).notes()
     assert any(re.search(told, note) for note in again)
+
+
+def test_the_same_label_of_what_is_the_same():
+    """Shifted, or in another cell of the lattice; crystals at rest have no forces at all."""
+    one, shifted, wrapped = (emt_labelled(copper()) for _ in range(3))
+    shifted.positions += 0.3
+    wrapped.positions[1] += wrapped.cell.array[2]
+    rest = [emt_labelled(bulk("Cu", a=a, cubic=True)) for a in (3.6, 3.6, 3.7)]
+    for atoms in rest:
+        atoms.arrays["forces"] *= 0
+        atoms.info["energy"] = rest[0].info["energy"]
+    frames = [one, shifted, wrapped, *rest]
+    labels = [targets(atoms, KEYS) for atoms in frames]
+    assert repeats(frames, labels) == {}
+    assert same_energy(frames, labels) is None
+    assert same_energy(rest, labels[3:]) is None  # two of three are one structure
+    other = copper(5)
+    assert repeats([*frames, other], [*labels, labels[0]]) == {6: 0}
+    assert same_energy([one, shifted, other], [labels[0]] * 3) == labels[0].energy
 
 
 def test_copies_with_the_same_labels_are_no_doubt():

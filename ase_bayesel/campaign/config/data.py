@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ase.data import chemical_symbols
-from pydantic import PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from ...generation import Bootstrap
-from ...io.fields import InputPath, ValueOrMapping
+from ...io.fields import Factor, InputPath, ValueOrMapping
 from ...io.kinds import VALUE
-from ...structures.labels import PropertyKeys
+from ...structures.labels import MOST_EV, PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
+
+Key = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
+"""Of a frame."""
+NO_LABELS = {
+    *("positions", "pos", "numbers", "species", "momenta", "masses", "tags", "charge", "spin"),
+    *("initial_magmoms", "initial_charges", "cell", "pbc", "Lattice", "Properties"),
+}
+"""Keys of what a frame holds beside labels."""
 
 
 class Bootstrapped(Section):
@@ -40,9 +48,9 @@ class DataConfig(Section):
     test: InputPath | None = None
     prior: InputPath | None = None
     targets: InputPath | None = None
-    energy_key: str = "REF_energy"
-    forces_key: str | None = "REF_forces"
-    virial_key: str | None = None
+    energy_key: Key = "REF_energy"
+    forces_key: Key | None = "REF_forces"
+    virial_key: Key | None = None
     e0s: Annotated[
         Literal["isolated", "average"] | Mapping[str, float],
         ValueOrMapping(Literal["isolated", "average"], dict[str, float]),
@@ -59,10 +67,24 @@ class DataConfig(Section):
         return None if isinstance(self.train, Path) else self.train.bootstrap
 
     @model_validator(mode="after")
+    def _keys_of_labels(self) -> DataConfig:
+        keys = {name: getattr(self, name) for name in ("energy_key", "forces_key", "virial_key")}
+        first: dict[str, str] = {}
+        for name, key in keys.items():
+            if key in NO_LABELS:
+                raise ValueError(f"{name}: {key!r} is no label, but part of the structure")
+            if key is not None and first.setdefault(key, name) != name:
+                raise ValueError(f"{name}: {key!r} is the {first[key]} already")
+        return self
+
+    @model_validator(mode="after")
     def _e0s_of_elements(self) -> DataConfig:
         named = [] if isinstance(self.e0s, str) else list(self.e0s)
         if unknown := [name for name in named if name not in chemical_symbols[1:]]:
             raise ValueError(f"e0s: {', '.join(map(repr, unknown))} is no element")
+        for name, energy in {} if isinstance(self.e0s, str) else self.e0s.items():
+            if abs(energy) > MOST_EV:
+                raise ValueError(f"e0s.{name}: {energy:g} eV is the energy of no atom")
         return self
 
     @model_validator(mode="after")
@@ -108,7 +130,7 @@ class LabelsConfig(Section):
     store: InputPath | None = None
     keep_output: bool = False
     scratch: InputPath | None = None
-    max_force: PositiveFloat | None = 30.0
+    max_force: Factor | None = 30.0
     set_aside_force: PositiveFloat | None = 100.0
 
     @model_validator(mode="after")

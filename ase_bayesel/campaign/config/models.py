@@ -26,6 +26,7 @@ from ...io.fields import (
     absolute,
 )
 from ...io.kinds import VALUE, OneOf
+from ...structures.labels import MOST_EV
 
 OWN = "potential"
 """In place of a model: that of the potential."""
@@ -217,6 +218,9 @@ def _check_shift(shift: GivenShift) -> None:
     unknown = [] if isinstance(shift, str) else sorted(shift.keys() - atomic_numbers.keys())
     if unknown:
         raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
+    for symbol, energy in {} if isinstance(shift, str) else shift.items():
+        if abs(energy) > MOST_EV:
+            raise ValueError(f"energy_shift.{symbol}: {energy:g} eV is the energy of no atom")
 
 
 DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig, ImportedFeaturesConfig)

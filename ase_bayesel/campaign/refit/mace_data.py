@@ -11,7 +11,8 @@ from ...structures.reference_energies import is_isolated
 from .base import RefitTask, write_training_frames
 
 LEFT_OUT = "left_out.txt"
-"""Names the structures of the training set that a fine-tuning does not see, and why."""
+"""Names structures of the training set that a fine-tuning does not see, or trains on and validates
+with, and why."""
 
 
 def write_data(
@@ -20,7 +21,7 @@ def write_data(
     """Training and validation files; their number of structures, and whether any has a stress.
 
     Left out and named in `LEFT_OUT` are structures without a label, and isolated atoms: their
-    energies are the E0s.
+    energies are the E0s. It names too what is in both files, where one would be empty.
 
     Parameters
     ----------
@@ -59,8 +60,12 @@ def write_data(
     first_new = 0 if replay else len(task.frames) - task.n_new
     valid = [k for k in numbered if k in unseen]
     train = [k for k in numbered if k not in unseen and k >= first_new]
-    train = train or [k for k in numbered if k >= first_new]
     left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
+    if not train:
+        train = [k for k in numbered if k >= first_new]
+        left_out += _named("for validation, and trained on for want of others", train)
+    if not valid:
+        left_out += _named("trained on, and for validation for want of others", train)
     write_atomically(task.directory / LEFT_OUT, left_out.encode())
     if not train:
         raise RefitError(
