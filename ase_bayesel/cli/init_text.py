@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from string import Template
@@ -13,8 +13,10 @@ import yaml
 from ..errors import ConfigError
 from ..generation import Bootstrap
 from ..labelling.engines import ENGINES
-from .material import ACESize, Material
+from .material import LARGEST_A, ACESize, Material
 
+LARGEST: Mapping[str | None, float] = {"tblite": 0.12}
+"""Largest displacements (A) in crystals of engines that do not converge far from equilibrium."""
 MOLECULES_ALONE = ("orca",)
 """Engines that refuse periodic structures, and so give no stress."""
 POTENTIAL_OF_MACE = """\
@@ -123,7 +125,8 @@ def campaign_text(
     """
     isolated = engine is None or without_periodicity(engine)
     if train is None:
-        data = f"train:\n{indent(_bootstrap_text(material.bootstrap(isolated)), '  ')}"
+        recipe = material.bootstrap(isolated, largest_A=LARGEST.get(engine, LARGEST_A))
+        data = f"train:\n{indent(_bootstrap_text(recipe), '  ')}"
     else:
         data = f"train: {train}  # labelled structures"
     has_virial = material.is_crystal and engine not in (None, *MOLECULES_ALONE)

@@ -16,6 +16,8 @@ from ..generation import Bootstrap
 from ..generation.molecules import loose_molecules
 from ..structures.neighbours import fresh_pairs
 
+SMALL_A, LARGEST_A = (0.02, 0.04, 0.07), 0.2
+"""Displacements (A, along each axis) of molecules, and the largest ones of crystals."""
 THIN_A = 5.0
 """A periodic cell that is thinner holds few of the vibrations that MD is to explore."""
 DEGREES = range(4, 13)
@@ -100,8 +102,10 @@ class Material:
         heavy = atomic_masses[atomic_numbers[self.lightest]] > 20
         return self.moves_cell and len(self.elements) > 1 and bool(heavy)
 
-    def bootstrap(self, without_periodicity: bool = True, test: int = 10) -> Bootstrap:
-        """The recipe of first structures.
+    def bootstrap(
+        self, without_periodicity: bool = True, test: int = 10, largest_A: float = LARGEST_A
+    ) -> Bootstrap:
+        """The recipe of first structures; atoms of crystals are displaced by ``largest_A`` at most.
 
         Molecules are small, so that there are more of them, and less displaced as hydrogen is.
         Where a start has several of them, half are moved as wholes: what is between molecules is
@@ -114,7 +118,7 @@ class Material:
             isolated=without_periodicity,
             strained=10 if self.is_periodic else 0,
             rattled=displaced - moved,
-            amplitudes_A=(0.02, 0.04, 0.07) if stiff else (0.05, 0.1, 0.2),
+            amplitudes_A=SMALL_A if stiff else (largest_A / 4, largest_A / 2, largest_A),
             moved=moved,
             test=test,
         )

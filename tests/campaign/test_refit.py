@@ -23,6 +23,8 @@ from ase_bayesel.errors import ConfigError, RefitError, StructureError
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 
+FIRST_ERRORS = re.compile(r"Initial: .*loss=\s*(\S+), RMSE_E_per_atom=\s*(\S+) meV")
+
 
 @pytest.fixture
 def task(tmp_path):
@@ -350,6 +352,33 @@ class TestMACE:
         )
         found = MACERefitter(e0s=e0s)._e0s(task, load_module(task.model))
         assert found == pytest.approx(expected)
+
+    @pytest.mark.slow
+    def test_training_from_another_reference_starts_near_the_labels(self, tmp_path):
+        """Labels are the model's own, at a level that differs by a constant for each atom."""
+        module, shift = tiny_mace(["Cu"]), 4.0
+        save_model(module, tmp_path / "start.model")
+        calculator = mace_calculator(module)
+        frames = [copper(k, 0.05) for k in range(6)]
+        for atoms in frames:
+            atoms.info["energy"] = calculator.get_potential_energy(atoms) + shift * len(atoms)
+            atoms.arrays["forces"] = calculator.get_forces(atoms)
+
+        def first_errors(energy_shift):
+            """Loss and energy error (meV/atom) before the first step."""
+            task = RefitTask(
+                *(frames, 6, PropertyKeys("energy", "forces"), E0S, tmp_path / "start.model"),
+                *(tmp_path / f"refit_{len(energy_shift)}", 5),
+                energy_shift=energy_shift,
+            )
+            finished(MACERefitter(max_epochs=1, checkpoint_epochs=1, e0s="model").refit(task))
+            found = FIRST_ERRORS.search((task.directory / "refit.log").read_text())
+            return float(found[1]), float(found[2])
+
+        (loss, error), (far_loss, far_error) = first_errors({"Cu": shift}), first_errors({})
+        assert error < 1.0
+        assert far_error == pytest.approx(1000 * shift, rel=0.01)
+        assert loss < 1e-3 * far_loss
 
     @pytest.mark.slow
     @pytest.mark.parametrize("e0s", ["model", "data"])

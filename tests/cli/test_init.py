@@ -20,7 +20,9 @@ from ase_bayesel.cli.init_text import engine_names
 from ase_bayesel.cli.material import Material
 from ase_bayesel.cli.shared import COMMANDS, app
 from ase_bayesel.labelling.engines import ENGINES
+from ase_bayesel.labelling.task import labelled
 from ase_bayesel.structures.frames import read_frames
+from ase_bayesel.structures.labels import PropertyKeys
 
 SLAB = fcc111("Cu", (2, 2, 4), vacuum=6.0)
 SLAB.pbc = (True, True, False)
@@ -68,6 +70,24 @@ def test_water_has_guards_short_steps_and_no_cell_moves(tmp_path):
     assert config.data.virial_key is None
     assert config.data.bootstrap.strained == 0
     assert config.engine.method == "GFN2-xTB"
+
+
+def test_crystals_are_displaced_as_far_as_their_engine_converges(tmp_path):
+    config, _ = written(tmp_path, "--elements", "Si", "--engine", "tblite")
+    assert config.data.bootstrap.amplitudes_A == (0.03, 0.06, 0.12)
+    assert config.engine.fallbacks == ()
+    config, _ = written(tmp_path, "--elements", "Cu", "--engine", "emt", name="other.yaml")
+    assert config.data.bootstrap.amplitudes_A == (0.05, 0.1, 0.2)
+
+
+def test_first_labels_of_silicon_by_xtb_converge(tmp_path):
+    """The farthest that `init` displaces atoms by, which 0.2 A did not."""
+    config, _ = written(tmp_path, "--elements", "Si", "--engine", "tblite")
+    starts = [bulk("Si", cubic=True)]
+    frames = config.data.bootstrap.training(starts, config.seed, config.explore.guards)
+    farthest = [atoms for atoms in frames if atoms.info["config_type"] == "rattle"][2::3]
+    assert len(farthest) == 5
+    labelled(farthest, config.engine, PropertyKeys("energy", "forces"))
 
 
 def test_an_alloy_swaps_atoms_and_has_fewer_degrees(tmp_path):

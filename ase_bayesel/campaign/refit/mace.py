@@ -31,7 +31,7 @@ from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKey
 from .base import RefitProgress, RefitTask
 from .forgetting import PT_HEAD, REPLAY, REPLAY_VALID, LoRA, MultiHead, write_replay
 from .mace_command import EPOCH, HEAD, arguments, check_options, segments, validation_loss
-from .mace_data import LEFT_OUT, write_data
+from .mace_data import LEFT_OUT, take_e0s, write_data
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -166,9 +166,11 @@ class MACERefitter:
         module = load_module(task.model, self.trust)
         if self.head is None and len(heads_of(module)) > 1:
             return (yield from replace(self, head=chosen_head(module, None)).refit(task))
-        if not self.trust:
-            write_atomically(self._foundation(task), module_bytes(module))
         e0s = self._e0s(task, module)
+        if not self.trust:
+            if self.e0s == "model" and self.multihead is None:
+                take_e0s(module, self.head, e0s)
+            write_atomically(self._foundation(task), module_bytes(module))
         n_train, has_stress = self._write_data(task)
         left_out = (task.directory / LEFT_OUT).read_text().splitlines()
         n_segments = -(-self.max_epochs // self.checkpoint_epochs)
