@@ -29,7 +29,6 @@ potential:
 refit:
   kind: mace                   # fine-tuning by mace_run_train on all labels
   max_epochs: 50
-  e0s: model                   # its own, shifted as above; data: those of the labels
   time_limit_h: null
 """
 NEITHER = """\

@@ -17,7 +17,7 @@ from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
 from ase_bayesel.campaign.refit.mace_command import arguments
 from ase_bayesel.campaign.refit.mace_data import LEFT_OUT, write_data
-from ase_bayesel.descriptors.mace.internals import import_mace
+from ase_bayesel.descriptors.mace.internals import atomic_energies_of, import_mace
 from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.errors import ConfigError, RefitError, StructureError
 from ase_bayesel.structures.labels import PropertyKeys
@@ -393,4 +393,7 @@ class TestMACE:
         refitter = MACERefitter(max_epochs=1, checkpoint_epochs=1, batch_size=4, e0s=e0s)
         progress, model = finished(refitter.refit(task))
         assert "without a label: training frames 11" in progress[0].detail
-        assert load_module(model).atomic_numbers.tolist() == [29, 79]
+        new = load_module(model)
+        assert new.atomic_numbers.tolist() == [29, 79]
+        expected = [3.5, 3.8] if e0s == "data" else [E0, E0]
+        assert atomic_energies_of(new)[0].tolist() == pytest.approx(expected)

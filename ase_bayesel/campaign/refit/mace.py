@@ -76,10 +76,11 @@ class MACERefitter:
     energy_weight, forces_weight, stress_weight
         Of the loss.
     e0s
-        ``"data"``: the reference energies of the training set, and those of the model for elements
-        that are not in it; ``"model"``: those of the model, shifted as its energies are
+        ``"model"``: the reference energies of the model, shifted as its energies are
         (``potential.energy_shift``), so that the training starts from energies like those of the
-        labels whatever the model's reference is. The new model knows all elements of the old one.
+        labels whatever the model's reference is; ``"data"``: those of the training set, and those
+        of the model for elements that are not in it. The new model knows all elements of the old
+        one. With ``trust`` mace goes on with those of the model.
     time_limit_h
         Hours for one refit, None for no limit. When they are up the best complete
         segment serves; without one the refit fails.
@@ -107,7 +108,7 @@ class MACERefitter:
     energy_weight: NonNegativeFloat = 10.0
     forces_weight: NonNegativeFloat = 100.0
     stress_weight: NonNegativeFloat = 10.0
-    e0s: Literal["data", "model"] = "data"
+    e0s: Literal["data", "model"] = "model"
     time_limit_h: Hours | None = None
     head: Annotated[str | None, HIDDEN] = None
     dtype: Annotated[str, HIDDEN] = "float64"
@@ -168,7 +169,7 @@ class MACERefitter:
             return (yield from replace(self, head=chosen_head(module, None)).refit(task))
         e0s = self._e0s(task, module)
         if not self.trust:
-            if self.e0s == "model" and self.multihead is None:
+            if self.multihead is None:
                 take_e0s(module, self.head, e0s)
             write_atomically(self._foundation(task), module_bytes(module))
         n_train, has_stress = self._write_data(task)
