@@ -15,10 +15,10 @@ from ..errors import ConfigError, StructureError
 from ..io.fields import MODEL_NAME
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
-from ..structures.labels import PROPERTIES, WHOLE, PropertyKeys, lookalikes, raw_label, targets
+from ..structures.labels import WHOLE
 from ..structures.neighbours import fresh_pairs
 from ..structures.reference_energies import reference_energies
-from ..structures.survey import WEIGHTS, LabelSurvey, survey_labels
+from ..structures.survey import LabelSurvey, survey_labels
 from ..surrogate.energy_weights import weights_of
 from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter
@@ -28,6 +28,7 @@ from .config import ACEConfig, AnyPotential, ExploreConfig, ImportedFeaturesConf
 from .config.campaign import CampaignConfig
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
+from .label_checks import check_test_labels, check_training_labels
 from .occupied import check_folders
 from .refit import MACERefitter
 from .round_properties import CRYSTAL, check_properties
@@ -108,7 +109,7 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         check_e0s(frames.get(name, ()), paths.get(name), e0s, data.e0s)
     _check_shift(frames, paths, config.potential)
     if data.test is not None:
-        _check_test_labels(frames["test"], data.test, data.keys)
+        check_test_labels(frames["test"], data.test, data.keys)
     try:
         _ = Targets(frames=tuple(frames.get("targets", ()))).coefficients
     except StructureError as error:
@@ -135,7 +136,7 @@ def _known_e0s(
     if data.train_file is None:
         elements = {symbol for atoms in frames["starts"] for symbol in atoms.symbols}
         return dict.fromkeys(elements, 0.0) if isinstance(data.e0s, str) else data.e0s
-    _check_training_labels(frames["train"], data.train_file, data.keys)
+    check_training_labels(frames["train"], data.train_file, data.keys)
     try:
         return reference_energies(frames["train"], data.e0s, data.energy_key)
     except StructureError as error:
@@ -316,36 +317,3 @@ def _check_reach(files: Mapping[Path, Sequence[Atoms]], cutoff: float) -> None:
             f"{', '.join(map(str, files))}: no two atoms are within descriptor.cutoff, "
             f"{cutoff:g} A, in any structure, so that all features are zero; take a larger one"
         )
-
-
-def _check_training_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
-    for prop in PROPERTIES:
-        key = getattr(keys, prop)
-        if key is not None and all(raw_label(atoms, key, prop) is None for atoms in frames):
-            others = {name for atoms in frames for name in lookalikes(atoms, prop)}
-            told = f"; there is {', '.join(map(repr, sorted(others)))}" if others else ""
-            raise ConfigError(f"{path}: no frame has {key!r} (data.{prop}_key){told}")
-    labelled = [targets(atoms, keys, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
-    weights = [weights_of(atoms, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
-    if not any(
-        own[prop]
-        for own, labels in zip(weights, labelled, strict=True)
-        for prop in labels.properties
-    ):
-        raise ConfigError(f"{path}: all labels have the weight 0 ({', '.join(WEIGHTS)})")
-    if keys.virial is not None and all(labels.virial is None for labels in labelled):
-        raise ConfigError(
-            f"{path}: no frame with three periodic directions has {keys.virial!r} (data.virial_key)"
-        )
-
-
-def _check_test_labels(frames: Sequence[Atoms], path: Path, keys: PropertyKeys) -> None:
-    for k, atoms in enumerate(frames):
-        where = f"{path}, frame {k}"
-        labels = targets(atoms, keys, where)
-        for prop in ("energy", "forces"):
-            key = getattr(keys, prop)
-            if prop == "energy" and WHOLE in atoms.arrays:
-                continue
-            if key is not None and getattr(labels, prop) is None:
-                raise ConfigError(f"{where}: has no {key!r} (data.{prop}_key)")
