@@ -45,6 +45,7 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "none": lambda distances, reach: np.zeros_like(distances),
     "1 - r/d (the default)": _beyond,
     "(1 - r/d)^2": lambda distances, reach: _beyond(distances, reach) ** 2,
+    "(1 - r/d)^4": lambda distances, reach: _beyond(distances, reach) ** 4,
     "(d - r)/(1 - r)": _ramp,
 }
 """By relative distances and reaches ``(n_atoms,)``: the share that is extrapolated."""
