@@ -149,5 +149,5 @@ def test_runs_are_resumed(tmp_path):
     page = tmp_path / "page.md"
     write_report(read_records(results), refits, page)
     assert "| plain | 1 | 1 |" in page.read_text()
-    assert "| weights | (1 + dE / s)^2" in page.read_text()
+    assert "| weights | (1 + dE / s)^2" in (tmp_path / "nshot_tables.md").read_text()
     assert (tmp_path / "nshot_small_poor.png").exists()
