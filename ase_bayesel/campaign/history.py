@@ -80,18 +80,7 @@ class PickRecord:
 
 
 class History(Rounds):
-    """The records of a campaign; what is asked for is read once.
-
-    Parameters
-    ----------
-    campaign
-        A campaign directory, or its `Store`.
-
-    Raises
-    ------
-    StoreError
-        If the directory holds no campaign; on reading, if a file is damaged.
-    """
+    """The records of a campaign, opened as `Rounds` are; what is asked for is read once."""
 
     def __init__(self, campaign: str | Path | Store) -> None:
         super().__init__(campaign)

@@ -31,7 +31,8 @@ from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKey
 from .base import RefitProgress, RefitTask
 from .forgetting import PT_HEAD, REPLAY, REPLAY_VALID, LoRA, MultiHead, write_replay
 from .mace_command import EPOCH, HEAD, arguments, check_options, segments, validation_loss
-from .mace_data import LEFT_OUT, take_e0s, write_data
+from .mace_data import LEFT_OUT, write_data
+from .mace_e0s import e0s_of, take_e0s
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -305,7 +306,7 @@ class MACERefitter:
         if task.first_model is not None:
             first = load_module(task.first_model, self.trust)
         head = chosen_head(first, self.head if self.head in heads_of(first) else None)
-        e0s = _by_symbol(_model_e0s(first, head)), _by_symbol(_model_e0s(module, self.head))
+        e0s = _by_symbol(e0s_of(first, head)), _by_symbol(e0s_of(module, self.head))
         calculator = module_calculator(first, head, self.dtype, self.device)
         yield from write_replay(task, self.multihead, calculator, e0s, self._every)
 
@@ -327,21 +328,12 @@ class MACERefitter:
 
     def _e0s(self, task: RefitTask, module: Module) -> dict[int, float]:
         """Reference energies by atomic number, of all elements of the model and no others."""
-        e0s = _model_e0s(module, self.head)
+        e0s = e0s_of(module, self.head)
         if self.e0s == "data":
             given = {atomic_numbers[symbol]: float(e0) for symbol, e0 in task.e0s.items()}
             return {number: given.get(number, e0) for number, e0 in e0s.items()}
         shift = task.energy_shift
         return {number: e0 + shift.get(chemical_symbols[number], 0.0) for number, e0 in e0s.items()}
-
-
-def _model_e0s(module: Module, head: str | None) -> dict[int, float]:
-    """Reference energies that a model holds, by atomic number."""
-    from ...descriptors.mace.internals import atomic_energies_of, heads_of, known_numbers
-    from ...descriptors.mace.loading import chosen_head
-
-    energies = atomic_energies_of(module)[heads_of(module).index(chosen_head(module, head))]
-    return dict(zip(known_numbers(module), energies.tolist(), strict=True))
 
 
 def _by_symbol(e0s: Mapping[int, float]) -> dict[str, float]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 from ...errors import RefitError
 from ...io.atomic import write_atomically
 from ...structures.labels import WHOLE, targets
 from ...structures.reference_energies import is_isolated
 from .base import RefitTask, write_training_frames
-
-if TYPE_CHECKING:
-    from torch.nn import Module
 
 LEFT_OUT = "left_out.txt"
 """Names structures of the training set that a fine-tuning does not see, or trains on and validates
@@ -85,30 +81,3 @@ def write_data(
 def _named(what: str, numbers: Sequence[int]) -> str:
     """A line that names structures of the training set; nothing for none."""
     return f"{what}: training frames {', '.join(map(str, numbers))}\n" if numbers else ""
-
-
-def take_e0s(module: Module, head: str | None, e0s: Mapping[int, float]) -> None:
-    """Give a model reference energies, since mace goes on with those of the model it starts from.
-
-    Parameters
-    ----------
-    module
-        The model, which is changed.
-    head
-        Whose they are; None for the only one.
-    e0s
-        By atomic number, eV.
-    """
-    from ...descriptors.mace.internals import (
-        atomic_energies_of,
-        heads_of,
-        known_numbers,
-        model_parts,
-    )
-    from ...descriptors.mace.loading import chosen_head
-
-    values = model_parts(module).atomic_energies_fn.atomic_energies
-    energies = atomic_energies_of(module).clone()
-    row = heads_of(module).index(chosen_head(module, head))
-    energies[row] = energies.new_tensor([e0s[number] for number in known_numbers(module)])
-    values.copy_(energies.reshape(values.shape))
