@@ -201,6 +201,7 @@ def test_a_second_round_with_all_of_it(replay, tmp_path):
         checkpoint_epochs=1,
         batch_size=4,
         head="mine",
+        e0s="data",
         freeze=5,
         lora=LoRA(2, 2.0),
         multihead=replay,
