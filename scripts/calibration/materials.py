@@ -37,6 +37,8 @@ class Material(ABC):
     degrees: ClassVar[tuple[int, ...]]
     size: ClassVar[str] = "degree"
     """What a degree is a number of."""
+    times: ClassVar[int] = 1
+    """Of each walk so many times the frames, for what needs more of them than a linear model."""
 
     @abstractmethod
     def reference(self) -> Calculator:
@@ -99,9 +101,9 @@ class Silicon(Material):
         train, kinds = [], {SAME: []}
         for temperature in (300.0, 800.0, 1400.0):
             for atoms in cells:
-                walked = self.md(atoms, temperature, 7, rng)
-                train += walked[:4]
-                kinds[SAME] += walked[5:]
+                walked = self.md(atoms, temperature, 7 * self.times, rng)
+                train += walked[: 4 * self.times]
+                kinds[SAME] += walked[5 * self.times :]
         slab = diamond100("Si", (2, 2, 6), a=5.43, vacuum=8.0)
         other = diamond111("Si", (2, 2, 3), a=5.43, vacuum=8.0)
         top = slab.positions[np.argmax(slab.positions[:, 2])]
@@ -145,9 +147,9 @@ class Alloy(Material):
         train, kinds = [], {SAME: []}
         for temperature in (300.0, 700.0, 1000.0):
             for atoms in compounds:
-                walked = self.md(atoms, temperature, 10, rng)
-                train += walked[:7]
-                kinds[SAME] += walked[8:]
+                walked = self.md(atoms, temperature, 10 * self.times, rng)
+                train += walked[: 7 * self.times]
+                kinds[SAME] += walked[8 * self.times :]
         mixed, vacancy = compounds[0].copy(), compounds[1].copy()
         mixed.numbers = rng.permutation(mixed.numbers)
         del vacancy[3]

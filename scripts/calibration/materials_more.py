@@ -164,6 +164,7 @@ class _Network(Material):
 
     degrees: ClassVar[tuple[int, ...]] = (16,)
     size: ClassVar[str] = "channels"
+    times: ClassVar[int] = 3
 
     def fit(self, train: Sequence[Atoms], kinds: Kinds, degree: int, seed: int) -> Fit:
         with tempfile.TemporaryDirectory() as folder:

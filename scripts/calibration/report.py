@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ python scripts/study_calibration.py report
 SCALED = ("left out", "folds", "clusters", "left out and support", "committee", "POPS")
 """Methods that take a scale, or none, from the training set and differ for energies."""
 Record = Mapping[str, Any]
+Kind = tuple[str, str]
+"""A material and a kind of structures."""
 
 
 def write_report(
@@ -47,7 +49,7 @@ def write_report(
         COMMANDS,
         f"{len(records)} splits: "
         + "; ".join(f"{name}, {MATERIALS[name].size} {degree}" for name, degree in degrees)
-        + ". Medians over splits.",
+        + ".",
         "## Structures of the kinds that were trained on\n\n" + _on_the_same(records),
         f"## Kinds that were never trained on: rms z with the default (`{DEFAULT}`)\n\n"
         + _others(records),
@@ -116,30 +118,30 @@ def _same(records: Sequence[Record]) -> str:
             lines.append([prop, method, len(coverage), *one, *shares, nll, crps])
     return (
         markdown(header, lines)
-        + "\n\nShares in percent, their mean over splits; CRPS in meV, meV/A."
+        + "\n\nMedians over splits; shares in percent, their mean over splits; CRPS in meV, meV/A."
     )
 
 
 def _others(records: Sequence[Record]) -> str:
-    header = ["material", "kind"]
-    header += ["energy: raw", "scaled", "and support", "forces: raw", "scaled"]
-    lines, inside = [], dict.fromkeys(PROPERTIES, 0)
-    for material, kind in _kinds(records):
-        own = [r for r in records if r["material"] == material and DEFAULT in r["scores"]]
+    header = ["material", "kind", "energy: raw", "scaled", "and support", "by split"]
+    header += ["forces: raw", "scaled", "by split"]
+    lines = []
+    for pair in _kinds(records):
         cells: list[str] = []
         for prop in PROPERTIES:
-            raw = np.median(values(own, "raw", kind, prop, "z"))
-            scaled = values(own, DEFAULT, kind, prop, "z")
-            inside[prop] += bool(GOOD[0] <= np.median(scaled) <= GOOD[1])
-            spread = f"({scaled.min():.2g} to {scaled.max():.2g})"
-            cells.append(f"{raw:.1f}")
-            if prop == "energy":  # forces have no support
-                cells.append(f"{np.median(values(own, 'left out', kind, prop, 'z')):.2f}")
-            cells.append(f"{np.median(scaled):.2f} {spread}")
-        lines.append([material, kind, *cells])
-    told = ", ".join(f"{prop} {inside[prop]} of {len(lines)}" for prop in PROPERTIES)
-    told = f"Between {GOOD[0]} and {GOOD[1]:g} in the median: {told}."
-    return "\n\n".join([markdown(header, lines), told, _within(records)])
+            methods = ["raw", "left out", DEFAULT] if prop == "energy" else ["raw", DEFAULT]
+            cells += [f"{_over_splits(records, pair, method, prop):.2g}" for method in methods]
+            splits = _of_splits(records, pair, DEFAULT, prop)
+            cells.append(f"{np.median(splits):.2g} ({splits.min():.2g} to {splits.max():.2g})")
+        lines.append([*pair, *cells])
+    counts = _inside(records, _kinds(records), DEFAULT)
+    told = (
+        "By kind: over the structures of all splits; by split: median, smallest and largest. "
+        f"Forces have no support. Between {GOOD[0]} and {GOOD[1]:g} are {counts['energy'][0]} of "
+        f"{len(lines)} kinds for energies and {counts['forces'][0]} for forces; of the medians "
+        f"over splits {counts['energy'][1]} and {counts['forces'][1]}."
+    )
+    return "\n\n".join([told, markdown(header, lines), _within(records)])
 
 
 def _within(records: Sequence[Record]) -> str:
@@ -147,44 +149,58 @@ def _within(records: Sequence[Record]) -> str:
     whole = [r for r in records if set(METHODS) <= set(r["scores"])]
     kinds, lines = _kinds(whole), []
     for method in METHODS:
-        cells = []
-        for prop in PROPERTIES:
-            medians = _medians(whole, kinds, method, prop)
-            cells.append(sum(GOOD[0] <= z <= GOOD[1] for z in medians))
-        lines.append([method, *cells])
+        counts = _inside(whole, kinds, method)
+        lines.append([method, *(count for prop in PROPERTIES for count in counts[prop])])
     told = f"Of the {len(kinds)} kinds of linear ACE, by method:\n\n"
-    return told + markdown(["method", *PROPERTIES], lines) + "\n\n" + _beyond(whole, kinds)
+    header = ["method"]
+    header += [f"{prop}{way}" for prop in PROPERTIES for way in ("", ", by the median split")]
+    return told + markdown(header, lines) + "\n\n" + _beyond(whole, kinds)
 
 
-def _beyond(records: Sequence[Record], kinds: Sequence[tuple[str, str]]) -> str:
+def _inside(
+    records: Sequence[Record], kinds: Sequence[Kind], method: str
+) -> dict[str, tuple[int, int]]:
+    """By property: how many kinds are within `GOOD`, over all splits and by the median split."""
+
+    def count(found: Iterable[float]) -> int:
+        return sum(GOOD[0] <= z <= GOOD[1] for z in found)
+
+    return {
+        prop: (
+            count(_over_splits(records, pair, method, prop) for pair in kinds),
+            count(float(np.median(_of_splits(records, pair, method, prop))) for pair in kinds),
+        )
+        for prop in PROPERTIES
+    }
+
+
+def _beyond(records: Sequence[Record], kinds: Sequence[Kind]) -> str:
     """Kinds whose energies one of some methods leaves out of `GOOD`, with all of these."""
-    columns = [_medians(records, kinds, method, "energy") for method in SCALED]
-    lines = [
-        [*pair, *(f"{z:.2g}" for z in found)]
-        for pair, found in zip(kinds, zip(*columns, strict=True), strict=True)
-        if not all(GOOD[0] <= z <= GOOD[1] for z in found)
-    ]
+    lines = []
+    for pair in kinds:
+        found = [_over_splits(records, pair, method, "energy") for method in SCALED]
+        if not all(GOOD[0] <= z <= GOOD[1] for z in found):
+            lines.append([*pair, *(f"{z:.2g}" for z in found)])
     told = "rms z of energies, where one of these methods is beyond that range:\n\n"
     return told + markdown(["material", "kind", *SCALED], lines)
 
 
-def _kinds(records: Sequence[Record]) -> list[tuple[str, str]]:
+def _kinds(records: Sequence[Record]) -> list[Kind]:
     found = {
         (r["material"], kind): None for r in records for kind in r["scores"]["raw"] if kind != SAME
     }
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _medians(
-    records: Sequence[Record], kinds: Sequence[tuple[str, str]], method: str, prop: str
-) -> list[float]:
-    """Of rms z over the splits of each material and kind."""
-    return [
-        float(
-            np.median(values([r for r in records if r["material"] == m], method, kind, prop, "z"))
-        )
-        for m, kind in kinds
-    ]
+def _of_splits(records: Sequence[Record], pair: Kind, method: str, prop: str) -> np.ndarray:
+    """Rms z of each split of a material and kind."""
+    material, kind = pair
+    return values([r for r in records if r["material"] == material], method, kind, prop, "z")
+
+
+def _over_splits(records: Sequence[Record], pair: Kind, method: str, prop: str) -> float:
+    """Rms z over the splits, each of which holds as many structures."""
+    return float(np.sqrt(np.mean(_of_splits(records, pair, method, prop) ** 2)))
 
 
 def _figure(records: Sequence[Record]) -> Figure:
@@ -193,8 +209,8 @@ def _figure(records: Sequence[Record]) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, prop in zip(panels, PROPERTIES, strict=True):
         for method, marker in (("raw", "o"), (DEFAULT, "D"), ("constant", "x"), ("distance", "+")):
-            medians = _medians(records, kinds, method, prop)
-            panel.plot(medians, range(len(kinds)), marker, label=method, ms=5)
+            found = [_over_splits(records, pair, method, prop) for pair in kinds]
+            panel.plot(found, range(len(kinds)), marker, label=method, ms=5)
         panel.axvspan(*GOOD, color="0.9", zorder=0)
         panel.set(xscale="log", xlabel=f"rms z, {prop}")
     panels[0].set_yticks(range(len(kinds)), [f"{m}: {kind}" for m, kind in kinds])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from nshot.tables import markdown
+from numpy.typing import ArrayLike
 
 from ase_bayesel.surrogate.scales import HeldOut, Scale
 from ase_bayesel.surrogate.support import SHARE
@@ -93,6 +94,15 @@ def support_record(fit: Fit, clusters: Scale) -> dict[str, dict[str, dict[str, f
     return found
 
 
+def shared(fit: Fit) -> dict[str, float]:
+    """Which part of the mean square z of a kind's energies is that of the mean z of its frames."""
+    found = {}
+    for kind, rows in fit.tested.items():
+        z = rows["energy"].errors / rows["energy"].deviations
+        found[kind] = float(np.mean(z) ** 2 / np.mean(z**2))
+    return found
+
+
 def rms_z(
     rows: HeldOut, outside: Sequence[Outside], scales: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
@@ -100,9 +110,7 @@ def rms_z(
     added = {form: np.array([SHARE * one.extrapolated(form) for one in outside]) for form in FORMS}
     return {
         name: {
-            form: float(
-                np.sqrt(np.mean((rows.errors / np.hypot(scale * rows.deviations, extra)) ** 2))
-            )
+            form: _rms(rows.errors / np.hypot(scale * rows.deviations, extra))
             for form, extra in added.items()
         }
         for name, scale in scales.items()
@@ -132,9 +140,9 @@ def support_tables(records: Sequence[Record], good: tuple[float, float]) -> str:
     curves = [r for r in records if "worst" in r]
     kinds = sorted({(r["material"], kind) for r in splits for kind in r["z"] if kind != SAME})
     ways = [(scale, form) for scale in SCALES for form in FORMS]
-    medians = {
+    over_splits = {
         way: [
-            float(np.median([r["z"][kind][way[0]][way[1]] for r in splits if r["material"] == m]))
+            _rms([r["z"][kind][way[0]][way[1]] for r in splits if r["material"] == m])
             for m, kind in kinds
         ]
         for way in ways
@@ -142,23 +150,30 @@ def support_tables(records: Sequence[Record], good: tuple[float, float]) -> str:
     chosen_on = np.array([material in CHOSEN_ON for material, _ in kinds])
     lines = []
     for scale, form in ways:
-        inside = np.array([good[0] <= z <= good[1] for z in medians[scale, form]])
+        inside = np.array([good[0] <= z <= good[1] for z in over_splits[scale, form]])
         worst = max((r["worst"][form] for r in curves), default=np.nan)
         cells = [f"{inside[part].sum()} of {part.sum()}" for part in (chosen_on, ~chosen_on)]
         cells.append(f"{worst:.1f}" if scale == SCALES[0] else "")
         missed = (
             f"{' '.join(pair)} {z:.2g}"
-            for pair, z, kept in zip(kinds, medians[scale, form], inside, strict=True)
+            for pair, z, kept in zip(kinds, over_splits[scale, form], inside, strict=True)
             if not kept
         )
         lines.append([scale, form, *cells, "; ".join(missed)])
     header = ["scale", "share extrapolated", ", ".join(CHOSEN_ON), "the others", "curves", "missed"]
+    parts = [np.median([r["shared"][k] for r in splits if r["material"] == m]) for m, k in kinds]
     counts = Counter(f"{r['material']} {r['degree']}" for r in splits)
     numbers = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     told = (
-        f"Energies of {len(splits)} splits (by degree: {numbers}): kinds whose median rms z lies "
-        f"between {good[0]} and {good[1]:g}, the largest error over deviation along the curves "
-        "above, and the kinds missed. r is the reach of the training set and d the distance of an "
-        "atom's environment from the nearest one in it ([internals.md](internals.md)).\n\n"
+        f"Energies of {len(splits)} splits (by degree: {numbers}): kinds whose rms z over all "
+        f"splits lies between {good[0]} and {good[1]:g}, the largest error over deviation along "
+        "the curves above, and the kinds missed. r is the reach of the training set and d the "
+        "distance of an atom's environment from the nearest one in it "
+        "([internals.md](internals.md)). Of the mean square z of a kind's energies "
+        f"{100 * np.median(parts):.0f}% is that of the mean z of its frames, in the median.\n\n"
     )
     return told + markdown(header, lines)
+
+
+def _rms(values: ArrayLike) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

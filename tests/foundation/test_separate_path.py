@@ -118,3 +118,36 @@ def test_lammps(tmp_path):
     potential = potential_of(tmp_path, config, steps=4)
     # cells pass through text of some digits, so that differences need long steps
     check_calculator(potential, alloy_cells(1, 0.05, 3)[0], step_A=1e-2, tolerance=5e-3)
+
+
+def write_mtp_file(path, n_types):
+    """Random weights for the moment without directions and the square of that of one."""
+    from motep.io.mlip.mtp import write_mtp
+    from motep.potentials.mtp.data import BasisData, MTPData
+
+    basic = np.array([[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    data = MTPData(
+        version="1.1.0",
+        potential_name="random",
+        species_count=n_types,
+        radial_basis=BasisData("RBChebyshev", 1.5, 4.5, 6),
+        radial_funcs_count=1,
+        alpha_moments_count=5,
+        alpha_index_basic_count=4,
+        alpha_index_basic=basic,
+        alpha_index_times_count=3,
+        alpha_index_times=np.array([[k, k, 1, 4] for k in (1, 2, 3)]),
+        alpha_scalar_moments=2,
+        alpha_moment_mapping=np.array([0, 4]),
+        moment_coeffs=np.array([0.3, 0.1]),  # larger ones tear the cell apart
+    )
+    data.initialize(np.random.default_rng(0))
+    write_mtp(path, data, legacy=True)  # as MLIP writes them
+
+
+@pytest.mark.optional("motep")
+def test_mtp(tmp_path):
+    write_mtp_file(tmp_path / "mine.mtp", 2)
+    (tmp_path / "my_mtp.py").write_text(block("motep", "python"))
+    potential = potential_of(tmp_path, block("my_mtp"))
+    check_calculator(potential, alloy_cells(1, 0.05, 3)[0], step_A=1e-4)
