@@ -41,7 +41,7 @@ def main() -> None:
     """Run round 0 of the nine campaigns and write the table."""
     starts = [relaxed_ring(n) for n in (3, 4)]
     frames = [frame for start in starts for seed in (0, 1) for frame in md_frames(start, seed)]
-    rows = ["", "| first structures | meV/atom | meV/Å |", "|---|---:|---:|"]
+    rows = ["", "| first structures | meV/atom | meV/A |", "|---|---:|---:|"]
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         write_frames(directory / "starts.extxyz", starts)

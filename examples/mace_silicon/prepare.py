@@ -60,9 +60,9 @@ def main() -> None:
 
 
 def from_xtb() -> tuple[list[Atoms], list[Atoms], Engine]:
-    """Rattled cells of 16 atoms at many volumes, those for the test rattled more strongly."""
+    """Rattled cells of 16 atoms at many volumes, those for the test as walkers at 900 K are."""
     rng = np.random.default_rng(2025)
-    amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.06, 0.14, N_TEST)]
+    amplitudes = [*rng.uniform(0.02, 0.10, N_TRAIN), *rng.uniform(0.05, 0.09, N_TEST)]
     frames = [rattled(amplitude, rng.uniform(5.4, 6.0), rng) for amplitude in amplitudes]
     starts = [rattled(0.01, 5.7, rng) for _ in range(N_STARTS)]
     return frames, starts, TBLiteEngine({"electronic_temperature": 8000.0})
