@@ -41,5 +41,7 @@ def _rmse(difference: np.ndarray) -> float | None:
 
 
 def milli(value: float | None) -> str:
-    """An error in meV or meV/A as text."""
-    return "-" if value is None else f"{1e3 * value:.1f}"
+    """An error in meV or meV/A as text; a small one has two digits that say something."""
+    if value is None:
+        return "-"
+    return f"{1e3 * value:.1f}" if value >= 1e-3 else f"{1e3 * value:.2g}"

@@ -4,6 +4,7 @@ from helpers.structures import copper, copper_training
 
 from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.validation.comparison import compare
+from ase_bayesel.validation.parity import milli
 
 KEYS = PropertyKeys("energy", "forces")
 
@@ -30,3 +31,8 @@ def test_frames_without_labels(cu_surrogate):
     parity = compare(cu_surrogate, [partly], KEYS)
     assert parity.energy_rmse > 0
     assert parity.forces_rmse is None
+
+
+def test_errors_of_any_size_have_digits_that_say_something():
+    told = [milli(error) for error in (None, 0.0, 2.67e-5, 9.96e-4, 1.03e-3, 0.1554)]
+    assert told == ["-", "0", "0.027", "1", "1.0", "155.4"]

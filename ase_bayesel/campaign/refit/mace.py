@@ -75,9 +75,8 @@ class MACERefitter:
         Further ways not to forget, see `LoRA` and `MultiHead`. With ``multihead`` the loss is
         mace's universal one, in which large errors count less.
     energy_weight, forces_weight, stress_weight
-        Of the loss: of squared residuals of energies per atom, forces and stress (eV, eV/A,
-        eV/A^3). An energy weighs as much as in the second stage of mace's own training: with the
-        10 of the first stage it is a small part of the loss, and may get worse as forces improve.
+        Of the loss: of mean squared errors in eV/atom, eV/A and eV/A^3. Usual errors of forces are
+        its largest part, and energies can get worse where the other weights are much smaller.
     e0s
         ``"model"``: the reference energies of the model, shifted as its energies are
         (``potential.energy_shift``), so that the training starts from energies like those of the
@@ -108,7 +107,7 @@ class MACERefitter:
     freeze: Annotated[int | None, Field(ge=1, le=6)] = None
     lora: Annotated[LoRA, VALUE] | None = None
     multihead: Annotated[MultiHead, VALUE] | None = None
-    energy_weight: NonNegativeFloat = 1000.0
+    energy_weight: NonNegativeFloat = 100.0
     forces_weight: NonNegativeFloat = 100.0
     stress_weight: NonNegativeFloat = 1000.0
     e0s: Literal["data", "model"] = "model"
