@@ -117,11 +117,11 @@ def all_methods(fit: Fit) -> dict[str, object]:
 
 
 def other_supports(fit: Fit) -> dict[str, object]:
-    """Rms z of energies by kind, scale and form of the support, and what a kind's frames share."""
+    """Rms z of energies by kind, scale and form of the support."""
     from calibration.methods import clusters
-    from calibration.supports import shared, support_record
+    from calibration.supports import support_record
 
-    return {"z": support_record(fit, clusters(fit)[1]["energy"]), "shared": shared(fit)}
+    return {"z": support_record(fit, clusters(fit)[1]["energy"])}
 
 
 def curves(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.special import betainc
 
 from ..structures.labels import FitTargets
 from ..surrogate.energy_weights import force_growth
@@ -41,7 +42,11 @@ ENERGY_OVER_FORCES = 3.0
 FACTORS = (0.6, 1.6)
 """Between these lies the best factor of right forces; beyond, it is a wrong unit or sign ..."""
 NEARER = 0.7
-"""... where forces times this factor surprise less than this share of them, and of no forces."""
+"""... where forces times this factor surprise less than this share of them, and of no forces ..."""
+BY_CHANCE = 0.01
+"""... and are less probably as near to any forces: a small molecule has few directions."""
+RIGID = 6
+"""Components of forces that a molecule's shifts and turns leave without news."""
 VANISHING = 2.5
 """So many times as large as usual may the surprise of forces be that are all zero."""
 FEW = 5.0
@@ -205,6 +210,8 @@ class Levels:
         )
         if factor == 0.0 or scaled > NEARER * min(sizes[prop], none):
             return ""
+        if _by_chance(scaled / none, len(expected.predicted[prop]) - RIGID) > BY_CHANCE:
+            return ""
         return f"forces are as expected but for a factor of about {1 / factor:.3g}"
 
 
@@ -240,6 +247,17 @@ def screened(
     told = ", ".join(f"{symbol} {shift:+.3g}" for symbol, shift in shifts.items())
     cause = f"a constant per element ({told} eV): other reference energies (E0) or functional"
     return [replace(v, cause=cause) if k in alone else v for k, v in enumerate(verdicts)]
+
+
+def _by_chance(distance: float, dimensions: int) -> float:
+    """How probably a random direction comes as near to another, with the best length.
+
+    The square of the cosine of the angle between them, one less ``distance`` squared, has a beta
+    distribution.
+    """
+    if dimensions < 2:
+        return 1.0
+    return float(betainc((dimensions - 1) / 2, 0.5, min(distance, 1.0) ** 2))
 
 
 def _verdict(new: NewLabel, levels: Levels) -> Verdict:

@@ -94,15 +94,6 @@ def support_record(fit: Fit, clusters: Scale) -> dict[str, dict[str, dict[str, f
     return found
 
 
-def shared(fit: Fit) -> dict[str, float]:
-    """Which part of the mean square z of a kind's energies is that of the mean z of its frames."""
-    found = {}
-    for kind, rows in fit.tested.items():
-        z = rows["energy"].errors / rows["energy"].deviations
-        found[kind] = float(np.mean(z) ** 2 / np.mean(z**2))
-    return found
-
-
 def rms_z(
     rows: HeldOut, outside: Sequence[Outside], scales: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
@@ -161,7 +152,6 @@ def support_tables(records: Sequence[Record], good: tuple[float, float]) -> str:
         )
         lines.append([scale, form, *cells, "; ".join(missed)])
     header = ["scale", "share extrapolated", ", ".join(CHOSEN_ON), "the others", "curves", "missed"]
-    parts = [np.median([r["shared"][k] for r in splits if r["material"] == m]) for m, k in kinds]
     counts = Counter(f"{r['material']} {r['degree']}" for r in splits)
     numbers = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
     told = (
@@ -169,8 +159,7 @@ def support_tables(records: Sequence[Record], good: tuple[float, float]) -> str:
         f"splits lies between {good[0]} and {good[1]:g}, the largest error over deviation along "
         "the curves above, and the kinds missed. r is the reach of the training set and d the "
         "distance of an atom's environment from the nearest one in it "
-        "([internals.md](internals.md)). Of the mean square z of a kind's energies "
-        f"{100 * np.median(parts):.0f}% is that of the mean z of its frames, in the median.\n\n"
+        "([internals.md](internals.md)).\n\n"
     )
     return told + markdown(header, lines)
 

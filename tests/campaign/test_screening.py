@@ -22,8 +22,9 @@ from ase_bayesel.errors import ConfigError, LabellingError, StoreError
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.structures.labels import FitTargets, PropertyKeys
 from ase_bayesel.structures.reference_energies import fitted_targets
-from ase_bayesel.surrogate.design import property_rows, property_targets, row_scales
-from ase_bayesel.surrogate.expectation import Expectation
+from ase_bayesel.surrogate import expectation
+from ase_bayesel.surrogate.design import Noise, property_rows, property_targets, row_scales
+from ase_bayesel.surrogate.expectation import LEAST_NOISE, Expectation
 from ase_bayesel.surrogate.fitting import Weights
 from ase_bayesel.surrogate.posterior import Posterior
 from ase_bayesel.surrogate.scales import Scales
@@ -361,8 +362,10 @@ def test_extreme_structures_do_not_tell_what_is_usual():
     assert len(surprises_left_out(surrogate, frames, KEYS, None, limit)) == 7
 
 
-def test_training_structures_left_out_are_as_a_fit_without_them_tells():
+@pytest.mark.parametrize("least", [Noise(0.0, 0.0, 0.0), Noise(0.5, 2.0, 3.0)])
+def test_training_structures_left_out_are_as_a_fit_without_them_tells(least, monkeypatch):
     """In closed form: beside a posterior from which the rows were taken."""
+    monkeypatch.setattr(expectation, "LEAST_NOISE", least)
     descriptor = ACEDescriptor(["Cu", "Al"], order=2, totaldegree=4, cutoff=4.0)
     known = [reference(atoms) for atoms in alloy_cells(40, 0.2, 0)]
     labels = ("REF_energy", "REF_forces", "REF_virial")
@@ -390,3 +393,39 @@ def test_training_structures_left_out_are_as_a_fit_without_them_tells():
     sizes = expected.surprise(target).sizes
     assert found.surprise(target).sizes == pytest.approx(sizes, rel=1e-3)
     assert found.worst_force(target) == pytest.approx(expected.worst_force(target), rel=1e-3)
+    assert found.units == expected.units
+    assert found.units["forces"] == max(least.forces, surrogate.noise.forces)
+
+
+def test_a_fit_through_all_its_labels_does_not_make_small_errors_suspicious(batch):
+    """Energies and forces that are as exact as numbers can be, and errors that matter to nobody."""
+    new = batch[0]
+    exact = {prop: 1e-5 * unit for prop, unit in new.expected.units.items()}
+    certain = replace(new.expected, units=exact, factor=np.eye(len(new.expected.factor)))
+    off = replace(new.labels, forces=certain.predicted["forces"].reshape(-1, 3) + 0.02)
+    off = replace(off, energy=certain.predicted["energy"].item() + certain.baseline + 0.01)
+    sizes = [{"forces": 1.0, "energy": 1.0}] * 5
+    (verdict,) = screened([replace(new, labels=off, expected=certain)], Scales(), sizes)
+    assert verdict.suspicious
+    least = {"forces": LEAST_NOISE.forces, "energy": LEAST_NOISE.std("energy", certain.n_atoms)}
+    expected = replace(certain, units=least)
+    (verdict,) = screened([replace(new, labels=off, expected=expected)], Scales(), sizes)
+    assert not verdict.suspicious
+
+
+@pytest.mark.parametrize(("n_atoms", "suspicious"), [(3, False), (30, True)])
+def test_forces_of_a_small_molecule_are_near_a_multiple_by_chance(n_atoms, suspicious):
+    """The same angle between label and prediction, in few directions and in many."""
+    rng = np.random.default_rng(0)
+    along, across = np.linalg.qr(rng.normal(size=(3 * n_atoms, 2)))[0].T
+    length = 10.0 * np.sqrt(3 * n_atoms)
+    predicted = {"forces": length * (0.8 * across - 0.9 * along)}
+    units, factor = {"forces": 1.0}, np.eye(3 * n_atoms)
+    expected = Expectation(n_atoms, None, predicted, units, factor, 0.0)
+    label = FitTargets(forces=length * along.reshape(-1, 3))
+    usual = expected.surprise(label).sizes["forces"] / 1.5
+    new = NewLabel(label, expected, {"Cu": n_atoms}, 0.0)
+    (verdict,) = screened([new], Scales(), [{"forces": usual}] * 5)
+    assert verdict.suspicious == suspicious
+    if suspicious:
+        assert "factor of about -1.1" in verdict.found
