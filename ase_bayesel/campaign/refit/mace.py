@@ -23,8 +23,9 @@ from ...errors import (
     TimeLimitError,
 )
 from ...io.atomic import write_atomically
-from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
+from ...io.fields import HIDDEN, Scalar
 from ...io.kinds import VALUE
+from ...io.magnitudes import Count, Fraction, Hours, NonNegative
 from ...resources.commands import run_command
 from ...structures.electronic import CHARGE, SPIN
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys
@@ -98,17 +99,17 @@ class MACERefitter:
 
     max_epochs: Count = 100
     checkpoint_epochs: Count = 25
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    learning_rate: Fraction = 1e-3
     ema: bool = True
     batch_size: Count = 5
-    valid_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    valid_fraction: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.1
     replay: bool = True
     freeze: Annotated[int | None, Field(ge=1, le=6)] = None
     lora: Annotated[LoRA, VALUE] | None = None
     multihead: Annotated[MultiHead, VALUE] | None = None
-    energy_weight: NonNegativeFloat = 10.0
-    forces_weight: NonNegativeFloat = 100.0
-    stress_weight: NonNegativeFloat = 10.0
+    energy_weight: NonNegative = 10.0
+    forces_weight: NonNegative = 100.0
+    stress_weight: NonNegative = 10.0
     e0s: Literal["data", "model"] = "model"
     time_limit_h: Hours | None = None
     head: Annotated[str | None, HIDDEN] = None
