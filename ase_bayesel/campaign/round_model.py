@@ -38,6 +38,7 @@ from .events import Progress
 from .exploration.pick_files import read_pick
 from .fit_rows import assembling_rows
 from .fit_warnings import fit_warnings, large_residuals
+from .held_out import held_out, keep_held_out, never_trained
 from .prior import knowing_prior
 from .refit import RefitTask, refit_alone, refit_elsewhere
 from .store import Store
@@ -128,7 +129,7 @@ def _calibrated(
     """`surrogate.calibration.calibrated`, by labels that are not extreme.
 
     A potential of its own is compared with what it was not trained on: the whole training set
-    before the first refit, then what the refits leave out.
+    before the first refit, then what all refits have held out.
     """
     frames, keys, limit = rows.frames, config.data.keys, config.labels.max_force
     usual = [k for k, a in enumerate(frames) if force_growth(targets(a, keys).forces, limit) == 1.0]
@@ -137,7 +138,7 @@ def _calibrated(
         shift = read_shift(config, store, number)
         potential = build_potential(config, store.potential_path(number), surrogate, shift)
         refitter = build_refitter(config) if number else None
-        unseen.update(range(len(frames)) if refitter is None else refitter.unseen(len(frames)))
+        unseen.update(never_trained(store, number, refitter, len(frames)))
     steps = calibrating(
         surrogate,
         [frames[k] for k in usual],
@@ -205,7 +206,7 @@ def _train(
     n_new: int,
     e0s: Mapping[str, float],
 ) -> Iterator[Progress]:
-    """Refit the potential of the round before, unless that is done."""
+    """Refit the potential of the round before, unless that is done or nothing is trained on."""
     refitter, kept = build_refitter(config), store.potential_path(number)
     first = store.potential_path(0)
     last = given_model(config.potential) if kept is None else kept.resolve()
@@ -222,6 +223,7 @@ def _train(
         energy_weights_of(frames, keys, e0s, config.weights, config.hottest_K),
         config.labels.max_force,
         None if first is None else first.resolve(),
+        held_out(store, number, refitter, len(frames)),
         {} if shift is None else shift.energies,
     )
     resource = build_resource(config.workers.refit, config.threads, store.directory)
@@ -231,7 +233,11 @@ def _train(
         steps = Steps(refit_elsewhere(resource, refitter, task))
     for step in steps:
         yield Progress(number, "refit", *step)
+    if steps.value is None:
+        return
     _check_sane(config, steps.value, frames[-1], last)
+    assert task.held_out is not None
+    keep_held_out(store, number, len(frames), task.held_out)
     store.save_potential(number, steps.value)
 
 

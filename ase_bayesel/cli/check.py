@@ -21,10 +21,11 @@ from ..campaign.config import CrystalConfig, Section
 from ..campaign.config.properties import Supercell
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
-from ..io.fields import FACTORY, MODEL_NAME, Threads
+from ..io.fields import FACTORY, MODEL_NAME
 from ..io.formats import CHECK, KEY
 from ..io.importing import imported
 from ..io.kinds import VALUE
+from ..io.magnitudes import Members, Reciprocal, Seed, Signed, Threads
 from ..resources.threads import cpu_threads
 from ..surrogate.scales import Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
@@ -53,8 +54,8 @@ class PhononConfig(Section):
 
     supercell: Supercell
     path: str | None = None
-    points: int = Field(101, ge=2)
-    qpoints: dict[str, tuple[float, float, float]] = {}
+    points: Annotated[int, Field(ge=2, le=100_000)] = 101
+    qpoints: dict[str, tuple[Reciprocal, Reciprocal, Reciprocal]] = {}
 
 
 class CheckConfig(Section):
@@ -69,9 +70,9 @@ class CheckConfig(Section):
     elastic: bool = True
     surfaces: tuple[Annotated[Facet, VALUE], ...] = ()
     phonons: PhononConfig | None = None
-    references: dict[str, float] = {}
-    members: int = Field(32, ge=2)
-    seed: int = Field(0, ge=0)
+    references: dict[str, Signed] = {}
+    members: Members = 32
+    seed: Seed = 0
     threads: Threads = 1
     head: str | None = None
     device: str = "cpu"

@@ -94,7 +94,9 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
-        except StopRequested:  # one more signal, while the first one is seen to
+        except StopRequested as stop:  # without a text: one more, while the first is seen to
+            if stop.args:
+                typer.echo(str(stop), err=True)
             raise typer.Exit(EXIT_RUN_AGAIN) from None
         except BayeselError as error:
             message = str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,7 +14,10 @@ GRACE_S = 10.0
 
 
 class StopRequested(KeyboardInterrupt):
-    """Raised where the step under way takes longer than the grace, or on a second request."""
+    """Raised where the step under way takes longer than the grace, or on a second request.
+
+    That of `stop_at_once` says what to tell.
+    """
 
 
 class StopRequests:
@@ -46,19 +49,14 @@ class StopRequests:
 
 
 @contextmanager
-def early_signals(takes: bool) -> Iterator[None]:
+def early_signals() -> Iterator[None]:
     """Have SIGTERM and SIGINT end this process with `EXIT_RUN_AGAIN`, before and after all else.
 
     Between, `stop_requests` sees to them. What ends by itself does not heed them any more.
-
-    Parameters
-    ----------
-    takes
-        Whether to do so.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM) if takes else ()
+    numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        signal.signal(number, _leave)
+        signal.signal(number, _leaving("run again to go on"))
     try:
         yield
     finally:
@@ -66,10 +64,45 @@ def early_signals(takes: bool) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """End at once: nothing runs that would have to be saved."""
-    os.write(2, f"stopped on {signal.Signals(number).name}: run again to go on\n".encode())
-    os._exit(EXIT_RUN_AGAIN)
+def _leaving(what_next: str) -> Callable[[int, FrameType | None], None]:
+    """A handler that ends this process: nothing runs that would have to be saved."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        os.write(2, f"{_told(number, what_next)}\n".encode())
+        os._exit(EXIT_RUN_AGAIN)
+
+    return leave
+
+
+def _told(number: int, what_next: str) -> str:
+    return f"stopped on {signal.Signals(number).name}: {what_next}"
+
+
+@contextmanager
+def stop_at_once(what_next: str) -> Iterator[None]:
+    """Have SIGTERM and SIGINT raise `StopRequested` in the block, and one more end this process.
+
+    What ends by itself does not heed them any more.
+
+    Parameters
+    ----------
+    what_next
+        What is told: whether it goes on when it runs again.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def raise_it(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, _leaving(what_next))
+        raise StopRequested(_told(number, what_next))
+
+    for number in numbers:
+        signal.signal(number, raise_it)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Embedding:
         of the elements; None to compute them.
     """
 
-    channels: Annotated[int, Field(gt=0, le=100)]
+    channels: Annotated[int, Field(ge=1, le=100)]
     cost: Annotated[float, Field(ge=0, le=LARGEST_COST)] = 3.0
     weights: Annotated[tuple[tuple[float, ...], ...] | None, HIDDEN] = field(
         default=None, repr=False

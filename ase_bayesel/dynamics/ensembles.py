@@ -12,8 +12,8 @@ from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlan
 from pydantic import Field
 
 from ..errors import StructureError
-from ..io.fields import Femtoseconds
 from ..io.kinds import OneOf
+from ..io.magnitudes import Femtoseconds
 from .integrators import (
     AxesBarostat,
     BussiThermostat,
@@ -75,7 +75,7 @@ class Langevin:
 
     kind: ClassVar[str] = "langevin"
 
-    friction_per_fs: Annotated[float, Field(gt=0, le=10)] = 0.01
+    friction_per_fs: Annotated[float, Field(ge=1e-9, le=10)] = 0.01
     conserves_momentum: ClassVar[bool] = False
     thermostatted: ClassVar[bool] = True
 

@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from ..bias.prediction import Prediction
 from ..errors import BayeselError, StructureError
 from ..io.failures import reason_of, shortened
-from ..io.fields import HIDDEN, PositiveFloat
+from ..io.fields import HIDDEN
+from ..io.magnitudes import CovalentRadii, Length, Positive, Ratio, Temperature
 from ..structures.calculators import determinant
 from ..structures.neighbours import neighbour_pairs
 from .statuses import CALCULATOR
@@ -102,13 +103,13 @@ class Guards:
         What the last four compare with.
     """
 
-    close_contact: Annotated[float, Field(gt=0, le=10)] | None = 0.5
-    max_force: PositiveFloat | None = 100.0
-    max_temperature_K: PositiveFloat | None = 10000.0
-    volume_ratio: Annotated[float, Field(gt=1)] | None = 4.0
+    close_contact: CovalentRadii | None = 0.5
+    max_force: Positive | None = 100.0
+    max_temperature_K: Temperature | None = 10000.0
+    volume_ratio: Ratio | None = 4.0
     lost_atoms: Annotated[float, Field(gt=1, le=10)] | None = None
-    escape_A: PositiveFloat | None = None
-    melted: PositiveFloat | None = None
+    escape_A: Length | None = None
+    melted: Positive | None = None
     start: Annotated[Reference | None, HIDDEN] = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

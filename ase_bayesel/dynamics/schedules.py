@@ -13,6 +13,9 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from ..io.numbers import no_boolean
 
+LATEST = 10**12
+"""Step of a ramp."""
+
 
 @dataclass(frozen=True)
 class Ramp:
@@ -66,7 +69,7 @@ def values_of(schedule: Schedule) -> tuple[float, ...]:
     return (float(schedule),)
 
 
-def _schedule(least: float, most: float, included: bool = True) -> Callable[[Any], Schedule]:
+def _schedule(least: float, most: float) -> Callable[[Any], Schedule]:
     """A validator of a number or a list of [step, value], with bounds for the values."""
 
     def checked(given: Any) -> Schedule:
@@ -74,8 +77,8 @@ def _schedule(least: float, most: float, included: bool = True) -> Callable[[Any
         for value in values_of(schedule):
             if not abs(value) < float("inf"):
                 raise ValueError("must be finite")
-            if value < least or (value == least and not included):
-                raise ValueError(f"must be {'at least' if included else 'above'} {least:g}")
+            if value < least:
+                raise ValueError(f"must be at least {least:g}")
             if value > most:
                 raise ValueError(f"must be at most {most:g}")
         return schedule
@@ -90,8 +93,8 @@ def _parsed(given: Any) -> Schedule:
         points = [(step, float(no_boolean(value))) for step, value in given]
     except (TypeError, ValueError):
         raise ValueError("expected a number, or a ramp as [[step, value], ...]") from None
-    if not all(type(step) is int and step >= 0 for step, _ in points):
-        raise ValueError("a ramp's steps must be whole numbers from 0 on")
+    if not all(type(step) is int and 0 <= step <= LATEST for step, _ in points):
+        raise ValueError(f"a ramp's steps must be whole numbers from 0 to {LATEST:g}")
     return Ramp(tuple(points))
 
 
@@ -101,11 +104,26 @@ def schedule_as_json(schedule: Schedule) -> Any:
 
 
 _as_json = PlainSerializer(schedule_as_json)
-_point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-_forms = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "array", "items": _point}]})
+TEMPERATURES_K, PRESSURES_GPA, TAU_RELS, CENTRES = (1e-3, 1e6), (-1e6, 1e6), (0.0, 1e3), (-1e6, 1e6)
+"""Least and greatest values of schedules."""
+
+
+def _forms(least: float, most: float) -> WithJsonSchema:
+    value = {"type": "number", "minimum": least, "maximum": most}
+    step = {"type": "integer", "minimum": 0, "maximum": LATEST}
+    point = {"type": "array", "prefixItems": [step, value], "minItems": 2, "maxItems": 2}
+    return WithJsonSchema({"anyOf": [value, {"type": "array", "items": point}]})
+
+
 TemperatureSchedule = Annotated[
-    Schedule, PlainValidator(_schedule(0.0, 1e6, False)), _as_json, _forms
+    Schedule, PlainValidator(_schedule(*TEMPERATURES_K)), _as_json, _forms(*TEMPERATURES_K)
 ]
-PressureSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json, _forms]
-TauRelSchedule = Annotated[Schedule, PlainValidator(_schedule(0.0, 1e3)), _as_json, _forms]
-CentreSchedule = Annotated[Schedule, PlainValidator(_schedule(-1e6, 1e6)), _as_json, _forms]
+PressureSchedule = Annotated[
+    Schedule, PlainValidator(_schedule(*PRESSURES_GPA)), _as_json, _forms(*PRESSURES_GPA)
+]
+TauRelSchedule = Annotated[
+    Schedule, PlainValidator(_schedule(*TAU_RELS)), _as_json, _forms(*TAU_RELS)
+]
+CentreSchedule = Annotated[
+    Schedule, PlainValidator(_schedule(*CENTRES)), _as_json, _forms(*CENTRES)
+]

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from ..bias.prediction import Prediction
 from ..errors import BayeselError
-from ..io.fields import PositiveFloat
+from ..io.magnitudes import Positive
 from ..surrogate.surrogate import Surrogate
 from .guards import Fault
 from .triggers import (
@@ -60,11 +60,11 @@ class TrustBound:
         little to learn further up. None for no such limit.
     """
 
-    relative: PositiveFloat | None = None
-    absolute: PositiveFloat | None = None
-    eps: PositiveFloat = 0.2
-    factor: PositiveFloat | None = 3.0
-    energy: PositiveFloat | None = 3.0
+    relative: Positive | None = None
+    absolute: Positive | None = None
+    eps: Positive = 0.2
+    factor: Positive | None = 3.0
+    energy: Positive | None = 3.0
 
     def __post_init__(self) -> None:
         if all(x is None for x in (self.factor, self.energy, self.relative, self.absolute)):

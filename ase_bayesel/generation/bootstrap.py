@@ -14,7 +14,8 @@ from pydantic import Field
 
 from ..dynamics.triggers import Guards
 from ..errors import GenerationError
-from ..io.fields import PositiveFloat, Several
+from ..io.fields import Several
+from ..io.magnitudes import CovalentRadii
 from ..structures.electronic import SPIN
 from .distortions import Rattle, Strain
 from .molecules import MoveMolecules, loose_molecules
@@ -22,7 +23,7 @@ from .recipe import PREFIX, Context, Recipe, Rejected, derived, origin
 from .screening import Screen
 
 Number = Annotated[int, Field(ge=0, le=100_000)]
-Amplitude = Annotated[float, Field(gt=0, le=1)]
+Amplitude = Annotated[float, Field(ge=1e-6, le=1)]
 BOX_A = 15.0
 """Edge of the box around atoms and pairs without periodicity."""
 TRIES = 50
@@ -69,14 +70,14 @@ class Bootstrap:
 
     isolated: bool = True
     strained: Number = 10
-    max_strain: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    max_strain: Annotated[float, Field(ge=1e-6, lt=0.5)] = 0.05
     rattled: Number = 15
     amplitudes_A: Annotated[tuple[Amplitude, ...], Several] = (0.05, 0.1, 0.2)
     moved: Number = 0
     shifts_A: Annotated[tuple[Amplitude, ...], Several] = (0.1, 0.2, 0.4)
     dimers: Number = 0
-    shortest: PositiveFloat = 0.8
-    longest: PositiveFloat = 2.0
+    shortest: CovalentRadii = 0.8
+    longest: CovalentRadii = 2.0
     test: Number = 0
 
     def __post_init__(self) -> None:

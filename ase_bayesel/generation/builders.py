@@ -11,7 +11,8 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import GenerationError
-from ..io.fields import Length, PositiveFloat, PositiveInt, Several
+from ..io.fields import Several
+from ..io.magnitudes import Length, Miller, Repeats
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 SLAB_BUILDERS = (
@@ -28,8 +29,8 @@ SLAB_BUILDERS = (
     "diamond111",
 )
 """Functions of `ase.build` that `StandardSlab` may name."""
-Repeat = tuple[PositiveInt, PositiveInt, PositiveInt]
-AlongSurface = tuple[PositiveInt, PositiveInt]
+Repeat = tuple[Repeats, Repeats, Repeats]
+AlongSurface = tuple[Repeats, Repeats]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Bulk(Recipe):
 
     element: str
     crystalstructure: str | None = None
-    a: PositiveFloat | None = None
-    c: PositiveFloat | None = None
+    a: Length | None = None
+    c: Length | None = None
     cubic: bool = False
     repeat: Repeat = (1, 1, 1)
     name = "bulk"
@@ -85,8 +86,8 @@ class Slab(Recipe):
 
     kind: ClassVar[str] = "slab"
 
-    miller: tuple[int, int, int]
-    layers: Annotated[tuple[PositiveInt, ...], Several]
+    miller: tuple[Miller, Miller, Miller]
+    layers: Annotated[tuple[Repeats, ...], Several]
     vacuum_A: Length = 8.0
     repeat: AlongSurface = (1, 1)
     periodic: bool = True
@@ -131,11 +132,11 @@ class StandardSlab(Recipe):
 
     builder: str
     element: str
-    layers: Annotated[tuple[PositiveInt, ...], Several]
+    layers: Annotated[tuple[Repeats, ...], Several]
     vacuum_A: Length = 8.0
     repeat: AlongSurface = (1, 1)
-    a: PositiveFloat | None = None
-    c: PositiveFloat | None = None
+    a: Length | None = None
+    c: Length | None = None
     periodic: bool = True
     needs_start = False
     keeps_cell = False

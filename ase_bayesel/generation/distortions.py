@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 from pydantic import Field
 
-from ..io.fields import Count, PositiveFloat, PositiveInt, Several
+from ..io.fields import Several
+from ..io.magnitudes import Count, Displacement, Scaling
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 
@@ -24,7 +25,7 @@ class Rattle(Recipe):
 
     kind: ClassVar[str] = "rattle"
 
-    amplitudes_A: Annotated[tuple[PositiveFloat, ...], Several]
+    amplitudes_A: Annotated[tuple[Displacement, ...], Several]
     copies: Count = 1
     name = "rattle"
 
@@ -53,7 +54,7 @@ class Strain(Recipe):
 
     kind: ClassVar[str] = "strain"
 
-    limit: Annotated[float, Field(gt=0, lt=0.5)]
+    limit: Annotated[float, Field(ge=1e-6, lt=0.5)]
     copies: Count = 1
     name = "strain"
 
@@ -81,8 +82,8 @@ class VolumeScan(Recipe):
 
     kind: ClassVar[str] = "volume_scan"
 
-    smallest: PositiveFloat = 0.9
-    largest: PositiveFloat = 1.1
+    smallest: Scaling = 0.9
+    largest: Scaling = 1.1
     points: Count = 5
     name = "volume_scan"
 
@@ -120,7 +121,7 @@ class Vacancies(Recipe):
 
     kind: ClassVar[str] = "vacancies"
 
-    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    counts: Annotated[tuple[Count, ...], Several] = (1,)
     copies: Count = 1
     name = "vacancies"
 
@@ -152,7 +153,7 @@ class Swaps(Recipe):
 
     kind: ClassVar[str] = "swaps"
 
-    counts: Annotated[tuple[PositiveInt, ...], Several] = (1,)
+    counts: Annotated[tuple[Count, ...], Several] = (1,)
     copies: Count = 1
     name = "swaps"
 

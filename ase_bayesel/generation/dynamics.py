@@ -9,7 +9,14 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from pydantic import ConfigDict, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
 
 from ..bias.calculator import BiasedCalculator
 from ..bias.tau import TauRule
@@ -25,11 +32,14 @@ from ..dynamics.schedules import (
 )
 from ..dynamics.walkers import run_walker
 from ..errors import GenerationError
-from ..io.fields import NonNegativeFloat, NonNegativeInt, Several, Steps, Timestep
+from ..io.fields import Several
+from ..io.magnitudes import RelativeStrength, Steps, StepsOrNone, Strength, Timestep
+from ..io.numbers import no_boolean
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
 _RELATIVE: TypeAdapter[float | None] = TypeAdapter(
-    NonNegativeFloat | None, config=ConfigDict(allow_inf_nan=False)
+    Annotated[RelativeStrength | None, BeforeValidator(no_boolean)],
+    config=ConfigDict(allow_inf_nan=False),
 )
 
 
@@ -61,10 +71,16 @@ def _dumped(schedules: Schedule | tuple[Schedule, ...]) -> list[Any]:
 
 
 Temperatures = Annotated[
-    Schedule | tuple[Schedule, ...], PlainValidator(_temperatures), PlainSerializer(_dumped)
+    Schedule | tuple[Schedule, ...],
+    PlainValidator(_temperatures),
+    PlainSerializer(_dumped),
+    WithJsonSchema(_TEMPERATURES.json_schema()),
 ]
 Pressures = Annotated[
-    Schedule | tuple[Schedule, ...], PlainValidator(_pressures), PlainSerializer(_dumped)
+    Schedule | tuple[Schedule, ...],
+    PlainValidator(_pressures),
+    PlainSerializer(_dumped),
+    WithJsonSchema(_PRESSURES.json_schema()),
 ]
 
 
@@ -93,12 +109,14 @@ class Dynamics(Recipe):
     temperatures_K: Temperatures
     steps: Steps
     interval: Steps
-    equilibration: NonNegativeInt = 0
+    equilibration: StepsOrNone = 0
     timestep_fs: Timestep = 1.0
     ensemble: AnyEnsemble = Langevin()
     pressures_GPa: Pressures = ()
-    tau: float | None = None
-    tau_rel: Annotated[float | TauRule | None, PlainValidator(_relative)] = None
+    tau: Strength | None = None
+    tau_rel: Annotated[
+        float | TauRule | None, PlainValidator(_relative), WithJsonSchema(_RELATIVE.json_schema())
+    ] = None
 
     def __post_init__(self) -> None:
         if self.tau is not None and self.tau_rel is not None:

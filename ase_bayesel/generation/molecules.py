@@ -12,7 +12,8 @@ from ase.data import covalent_radii
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from ..io.fields import Count, NonNegativeFloat, PositiveFloat, Several
+from ..io.fields import Several
+from ..io.magnitudes import Count, Displacement, DisplacementOrNone
 from ..structures.neighbours import neighbour_pairs
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
@@ -100,9 +101,9 @@ class MoveMolecules(Recipe):
 
     kind: ClassVar[str] = "molecules"
 
-    shifts_A: Annotated[tuple[PositiveFloat, ...], Several] = (0.1, 0.2, 0.4)
+    shifts_A: Annotated[tuple[Displacement, ...], Several] = (0.1, 0.2, 0.4)
     turn_degrees: Annotated[float, Field(ge=0, le=180)] = 5.0
-    rattle_A: NonNegativeFloat = 0.02
+    rattle_A: DisplacementOrNone = 0.02
     copies: Count = 1
     name = "molecules"
 

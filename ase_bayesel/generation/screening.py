@@ -8,12 +8,12 @@ from typing import Annotated
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field
 
 from ..descriptors.base import Descriptor, Features, JointDescriptor
 from ..dynamics.triggers import Guards
 from ..errors import StructureError
-from ..io.fields import FLAT, NonNegativeFloat
+from ..io.fields import FLAT
+from ..io.magnitudes import NonNegative, Ratio
 from ..selection.candidates import NEAR_CORE
 from ..structures.checks import check_structure
 from ..structures.identity import structure_id
@@ -44,8 +44,8 @@ class Screen:
     """
 
     guards: Annotated[Guards, FLAT] = Guards()
-    max_volume_ratio: Annotated[float, Field(gt=1)] = 2.0
-    near: NonNegativeFloat = NEAR_CORE
+    max_volume_ratio: Ratio = 2.0
+    near: NonNegative = NEAR_CORE
 
     def broken(self, atoms: Atoms, start: Atoms | None) -> str | None:
         """Name of the rule that a candidate breaks, None if it is sane.

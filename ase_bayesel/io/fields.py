@@ -20,13 +20,11 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
     PlainValidator,
-    PositiveFloat,
-    PositiveInt,
     TypeAdapter,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -39,28 +37,17 @@ __all__ = [
     "MODEL_NAME",
     "REQUIRED",
     "Argument",
-    "Count",
-    "Factor",
     "Factory",
-    "Femtoseconds",
     "FileName",
     "GivenModel",
-    "Hours",
     "InputPath",
     "Json",
-    "Length",
     "ModelFile",
     "ModelName",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveInt",
+    "NumberOrWord",
     "Program",
     "Scalar",
     "Several",
-    "Steps",
-    "Threads",
-    "Timestep",
     "ValueOrMapping",
     "absolute",
     "refusal",
@@ -81,7 +68,14 @@ def refusal(message: str, kind: str = "value_error") -> PydanticCustomError:
     return PydanticCustomError(kind, "{message}", {"message": message})
 
 
-def absolute(given: Path, info: ValidationInfo) -> Path:
+def _not_empty(given: str | Path, value: str) -> str:
+    """The value; an empty one names no file, though paths take it for the folder."""
+    if not value.strip():
+        raise ValueError(f"{str(given)!r} names no file; give one, or leave the key out")
+    return value
+
+
+def absolute(given: str | Path, info: ValidationInfo) -> Path:
     """Environment variables and ``~`` expanded; relative to the config file where that is known.
 
     A path that is not absolute must not lead out of that folder, symbolic links resolved.
@@ -89,9 +83,11 @@ def absolute(given: Path, info: ValidationInfo) -> Path:
     Raises
     ------
     ValueError
-        If it does, if a variable or a home is not there, or if no file can have this name.
+        If it does, if it is empty, if a variable or a home is not there, or if no file can have
+        this name.
     """
-    expanded = Path(os.path.expanduser(os.path.expandvars(given)))
+    text = os.path.expandvars(given)
+    expanded = Path(os.path.expanduser(_not_empty(given, text)))
     if "$" in str(expanded):
         raise ValueError(f"{given}: set the environment variable that it names")
     if str(expanded).startswith("~"):
@@ -105,7 +101,7 @@ def absolute(given: Path, info: ValidationInfo) -> Path:
     return Path(folder / expanded)
 
 
-def _nameable(path: Path, given: Path) -> None:
+def _nameable(path: Path, given: str | Path) -> None:
     """Refuse a path that no file can have, since looking for it would fail in many ways."""
     try:
         path.lstat()
@@ -114,19 +110,25 @@ def _nameable(path: Path, given: Path) -> None:
             raise ValueError(f"{given}: {error.strerror}") from error
 
 
+def _path(given: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Path:
+    """A text as it was given: as a path an empty one would be the folder."""
+    checked: Path = handler(given)
+    return absolute(given if isinstance(given, str) else checked, info)
+
+
 def _at_home(given: str) -> str:
     return os.path.expanduser(given)
 
 
 def _within(given: str) -> str:
-    if ".." in Path(given).parts or Path(given).is_absolute():
+    if ".." in Path(given).parts or Path(_not_empty(given, given)).is_absolute():
         raise ValueError(f"{given}: leads out of the folder in which it is looked for")
     return given
 
 
 def _located(given: str, info: ValidationInfo) -> str:
     """The same for a model, unless it is given by name."""
-    return given if MODEL_NAME.fullmatch(given) else str(absolute(Path(given), info))
+    return given if MODEL_NAME.fullmatch(given) else str(absolute(given, info))
 
 
 def _beside(given: str, info: ValidationInfo) -> str:
@@ -137,7 +139,7 @@ def _beside(given: str, info: ValidationInfo) -> str:
         if folder is None or not (folder / f"{source}.py").is_file():
             return given
         source = f"{source}.py"
-    return f"{absolute(Path(source), info)}:{name}"
+    return f"{absolute(source, info)}:{name}"
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,11 @@ def _given_model(given: Any, info: ValidationInfo) -> Path | tuple[Path, ...] | 
         if isinstance(name, str) and name:
             return ModelName(name)
     if isinstance(given, str | Path):
-        return absolute(Path(given), info)
+        return absolute(given, info)
     several = isinstance(given, list | tuple) and bool(given)
     if not several or not all(isinstance(one, str | Path) for one in given):
         raise refusal("expected a file, a folder, a list of files, or a mapping with a name")
-    paths = tuple(absolute(Path(one), info) for one in given)
+    paths = tuple(absolute(one, info) for one in given)
     if len({path.name for path in paths}) < len(paths):
         raise refusal("two files have the same name; a campaign keeps them in one folder")
     return paths
@@ -194,7 +196,7 @@ def _scalar(given: Any) -> Any:
     return given
 
 
-InputPath = Annotated[Path, AfterValidator(absolute)]
+InputPath = Annotated[Path, WrapValidator(_path)]
 """A path that is made absolute, see `absolute`."""
 Program = Annotated[str, AfterValidator(_at_home)]
 """A word of a command; ``~`` at its beginning is expanded."""
@@ -211,21 +213,6 @@ Argument = Annotated[Any, PlainValidator(_argument)]
 """Of a callable: a keyword, or a place from 0."""
 GivenModel = Annotated[Any, PlainValidator(_given_model)]
 """A path; a tuple of paths with different names; or a `ModelName`, from ``{name: ...}``."""
-Threads = Annotated[int, Field(gt=0, le=1024)]
-Count = Annotated[int, Field(gt=0, le=1_000_000)]
-"""Of what a machine has, or is asked to make."""
-Steps = Annotated[int, Field(gt=0, le=10**12)]
-"""Of molecular dynamics."""
-Timestep = Annotated[float, Field(gt=0, le=100)]
-"""fs; none of a molecular dynamics of atoms is longer."""
-Factor = Annotated[float, Field(ge=1e-9, le=1e9)]
-"""Of what is squared and summed with others."""
-Femtoseconds = Annotated[float, Field(gt=0, le=1e9)]
-"""A time constant, at most a microsecond."""
-Hours = Annotated[float, Field(gt=0, le=1e5)]
-"""A limit of wall time."""
-Length = Annotated[float, Field(gt=0, le=1000)]
-"""A; of vacuum, say."""
 Json = Annotated[Any, PlainValidator(_json)]
 """What JSON can hold, as it is."""
 Scalar = Annotated[str | float | bool, PlainValidator(_scalar)]
@@ -257,6 +244,44 @@ class ValueOrMapping:
     def _validated(self, given: Any, info: ValidationInfo) -> Any:
         adapter = self._mapping if isinstance(given, Mapping) else self._value
         return adapter.validate_python(given, context=info.context)
+
+
+class NumberOrWord:
+    """Annotation of a union of a number and a word, so that errors name no union's part.
+
+    Parameters
+    ----------
+    number
+        Type of the number.
+    word
+        The text that may stand in its place.
+    """
+
+    def __init__(self, number: Any, word: str) -> None:
+        self.number, self.word = number, word
+        self._number: TypeAdapter[float] = TypeAdapter(
+            Annotated[number, _Numbers()], config=_finite(number)
+        )
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validated)
+
+    def _validated(self, given: Any) -> Any:
+        if given == self.word:
+            return given
+        if isinstance(given, str) and not _is_number(given):
+            raise refusal(f"{given!r} is neither a number nor {self.word}")
+        return self._number.validate_python(given)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Numbers:

@@ -11,7 +11,7 @@ from docstring_parser import Docstring, DocstringStyle, parse
 from pydantic import BaseModel, BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 
-from .fields import FLAT, REQUIRED, ValueOrMapping
+from .fields import FLAT, REQUIRED, NumberOrWord, ValueOrMapping
 from .kinds import VALUE, OneOf, config_fields, kinds_of, marks_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -111,6 +111,8 @@ class _Writer:
                     return self._reference(bare)
                 if isinstance(note, ValueOrMapping):
                     return {"anyOf": [self.of(note.value), self.of(note.mapping)]}
+                if isinstance(note, NumberOrWord):
+                    return {"anyOf": [self.of(note.number), {"const": note.word}]}
             if _holds_classes(bare):
                 return self.of(bare)
             return self._leaf(hint)
@@ -164,7 +166,7 @@ def _holds_classes(hint: Any) -> bool:
     """Whether something in an annotation is a class of ours."""
     if get_origin(hint) is Annotated:
         notes = get_args(hint)[1:]
-        classes = OneOf | ValueOrMapping | BeforeValidator
+        classes = OneOf | ValueOrMapping | NumberOrWord | BeforeValidator
         if any(isinstance(note, classes) or note is VALUE for note in notes):
             return True
         return _holds_classes(get_args(hint)[0])

@@ -9,10 +9,10 @@ from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
-from ..io.fields import HIDDEN, Hours, InputPath, PositiveFloat
+from ..io.fields import HIDDEN, InputPath
+from ..io.magnitudes import Gigabytes, Hours, Workers
 
 T = TypeVar("T")
-Workers = Annotated[int, Field(gt=0, le=10_000)]
 MAX_DEATHS = 3
 """A task over which so many workers were lost is given up."""
 
@@ -133,7 +133,7 @@ class BatchJobs:
     kind: Literal["slurm", "pbs", "lsf", "sge", "oar", "htcondor", "moab"] = "slurm"
     jobs: Workers = 1
     cores: Workers = 1
-    memory_GB: PositiveFloat = 4.0
+    memory_GB: Gigabytes = 4.0
     processes: Workers = 1
     walltime_h: Hours = 1.0
     queue: str | None = None

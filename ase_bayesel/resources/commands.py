@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -184,11 +185,13 @@ def release(process: subprocess.Popen) -> None:
 def end_supervised(process: subprocess.Popen) -> None:
     """Let the supervisor kill all that it supervises, unless it has ended already.
 
-    One that does not end is killed.
+    One that does not end is killed with all that is below it.
     """
     release(process)
     try:
         process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        for pid in (process.pid, *supervise.descendants(process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()

@@ -9,6 +9,7 @@ the other end is held by the process PID alone, and by what it has forked.
 It imports the standard library only, so that it starts in milliseconds.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 VARIABLE = "ASE_BAYESEL_STARTED_BY"
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -77,9 +78,18 @@ def _watch(mark: str) -> None:
     actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *nowhere]
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
     try:
-        os.posix_spawn(sys.executable, command, environment, file_actions=actions, setsid=True)
+        watcher = os.posix_spawn(
+            sys.executable, command, environment, file_actions=actions, setsid=True
+        )
     finally:
         os.close(theirs)
+    atexit.register(_wake, watcher)
+
+
+def _wake(watcher: int) -> None:
+    """Let one that was stopped (SIGSTOP) see the end of this process."""
+    with suppress(OSError):
+        os.kill(watcher, signal.SIGCONT)
 
 
 def main(mark: str, parent: int) -> None:

@@ -8,15 +8,16 @@ Periodic cut-outs as Hodapp and Shapeev, Mach. Learn.: Sci. Technol. 1 (2020) 04
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import complete_cell
+from pydantic import Field
 
 from ..errors import StructureError
-from ..io.fields import NonNegativeFloat, PositiveFloat
+from ..io.magnitudes import Cutoff, Fraction, Length, LengthOrNone
 from .electronic import USUAL, electronic_state
 from .identity import states_of
 from .labels import WHOLE
@@ -75,12 +76,12 @@ class CutOut:
         Around a cluster, and beyond faces that are not periodic, A.
     """
 
-    size_A: PositiveFloat
+    size_A: Length
     method: Literal["periodic", "cluster"] = "periodic"
-    reach_A: PositiveFloat | None = None
-    stretch: NonNegativeFloat = 0.15
-    closest: PositiveFloat = 0.85
-    vacuum_A: NonNegativeFloat = 6.0
+    reach_A: Cutoff | None = None
+    stretch: Annotated[float, Field(ge=0, le=10)] = 0.15
+    closest: Fraction = 0.85
+    vacuum_A: LengthOrNone = 6.0
 
     def __post_init__(self) -> None:
         if self.reach_A is not None and self.size_A < 2 * self.reach_A:

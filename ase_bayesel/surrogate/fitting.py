@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from ase import Atoms, units
@@ -13,7 +12,7 @@ from ase import Atoms, units
 from ..descriptors.base import Descriptor, as_frames
 from ..descriptors.states import check_states
 from ..errors import SingularPrecisionError, StructureError
-from ..io.fields import Factor, PositiveFloat
+from ..io.magnitudes import Positive, PositiveOrAuto
 from ..structures.checks import check_structure
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..structures.reference_energies import (
@@ -49,10 +48,10 @@ class Weights:
     the default there: see `at`.
     """
 
-    energy: Factor = 30.0
-    forces: Factor = 1.0
-    virial: Factor = 30.0
-    high_energy: PositiveFloat | Literal["auto"] | None = None
+    energy: Positive = 30.0
+    forces: Positive = 1.0
+    virial: Positive = 30.0
+    high_energy: PositiveOrAuto | None = None
 
     def at(self, temperature_K: float) -> Weights:
         """The weights for a highest temperature (K): ``"auto"`` is 1.5 k_B T per atom.

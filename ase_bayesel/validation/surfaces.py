@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator
 from ase.units import J, m
 
 from ..errors import ValidationError
-from ..io.fields import NonNegativeFloat, PositiveFloat, PositiveInt
+from ..io.magnitudes import DisplacementOrNone, Length, Miller, Repeats
 from .crystal import is_cubic, relax
 from .quantities import EnergyFunctional
 
@@ -38,10 +38,10 @@ class Facet:
         them it keeps its symmetry, so that nothing reconstructs.
     """
 
-    miller: tuple[int, int, int]
-    layers: PositiveInt
-    vacuum: PositiveFloat = 10.0
-    rattle: NonNegativeFloat = 0.0
+    miller: tuple[Miller, Miller, Miller]
+    layers: Repeats
+    vacuum: Length = 10.0
+    rattle: DisplacementOrNone = 0.0
 
     def __post_init__(self) -> None:
         if not any(self.miller):
@@ -107,7 +107,7 @@ def surface_functional(
     return EnergyFunctional((slab, crystal), coefficients)
 
 
-def _cell_indices(crystal: Atoms, miller: tuple[int, int, int]) -> np.ndarray:
+def _cell_indices(crystal: Atoms, miller: tuple[Miller, Miller, Miller]) -> np.ndarray:
     """Miller indices with respect to the crystal's own cell."""
     indices = np.array(miller)
     if is_cubic(crystal):

@@ -126,6 +126,66 @@ def test_a_frozen_worker_delays_the_end_by_seconds(tmp_path):
     wait_for(lambda: not any(map(alive, workers)))
 
 
+TRAINING = [sys.executable, "-c", "import time; time.sleep(600)", "{output}"]
+ONE = {"kind": "processes", "n_workers": 1}
+FROZEN = {
+    "fit": (
+        "round 0 fit",
+        {
+            "workers": {"features": ONE, "labelling": {"kind": "here"}},
+            "descriptor.order": 3,
+            "descriptor.totaldegree": 12,
+            "descriptor.cutoff": 6.0,
+            "explore.steps": 4,
+            "explore.picks": 1,
+            "stop.max_rounds": 1,
+        },
+    ),
+    "explore": ("round 1 explore", NEVER | {"workers": {"walkers": ONE}}),
+    "refit": (
+        "round 1 label 3/3",
+        {
+            "potential": {
+                "kind": "import",
+                "factory": "helpers.calculators:ScaledEMT",
+                "model": "scale.txt",
+            },
+            "refit": {"kind": "command", "command": TRAINING},
+            "workers": {"refit": ONE, "labelling": {"kind": "here"}},
+        },
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("phase", FROZEN)
+def test_frozen_workers_of_each_phase(tmp_path, phase, times):
+    """What had been done is there, and the next run goes on from it."""
+    begun, changes = FROZEN[phase]
+    (tmp_path / "scale.txt").write_text("0.9")
+    config = write_campaign(tmp_path, changes)
+    log = tmp_path / "log"
+    with open(log, "w") as out:
+        process = start(config, out, out)
+        wait_for(lambda: begun in log.read_text())
+        wait_for(lambda: any(map(children, children(process.pid))))
+        frozen = children(process.pid)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(times):
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "run again" in log.read_text()
+    assert frozen
+    wait_for(lambda: not any(map(alive, frozen)))
+    rounds = len(list((tmp_path / "config_campaign").glob("round_*/DONE")))
+    assert rounds == (0 if phase == "fit" else 1)
+    if phase == "fit":
+        finish(start(config))
+
+
 def test_a_step_that_takes_too_long_is_left(monkeypatch):
     monkeypatch.setattr(stopping, "GRACE_S", 0.2)
     with stop_requests() as requests:

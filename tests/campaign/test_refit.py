@@ -124,14 +124,8 @@ BOTH_WAYS = "trained on, and for validation for want of others: training frames 
         (lambda f: None, [4, 9], None, (7, 2), ""),
         (lambda f: without_label(f, 4, 9), [4, 9], None, (7, 7), BOTH_WAYS + "1, 2, 3, 5, 6, 7, 8"),
         (lambda f: without_label(f, 4), [4, 9], None, (7, 1), "without a label: training frames 4"),
-        (
-            lambda f: without_label(f, 1, 2, 3, 5, 6, 7, 8),
-            [4, 9],
-            None,
-            (2, 2),
-            "for validation, and trained on for want of others: training frames 4, 9",
-        ),
-        (lambda f: None, [8, 9], 2, (2, 2), "trained on for want of others: training frames 8, 9"),
+        (lambda f: None, [4, 9], 5, (4, 2), ""),
+        (lambda f: None, [8], 2, (1, 1), ""),
         (lambda f: None, [0], None, (9, 9), BOTH_WAYS + "1, 2"),
         (with_molecule, [10], None, (9, 1), ""),
         (lambda f: with_molecule(f, (True, True, False)), [10], None, (9, 1), ""),
@@ -158,6 +152,39 @@ def test_what_a_fine_tuning_sees(tmp_path, spoil, unseen, n_new, numbers, told):
     left_out = (tmp_path / LEFT_OUT).read_text()
     assert told in left_out
     assert ("for want of others" in left_out) == ("for want of others" in told)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "held_out", "n_new", "told"),
+    [
+        (lambda f: None, [8, 9], 2, "training frames 8, 9"),
+        (lambda f: None, [9], 1, "training frames 9"),
+        (lambda f: None, [4, 8, 9], 2, "training frames 8, 9"),
+        (lambda f: without_label(f, 8), [9], 2, "training frames 9"),
+        (lambda f: without_label(f, 8, 9), [4], 2, "without a label: training frames 8, 9"),
+        (lambda f: without_label(f, 1, 2, 3, 5, 6, 7, 8), [4, 9], None, "training frames 4, 9"),
+        (lambda f: f.append(emt_labelled(Atoms("Cu"))), [4], 1, "isolated atoms: training frames"),
+    ],
+)
+def test_what_is_held_out_is_never_trained_on(tmp_path, spoil, held_out, n_new, told):
+    """Where nothing else is new there is no training, and it says so."""
+    frames = copper_training()
+    spoil(frames)
+    task = replace(task_of(frames, KEYS, tmp_path), directory=tmp_path, n_new=n_new or len(frames))
+    assert write_data(task, held_out, n_new is None, False) == (0, False)
+    assert not (tmp_path / "train.extxyz").exists()
+    left_out = (tmp_path / LEFT_OUT).read_text()
+    assert told in left_out
+    assert "no new structure to train on, so the model stays as it is" in left_out
+
+
+def test_without_new_structures_and_without_replay_there_is_an_error(tmp_path):
+    frames = copper_training()
+    task = replace(task_of(frames, KEYS, tmp_path), directory=tmp_path, n_new=0)
+    told = r"of 10 structures none is new.*set it to true to train on all.*last good model is .*m"
+    with pytest.raises(RefitError, match=told):
+        write_data(task, [4], False, False)
+    assert write_data(task, [4], True, False)[0] == 8
 
 
 class TestCommand:
@@ -307,6 +334,24 @@ class TestMACE:
         assert len(kept) == len(valid) == 2
         for one, other in zip(kept, valid, strict=True):
             assert one.positions == pytest.approx(other.positions, abs=1e-7)
+
+    def test_a_model_stays_where_all_new_structures_are_held_out(self, mace_task):
+        frames = copper_training()
+        task = replace(mace_task, frames=frames, n_new=1)
+        progress, model = finished(MACERefitter(replay=False).refit(task))
+        assert model is None
+        assert [step.detail for step in progress] == [
+            "left out: isolated atoms: training frames 0; for validation (refit.valid_fraction): "
+            "training frames 9; no new structure to train on, so the model stays as it is"
+        ]
+        assert not list(mace_task.directory.glob("segment_*"))
+
+    def test_the_campaign_says_what_is_held_out(self, mace_task):
+        task = replace(mace_task, frames=copper_training(), held_out=[3])
+        task.directory.mkdir()
+        MACERefitter(valid_fraction=0.5)._write_data(task)
+        train, valid = (read(task.directory / f"{n}.extxyz", ":") for n in ("train", "valid"))
+        assert (len(train), len(valid)) == (8, 1)
 
     @pytest.mark.parametrize("unlabelled", [[], [9], [1, 2, 3, 9], [0, 1, 2, 3, 4, 9]])
     @pytest.mark.parametrize("replay", [True, False])

@@ -71,7 +71,7 @@ def test_the_config_is_written_and_read_again(config):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sigma": -1}, r"labelling\.sigma: Input should be greater than 0"),
+        ({"sigma": -1}, r"labelling\.sigma: Input should be greater than or equal to 0\.000000001"),
         (
             {"sgima": 1},
             r"labelling\.sgima: .*the keys are kind, parameters, fallbacks, canary, sig",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat
+from pydantic import AfterValidator, Field
 
 from ...bias.kinds import BIASES
 from ...io.fields import refusal
+from ...io.magnitudes import NonNegative, Positive
 from .base import Section
 
 
@@ -40,9 +41,8 @@ class BiasConfig(Section):
 
     kind: Annotated[str, AfterValidator(_known_kind)] = "deviation"
     elements: (
-        Annotated[dict[str, NonNegativeFloat], Field(min_length=1), AfterValidator(_elements)]
-        | None
+        Annotated[dict[str, NonNegative], Field(min_length=1), AfterValidator(_elements)] | None
     ) = None
-    energy_limit: PositiveFloat | None = None
-    force_max: PositiveFloat = 5.0
-    max_excess_temperature: PositiveFloat = 1.0
+    energy_limit: Positive | None = None
+    force_max: Positive = 5.0
+    max_excess_temperature: Positive = 1.0

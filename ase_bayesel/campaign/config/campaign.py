@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from ...dynamics.ensembles import NPT
 from ...dynamics.schedules import values_of
-from ...io.fields import Threads
 from ...io.kinds import VALUE, OneOf
+from ...io.magnitudes import Seed, Threads
 from ...labelling.engines import ENGINES, Engine, ImportedEngine, ProgramEngine
 from ...resources import BatchJobs, Here
 from ...structures.environments import CutOut
@@ -52,7 +52,7 @@ class CampaignConfig(Section):
     structures of a few hundred atoms are fastest on one.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     threads: Threads = 1
     potential: AnyPotential | None = None
     descriptor: AnyDescriptor

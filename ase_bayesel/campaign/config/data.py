@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ase.data import chemical_symbols
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from ...generation import Bootstrap
-from ...io.fields import Factor, InputPath, ValueOrMapping
+from ...io.fields import InputPath, ValueOrMapping
 from ...io.kinds import VALUE
-from ...structures.labels import MOST_EV, PropertyKeys
+from ...io.magnitudes import AtomEnergy, Positive
+from ...structures.labels import PropertyKeys
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
 
@@ -53,7 +54,7 @@ class DataConfig(Section):
     virial_key: Key | None = None
     e0s: Annotated[
         Literal["isolated", "average"] | Mapping[str, float],
-        ValueOrMapping(Literal["isolated", "average"], dict[str, float]),
+        ValueOrMapping(Literal["isolated", "average"], dict[str, AtomEnergy]),
     ] = "isolated"
 
     @property
@@ -82,9 +83,6 @@ class DataConfig(Section):
         named = [] if isinstance(self.e0s, str) else list(self.e0s)
         if unknown := [name for name in named if name not in chemical_symbols[1:]]:
             raise ValueError(f"e0s: {', '.join(map(repr, unknown))} is no element")
-        for name, energy in {} if isinstance(self.e0s, str) else self.e0s.items():
-            if abs(energy) > MOST_EV:
-                raise ValueError(f"e0s.{name}: {energy:g} eV is the energy of no atom")
         return self
 
     @model_validator(mode="after")
@@ -130,8 +128,8 @@ class LabelsConfig(Section):
     store: InputPath | None = None
     keep_output: bool = False
     scratch: InputPath | None = None
-    max_force: Factor | None = 30.0
-    set_aside_force: PositiveFloat | None = 100.0
+    max_force: Positive | None = 30.0
+    set_aside_force: Positive | None = 100.0
 
     @model_validator(mode="after")
     def _less_weight_first(self) -> LabelsConfig:

@@ -9,7 +9,6 @@ from ase import units
 from pydantic import (
     AfterValidator,
     Field,
-    PositiveFloat,
     model_validator,
 )
 
@@ -25,8 +24,9 @@ from ...dynamics.schedules import (
 )
 from ...dynamics.triggers import AnyTrigger, Guards, PickRule, RelativeForceTrigger
 from ...dynamics.trust import TrustBound
-from ...io.fields import Count, InputPath, Steps, Timestep
+from ...io.fields import InputPath
 from ...io.kinds import VALUE, OneOf
+from ...io.magnitudes import Count, Positive, PositiveOrAuto, Steps, Strength, Timestep, Workers
 from ...structures.environments import CutOut
 from ..exploration.rules import AfterPick, Batch, EarlyRefit, Offers
 from .base import Section
@@ -81,7 +81,7 @@ class ExploreConfig(Section):
     """
 
     starts: InputPath
-    walkers: Annotated[int, Field(gt=0, le=10_000)] = 4
+    walkers: Workers = 4
     mode: Literal["lockstep", "turns"] = "lockstep"
     steps: Steps = 2000
     picks: Count = 5
@@ -91,13 +91,13 @@ class ExploreConfig(Section):
     ensemble: AnyEnsemble = Langevin()
     dynamics: EngineName = "ase"
     tau_rel: TauRelSchedule | None = None
-    tau: float | None = None
+    tau: Strength | None = None
     tau_delay: Steps = 20
-    tau_max: PositiveFloat | None = None
+    tau_max: Positive | None = None
     bias: BiasConfig = BiasConfig()
     check_interval: Steps = 5
     trigger: AnyTrigger = RelativeForceTrigger(0.2, eps=0.5, calibrated=True)
-    start_energy: PositiveFloat | Literal["auto"] | None = "auto"
+    start_energy: PositiveOrAuto | None = "auto"
     batch: Batch = "first"
     targets: Literal["candidates", "unbiased", "both", "file"] | None = None
     candidate_interval: Steps = 20

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ...generation import RECIPES, Recipe, Screen
-from ...io.fields import InputPath, Several, Threads
+from ...io.fields import InputPath, Several
 from ...io.kinds import VALUE, OneOf
+from ...io.magnitudes import Seed, Threads
 from .base import Section
 from .data import DataConfig
 from .models import AnyDescriptor, AnyPotential, check_models
@@ -22,7 +23,7 @@ class PoolConfig(Section):
     copies. The potential of MD is the surrogate's mean, if none is given.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     threads: Threads = 1
     starts: InputPath | None = None
     core: InputPath | None = None

@@ -14,7 +14,6 @@ from ...descriptors.embedding import Embedding
 from ...io.fields import (
     MODEL_NAME,
     Argument,
-    Count,
     Factory,
     GivenModel,
     InputPath,
@@ -26,20 +25,20 @@ from ...io.fields import (
     absolute,
 )
 from ...io.kinds import VALUE, OneOf
-from ...structures.labels import MOST_EV
+from ...io.magnitudes import AtomEnergy, Count, Cutoff
 
 OWN = "potential"
 """In place of a model: that of the potential."""
 
 
 def _path_or_potential(given: str, info: ValidationInfo) -> str:
-    return given if given == OWN else str(absolute(Path(given), info))
+    return given if given == OWN else str(absolute(given, info))
 
 
 PathOrPotential = Annotated[str, AfterValidator(_path_or_potential)]
 GivenShift = Annotated[
     Literal["none", "fitted"] | Mapping[str, float],
-    ValueOrMapping(Literal["none", "fitted"], dict[str, float]),
+    ValueOrMapping(Literal["none", "fitted"], dict[str, AtomEnergy]),
 ]
 """What is added to the energy of a potential for each atom of an element, eV."""
 
@@ -67,7 +66,7 @@ class ACEConfig:
     elements: Annotated[tuple[str, ...], Several]
     order: Literal[2, 3] = 3
     totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
-    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+    cutoff: Cutoff = 5.0
     embedding: Annotated[Annotated[Embedding, VALUE] | None, BeforeValidator(_channels)] = None
 
     def __post_init__(self) -> None:
@@ -84,7 +83,7 @@ class JulipConfig:
     elements: Annotated[tuple[str, ...], Several]
     order: Annotated[int, Field(ge=2, le=6)] = 3
     totaldegree: Annotated[int, Field(ge=2, le=100)] = 12
-    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
+    cutoff: Cutoff = 5.0
 
 
 @dataclass(frozen=True)
@@ -218,9 +217,6 @@ def _check_shift(shift: GivenShift) -> None:
     unknown = [] if isinstance(shift, str) else sorted(shift.keys() - atomic_numbers.keys())
     if unknown:
         raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
-    for symbol, energy in {} if isinstance(shift, str) else shift.items():
-        if abs(energy) > MOST_EV:
-            raise ValueError(f"energy_shift.{symbol}: {energy:g} eV is the energy of no atom")
 
 
 DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig, ImportedFeaturesConfig)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from ase import Atoms
 from ase.build import bulk
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ...errors import ConfigError
 from ...io.fields import InputPath
+from ...io.magnitudes import Length, Members, Positive, Reciprocal, Repeats
 from ...structures.frames import read_frames
 from .base import Section
 
-Supercell = tuple[PositiveInt, PositiveInt, PositiveInt]
+Supercell = tuple[Repeats, Repeats, Repeats]
 
 
 class CrystalConfig(Section):
@@ -23,8 +24,8 @@ class CrystalConfig(Section):
 
     name: str | None = None
     crystalstructure: str | None = None
-    a: PositiveFloat | None = None
-    c: PositiveFloat | None = None
+    a: Length | None = None
+    c: Length | None = None
     file: InputPath | None = None
 
     @model_validator(mode="after")
@@ -67,7 +68,7 @@ class FrequenciesConfig(Section):
     """
 
     supercell: Supercell
-    qpoints: dict[str, tuple[float, float, float]] = Field(min_length=1)
+    qpoints: dict[str, tuple[Reciprocal, Reciprocal, Reciprocal]] = Field(min_length=1)
 
 
 class PropertiesConfig(Section):
@@ -83,5 +84,5 @@ class PropertiesConfig(Section):
     elastic: bool = True
     vacancy: Supercell | None = None
     phonons: FrequenciesConfig | None = None
-    members: int = Field(16, ge=2)
-    wanted: dict[str, PositiveFloat] = {}
+    members: Members = 16
+    wanted: dict[str, Positive] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...io.fields import Count
+from ...io.magnitudes import Count
 from .base import Section
 
 

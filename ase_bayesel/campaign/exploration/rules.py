@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ...dynamics.triggers import EnergyTrigger, PickRule
-from ...io.fields import PositiveFloat, PositiveInt
+from ...io.magnitudes import Count, Femtoseconds, Positive
 from ...structures.environments import CutOut
 from .picks import START_ENERGY, Pick
 from .state import ExploreState, WalkerState
@@ -27,8 +27,8 @@ class EarlyRefit:
     of its last start or restart, and has not lived longer than that since.
     """
 
-    min_picks: PositiveInt = 5
-    soon_fs: PositiveFloat = 200.0
+    min_picks: Count = 5
+    soon_fs: Femtoseconds = 200.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RoundRules:
     offers: Offers = "fired"
     offer_interval: int = 1000
     absorb_heat: bool = False
-    start_energy: PositiveFloat | None = None
+    start_energy: Positive | None = None
     cut_out: CutOut | None = None
 
     def has_ended(self, state: ExploreState, limit: int) -> bool:

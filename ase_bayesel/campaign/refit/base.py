@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -67,6 +67,9 @@ class RefitTask:
         Makes labels with larger forces (eV/A) count less, see `force_growth`; None for no limit.
     first_model
         The file or folder of the model that the campaign began with; None for ``model``.
+    held_out
+        Numbers of the structures that are not trained on, some of `Refitter.unseen`; None for all
+        of these.
     energy_shift
         What the campaign adds to the energies of ``model`` for each atom, by element, eV.
     """
@@ -82,14 +85,17 @@ class RefitTask:
     energy_weights: EnergyWeights | None = None
     max_force: float | None = None
     first_model: Path | None = None
+    held_out: Collection[int] | None = None
     energy_shift: Mapping[str, float] = field(default_factory=dict)
 
 
 class Refitter(Protocol):
     """A way to train a potential on the grown training set."""
 
-    def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+    def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path | None]:
         """Train; returns the new model's file or folder, which lies in the task's directory.
+
+        None where no new structure is to be trained on: the last good model stays.
 
         Raises
         ------
@@ -105,7 +111,7 @@ class Refitter(Protocol):
         ...
 
 
-def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+def refit_alone(refitter: Refitter, task: RefitTask) -> Generator[RefitProgress, None, Path | None]:
     """`Refitter.refit`, once nobody else works in the task's directory.
 
     A refit elsewhere may go on for a while after the death of the campaign that asked for it.

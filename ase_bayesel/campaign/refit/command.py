@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from ...errors import CommandError, ConfigError, RefitError, TerminatedError
-from ...io.fields import Hours, Program, Several
+from ...io.fields import Program, Several
+from ...io.magnitudes import Hours
 from ...io.model_files import remove, suffixes_of
 from ...resources.commands import run_command
 from .base import RefitProgress, RefitTask, write_training_frames

@@ -22,7 +22,7 @@ POLL_S = 1.0
 
 def refit_elsewhere(
     resource: Resource, refitter: Refitter, task: RefitTask
-) -> Generator[RefitProgress, None, Path]:
+) -> Generator[RefitProgress, None, Path | None]:
     """`Refitter.refit` as one task of a resource that sees the task's directory.
 
     If its worker is lost, or the training is terminated, the refit runs again, and goes on from
@@ -52,7 +52,7 @@ def refit_elsewhere(
 
 def _followed(
     executor: TaskExecutor, refitter: Refitter, task: RefitTask
-) -> Generator[RefitProgress, None, Path]:
+) -> Generator[RefitProgress, None, Path | None]:
     """One attempt."""
     progress = task.directory / PROGRESS
     progress.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _followed(
     return future.result()
 
 
-def run_refit(refitter: Refitter, task: RefitTask) -> Path:
+def run_refit(refitter: Refitter, task: RefitTask) -> Path | None:
     """The task: refit, and tell of the progress now and then."""
     steps, told = Steps(refit_alone(refitter, task)), float("-inf")
     for step in steps:

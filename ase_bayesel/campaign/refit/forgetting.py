@@ -11,7 +11,8 @@ from ase.calculators.calculator import Calculator
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ...errors import ConfigError, RefitError, StructureError
-from ...io.fields import Count, InputPath, PositiveFloat
+from ...io.fields import InputPath
+from ...io.magnitudes import Count, Positive
 from ...structures.frames import read_frames
 from ...structures.identity import canonical
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_VIRIAL, WHOLE, PropertyKeys
@@ -39,7 +40,7 @@ class LoRA:
     """
 
     rank: Count = 4
-    alpha: PositiveFloat = 1.0
+    alpha: Positive = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class MultiHead:
     """
 
     pt_train_file: InputPath
-    weight_pt_head: PositiveFloat = 1.0
+    weight_pt_head: Positive = 1.0
 
     def frames(self, known: Collection[str] | None = None) -> dict[int, Atoms]:
         """The structures by their numbers in the file, without isolated atoms.

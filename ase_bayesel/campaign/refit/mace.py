@@ -23,8 +23,9 @@ from ...errors import (
     TimeLimitError,
 )
 from ...io.atomic import write_atomically
-from ...io.fields import HIDDEN, Count, Hours, NonNegativeFloat, Scalar
+from ...io.fields import HIDDEN, Scalar
 from ...io.kinds import VALUE
+from ...io.magnitudes import Count, Fraction, Hours, NonNegative
 from ...resources.commands import run_command
 from ...structures.electronic import CHARGE, SPIN
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys
@@ -64,10 +65,11 @@ class MACERefitter:
         Take the running average of the weights, which irons out the optimiser's noise.
     valid_fraction
         Every 1/valid_fraction-th structure is kept for validation, and stays there
-        in later rounds.
+        in later rounds: it is never trained on.
     replay
         Train on all structures, which keeps the model from forgetting the old ones.
-        Otherwise only on those that are new since the last refit.
+        Otherwise only on those that are new since the last refit; where all of these are kept for
+        validation, the model stays as it is.
     freeze
         Layers that stay as they are, counted as mace counts them: 1 to 4 for the embedding of the
         elements, 5 for the interactions too, 6 for the products too. The readouts always learn.
@@ -99,17 +101,17 @@ class MACERefitter:
 
     max_epochs: Count = 100
     checkpoint_epochs: Count = 25
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    learning_rate: Fraction = 1e-3
     ema: bool = True
     batch_size: Count = 5
-    valid_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    valid_fraction: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.1
     replay: bool = True
     freeze: Annotated[int | None, Field(ge=1, le=6)] = None
     lora: Annotated[LoRA, VALUE] | None = None
     multihead: Annotated[MultiHead, VALUE] | None = None
-    energy_weight: NonNegativeFloat = 100.0
-    forces_weight: NonNegativeFloat = 100.0
-    stress_weight: NonNegativeFloat = 1000.0
+    energy_weight: NonNegative = 100.0
+    forces_weight: NonNegative = 100.0
+    stress_weight: NonNegative = 1000.0
     e0s: Literal["data", "model"] = "model"
     time_limit_h: Hours | None = None
     head: Annotated[str | None, HIDDEN] = None
@@ -155,7 +157,7 @@ class MACERefitter:
         except DescriptorError:
             return None
 
-    def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path]:
+    def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path | None]:
         """Fine-tune, or go on where an earlier attempt in this directory was killed.
 
         The progress is in epochs; everything that mace prints is in ``refit.log``.
@@ -182,6 +184,8 @@ class MACERefitter:
         epochs = min(done * self.checkpoint_epochs, self.max_epochs)
         if left_out:
             yield RefitProgress(epochs, self.max_epochs, f"left out: {'; '.join(left_out)}")
+        if not n_train:
+            return None
         for labelled in self._replayed(task, module):
             told = f"labels of the first model for the replay: {labelled}"
             yield RefitProgress(epochs, self.max_epochs, told)
@@ -324,8 +328,10 @@ class MACERefitter:
         return Path(str(task.model)) if self.trust else task.directory / "foundation.model"
 
     def _write_data(self, task: RefitTask) -> tuple[int, bool]:
-        unseen = self.unseen(len(task.frames))
-        return write_data(task, unseen, self.replay, self.multihead is not None)
+        held_out = task.held_out
+        if held_out is None:
+            held_out = self.unseen(len(task.frames))
+        return write_data(task, held_out, self.replay, self.multihead is not None)
 
     def _e0s(self, task: RefitTask, module: Module) -> dict[int, float]:
         """Reference energies by atomic number, of all elements of the model and no others."""

@@ -13,21 +13,23 @@ from .base import RefitTask, write_training_frames
 LEFT_OUT = "left_out.txt"
 """Names structures of the training set that a fine-tuning does not see, or trains on and validates
 with, and why."""
+NOTHING_NEW = "no new structure to train on, so the model stays as it is"
 
 
 def write_data(
-    task: RefitTask, unseen: Collection[int], replay: bool, of_residuals: bool
+    task: RefitTask, held_out: Collection[int], replay: bool, of_residuals: bool
 ) -> tuple[int, bool]:
     """Training and validation files; their number of structures, and whether any has a stress.
 
     Left out and named in `LEFT_OUT` are structures without a label, and isolated atoms: their
-    energies are the E0s. It names too what is in both files, where one would be empty.
+    energies are the E0s. It names too what is in both files, where nothing is for validation. What
+    is held out is never trained on: where nothing else is new there is nothing to do, and no file.
 
     Parameters
     ----------
     task
         The refit.
-    unseen
+    held_out
         Numbers of the structures for validation.
     replay
         Train on all others; otherwise only on the new ones.
@@ -37,7 +39,8 @@ def write_data(
     Raises
     ------
     RefitError
-        If no structure with a label is left to train on, or one is a cut-out.
+        If no structure has a label, if none is new and only new ones are trained on, or if one is a
+        cut-out.
     """
     numbered, unlabelled, isolated = {}, [], []
     virials = set()
@@ -58,20 +61,28 @@ def write_data(
         if "virial" in labels:
             virials.add(k)
     first_new = 0 if replay else len(task.frames) - task.n_new
-    valid = [k for k in numbered if k in unseen]
-    train = [k for k in numbered if k not in unseen and k >= first_new]
+    valid = [k for k in numbered if k in held_out]
+    train = [k for k in numbered if k not in held_out and k >= first_new]
     left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
-    if not train:
-        train = [k for k in numbered if k >= first_new]
-        left_out += _named("for validation, and trained on for want of others", train)
-    if not valid:
-        left_out += _named("trained on, and for validation for want of others", train)
-    write_atomically(task.directory / LEFT_OUT, left_out.encode())
-    if not train:
+    if not numbered:
         raise RefitError(
             "fine-tuning: no structure to train on has a label; left out: "
             f"{'; '.join(left_out.splitlines()) or 'none'}. The last good model is {task.model}"
         )
+    if first_new == len(task.frames):
+        raise RefitError(
+            f"fine-tuning: of {len(task.frames)} structures none is new since the last refit, and "
+            "with refit.replay: false only new ones are trained on; set it to true to train "
+            f"on all of them. The last good model is {task.model}"
+        )
+    if not train:
+        kept = [k for k in valid if k >= first_new]
+        left_out += _named("for validation (refit.valid_fraction)", kept) + f"{NOTHING_NEW}\n"
+    elif not valid:
+        left_out += _named("trained on, and for validation for want of others", train)
+    write_atomically(task.directory / LEFT_OUT, left_out.encode())
+    if not train:
+        return 0, False
     for name, chosen in (("train", train), ("valid", valid or train)):
         file = task.directory / f"{name}.extxyz"
         write_training_frames(file, [numbered[k] for k in chosen], task, of_residuals)

@@ -11,7 +11,7 @@ from ase.constraints import FixCom
 from pydantic import Field
 
 from ...errors import StructureError
-from ...io.fields import NonNegativeInt, Steps
+from ...io.magnitudes import Steps, StepsOrNone
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
 
@@ -62,8 +62,8 @@ class CellMove:
     interval: Steps = 10
     shape: Literal["volume", "full"] = "volume"
     max_strain: Annotated[float, Field(ge=STRAIN_LIMITS[0], le=STRAIN_LIMITS[1])] = 0.01
-    target_acceptance: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    adaptation: NonNegativeInt = 100
+    target_acceptance: Annotated[float, Field(ge=0.001, le=0.999)] = 0.4
+    adaptation: StepsOrNone = 100
     min_width: Annotated[float, Field(ge=0, lt=1)] = 0.4
 
     def __post_init__(self) -> None:

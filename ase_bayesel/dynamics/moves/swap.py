@@ -11,7 +11,7 @@ from ase.constraints import FixCom
 from pydantic import Field
 
 from ...errors import StructureError
-from ...io.fields import PositiveFloat, Steps
+from ...io.magnitudes import Cutoff, Steps
 from ...structures.neighbours import neighbour_pairs
 from ..triggers import Guards
 from .base import Decision, MoveState, counted, metropolis
@@ -53,7 +53,7 @@ class SwapMove:
 
     interval: Steps = 10
     elements: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
-    cutoff: PositiveFloat | None = None
+    cutoff: Cutoff | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from ...descriptors.base import Gradient
 from ...errors import StructureError
-from ...io.fields import NonNegativeFloat
 from ...io.kinds import OneOf
+from ...io.magnitudes import NonNegative
 from ..ensembles import NPT, Ensemble
 from ..moves import CellMove, Move
 from ..schedules import CentreSchedule, value_at, values_of
@@ -32,7 +32,7 @@ class Restraint:
 
     of: AnyVariable
     at: CentreSchedule
-    k: NonNegativeFloat
+    k: NonNegative
     name: Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")] | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Harmonic(Restraint):
 
     kind: ClassVar[str] = "harmonic"
 
-    flat: NonNegativeFloat = 0.0
+    flat: NonNegative = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,13 +10,14 @@ from ase import Atoms
 from pydantic import Field
 
 from ...errors import StructureError
-from ...io.fields import NonNegativeInt, PositiveFloat, Several
+from ...io.fields import Several
 from ...io.kinds import OneOf
+from ...io.magnitudes import Cutoff, Index
 from .vectors import Slope, VariableValue, angle_of, cross, nearest_vectors, of_cell, of_pairs
 
 DEGREE = np.pi / 180.0
 """rad."""
-Group = tuple[NonNegativeInt, ...] | str
+Group = tuple[Index, ...] | str
 """Atoms, by their numbers from 0 or by one chemical symbol."""
 
 
@@ -55,7 +56,7 @@ class _Chain:
     closes: ClassVar[bool] = False
     length: ClassVar[int]
 
-    atoms: tuple[NonNegativeInt, ...]
+    atoms: tuple[Index, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "atoms", tuple(self.atoms))
@@ -184,7 +185,7 @@ class Coordination:
 
     atoms: Annotated[Group, Several]
     neighbours: Annotated[Group, Several]
-    r0: PositiveFloat
+    r0: Cutoff
     power: Annotated[int, Field(ge=2, le=48)] = 6
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms, units
 
 from ...bias.prediction import Prediction
-from ...io.fields import PositiveFloat
+from ...io.magnitudes import Positive
 from .base import TriggerReport, compared
 from .uncalibrated import Threshold
 
@@ -34,7 +34,7 @@ class RelativeForceTrigger:
     unit: ClassVar[str] = ""
 
     threshold: Threshold
-    eps: PositiveFloat = 0.2
+    eps: Positive = 0.2
     exact: bool = False
     calibrated: bool = False
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from pydantic import Field
-
-from ...io.fields import Steps
+from ...io.magnitudes import FemtosecondsOrNone, Steps, StepsOrNone
 from .base import TriggerReport
 
 MODES = ("crossing", "peak")
@@ -52,8 +50,8 @@ class PickRule:
 
     at: Literal["crossing", "peak"] = "crossing"
     patience: Steps = 25
-    spacing: Annotated[int, Field(ge=0, le=10**12)] = 0
-    settling_fs: Annotated[float, Field(ge=0, le=1e9)] = 50.0
+    spacing: StepsOrNone = 0
+    settling_fs: FemtosecondsOrNone = 50.0
 
     def __post_init__(self) -> None:
         if self.at not in MODES:

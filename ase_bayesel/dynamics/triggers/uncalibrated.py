@@ -10,17 +10,17 @@ from ase import Atoms
 from pydantic import (
     BeforeValidator,
     ConfigDict,
-    Field,
     PlainSerializer,
     PlainValidator,
     TypeAdapter,
     ValidationInfo,
+    WithJsonSchema,
 )
 
 from ...bias.prediction import Prediction
 from ...errors import ConfigError
-from ...io.fields import PositiveFloat, Steps
 from ...io.kinds import VALUE, OneOf, made, values_of
+from ...io.magnitudes import Fraction, Positive, Steps
 from ...io.numbers import no_boolean
 from .base import Trigger, TriggerReport
 
@@ -43,8 +43,8 @@ class Calibration:
     """
 
     calibrate: Literal["training", "md"]
-    quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
-    factor: PositiveFloat = 1.0
+    quantile: Fraction = 0.99
+    factor: Positive = 1.0
     steps: Steps | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Calibration:
 
 
 _NUMBER: TypeAdapter[float] = TypeAdapter(
-    Annotated[PositiveFloat, BeforeValidator(no_boolean)], config=ConfigDict(allow_inf_nan=False)
+    Annotated[Positive, BeforeValidator(no_boolean)], config=ConfigDict(allow_inf_nan=False)
 )
 _CALIBRATION: TypeAdapter[Calibration] = TypeAdapter(Annotated[Calibration, VALUE])
 
@@ -68,7 +68,12 @@ def _dumped(threshold: float | Calibration) -> Any:
     return asdict(threshold) if isinstance(threshold, Calibration) else threshold
 
 
-Threshold = Annotated[float, PlainValidator(_threshold), PlainSerializer(_dumped)]
+Threshold = Annotated[
+    float,
+    PlainValidator(_threshold),
+    PlainSerializer(_dumped),
+    WithJsonSchema({"anyOf": [_NUMBER.json_schema(), {"type": "object"}]}),
+]
 """A number; in a config also a `Calibration`, which makes the trigger an `Uncalibrated` one."""
 
 

@@ -15,6 +15,7 @@ from ase.data import atomic_numbers
 from ...errors import NotConvergedError
 from ...io.fields import REQUIRED, InputPath
 from ...io.hashing import folder_hash
+from ...io.magnitudes import Moment
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ..result import ReferenceResult
 from .base import bare, missing_files
@@ -53,7 +54,7 @@ class AimsEngine(ProgramEngine):
     )
 
     species_dir: Annotated[InputPath, REQUIRED] = Path()
-    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    magnetic_moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {

@@ -13,9 +13,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from ...errors import ConfigError
-from ...io.fields import REQUIRED, Factory, Hours, InputPath
+from ...io.fields import REQUIRED, Factory, InputPath
 from ...io.hashing import content_hash
 from ...io.importing import factory_identity, imported, kind_of
+from ...io.magnitudes import Hours
 from ...resources.apart import call_apart
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ...structures.results import energy_of, forces_of, stress_of, untouched

@@ -14,6 +14,7 @@ from ase.io.castep import read_castep_castep
 
 from ...io.fields import InputPath
 from ...io.hashing import content_hash
+from ...io.magnitudes import Moment
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ..result import ReferenceResult
 from .base import bare, missing_files
@@ -66,7 +67,7 @@ class CastepEngine(ProgramEngine):
     )
 
     pseudopotentials: Mapping[str, InputPath] = field(default_factory=dict)
-    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    magnetic_moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {

@@ -15,8 +15,9 @@ from ase.units import Bohr, GPa, Hartree, bar
 from pydantic import Field
 
 from ...errors import EngineError
-from ...io.fields import REQUIRED, InputPath, Length, ValueOrMapping
+from ...io.fields import REQUIRED, InputPath, ValueOrMapping
 from ...io.hashing import content_hash
+from ...io.magnitudes import Length
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ..result import ReferenceResult
 from .base import merged, missing_files
@@ -105,7 +106,7 @@ class CP2KEngine(DFTEngine):
     potential: ByElement = "GTH-PBE"
     potential_file: Annotated[InputPath, REQUIRED] = Path("GTH_POTENTIALS")
     xc: str = "PBE"
-    cutoff_Ry: Annotated[float, Field(gt=0, le=1e5)] = 400.0
+    cutoff_Ry: Annotated[float, Field(ge=1, le=1e5)] = 400.0
     vacuum_A: Length = 5.0
 
     def identity(self, k: int = 0) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from ase import Atoms
 from pydantic import Field
 
 from ...errors import ConfigError, EngineError, MissingProgramError
-from ...io.fields import REQUIRED, FileName, InputPath, PositiveFloat, Several
+from ...io.fields import REQUIRED, FileName, InputPath, Several
 from ...io.hashing import content_hash
+from ...io.magnitudes import Moment, Points
 from .base import bare, merged, missing_files
 from .program import ProgramEngine
 
-Points = Annotated[int, Field(gt=0, le=1000)]
 EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eEdD][+-]?\d+")
 
 
@@ -51,8 +51,8 @@ class DFTEngine(ProgramEngine):
     by_element: ClassVar[Mapping[str, Any]] = {"magnetic_moments": 0.0}
 
     kpts: tuple[Points, Points, Points] | None = None
-    kspacing: PositiveFloat | None = None
-    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    kspacing: Annotated[float, Field(ge=0.005, le=10)] | None = None
+    magnetic_moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.kpts is None) == (self.kspacing is None):

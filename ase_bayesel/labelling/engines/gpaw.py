@@ -16,6 +16,7 @@ from ase.calculators.calculator import Calculator
 from ...errors import NotConvergedError
 from ...io.fields import InputPath
 from ...io.hashing import folder_hash
+from ...io.magnitudes import Moment
 from ...structures.electronic import CHARGE, electronic_state
 from ..result import ReferenceResult
 from .base import bare
@@ -45,7 +46,7 @@ class GPAWEngine(CalculatorEngine):
     reserved: ClassVar[tuple[str, ...]] = ("txt", "atoms", "restart", "communicator")
 
     setup_path: InputPath | None = None
-    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    magnetic_moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from ase import Atoms
 from ase.io.orca import read_orca_engrad, read_orca_output, write_orca
-from pydantic import Field
 
 from ...errors import EngineError
+from ...io.magnitudes import Workers
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ..result import ReferenceResult
 from .base import bare
@@ -45,7 +45,7 @@ class OrcaEngine(ProgramEngine):
     defaults: ClassVar[Mapping[str, Any]] = {"charge": 0, "mult": 1, "blocks": []}
     required: ClassVar[tuple[tuple[str, ...], ...]] = (("simple",),)
 
-    processes: Annotated[int, Field(gt=0, le=10_000)] = 1
+    processes: Workers = 1
 
     @property
     def takes(self) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from ...errors import (
     TerminatedError,
     TimeLimitError,
 )
-from ...io.fields import Hours, Program
+from ...io.fields import Program
+from ...io.magnitudes import Hours
 from ...resources.commands import run_program
 from ..result import ReferenceResult
 from .base import Engine

@@ -15,6 +15,7 @@ from ase.io import read
 from ...errors import EngineError, NotConvergedError
 from ...io.fields import REQUIRED, FileName, InputPath, Several
 from ...io.hashing import content_hash
+from ...io.magnitudes import Moment
 from ...structures.electronic import CHARGE, SPIN, electronic_state
 from ..result import ReferenceResult
 from .base import bare, missing_files
@@ -64,7 +65,7 @@ class VaspEngine(ProgramEngine):
 
     pp_path: Annotated[InputPath, REQUIRED] = Path()
     potentials: Annotated[Mapping[str, FileName], REQUIRED, Several] = field(default_factory=dict)
-    magnetic_moments: Mapping[str, float] = field(default_factory=dict)
+    magnetic_moments: Mapping[str, Moment] = field(default_factory=dict)
 
     def identity(self, k: int = 0) -> dict[str, Any]:
         return {
