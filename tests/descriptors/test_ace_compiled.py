@@ -15,6 +15,7 @@ from helpers.structures import alloy, cluster, silicon, with_pbc
 from ase_bayesel import ACEDescriptor, BiasedCalculator
 from ase_bayesel.descriptors import compiled
 from ase_bayesel.descriptors.ace.compiled.edge_passes import edge_gradient, one_particle
+from ase_bayesel.descriptors.ace.compiled.edges import neighbourhood
 from ase_bayesel.descriptors.ace.compiled.products import adjoint, totals
 from ase_bayesel.testing import check_descriptor
 
@@ -28,6 +29,8 @@ CASES = {
     "an element that is absent": (ACEDescriptor(ALLOY, 3, 4, 3.5), alloy("CuAuAuCu")),
     "lengths of pairs": (ACEDescriptor(ALLOY, 3, 4, 3.5, {("Cu", "Al"): 2.0}), alloy()),
     "embedding": (ACEDescriptor(ALLOY, 3, 4, 3.5, embedding=2), alloy()),
+    "one channel": (ACEDescriptor(ALLOY, 3, 5, 3.5, embedding=1), alloy()),
+    "an element to itself": (ACEDescriptor(ALLOY, 3, 5, 3.5, embedding=3), alloy("Au4")),
     "slab": (ACEDescriptor("Si", 3, 5, 4.0), with_pbc(silicon(), [True, False, True])),
     "cluster": (ACEDescriptor(ALLOY, 3, 4, 3.5), cluster(ALLOY)),
     "lone atom": (ACEDescriptor("Si", 3, 5, 4.0), Atoms("Si")),
@@ -45,6 +48,10 @@ def big(elements, repeat):
 BIG = {
     "two blocks": (ACEDescriptor("Si", 3, 16, 5.0), big(["Si"], (3, 3, 1))),
     "blocks of two elements": (ACEDescriptor(["Si", "Ge"], 3, 10, 5.0), big(["Si", "Ge"], 3)),
+    "channels of three elements": (
+        ACEDescriptor(["Si", "Ge", "C"], 3, 10, 5.0, embedding=2),
+        big(["Si", "Ge", "C"], (2, 2, 1)),
+    ),
 }
 needs_numba = pytest.mark.optional("numba")
 
@@ -64,7 +71,7 @@ def test_both_ways_agree(monkeypatch, descriptor, atoms):
     check_both_ways(monkeypatch, descriptor, atoms)
 
 
-@pytest.mark.parametrize("name", ["one element", "three elements"])
+@pytest.mark.parametrize("name", ["one element", "three elements", "embedding"])
 def test_both_ways_agree_for_weighted_rows(monkeypatch, name):
     descriptor, atoms = CASES[name]
     weights = np.random.default_rng(2).uniform(size=(3, len(atoms)))
@@ -108,7 +115,7 @@ def test_energies_forces_stresses_and_ranks_are_those_of_the_other_way(monkeypat
 def test_all_cases_are_served_by_the_same_compiled_functions(monkeypatch):
     for descriptor, atoms in CASES.values():
         check_both_ways(monkeypatch, descriptor, atoms)
-    for function in (one_particle, edge_gradient, totals, adjoint):
+    for function in (neighbourhood, one_particle, edge_gradient, totals, adjoint):
         assert len(function.signatures) == 1
 
 

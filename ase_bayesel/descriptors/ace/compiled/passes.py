@@ -13,6 +13,7 @@ from ..basis import ManyBodyBasis
 from ..edges import EdgeBasis
 from ..pullback import Linearized
 from .edge_passes import edge_gradient, one_particle
+from .edges import neighbourhood
 from .products import adjoint, totals
 from .tables import tables_of
 
@@ -35,7 +36,6 @@ class CompiledPasses:
         compute: Callable[[Atoms, bool], list[Features]],
     ) -> None:
         self._tables, self._compute = tables_of(basis, edges), compute
-        self._n_functions = len(basis.functions)
 
     def linearize(
         self, atoms: Atoms, species: np.ndarray, weights: np.ndarray | None
@@ -56,23 +56,17 @@ class CompiledPasses:
         positions = np.array(atoms.positions, float)
         first, second, offsets = candidate_pairs(atoms, tables.radials.cutoff)
         ends = first.astype(np.int64), second.astype(np.int64)
-        edges, a, pairs = one_particle(tables, positions, *ends, offsets, species)
-        n_pairs, n_functions = pairs.shape[1], self._n_functions
-        rows = np.zeros((len(shares), n_pairs + len(tables.type_of) * n_functions))
-        rows[:, :n_pairs] = shares @ pairs
-        groups = []
-        for z in np.unique(species):
-            start, members = n_pairs + z * n_functions, np.flatnonzero(species == z)
-            ours = (a[members], np.ascontiguousarray(shares[:, members]))
-            columns = slice(start, start + n_functions)
-            rows[:, columns] = totals(tables.products, *ours)
-            groups.append((members, columns, ours))
+        ours = tables.radials.cutoff, len(tables.type_of), positions
+        edges = neighbourhood(*ours, *ends, offsets, species)
+        a, pairs = one_particle(tables, edges, species)
+        order = np.argsort(species, kind="stable")
+        starts = np.searchsorted(species[order], np.arange(len(tables.type_of) + 1))
+        known = tables.products, a, shares, order, starts
+        n_pairs, many = pairs.shape[1], totals(*known)
+        rows = np.concatenate([shares @ pairs, many.reshape(len(shares), -1)], axis=1)
 
         def gradient(cotangents: np.ndarray) -> Gradient:
-            by_a = np.empty(a.shape)
-            for members, columns, ours in groups:
-                chosen = cotangents[:, columns].copy()
-                by_a[members] = adjoint(tables.products, *ours, chosen)
+            by_a = adjoint(*known, cotangents[:, n_pairs:].reshape(many.shape).copy())
             by_pairs = shares.T @ cotangents[:, :n_pairs]
             by_position, strain = edge_gradient(tables, edges, species, by_a, by_pairs)
             return Gradient(by_position, voigt6(strain))

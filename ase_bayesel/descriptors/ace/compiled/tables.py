@@ -55,13 +55,18 @@ class OneParticle(NamedTuple):
 
     Attributes
     ----------
-    degrees
-        ``(lmax + 1, 3)`` of each l: radials, channels, and where its A begin.
+    runs
+        ``(Q, 5)`` of those of each l and channel: l, the channel, as many radials as functions
+        have a use for, where its A begin, and whether all weights are one. A of further radials
+        stay zero.
+    starts
+        ``(lmax + 2,)`` where the runs of each l begin.
     weights
         ``(R, NZ)`` of each species of neighbours in each channel.
     """
 
-    degrees: np.ndarray
+    runs: np.ndarray
+    starts: np.ndarray
     weights: np.ndarray
 
 
@@ -92,12 +97,14 @@ class Tables(NamedTuple):
 
 
 class Neighbourhood(NamedTuple):
-    """Edges of N atoms in runs, one for each atom and species of neighbours.
+    """Edges of N atoms, of each atom those to neighbours of the first species first.
 
     Attributes
     ----------
     starts
-        ``(N NZ + 1,)`` where each run begins.
+        ``(N + 1,)`` where the edges of each atom begin.
+    ends
+        ``(N, NZ + 1)`` where those of each species begin; the last ones end with the padding.
     second
         ``(E,)`` the neighbour; -1 for padding, which lies at the cutoff.
     vectors, lengths
@@ -105,20 +112,25 @@ class Neighbourhood(NamedTuple):
     """
 
     starts: np.ndarray
+    ends: np.ndarray
     second: np.ndarray
     vectors: np.ndarray
     lengths: np.ndarray
 
 
 class Work(NamedTuple):
-    """Functions of the edges of one run; the last axis is as long as the longest run.
+    """Functions of the edges of one atom; the last axis is as long as the most edges of an atom.
 
-    ``unit (3, .)``; ``arguments (2, 2, .)``, the coordinate of each kind and its slope;
+    ``unit (3, .)``; ``scales (3, .)``, r0, its inverse and its share of
+    the cutoff; ``shares (R, .)`` in each channel; ``arguments (2, 3, .)``, the
+    coordinate of each kind, its slope and what it is scaled by;
     ``radials (2, n, .)`` and ``pairs (2, T, .)`` with their slopes; ``monomials``, ``harmonics``;
-    ``sums (6, .)``.
+    ``sums (8, .)``.
     """
 
     unit: np.ndarray
+    scales: np.ndarray
+    shares: np.ndarray
     arguments: np.ndarray
     radials: np.ndarray
     pairs: np.ndarray
@@ -129,8 +141,6 @@ class Work(NamedTuple):
 
 def tables_of(basis: ManyBodyBasis, edges: EdgeBasis) -> Tables:
     """The tables of a descriptor's bases."""
-    nmax, n_channels = np.array(basis.nmax), np.array(basis.n_channels)
-    widths = nmax * n_channels * (2 * np.arange(len(nmax)) + 1)
     many = many_body_polynomials(max(basis.nmax))
     pair = pair_polynomials(len(edges.pairs), -1.0, 1.0)
     coordinates = np.empty((2, len(edges.r0), 3))
@@ -153,12 +163,26 @@ def tables_of(basis: ManyBodyBasis, edges: EdgeBasis) -> Tables:
         Angular(
             monomial_parents(edges.lmax), *_compressed(harmonics.values), *_compressed(gradients)
         ),
-        OneParticle(
-            np.stack([nmax, n_channels, np.cumsum(widths) - widths], axis=1),
-            np.ascontiguousarray(edges.weights),
-        ),
+        OneParticle(*_runs(basis, edges.weights), np.ascontiguousarray(edges.weights)),
         _products(basis),
     )
+
+
+def _runs(basis: ManyBodyBasis, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``runs`` and ``starts`` of `OneParticle`."""
+    used, runs, place = np.unique(basis.factors), [], 0
+    for degree, (n_radials, n_channels) in enumerate(
+        zip(basis.nmax, basis.n_channels, strict=True)
+    ):
+        width = 2 * degree + 1
+        for channel in range(n_channels):
+            inside = used[(used >= place) & (used < place + n_radials * width)]
+            if len(inside):
+                plain = (weights[channel] == 1.0).all()
+                runs.append((degree, channel, (inside[-1] - place) // width + 1, place, plain))
+            place += n_radials * width
+    found = np.array(runs, int)
+    return found, np.searchsorted(found[:, 0], np.arange(len(basis.nmax) + 1))
 
 
 def _compressed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
