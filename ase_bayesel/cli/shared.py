@@ -94,9 +94,7 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
             return command(*args, **kwargs)
-        except StopRequested as stop:  # without a text: one more, while the first is seen to
-            if stop.args:
-                typer.echo(str(stop), err=True)
+        except StopRequested:
             raise typer.Exit(EXIT_RUN_AGAIN) from None
         except BayeselError as error:
             message = str(error)

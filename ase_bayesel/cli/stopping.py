@@ -14,10 +14,7 @@ GRACE_S = 10.0
 
 
 class StopRequested(KeyboardInterrupt):
-    """Raised where the step under way takes longer than the grace, or on a second request.
-
-    That of `stop_at_once` says what to tell.
-    """
+    """Raised at once, or where the step under way takes longer than the grace or is asked twice."""
 
 
 class StopRequests:
@@ -56,7 +53,7 @@ def early_signals() -> Iterator[None]:
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        signal.signal(number, _leaving("run again to go on"))
+        signal.signal(number, _leaving(lambda n: _told(n, "run again to go on")))
     try:
         yield
     finally:
@@ -64,11 +61,11 @@ def early_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _leaving(what_next: str) -> Callable[[int, FrameType | None], None]:
+def _leaving(tell: Callable[[int], str]) -> Callable[[int, FrameType | None], None]:
     """A handler that ends this process: nothing runs that would have to be saved."""
 
     def leave(number: int, frame: FrameType | None) -> None:
-        os.write(2, f"{_told(number, what_next)}\n".encode())
+        os.write(2, f"{tell(number)}\n".encode())
         os._exit(EXIT_RUN_AGAIN)
 
     return leave
@@ -79,28 +76,34 @@ def _told(number: int, what_next: str) -> str:
 
 
 @contextmanager
-def stop_at_once(what_next: str) -> Iterator[None]:
+def stop_at_once(what_next: str, told: list[str]) -> Iterator[None]:
     """Have SIGTERM and SIGINT raise `StopRequested` in the block, and one more end this process.
 
-    What ends by itself does not heed them any more.
+    So does a timer after `GRACE_S`, since an exception may be lost where Python lets none out, as
+    in a finaliser. What ends by itself does not heed signals any more.
 
     Parameters
     ----------
     what_next
         What is told: whether it goes on when it runs again.
+    told
+        Gets what is to be told.
     """
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def raise_it(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, _leaving(what_next))
-        raise StopRequested(_told(number, what_next))
+        told.append(_told(number, what_next))
+        for each in (*numbers, signal.SIGALRM):
+            signal.signal(each, _leaving(lambda _: told[0]))
+        signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+        raise StopRequested
 
     for number in numbers:
         signal.signal(number, raise_it)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
 
