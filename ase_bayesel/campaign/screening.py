@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import betainc
 
 from ..structures.labels import FitTargets
+from ..surrogate.design import Noise
 from ..surrogate.energy_weights import force_growth
 from ..surrogate.expectation import Expectation
 from ..surrogate.scales import Scales
@@ -51,6 +52,9 @@ VANISHING = 2.5
 """So many times as large as usual may the surprise of forces be that are all zero."""
 FEW = 5.0
 """Limits are wider by this share over the square of the number of labels behind what is usual."""
+LEAST_NOISE = Noise(energy=0.003, forces=0.03, virial=0.01)
+"""A label is suspicious only if it is with this noise too: a fit may pass through all its labels, as
+of one small molecule, and where they end it foretells no errors."""
 PEERS = 5
 """With fewer labels in a batch, the latest of earlier rounds are asked too."""
 
@@ -261,10 +265,12 @@ def _by_chance(distance: float, dimensions: int) -> float:
 
 
 def _verdict(new: NewLabel, levels: Levels) -> Verdict:
+    doubted = new.expected.with_noise(LEAST_NOISE)
     found = [
         told
         for prop in new.expected.predicted
         if (told := levels.misfit(new.expected, new.labels, prop))
+        and levels.misfit(doubted, new.labels, prop)
     ]
     sizes = new.expected.surprise(new.labels).sizes
     if not found:

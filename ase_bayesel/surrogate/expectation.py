@@ -25,9 +25,6 @@ from .triangular import factor_of_observed
 
 IN_TURN = ("forces", "virial", "energy")
 """What of a label is compared first: the many forces tell what the energy can be."""
-LEAST_NOISE = Noise(energy=0.003, forces=0.03, virial=0.01)
-"""A fit whose own noise is less counts as no more certain: it may pass through all of its labels,
-as of one small molecule, and where the labels end no error is then foretold."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Expectation:
     predicted
         By property, in the order of `IN_TURN` and as `property_rows` order it.
     units
-        Standard deviation of the noise of each property's rows, `LEAST_NOISE` at the least.
+        Standard deviation of the noise of each property's rows.
     factor
         ``(k, k)`` upper triangular, L^T of the module's docstring.
     baseline
@@ -88,22 +85,10 @@ class Expectation:
         features
             Of the structure, with derivatives.
         """
-        return cls._in_units_of(_at_least(surrogate.noise), surrogate, atoms, labels, features)
-
-    @classmethod
-    def _in_units_of(
-        cls,
-        noise: Noise,
-        surrogate: Surrogate,
-        atoms: Atoms,
-        labels: FitTargets,
-        features: Features | Sketch,
-    ) -> Expectation:
-        """As `of`, with a noise."""
         usable = usable_properties(atoms, surrogate.properties)
         used = [p for p in IN_TURN if p in usable and getattr(labels, p) is not None]
         rows = {prop: property_rows(features, prop, whole_atoms(atoms)) for prop in used}
-        units = {prop: noise.std(prop, len(atoms)) for prop in used}
+        units = {prop: surrogate.noise.std(prop, len(atoms)) for prop in used}
         white = surrogate.posterior.whiten(np.concatenate([rows[p] / units[p] for p in used]))
         return cls(
             len(atoms),
@@ -128,7 +113,7 @@ class Expectation:
         surrogate, atoms, labels, features
             As of `of`.
         """
-        own = cls._in_units_of(surrogate.noise, surrogate, atoms, labels, features)
+        own = cls.of(surrogate, atoms, labels, features)
         scales = surrogate.row_scales(atoms, labels)
         if not own.predicted or own.predicted.keys() - scales.keys():
             return None
@@ -140,11 +125,7 @@ class Expectation:
         try:
             left = np.linalg.inv(np.eye(len(weights)) - weights[:, None] * known * weights)
             covariance = known @ (weights[:, None] * left / weights)
-            least = _at_least(surrogate.noise)
-            wider = {prop: least.std(prop, len(atoms)) for prop in sizes}
-            ratios = units / np.concatenate([np.full(n, wider[prop]) for prop, n in sizes.items()])
-            covariance = ratios[:, None] * (covariance + covariance.T) / 2 * ratios
-            factor = cholesky(np.eye(len(weights)) + covariance)
+            factor = cholesky(np.eye(len(weights)) + (covariance + covariance.T) / 2)
         except np.linalg.LinAlgError:
             return None
         errors = left @ (weights * np.concatenate(residuals) / units) / weights * units
@@ -153,7 +134,17 @@ class Expectation:
             prop: own._observed(labels, prop) + error
             for prop, error in zip(sizes, np.split(errors, ends), strict=True)
         }
-        return replace(own, predicted=predicted, factor=factor, units=wider)
+        return replace(own, predicted=predicted, factor=factor)
+
+    def with_noise(self, least: Noise) -> Expectation:
+        """The same of a fit whose labels have this noise at the least."""
+        units = {p: max(unit, least.std(p, self.n_atoms)) for p, unit in self.units.items()}
+        ratios = np.concatenate(
+            [np.full(len(self.predicted[p]), self.units[p] / unit) for p, unit in units.items()]
+        )
+        one = np.eye(len(ratios))
+        known = ratios[:, None] * (self.factor.T @ self.factor - one) * ratios
+        return replace(self, units=units, factor=cholesky(one + known))
 
     def surprise(self, labels: FitTargets) -> Surprise:
         """How far a label is from it; one that holds the properties of the first."""
@@ -201,10 +192,3 @@ class Expectation:
         return np.asarray(
             solve_triangular(self.factor[: len(values), : len(values)], values, trans=1)
         )
-
-
-def _at_least(noise: Noise) -> Noise:
-    """The noise of a fit, or `LEAST_NOISE` where that is more."""
-    return Noise(
-        **{prop: max(std, getattr(LEAST_NOISE, prop)) for prop, std in vars(noise).items()}
-    )
