@@ -53,8 +53,8 @@ VANISHING = 2.5
 FEW = 5.0
 """Limits are wider by this share over the square of the number of labels behind what is usual."""
 LEAST_NOISE = Noise(energy=0.003, forces=0.03, virial=0.01)
-"""A label is suspicious only if it is with this noise too: a fit may pass through all its labels, as
-of one small molecule, and where they end it foretells no errors."""
+"""A label is suspicious only if it is with this noise too: a fit may go through all of its labels,
+and where they end it foretells no errors."""
 PEERS = 5
 """With fewer labels in a batch, the latest of earlier rounds are asked too."""
 
