@@ -18,9 +18,6 @@ from .support import Support
 from .surrogate import Surrogate
 from .training_rows import TrainingRows
 
-ENOUGH = 10
-"""Structures unseen by a network whose errors may make a scale smaller than that of the mean."""
-
 
 def calibrated(
     surrogate: Surrogate,
@@ -67,9 +64,8 @@ def calibrating(
     surrogate, frames, keys, force_projections
         As in `leaving_out`.
     potential
-        A network that predicts in place of the mean. Its errors over the surrogate's deviations
-        then give the scales. Where fewer than `ENOUGH` structures tell of them, each scale is the
-        larger of two: that, and the surrogate's own.
+        A network that predicts in place of the mean. Each scale is then the larger of two: the
+        surrogate's own, and that of the network's errors over the surrogate's deviations.
     unseen
         Numbers of the frames that the network was not trained on.
     chosen
@@ -80,8 +76,7 @@ def calibrating(
     if potential is not None and len(unseen):
         groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
         steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential, chosen)
-        of_network = Scales.of(finished(steps))
-        scales = of_network if len(groups) >= ENOUGH else scales.larger(of_network)
+        scales = scales.larger(Scales.of(finished(steps)))
     known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor)
     return replace(surrogate, scales=scales, support=known)
 
