@@ -475,10 +475,10 @@ EXPLOSIONS = {
     "huge steps": {"explore.timestep_fs": 100.0},
     "huge steps, no guards": {"explore.timestep_fs": 100.0, "explore.guards": GUARDS_OFF},
     "hot": {"explore.temperature_K": 1e6, "explore.guards": {"max_temperature_K": 1e6}},
-    "strong bias": {"explore.tau_rel": None, "explore.tau": 1e8},
+    "strong bias": {"explore.tau_rel": None, "explore.tau": 1e6},
     "strong bias, no guards": {
         "explore.tau_rel": None,
-        "explore.tau": 1e8,
+        "explore.tau": 1e6,
         "explore.guards": GUARDS_OFF,
     },
     "strong relative bias": {

@@ -85,7 +85,7 @@ def test_a_given_reference_energy_is_enough(tmp_path):
     ended(config)
 
 
-@pytest.mark.parametrize("cutoff", [0.01, 1.5])
+@pytest.mark.parametrize("cutoff", [0.1, 1.5])
 def test_a_cutoff_that_reaches_no_neighbour(tmp_path, cutoff):
     config = write_campaign(tmp_path, {"descriptor.cutoff": cutoff})
     refused(config, ".extxyz: no two atoms are within descriptor.cutoff, ", f"{cutoff} A")
