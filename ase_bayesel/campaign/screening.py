@@ -8,6 +8,7 @@ those of the other labels of the batch, since a fit that is too certain of itsel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -52,9 +53,11 @@ VANISHING = 2.5
 """So many times as large as usual may the surprise of forces be that are all zero."""
 FEW = 5.0
 """Limits are wider by this share over the square of the number of labels behind what is usual."""
+THROUGH_ALL = 0.003
+"""eV/A. A fit with less noise of forces goes through all of its labels, as of one small molecule,
+and where they end it foretells no errors. Then a label is suspicious only if it is ..."""
 LEAST_NOISE = Noise(energy=0.003, forces=0.03, virial=0.01)
-"""A label is suspicious only if it is with this noise too: a fit may go through all of its labels,
-and where they end it foretells no errors."""
+"""... with this noise too."""
 PEERS = 5
 """With fewer labels in a batch, the latest of earlier rounds are asked too."""
 
@@ -265,7 +268,9 @@ def _by_chance(distance: float, dimensions: int) -> float:
 
 
 def _verdict(new: NewLabel, levels: Levels) -> Verdict:
-    doubted = new.expected.with_noise(LEAST_NOISE)
+    doubted = new.expected
+    if doubted.units.get("forces", math.inf) < THROUGH_ALL:
+        doubted = doubted.with_noise(LEAST_NOISE)
     found = [
         told
         for prop in new.expected.predicted
