@@ -25,22 +25,24 @@ def inputs(tmp_path_factory):
     train = [reference(a) for a in alloy_cells(6, 0.05, 0)]
     write_frames(folder / "train.extxyz", train)
     write_frames(folder / "many.extxyz", [a * (3, 3, 3) for a in train] * 40)
-    descriptor = ACEDescriptor(["Cu", "Al"], 2, 6, cutoff=4.5)
+    descriptor = ACEDescriptor(["Cu", "Al"], 3, 12, cutoff=6.5)
     surrogate = fit_surrogate(train, descriptor, "REF_energy", "REF_forces", e0s="average")
     surrogate.save(folder / "model.npz")
-    settings = {
-        "starts": str(folder / "train.extxyz"),
-        "descriptor": campaign_settings()["descriptor"],
-        "recipes": [{"kind": "rattle", "amplitudes_A": [0.05, 0.1], "copies": 30}],
-    }
-    (folder / "pool.yaml").write_text(yaml.safe_dump(settings))
+    for name, copies in (("pool", 3000), ("small", 80)):
+        settings = {
+            "starts": str(folder / "train.extxyz"),
+            "descriptor": campaign_settings()["descriptor"],
+            "recipes": [{"kind": "rattle", "amplitudes_A": [0.05, 0.1], "copies": copies}],
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
 
 def command(name, inputs, output):
-    """The command, and what it writes."""
+    """The command, which takes much longer than a signal to come, and what it writes."""
     arguments = {
         "pool": ["pool", inputs / "pool.yaml", "-o", output],
+        "small": ["pool", inputs / "small.yaml", "-o", output],
         "select": [
             *("select", inputs / "many.extxyz", "-n", 5, "-o", output, "--descriptor", SLOW_ACE),
             *("--core", inputs / "train.extxyz", "--e0s", "average", *KEYS),
@@ -55,7 +57,7 @@ def command(name, inputs, output):
 def begun(name, process, output):
     """It knows signals, has loaded what it needs, and works."""
     wait_for(lambda: catches(process.pid, signal.SIGTERM))
-    if name == "pool":
+    if name in ("pool", "small"):
         wait_for(output.with_suffix(".jsonl").exists)
     else:
         wait_for(lambda: has_loaded(process.pid, "/scipy/"))
@@ -83,13 +85,13 @@ def test_a_pool_goes_on(inputs, tmp_path):
     whole, output = tmp_path / "whole" / "pool.extxyz", tmp_path / "stopped" / "pool.extxyz"
     for path in (whole, output):
         path.parent.mkdir()
-    assert bayesel(*command("pool", inputs, whole)[1:]).returncode == 0
-    process = launched(command("pool", inputs, output))
-    begun("pool", process, output)
+    assert bayesel(*command("small", inputs, whole)[1:]).returncode == 0
+    process = launched(command("small", inputs, output))
+    begun("small", process, output)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert "run again to go on" in errors
-    assert bayesel(*command("pool", inputs, output)[1:]).returncode == 0
+    assert bayesel(*command("small", inputs, output)[1:]).returncode == 0
     assert output.read_bytes() == whole.read_bytes()
 
 
