@@ -20,14 +20,14 @@ from .store import Store
 FILE = "held_out.json"
 
 
-class HeldOut(NamedTuple):
-    """Of a refit: how many structures there were, and the places of those held out."""
+class OfRefit(NamedTuple):
+    """How many structures there were, and the places of those held out."""
 
     n_frames: int
     places: tuple[int, ...]
 
 
-_HELD_OUT = TypeAdapter(HeldOut)
+_OF_REFIT = TypeAdapter(OfRefit)
 
 
 def held_out(store: Store, number: int, refitter: Refitter, n_frames: int) -> list[int]:
@@ -69,7 +69,7 @@ def keep_held_out(store: Store, number: int, n_frames: int, places: Iterable[int
     places
         What that gave.
     """
-    content = _HELD_OUT.dump_json(HeldOut(n_frames, tuple(places)))
+    content = _OF_REFIT.dump_json(OfRefit(n_frames, tuple(places)))
     write_atomically(_path(store, number), content)
 
 
@@ -84,9 +84,9 @@ def _without_trained(store: Store, number: int, places: Iterable[int]) -> list[i
     return kept
 
 
-def _read(path: Path) -> HeldOut:
+def _read(path: Path) -> OfRefit:
     try:
-        return _HELD_OUT.validate_json(path.read_bytes())
+        return _OF_REFIT.validate_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: is damaged ({error})") from error
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+Handler = Callable[[int, FrameType | None], None]
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_RUN_AGAIN = 75
 GRACE_S = 10.0
 """How long the step under way may take after that; what is left of it is done again."""
@@ -51,17 +53,23 @@ def early_signals() -> Iterator[None]:
 
     Between, `stop_requests` sees to them. What ends by itself does not heed them any more.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        signal.signal(number, _leaving(lambda n: _told(n, "run again to go on")))
+    with _taken(_leaving(lambda number: _told(number, "run again to go on"))):
+        yield
+
+
+@contextmanager
+def _taken(handler: Handler) -> Iterator[None]:
+    """Have a handler take SIGTERM and SIGINT in the block, and nobody after it."""
+    for number in SIGNALS:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number in numbers:
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _leaving(tell: Callable[[int], str]) -> Callable[[int, FrameType | None], None]:
+def _leaving(tell: Callable[[int], str]) -> Handler:
     """A handler that ends this process: nothing runs that would have to be saved."""
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -89,23 +97,19 @@ def stop_at_once(what_next: str, told: list[str]) -> Iterator[None]:
     told
         Gets what is to be told.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def raise_it(number: int, frame: FrameType | None) -> None:
         told.append(_told(number, what_next))
-        for each in (*numbers, signal.SIGALRM):
+        for each in (*SIGNALS, signal.SIGALRM):
             signal.signal(each, _leaving(lambda _: told[0]))
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
         raise StopRequested
 
-    for number in numbers:
-        signal.signal(number, raise_it)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
+    with _taken(raise_it):
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
 @contextmanager
