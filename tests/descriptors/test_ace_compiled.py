@@ -14,8 +14,14 @@ from helpers.structures import alloy, cluster, silicon, with_pbc
 
 from ase_bayesel import ACEDescriptor, BiasedCalculator
 from ase_bayesel.descriptors import compiled
-from ase_bayesel.descriptors.ace.compiled.edge_passes import edge_gradient, one_particle
+from ase_bayesel.descriptors.ace.compiled.edge_passes import (
+    edge_functions,
+    edge_gradient,
+    one_particle,
+)
 from ase_bayesel.descriptors.ace.compiled.edges import neighbourhood
+from ase_bayesel.descriptors.ace.compiled.jacobians import add_jacobians, many_body_values
+from ase_bayesel.descriptors.ace.compiled.movements import movements
 from ase_bayesel.descriptors.ace.compiled.products import adjoint, totals
 from ase_bayesel.testing import check_descriptor
 
@@ -64,6 +70,10 @@ def check_both_ways(monkeypatch, descriptor, atoms, weights=None):
     cotangent = np.random.default_rng(1).normal(size=expected.shape) * descriptor.prior_std()
     for one, other in zip(ours(cotangent), theirs(cotangent), strict=True):
         assert_close(one, other, AGREE)
+    (expected,) = descriptor.compute(atoms, derivatives=True)
+    found = descriptor._passes.compute(atoms, descriptor._species(atoms), derivatives=True)
+    for name in ("values", "jacobian", "strain"):
+        assert_close(getattr(found, name), getattr(expected, name), AGREE)
 
 
 @pytest.mark.parametrize(("descriptor", "atoms"), CASES.values(), ids=CASES)
@@ -115,8 +125,22 @@ def test_energies_forces_stresses_and_ranks_are_those_of_the_other_way(monkeypat
 def test_all_cases_are_served_by_the_same_compiled_functions(monkeypatch):
     for descriptor, atoms in CASES.values():
         check_both_ways(monkeypatch, descriptor, atoms)
-    for function in (neighbourhood, one_particle, edge_gradient, totals, adjoint):
+    passes = neighbourhood, one_particle, edge_gradient, totals, adjoint
+    features = edge_functions, movements, many_body_values, add_jacobians
+    for function in (*passes, *features):
         assert len(function.signatures) == 1
+
+
+@needs_numba
+def test_features_come_by_compiled_passes_unless_told_otherwise(monkeypatch):
+    descriptor, atoms = CASES["three elements"]
+    calls = []
+    monkeypatch.setattr(descriptor._passes, "compute", lambda *given: calls.append(given))
+    descriptor.compute([atoms, atoms], derivatives=True)
+    assert [derivatives for _, _, derivatives in calls] == [True, True]
+    monkeypatch.setenv(compiled.SWITCH, "0")
+    descriptor.compute(atoms)
+    assert len(calls) == 2
 
 
 @needs_numba

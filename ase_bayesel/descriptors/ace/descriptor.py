@@ -122,7 +122,7 @@ class ACEDescriptor:
     def _passes(self) -> CompiledPasses:
         from .compiled.passes import CompiledPasses  # where it is not wanted, numba is not needed
 
-        return CompiledPasses(self._basis, self._edges, self.compute)
+        return CompiledPasses(self._basis, self._edges)
 
     @property
     def n_features(self) -> int:
@@ -152,6 +152,8 @@ class ACEDescriptor:
         frames = as_frames(frames)
         if not frames:
             return []
+        if compiled.wanted():
+            return [self._passes.compute(a, self._species(a), derivatives) for a in frames]
         neighbours = self._neighbours(frames)
         size = self._jacobian_chunk(neighbours) if derivatives else CHUNK_ATOMS
         values, sums = self._summed(

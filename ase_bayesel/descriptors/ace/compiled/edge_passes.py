@@ -3,9 +3,8 @@
 Inner loops are over all edges of an atom (`edges`), of whatever species: what the species of a
 neighbour changes are numbers of its edge. Radials and harmonics of an atom's edges are made where
 they are used, in memory that stays in the cache, and made again on the way back.
-
-What is kept on disk is made anew only where its own file has changed: no compiled function calls
-one of another file.
+No compiled function calls one of another file: what is kept on disk is made anew only where its own
+file has changed.
 """
 
 from __future__ import annotations
@@ -88,6 +87,39 @@ def edge_gradient(
 
 
 @jit
+def edge_functions(
+    tables: Tables, edges: Neighbourhood, species: np.ndarray, begin: int, end: int
+) -> Work:
+    """All functions of the edges of atoms ``begin .. end`` with slopes: `Work` of each, stacked."""
+    one, n = _work(tables, edges), end - begin
+    found = Work(
+        np.empty((n, *one.unit.shape)),
+        np.empty((n, *one.scales.shape)),
+        np.empty((n, *one.shares.shape)),
+        np.empty((n, *one.arguments.shape)),
+        np.zeros((n, *one.radials.shape)),
+        np.empty((n, *one.pairs.shape)),
+        np.empty((n, *one.monomials.shape)),
+        np.empty((n, *one.harmonics.shape)),
+        np.empty((n, *one.sums.shape)),
+    )
+    for k in range(n):
+        own = Work(
+            found.unit[k],
+            found.scales[k],
+            found.shares[k],
+            found.arguments[k],
+            found.radials[k],
+            found.pairs[k],
+            found.monomials[k],
+            found.harmonics[k],
+            found.sums[k],
+        )
+        _functions(tables, edges, begin + k, species[begin + k], True, own)
+    return found
+
+
+@jit
 def _functions(
     tables: Tables, edges: Neighbourhood, i: int, centre: int, with_slopes: bool, work: Work
 ) -> tuple[int, int]:
@@ -126,9 +158,7 @@ def _combine(
 
 @jit
 def _work(tables: Tables, edges: Neighbourhood) -> Work:
-    width = 1
-    for i in range(len(edges.starts) - 1):
-        width = max(width, edges.starts[i + 1] - edges.starts[i])
+    width = max(1, np.diff(edges.starts).max())
     return Work(
         np.empty((3, width)),
         np.empty((3, width)),
@@ -145,12 +175,11 @@ def _work(tables: Tables, edges: Neighbourhood) -> Work:
 @jit
 def _arguments(radials: Radials, edges: Neighbourhood, start: int, count: int, work: Work) -> None:
     """Directions, and the coordinates of both kinds of radial functions."""
-    lengths = edges.lengths[start : start + count]
+    lengths, inverse = edges.lengths[start : start + count], work.scales[1]
     for axis in range(3):
         target, row = work.unit[axis], edges.vectors[axis, start : start + count]
         for k in range(count):
             target[k] = row[k] / lengths[k]
-    inverse = work.scales[1]
     for which in range(2):
         q, a = radials.coordinates[which, 0, 0], radials.coordinates[which, 0, 1]
         y, slope = work.arguments[which, 0], work.arguments[which, 1]
@@ -172,12 +201,13 @@ def _radials(radials: Radials, lengths: np.ndarray, with_slopes: bool, work: Wor
     count, y, slope = len(lengths), work.arguments[0, 0], work.arguments[0, 1]
     value, derivative, factor = work.radials[0, 0], work.radials[1, 0], 1.0 / radials.many[1, 0]
     for k in range(count):
-        inside = factor * (1.0 - y[k] * y[k])
+        inside = factor * (1.0 - y[k] * y[k]) if lengths[k] < radials.cutoff else 0.0
         value[k] = inside * (1.0 - y[k] * y[k])
         derivative[k] = -4.0 * y[k] * inside * slope[k]
     _recursion(radials.many, work.arguments[0], work.radials, with_slopes, count)
-    value, derivative, factor = work.pairs[0, 0], work.pairs[1, 0], 0.5 / radials.pair[1, 0]
+    value, derivative, half = work.pairs[0, 0], work.pairs[1, 0], 0.5 / radials.pair[1, 0]
     for k in range(count):
+        factor = half if lengths[k] < radials.cutoff else 0.0
         unit, outer = work.scales[1, k], work.scales[2, k]
         s, inverse = lengths[k] * unit, work.scales[0, k] / lengths[k]
         value[k] = factor * (inverse**2 - outer**2 + 2.0 * outer**3 * (s - 1.0 / outer))
