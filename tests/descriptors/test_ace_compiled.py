@@ -20,7 +20,11 @@ from ase_bayesel.descriptors.ace.compiled.edge_passes import (
     one_particle,
 )
 from ase_bayesel.descriptors.ace.compiled.edges import neighbourhood
-from ase_bayesel.descriptors.ace.compiled.jacobians import add_jacobians, many_body_values
+from ase_bayesel.descriptors.ace.compiled.jacobians import (
+    add_jacobian,
+    many_body_values,
+    slope_values,
+)
 from ase_bayesel.descriptors.ace.compiled.movements import movements
 from ase_bayesel.descriptors.ace.compiled.products import adjoint, totals
 from ase_bayesel.testing import check_descriptor
@@ -126,7 +130,7 @@ def test_all_cases_are_served_by_the_same_compiled_functions(monkeypatch):
     for descriptor, atoms in CASES.values():
         check_both_ways(monkeypatch, descriptor, atoms)
     passes = neighbourhood, one_particle, edge_gradient, totals, adjoint
-    features = edge_functions, movements, many_body_values, add_jacobians
+    features = edge_functions, movements, many_body_values, slope_values, add_jacobian
     for function in (*passes, *features):
         assert len(function.signatures) == 1
 

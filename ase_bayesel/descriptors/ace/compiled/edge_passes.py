@@ -87,36 +87,19 @@ def edge_gradient(
 
 
 @jit
-def edge_functions(
-    tables: Tables, edges: Neighbourhood, species: np.ndarray, begin: int, end: int
-) -> Work:
-    """All functions of the edges of atoms ``begin .. end`` with slopes: `Work` of each, stacked."""
-    one, n = _work(tables, edges), end - begin
-    found = Work(
-        np.empty((n, *one.unit.shape)),
-        np.empty((n, *one.scales.shape)),
-        np.empty((n, *one.shares.shape)),
-        np.empty((n, *one.arguments.shape)),
-        np.zeros((n, *one.radials.shape)),
-        np.empty((n, *one.pairs.shape)),
-        np.empty((n, *one.monomials.shape)),
-        np.empty((n, *one.harmonics.shape)),
-        np.empty((n, *one.sums.shape)),
-    )
-    for k in range(n):
-        own = Work(
-            found.unit[k],
-            found.scales[k],
-            found.shares[k],
-            found.arguments[k],
-            found.radials[k],
-            found.pairs[k],
-            found.monomials[k],
-            found.harmonics[k],
-            found.sums[k],
-        )
-        _functions(tables, edges, begin + k, species[begin + k], True, own)
-    return found
+def edge_functions(tables: Tables, edges: Neighbourhood, species: np.ndarray, i: int) -> Work:
+    """All functions of the edges of an atom, with slopes.
+
+    Parameters
+    ----------
+    tables, edges, species
+        As given to `one_particle`.
+    i
+        The atom.
+    """
+    work = _work(tables, edges)
+    _functions(tables, edges, i, species[i], True, work)
+    return work
 
 
 @jit

@@ -1,8 +1,7 @@
 """Compiled many-body functions of single atoms, and Jacobians of a structure's sum.
 
-Products and slopes are made for `BLOCK` atoms side by side; then each atom's slopes are multiplied
-by what A does where atoms move (`edge_passes.movements`). Of a function's slopes few are not zero:
-this is what dense products cannot make use of.
+Products and slopes are made for `BLOCK` atoms side by side; then each atom's slopes, of which few
+are not zero, are multiplied by what A does where atoms move (`movements`).
 As in `edge_passes`, no compiled function calls one of another file.
 """
 
@@ -45,36 +44,11 @@ def many_body_values(slopes: Slopes, a: np.ndarray) -> np.ndarray:
 
 
 @jit
-def add_jacobians(
-    slopes: Slopes,
-    a: np.ndarray,
-    moved: np.ndarray,
-    targets: np.ndarray,
-    counts: np.ndarray,
-    firsts: np.ndarray,
-    jacobian: np.ndarray,
-    strain: np.ndarray,
-) -> None:
-    """Add the features of up to `BLOCK` atoms to the derivatives of all sums.
-
-    Parameters
-    ----------
-    slopes
-        The functions.
-    a
-        ``(n, V)`` of these atoms.
-    moved, targets, counts
-        What `edge_passes.movements` gave for them.
-    firsts
-        ``(n,)`` where the many-body features of each atom's species begin.
-    jacobian, strain
-        ``(D, n_atoms, 3)`` and ``(D, 6)``, the sums.
-    """
-    n_singles, n_pairs = a.shape[1], len(slopes.pairs)
-    terms = np.zeros((n_singles + n_pairs, BLOCK))
+def slope_values(slopes: Slopes, a: np.ndarray) -> np.ndarray:
+    """The slopes of the many-body functions ``(n, .)`` of up to `BLOCK` atoms, of A ``(n, V)``."""
+    terms, total = np.zeros((a.shape[1] + len(slopes.pairs), BLOCK)), np.zeros(BLOCK)
     _load(slopes, a, 0, len(a), terms)
-    factors = np.empty((len(a), len(slopes.by)))
-    total = np.zeros(BLOCK)
+    found = np.empty((len(a), len(slopes.by)))
     for s in range(len(slopes.by)):
         total[:] = 0.0
         for c in range(slopes.slope_starts[s], slopes.slope_starts[s + 1]):
@@ -87,23 +61,47 @@ def add_jacobians(
                 for k in range(BLOCK):
                     total[k] += factor * row[k]
         for k in range(len(a)):
-            factors[k, s] = total[k]
-    width = moved.shape[2]
-    row, stride = np.empty(width), targets.shape[1]
-    for i in range(len(a)):
-        ours, theirs = moved[i], factors[i]
-        for p in range(ours.shape[0] - n_singles):
-            _spread(ours[n_singles + p], targets[i], counts[i], stride, jacobian[p], strain[p])
-        for f in range(len(slopes.starts) - 1):
-            row[:] = 0.0
-            for s in range(slopes.starts[f], slopes.starts[f + 1], GROUP):
-                one, two, three, four = theirs[s], theirs[s + 1], theirs[s + 2], theirs[s + 3]
-                first, second = ours[slopes.by[s]], ours[slopes.by[s + 1]]
-                third, fourth = ours[slopes.by[s + 2]], ours[slopes.by[s + 3]]
-                for k in range(width):
-                    row[k] += one * first[k] + two * second[k] + three * third[k] + four * fourth[k]
-            place = firsts[i] + f
-            _spread(row, targets[i], counts[i], stride, jacobian[place], strain[place])
+            found[k, s] = total[k]
+    return found
+
+
+@jit
+def add_jacobian(
+    slopes: Slopes,
+    values: np.ndarray,
+    moved: np.ndarray,
+    targets: np.ndarray,
+    n_pairs: int,
+    first: int,
+    jacobian: np.ndarray,
+    strain: np.ndarray,
+) -> None:
+    """Add the features of an atom to the derivatives of all sums.
+
+    Parameters
+    ----------
+    slopes, values
+        The functions, and the atom's `slope_values`.
+    moved, targets
+        What `movements` gave for it.
+    n_pairs, first
+        How many pair features there are, and where the many-body features of its species begin.
+    jacobian, strain
+        ``(D, n_atoms, 3)`` and ``(D, 6)``, the sums.
+    """
+    n_singles, width = len(moved) - n_pairs, moved.shape[1]
+    row = np.empty(width)
+    for p in range(n_pairs):
+        _spread(moved[n_singles + p], targets, jacobian[p], strain[p])
+    for f in range(len(slopes.starts) - 1):
+        row[:] = 0.0
+        for s in range(slopes.starts[f], slopes.starts[f + 1], GROUP):
+            one, two, three, four = values[s], values[s + 1], values[s + 2], values[s + 3]
+            left, right = moved[slopes.by[s]], moved[slopes.by[s + 1]]
+            third, fourth = moved[slopes.by[s + 2]], moved[slopes.by[s + 3]]
+            for k in range(width):
+                row[k] += one * left[k] + two * right[k] + three * third[k] + four * fourth[k]
+        _spread(row, targets, jacobian[first + f], strain[first + f])
 
 
 @jit
@@ -126,13 +124,12 @@ def _load(slopes: Slopes, a: np.ndarray, begin: int, count: int, terms: np.ndarr
 def _spread(
     row: np.ndarray,
     targets: np.ndarray,
-    count: int,
-    stride: int,
     jacobian: np.ndarray,
     strain: np.ndarray,
 ) -> None:
     """Add one feature's derivatives by the moved atoms to ``(n_atoms, 3)``, and by strain."""
-    for t in range(count):
+    stride = len(targets)
+    for t in range(stride):
         target = jacobian[targets[t]]
         target[0] += row[t]
         target[1] += row[stride + t]

@@ -16,81 +16,73 @@ PAD = 8
 
 @jit
 def movements(
-    tables: Tables, edges: Neighbourhood, species: np.ndarray, begin: int, functions: Work
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How A and the pair features of n atoms change where atoms move.
+    tables: Tables, edges: Neighbourhood, species: np.ndarray, i: int, functions: Work
+) -> tuple[np.ndarray, np.ndarray]:
+    """How A and the pair features of an atom change where atoms move.
 
     Parameters
     ----------
     tables, edges, species
         As given to `edge_passes.one_particle`.
-    begin
-        The first of these atoms.
+    i
+        The atom.
     functions
-        What `edge_passes.edge_functions` gave for them.
+        What `edge_passes.edge_functions` gave for it.
 
     Returns
     -------
-    ``(n, V + ., 3 S + 6)``, derivatives by up to S atoms that are moved along x, then along y and
-    z, and by strain (Voigt), filled up with zeros to a multiple of `PAD`; ``(n, S)`` which atoms
-    these are, the atom itself first; and ``(n,)`` how many.
+    ``(V + ., 3 S + 6)``, derivatives by S atoms that are moved along x, then along y and z, and by
+    strain (Voigt), filled up with zeros to a multiple of `PAD`; and ``(S,)`` which atoms these are,
+    the atom itself first.
     """
-    n, width = len(functions.unit), functions.unit.shape[2]
-    n_species, n_degree = len(tables.type_of), tables.radials.pair.shape[1]
-    n_rows = tables.n_one_particle + len(tables.radials.r0) * n_degree
-    stride = min(width + 1, len(species))
-    found = np.zeros((n, n_rows, (3 * stride + 6 + PAD - 1) // PAD * PAD))
-    targets, counts = np.zeros((n, stride), np.int64), np.zeros(n, np.int64)
-    slot_of, slots = np.full(len(species), -1), np.zeros(width, np.int64)
-    tangents, along = np.empty((3, width)), np.empty((3, width))
-    change = np.empty((3, width))
-    for k in range(n):
-        i = begin + k
-        start, stop = edges.starts[i], edges.starts[i + 1]
-        count, unit = stop - start, functions.unit[k]
-        counts[k] = _slots(edges.second[start:stop], i, slot_of, slots, targets[k])
-        vectors, lengths = edges.vectors[:, start:stop], edges.lengths[start:stop]
-        for degree in range(len(tables.one_particle.starts) - 1):
-            first, last = tables.one_particle.starts[degree], tables.one_particle.starts[degree + 1]
-            for m in range(2 * degree + 1):
-                lm = degree * degree + m
-                harmonic = functions.harmonics[k, lm]
-                _tangents(tables.angular, lm, functions.monomials[k], unit, lengths, tangents)
-                for axis in range(3):
-                    for e in range(count):
-                        along[axis, e] = harmonic[e] * unit[axis, e]
-                for run in range(first, last):
-                    share = functions.shares[k, tables.one_particle.runs[run, 1]]
-                    place = tables.one_particle.runs[run, 3] + m
-                    for radial in range(tables.one_particle.runs[run, 2]):
-                        value = functions.radials[k, 0, radial]
-                        slope = functions.radials[k, 1, radial]
-                        for axis in range(3):
-                            target, g, h = change[axis], tangents[axis], along[axis]
-                            for e in range(count):
-                                target[e] = share[e] * (slope[e] * h[e] + value[e] * g[e])
-                        row = found[k, place + radial * (2 * degree + 1)]
-                        _place(change, slots, vectors, 0, count, stride, row)
-        for z in range(n_species):
-            first, last = edges.ends[i, z] - start, edges.ends[i, z + 1] - start
-            place = tables.n_one_particle + tables.type_of[species[i], z] * n_degree
-            for degree in range(n_degree):
-                slope = functions.pairs[k, 1, degree]
-                for axis in range(3):
-                    for e in range(first, last):
-                        change[axis, e] = slope[e] * unit[axis, e]
-                _place(change, slots, vectors, first, last, stride, found[k, place + degree])
-    return found, targets, counts
+    start, stop = edges.starts[i], edges.starts[i + 1]
+    count, unit, n_degree = stop - start, functions.unit, tables.radials.pair.shape[1]
+    targets, slots = _slots(edges.second[start:stop], i, len(species))
+    stride, n_pairs = len(targets), len(tables.radials.r0) * n_degree
+    found = np.zeros((tables.n_one_particle + n_pairs, (3 * stride + 6 + PAD - 1) // PAD * PAD))
+    vectors, lengths = edges.vectors[:, start:stop], edges.lengths[start:stop]
+    tangents, along = np.empty((3, count)), np.empty((3, count))
+    change = np.empty((3, count))
+    for degree in range(len(tables.one_particle.starts) - 1):
+        first, last = tables.one_particle.starts[degree], tables.one_particle.starts[degree + 1]
+        for m in range(2 * degree + 1):
+            lm = degree * degree + m
+            harmonic = functions.harmonics[lm]
+            _tangents(tables.angular, lm, functions.monomials, unit, lengths, tangents)
+            for axis in range(3):
+                for e in range(count):
+                    along[axis, e] = harmonic[e] * unit[axis, e]
+            for run in range(first, last):
+                share = functions.shares[tables.one_particle.runs[run, 1]]
+                place = tables.one_particle.runs[run, 3] + m
+                for radial in range(tables.one_particle.runs[run, 2]):
+                    value, slope = functions.radials[0, radial], functions.radials[1, radial]
+                    for axis in range(3):
+                        target, g, h = change[axis], tangents[axis], along[axis]
+                        for e in range(count):
+                            target[e] = share[e] * (slope[e] * h[e] + value[e] * g[e])
+                    row = found[place + radial * (2 * degree + 1)]
+                    _place(change, slots, vectors, 0, count, stride, row)
+    for z in range(len(tables.type_of)):
+        first, last = edges.ends[i, z] - start, edges.ends[i, z + 1] - start
+        place = tables.n_one_particle + tables.type_of[species[i], z] * n_degree
+        for degree in range(n_degree):
+            slope = functions.pairs[1, degree]
+            for axis in range(3):
+                for e in range(first, last):
+                    change[axis, e] = slope[e] * unit[axis, e]
+            _place(change, slots, vectors, first, last, stride, found[place + degree])
+    return found, targets
 
 
 @jit
-def _slots(
-    second: np.ndarray, i: int, slot_of: np.ndarray, slots: np.ndarray, targets: np.ndarray
-) -> int:
-    """Number atom i and its neighbours by their first edges; how many atoms there are.
+def _slots(second: np.ndarray, i: int, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Atom i and its neighbours, each once, and which of them each edge leads to.
 
-    ``slot_of`` is -1 for all atoms before and after. Padding belongs to atom i.
+    Padding leads to atom i.
     """
+    slot_of, slots = np.full(n_atoms, -1), np.empty(len(second), np.int64)
+    targets = np.empty(min(len(second) + 1, n_atoms), np.int64)
     targets[0], slot_of[i], count = i, 0, 1
     for e in range(len(second)):
         j = second[e] if second[e] >= 0 else i
@@ -98,9 +90,7 @@ def _slots(
             slot_of[j], targets[count] = count, j
             count += 1
         slots[e] = slot_of[j]
-    for t in range(count):
-        slot_of[targets[t]] = -1
-    return count
+    return targets[:count].copy(), slots
 
 
 @jit

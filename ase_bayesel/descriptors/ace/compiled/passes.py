@@ -14,7 +14,7 @@ from ..edges import EdgeBasis
 from ..pullback import Linearized
 from .edge_passes import edge_functions, edge_gradient, one_particle
 from .edges import neighbourhood
-from .jacobians import BLOCK, add_jacobians, many_body_values
+from .jacobians import BLOCK, add_jacobian, many_body_values, slope_values
 from .movements import movements
 from .products import adjoint, totals
 from .slope_tables import Slopes, slopes_of
@@ -62,9 +62,12 @@ class CompiledPasses:
         strain = np.zeros((values.shape[1], 6))
         for begin in range(0, n_atoms, BLOCK):
             end = min(begin + BLOCK, n_atoms)
-            functions = edge_functions(tables, edges, species, begin, end)
-            moved = movements(tables, edges, species, begin, functions)
-            add_jacobians(slopes, a[begin:end], *moved, firsts[begin:end], jacobian, strain)
+            slope = slope_values(slopes, a[begin:end])
+            for i in range(begin, end):
+                functions = edge_functions(tables, edges, species, i)
+                moved = movements(tables, edges, species, i, functions)
+                given = slopes, slope[i - begin], *moved, n_pairs, firsts[i]
+                add_jacobian(*given, jacobian, strain)
         return Features(values, jacobian, strain)
 
     def _edges(self, atoms: Atoms, positions: np.ndarray, species: np.ndarray) -> Neighbourhood:
