@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from pydantic import TypeAdapter
 
-from ..dynamics.triggers import AllOf, AnyOf, Trigger, with_thresholds
+from ..dynamics.triggers import AllOf, AnyOf, AnyTrigger, Trigger, with_thresholds
 from .build.walkers import walker_options
 from .config import ExploreConfig
 from .exploration.trace import STEP, VALUE, WALKER
@@ -58,13 +61,24 @@ def closest_to_firing(
         lower = f"thresholds {would} times as high would have fired"
     else:
         seen = f"{value:.4g}, below its threshold of {trigger.threshold:.4g}"
-        lower = f"a threshold of {would} would have fired"
+        lower = f"{_section(trigger, float(would))} would have fired"
     if isinstance(trigger, AllOf):  # members after one that did not fire were not evaluated
         lower = f"it fires with thresholds {would} times as high at most"
     return (
         f": the largest value of a trigger was {seen} (walker {walker:.0f}, step {step:.0f}); "
         f"{lower}. {GO_ON}"
     )
+
+
+def _section(trigger: Trigger, threshold: float) -> str:
+    """The line of a config for a trigger with another threshold."""
+    own = TypeAdapter[Trigger](AnyTrigger).dump_python(trigger, mode="json")
+    values = {**own, "threshold": threshold}.items()
+    return f"trigger: {{{', '.join(f'{key}: {_plain(value)}' for key, value in values)}}}"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def count_fires(

@@ -118,6 +118,12 @@ def advice(
     if waiting:
         return Advice("label the batch", "the next fit waits for its labels")
     last = reports[-1]
+    if last.picks == 0 and last.stopped:
+        return Advice(
+            "look at what stopped the walkers",
+            f"nothing triggered in the steps that were made, but not all were ({last.stopped[0]}): "
+            "a guard that is too tight or a temperature that is too high hides what lies beyond",
+        )
     if last.picks == 0:
         return Advice(
             "stop, or explore elsewhere",

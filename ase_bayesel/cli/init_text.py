@@ -237,7 +237,7 @@ def _explore_text(material: Material) -> str:
     if not material.is_crystal:
         lines += [
             "guards:",
-            "  lost_atoms: 2.0            # no part may come off; in sums of covalent radii",
+            "  lost_atoms: 2.0            # no molecule may break; in sums of covalent radii",
         ]
     if material.moves_cell:
         lines += [

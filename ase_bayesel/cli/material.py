@@ -88,8 +88,9 @@ class Material:
 
     @property
     def temperature_K(self) -> int:
-        """600, hotter than most uses; 300 where molecules, which hydrogen tells of, are packed."""
-        return 300 if self.is_periodic and "H" in self.elements else 600
+        """600, hotter than most uses; 300 for molecules, which hydrogen tells of, beside others."""
+        beside = self.is_periodic or self.has_molecules
+        return 300 if beside and "H" in self.elements else 600
 
     @property
     def moves_cell(self) -> bool:

@@ -19,7 +19,7 @@ from ..io.failures import reason_of, shortened
 from ..io.fields import HIDDEN
 from ..io.magnitudes import CovalentRadii, Length, Positive, Ratio, Temperature
 from ..structures.calculators import determinant
-from ..structures.neighbours import neighbour_pairs
+from ..structures.neighbours import BONDED, neighbour_pairs
 from .statuses import CALCULATOR
 
 
@@ -89,8 +89,9 @@ class Guards:
         Above 1: largest allowed volume in units of the start's, and its inverse the smallest.
         Acts where there are three cell vectors and a periodic direction.
     lost_atoms
-        Above 1: atoms closer than this many sums of covalent radii are neighbours. Atoms that
-        were one fragment (linked by neighbours) at the start must still be one.
+        Above 1: atoms that were bonded at the start, within 1.3 sums of covalent radii, directly
+        or by others, must still be linked, by neighbours within this many. Hydrogen bonds are no
+        such bonds: molecules may part.
     escape_A
         How far (A) an atom may be outside of the start's extent along directions that are not
         periodic; the drift of the whole structure does not count.
@@ -127,7 +128,8 @@ class Guards:
             If ``melted`` is asked for and no atom has a neighbour within two sums of
             covalent radii.
         """
-        fragments = None if self.lost_atoms is None else _fragments(start, self.lost_atoms)
+        limit = self.lost_atoms
+        fragments = None if limit is None else _fragments(start, min(limit, BONDED))
         spacing = None if self.melted is None else _spacing(start)
         reference = Reference(start.positions.copy(), start.cell.array.copy(), fragments, spacing)
         bound = copy(self)

@@ -32,6 +32,9 @@ KINDS = {"strained": "max_strain", "rattled": "amplitudes_A", "moved": "shifts_A
 """What is made of starts, and the key of how far."""
 TRAINING, HELD_OUT = 0, 1
 """Of the random numbers: training and test structures share none."""
+TEST_REACH = 0.5
+"""Of the largest displacement or shift: those of test structures are no larger. First training
+structures go farther from rest than walkers at usual temperatures, on which errors count."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Bootstrap:
         Of these distances, in sums of covalent radii.
     test
         Further strained, rattled and moved structures, in the same proportion, that no fit sees.
+        Their displacements and shifts are at most half of the largest.
 
     Raises
     ------
@@ -121,7 +125,7 @@ class Bootstrap:
 
     def held_out(self, starts: Sequence[Atoms], seed: int, guards: Guards) -> list[Atoms]:
         """The structures to test on; parameters as of `training`."""
-        sources = self._sources(starts)
+        sources = self._sources(starts, TEST_REACH)
         kinds = [name for name in sources for _ in range(self._counts[name])]
         places = ((2 * k + 1) * len(kinds) // (2 * self.test) for k in range(self.test))
         drawn = (kinds[place % len(kinds)] for place in places)
@@ -134,17 +138,22 @@ class Bootstrap:
     def _counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in KINDS}
 
-    def _sources(self, starts: Sequence[Atoms]) -> dict[str, Callable[[int], tuple[Recipe, Atoms]]]:
-        """Recipe and start of the k-th structure of each kind, where there can be any."""
+    def _sources(
+        self, starts: Sequence[Atoms], reach: float = 1.0
+    ) -> dict[str, Callable[[int], tuple[Recipe, Atoms]]]:
+        """Recipe and start of the k-th structure of each kind, where there can be any.
+
+        Nothing is displaced by more than ``reach`` times the largest amplitude.
+        """
         periodic = [atoms for atoms in starts if atoms.pbc.any()]
         several = [atoms for atoms in starts if len(atoms) > 1]
         found: dict[str, Callable[[int], tuple[Recipe, Atoms]]] = {}
         if periodic and self.strained:
             found["strained"] = lambda k: (Strain(self.max_strain), periodic[k % len(periodic)])
         if several and self.rattled:
-            found["rattled"] = lambda k: (self._rattle(k), several[k % len(several)])
+            found["rattled"] = lambda k: (self._rattle(k, reach), several[k % len(several)])
         if self.moved and (loose := [atoms for atoms in several if loose_molecules(atoms)]):
-            found["moved"] = lambda k: (self._move(k), loose[k % len(loose)])
+            found["moved"] = lambda k: (self._move(k, reach), loose[k % len(loose)])
         if not found:
             raise GenerationError(
                 "bootstrap: no structure can be made of the starts: there is none with periodicity "
@@ -153,11 +162,11 @@ class Bootstrap:
             )
         return found
 
-    def _rattle(self, k: int) -> Rattle:
-        return Rattle((self.amplitudes_A[k % len(self.amplitudes_A)],))
+    def _rattle(self, k: int, reach: float) -> Rattle:
+        return Rattle((_in_turn(self.amplitudes_A, k, reach),))
 
-    def _move(self, k: int) -> MoveMolecules:
-        return MoveMolecules((self.shifts_A[k % len(self.shifts_A)],))
+    def _move(self, k: int, reach: float) -> MoveMolecules:
+        return MoveMolecules((_in_turn(self.shifts_A, k, reach),))
 
     def _pairs(self, elements: Sequence[str]) -> Iterator[Atoms]:
         for pair in combinations_with_replacement(elements, 2):
@@ -165,6 +174,11 @@ class Bootstrap:
             for distance in np.linspace(self.shortest, self.longest, self.dimers) * length:
                 atoms = Atoms(pair, [[0.0, 0.0, 0.0], [0.0, 0.0, distance]])
                 yield _in_a_box(atoms, "dimer", distance_A=round(float(distance), 4))
+
+
+def _in_turn(amplitudes: Sequence[float], k: int, reach: float) -> float:
+    """The k-th amplitude, or that share of the largest where it is larger."""
+    return min(amplitudes[k % len(amplitudes)], reach * max(amplitudes))
 
 
 def _isolated(symbol: str, with_spin: bool) -> Atoms:

@@ -14,11 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from ..io.fields import Several
 from ..io.magnitudes import Count, Displacement, DisplacementOrNone
-from ..structures.neighbours import neighbour_pairs
+from ..structures.neighbours import BONDED, neighbour_pairs
 from .recipe import Candidate, Context, Recipe, Rejected, derived
 
-BONDED = 1.3
-"""Atoms closer than this many sums of their covalent radii are of one molecule."""
 SAME_A = 1e-3
 """Bonds that close a ring agree within this."""
 MOST_DEGREES = 60.0

@@ -9,6 +9,8 @@ from ase import Atoms
 from matscipy.neighbours import neighbour_list
 from scipy.spatial import cKDTree
 
+BONDED = 1.3
+"""Atoms closer than this many sums of their covalent radii are of one molecule."""
 SKIN_A = 0.5
 """How much further than asked for a list reaches that is kept for the next structure."""
 MARGIN_A = 1e-6

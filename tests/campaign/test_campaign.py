@@ -204,7 +204,8 @@ def test_stops_when_nothing_triggers(tmp_path):
     assert last.awaiting is None
     assert last.reason.startswith("nothing triggered in round 1: the largest value of a ")
     assert f" {value:.4g}, below its threshold of 1e+09 (walker " in last.reason
-    assert f", step {step:.0f}); a threshold of {0.95 * value:.3g} would have " in last.reason
+    section = f"trigger: {{kind: relative_force, threshold: {0.95 * value:.3g}, "
+    assert f", step {step:.0f}); {section}" in last.reason
     zero, one = reports(store)
     assert (one.picks, one.n_labels, one.walkers) == (0, 0, ("finished", "finished"))
     assert one.forces_rmse == zero.forces_rmse
@@ -227,7 +228,8 @@ def test_what_came_closest_is_told_in_terms_of_its_own_threshold():
     told = closest_to_firing(explore, (), starts, trace)
     assert told.startswith(
         ": the largest value of a trigger was 1.4, below its threshold of 2 (walker 0, step 10); "
-        "a threshold of 1.33 would have fired. "
+        "trigger: {kind: force, threshold: 1.33, exact: false, calibrated: false} would have "
+        "fired. "
     )
     trace[2, 4] = 0.8
     told = closest_to_firing(explore, (), starts, trace)

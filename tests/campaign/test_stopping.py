@@ -68,6 +68,14 @@ def test_labels_come_first_and_networks_go_by_their_errors():
     assert advice(found, waiting=False, linear=False).what == "go on"
 
 
+def test_walkers_that_were_stopped_are_no_reason_to_stop():
+    found = reports(picks=0)
+    found[-1] = replace(found[-1], stopped=("walker 1 stopped at step 5 (lost_atoms)",))
+    told_next = advice(found, waiting=False, linear=True)
+    assert told_next.what == "look at what stopped the walkers"
+    assert "walker 1 stopped at step 5" in told_next.why
+
+
 def test_prospects_are_calibrated():
     (last,) = reports((0.1,), GAINFUL)
     found = prospects(last)["forces"]

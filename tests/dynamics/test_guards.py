@@ -119,8 +119,8 @@ def test_neighbours_across_the_boundary_count():
 def test_coming_apart_against_brute_force(seed, pbc):
     """Random walks of sparse gases; all pairs by minimum images, fragments by hand."""
 
-    def parts(atoms):
-        near = atoms.get_all_distances(mic=bool(any(atoms.pbc))) < 1.4 * 2 * 1.32
+    def parts(atoms, limit):
+        near = atoms.get_all_distances(mic=bool(any(atoms.pbc))) < limit * 2 * 1.32
         labels = np.arange(len(atoms))
         for _ in range(len(atoms)):
             labels = np.array([labels[row].min() for row in near])
@@ -129,12 +129,25 @@ def test_coming_apart_against_brute_force(seed, pbc):
     rng = np.random.default_rng(seed)
     start = Atoms("Cu12", rng.uniform(0, 10, (12, 3)), cell=[10, 10, 10], pbc=pbc)
     guards = Guards(None, None, None, lost_atoms=1.4).against(start)
-    before, moved = parts(start), start.copy()
+    before, moved = parts(start, 1.3), start.copy()
     for _ in range(4):
         moved.positions += rng.normal(0, 0.3, (12, 3))
-        now = parts(moved)
+        now = parts(moved, 1.4)
         apart = any(len(set(now[before == number])) > 1 for number in set(before))
         assert guards.violated(moved) == ("lost_atoms" if apart else None)
+
+
+def test_molecules_may_part_though_hydrogen_bonds_are_shorter_than_the_limit():
+    dimer = Atoms(
+        "OHHOHH",
+        [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [2.85, 0, 0], [3.2, 0.9, 0], [3.2, -0.9, 0]],
+    )
+    assert dimer.get_distance(1, 3) < 2.0 * (0.66 + 0.31)
+    guards = Guards(lost_atoms=2.0).against(dimer)
+    parted = dimer.copy()
+    parted.positions[3:] += [3.0, 0, 0]
+    assert guards.violated(parted) is None
+    assert guards.violated(shifted(parted, 1, [1.5, 0, 0])) == "lost_atoms"
 
 
 def test_an_atom_that_leaves_a_slab():

@@ -69,6 +69,12 @@ def test_what_is_held_out_is_of_the_same_kinds_and_none_of_the_training_set():
     assert len({structure_id(atoms) for atoms in (*train, *test)}) == 13 + 6
 
 
+def test_what_is_held_out_lies_where_walkers_go():
+    recipe = Bootstrap(strained=0, rattled=9, amplitudes_A=(0.05, 0.1, 0.2), test=9)
+    frames = recipe.held_out([CRYSTAL], 0, Guards())
+    assert {atoms.info["bayesel_amplitude_A"] for atoms in frames} == {0.05, 0.1}
+
+
 def test_molecules_are_rattled_alone_and_single_atoms_strained_alone():
     frames = Bootstrap(strained=5, rattled=3, amplitudes_A=(0.05,)).training([WATER], 0, Guards())
     assert kinds(frames) == ["isolated", "isolated", *3 * ["rattle"]]
