@@ -39,7 +39,7 @@ STRESS_FACTORS = {
 ENERGY_OFF = "the energy is off by"
 NO_FORCES = (
     "the forces fit by no unit or sign: those of another structure, in another order of the atoms, "
-    "or of a failed electronic state"
+    "of a failed electronic state, or right ones of a kind that the model knows too little of"
 )
 CLEARLY = 0.5
 """A change explains a label that surprises less than this share of what no label at all would."""
