@@ -18,9 +18,10 @@ from ase import Atoms
 
 from ...dynamics.driver_state import restarted
 from ...dynamics.triggers import PickState
+from ...structures.identity import structure_id
 from ...surrogate.surrogate import Surrogate
 from .blocks import BlockResult, WalkerSetup, look_again
-from .picks import Candidate, Pick, TriggerEvent, pick_after_frame, pick_at_end
+from .picks import START_ENERGY, Candidate, Pick, TriggerEvent, pick_after_frame, pick_at_end
 from .rules import RoundRules
 from .state import ExploreState, WalkerState
 from .trace import ENERGY_STD, PICKED, VALUE, extended, rows_of
@@ -94,10 +95,11 @@ def pass_barrier(
 
     With ``batch: first`` the first walker that has a pick conditions the surrogate. One after it
     is looked at again under the new surrogate and picks only if it still fires. A structure
-    that was picked before is not picked again. After a pick all walkers go on with the new
-    surrogate from their next step, and none waits for a peak any more; their running
-    averages of tau are kept. Where all walkers have ended the batch is filled up with what they
-    offer, see `RoundRules`.
+    that was picked before is not picked again, nor one for the energy of a start that has such a
+    pick in this round: a network's deviations hardly fall by a pick. After a pick all walkers go
+    on with the new surrogate from their next step, and none waits for a peak any more; their
+    running averages of tau are kept. Where all walkers have ended the batch is filled up with what
+    they offer, see `RoundRules`.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def pass_barrier(
     """
     trace = _with_results(state.trace, results)
     barrier = _Barrier(
-        rules, again, limit, list(state.walkers), list(state.picks), surrogate, trace
+        rules, again, limit, starts, list(state.walkers), list(state.picks), surrogate, trace
     )
     candidates = list(state.candidates)
     for k, result in sorted(results.items()):
@@ -148,6 +150,7 @@ class _Barrier:
     rules: RoundRules
     again: LookAgain
     limit: int
+    starts: Sequence[Atoms]
     walkers: list[WalkerState]
     picks: list[Pick]
     surrogate: Surrogate
@@ -159,6 +162,9 @@ class _Barrier:
 
     def settle(self, k: int, result: BlockResult) -> None:
         """Let walker ``k`` pick, or note what it may offer later."""
+        event = result.event
+        if event is not None and event.at_start and self._start_is_picked(k):
+            result = replace(result, event=event.without_start)
         waiting, proposed = _proposed(self.rules, k, result, self._known)
         pick = proposed if len(self.picks) < self.limit else None
         if pick is not None and self.rules.batch == "first" and len(self.picks) > self._before:
@@ -187,6 +193,12 @@ class _Barrier:
             _note(self.trace, offer.walker, event)
             pick = Pick.of(event, offer.walker, OFFERED)
             self._take(replace(pick, temperature_K=offer.temperature_K, tau=offer.tau))
+
+    def _start_is_picked(self, k: int) -> bool:
+        """Whether the start of walker ``k`` has a pick for its energy."""
+        own = structure_id(self.starts[k])
+        walkers = {pick.walker for pick in self.picks if pick.report.name == START_ENERGY}
+        return own in {structure_id(self.starts[walker]) for walker in walkers}
 
     def _take(self, frame: Pick) -> None:
         rule = self.rules.cut_out

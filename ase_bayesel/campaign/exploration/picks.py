@@ -118,17 +118,23 @@ class TriggerEvent(Reported):
 
         What is seen at starts has other units than a walker's criterion.
         """
-        leading = self._without_start.leading
+        leading = self.without_start.leading
         return float("nan") if leading is None else leading.value
 
     @property
-    def _without_start(self) -> TriggerEvent:
+    def at_start(self) -> bool:
+        """Whether the energy of the walker's start is uncertain."""
+        return any(report.name == START_ENERGY for report in self.reports)
+
+    @property
+    def without_start(self) -> TriggerEvent:
+        """The event without what was seen of the energy of a start."""
         return replace(self, reports=tuple(r for r in self.reports if r.name != START_ENERGY))
 
     @property
     def walked_into(self) -> bool:
         """Whether the walker met its bound, or something fires that is not its start."""
-        return self.at_bound or self._without_start.fired is not None
+        return self.at_bound or self.without_start.fired is not None
 
     @property
     def ratio(self) -> float:
