@@ -12,6 +12,7 @@ from ..io.model_files import copy_files, suffixes_of
 from ..structures.energy_shift import EnergyShift
 from ..surrogate.exchange import write_ace_model
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
+from .config.models import MACEPotentialConfig
 from .events import best_round
 from .loading_lines import needs_trust, potential_lines, stored_potential, surrogate_lines
 from .store import Store
@@ -133,7 +134,11 @@ def export(store: Store, number: int, path: Path, form: Form) -> Exported:
     if form == "model":
         assert potential is not None
         assert model is not None
-        copy_files(model, path.parent, path.name.removesuffix(suffixes_of(model)))
+        if shift is not None and isinstance(potential, MACEPotentialConfig):
+            write_atomically(path, _with_shift(model, potential, shift))
+            shift = None
+        else:
+            copy_files(model, path.parent, path.name.removesuffix(suffixes_of(model)))
         lines = potential_lines(potential, path, shift)
         return Exported(path, form, number, lines, _model_notes(shift))
     if form == "surrogate":
@@ -153,6 +158,15 @@ def export(store: Store, number: int, path: Path, form: Form) -> Exported:
     return Exported(path, form, number, _ace_lines(surrogate, path, form), tuple(notes))
 
 
+def _with_shift(model: Path, potential: MACEPotentialConfig, shift: EnergyShift) -> bytes:
+    """A MACE model whose own reference energies are shifted."""
+    from ..descriptors.mace.loading import load_module, module_bytes, shift_energies
+
+    module = load_module(model, potential.trust)
+    shift_energies(module, potential.head, shift.energies)
+    return module_bytes(module)
+
+
 def _fits(path: Path, form: str, model: Path | None) -> bool:
     suffix = _suffix(form, model)
     return path.name.endswith(suffix) if suffix else not path.suffix
@@ -166,7 +180,7 @@ def _suffix(form: str, model: Path | None) -> str:
 def _model_notes(shift: EnergyShift | None) -> tuple[str, ...]:
     notes = ["it holds no uncertainties: --format surrogate does"]
     if shift is not None:
-        notes.append("the energy shift is in the lines, not in the file")
+        notes.append("the energy shift is in the lines: the file has no place for it")
     return tuple(notes)
 
 

@@ -16,10 +16,12 @@ from helpers.structures import alloy_cells, copper
 from ase_bayesel import Surrogate, load_config
 from ase_bayesel.campaign.config.models import MACEPotentialConfig
 from ase_bayesel.campaign.events import RoundReport, best_round
-from ase_bayesel.campaign.export import export
+from ase_bayesel.campaign.export import _with_shift, export
 from ase_bayesel.campaign.loading_lines import potential_lines
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.descriptors.mace.internals import atomic_energies_of
+from ase_bayesel.descriptors.mace.loading import load_module
 from ase_bayesel.structures.energy_shift import EnergyShift
 
 SHOWN = alloy_cells(1, 0.08, 300)[0]
@@ -284,6 +286,24 @@ def test_lines_of_a_mace_model(tmp_path):
     expected = mace_calculator(model).get_potential_energy(atoms.copy()) + 0.25 * len(atoms)
     assert calculator.get_potential_energy(atoms) == pytest.approx(expected, abs=1e-9)
     assert np.isfinite(calculator.get_forces(atoms)).all()
+
+
+@needs_mace
+@pytest.mark.parametrize("heads", [["Default"], ["other", "mine"]])
+def test_a_mace_model_takes_its_energy_shift_along(tmp_path, heads):
+    module = tiny_mace(heads=heads)
+    before, atoms = mace_calculator(module, head=heads[-1]), copper(2, 0.1)
+    expected = before.get_potential_energy(atoms.copy()) + 0.25 * len(atoms)
+    save_model(module, tmp_path / "my.model")
+    potential = MACEPotentialConfig("my.model", head=heads[-1])
+    shift = EnergyShift({"Cu": 0.25, "U": 9.0}, "given")
+    content = _with_shift(tmp_path / "my.model", potential, shift)
+    (tmp_path / "shifted.model").write_bytes(content)
+    after = load_module(tmp_path / "shifted.model")
+    found = mace_calculator(after, head=heads[-1]).get_potential_energy(atoms.copy())
+    assert found == pytest.approx(expected, abs=1e-9)
+    held, given = atomic_energies_of(after), atomic_energies_of(load_module(tmp_path / "my.model"))
+    assert (held != given).sum() == 1  # no other head, no other element
 
 
 @pytest.mark.slow

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers
 
 from ...errors import DescriptorError
 from ..torch import weights
 from ..torch.runtime import default_dtype, dtype_name, quiet
 from .internals import (
     MODEL_CLASSES,
+    atomic_energies_of,
     heads_of,
     import_mace,
     interaction_parts,
@@ -217,6 +219,29 @@ def check_module(module: object, where: str) -> None:
         raise DescriptorError(f"{where}: the model is compiled; give one without compile_mode")
     if name not in MODEL_CLASSES:
         raise DescriptorError(f"{where}: expected one of {MODEL_CLASSES}, found {name}")
+
+
+def shift_energies(
+    module: torch.nn.Module, head: str | None, energies: Mapping[str, float]
+) -> None:
+    """Add to a model's own reference energies, so that its file needs nothing beside it.
+
+    Parameters
+    ----------
+    module
+        The model, which is changed.
+    head
+        Of which head; see `chosen_head`.
+    energies
+        By element, eV per atom; elements that the model does not know are left out.
+    """
+    row, known = heads_of(module).index(chosen_head(module, head)), known_numbers(module)
+    values = atomic_energies_of(module).clone()
+    for symbol, energy in energies.items():
+        if atomic_numbers[symbol] in known:
+            values[row, known.index(atomic_numbers[symbol])] += energy
+    held = model_parts(module).atomic_energies_fn.atomic_energies
+    held.copy_(values.reshape(held.shape))
 
 
 def weights_sha256(module: torch.nn.Module) -> str:
