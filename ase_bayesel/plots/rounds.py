@@ -17,6 +17,7 @@ KINDS = {
     "bound": "at the bound of trust",
     "offer": "most uncertain of a window",
     "chosen": "chosen together",
+    "start": "energy of the start uncertain",
 }
 
 

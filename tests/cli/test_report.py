@@ -15,7 +15,7 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.ending import way_on
 from ase_bayesel.campaign.events import RoundReport, best_round
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
-from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE
+from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE, WALKER
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
@@ -232,19 +232,50 @@ def test_picks_are_marked_where_they_were_made(store, number):
     assert panel.get_title() == f"round {number}"
 
 
-def test_checks_without_an_evaluation_are_not_drawn(store, tmp_path):
-    """Their rows have no value, which would cut the lines."""
+def test_lines_are_broken_where_nothing_was_evaluated(store, tmp_path):
+    """Two rows without a value make one gap, and the others stay."""
     shutil.copytree(store.directory, tmp_path / "campaign")
     copied = Store(tmp_path / "campaign")
     saved, starts = copied.exploration(1), copied.read_input("starts")[:2]
     state, posterior = saved.load(starts)
-    skipped = state.trace[:1].copy()
-    skipped[:, [STEP, VALUE, PICKED]] = 3, np.nan, 0
+    skipped = state.trace[[0, 0]].copy()
+    skipped[:, [STEP, VALUE, PICKED]] = [[1, np.nan, 0], [2, np.nan, 0]]
     trace = np.concatenate([state.trace[:1], skipped, state.trace[1:]])
     saved.save(replace(state, trace=trace), posterior)
-    ours, expected = criterion(copied, 1).lines, criterion(store, 1).lines
-    for line, other in zip(ours, expected, strict=True):
-        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+    walker = f"walker {int(state.trace[0, WALKER])}"
+    for line, other in zip(criterion(copied, 1).lines, criterion(store, 1).lines, strict=True):
+        drawn, expected = line.get_xydata(), other.get_xydata()
+        if line.get_label() == walker:
+            expected = np.insert(expected, 1, np.nan, axis=0)
+        np.testing.assert_array_equal(drawn, expected)
+
+
+def test_picks_for_the_energy_of_their_start(tmp_path):
+    """Whatever the trigger says: in words with numbers, and with a mark of their own."""
+    changes = {"explore.start_energy": 1e-6, "explore.trigger.threshold": 1e9}
+    store = store_of(tmp_path, {**changes, "stop.max_rounds": 1, "explore.offers": "never"})
+    history = History(store)
+    assert {record.kind for record in history.picks} == {"start"}
+    rows = page_of(store).tables["picks"][1:]
+    for row, record in zip(rows, history.picks, strict=True):
+        value = f"{1e3 * record.pick.report.value:.3g}"
+        told = f"energy of the start uncertain: {value} of 0.001 meV/atom allowed"
+        assert row[7:9] == [told, "-"]
+    lines = {line.get_label(): line for line in criterion(store, 1).lines}
+    assert "picked" not in lines
+    marks = lines["picked: energy of the start uncertain"]
+    assert sorted(marks.get_xdata()) == sorted(record.pick.step for record in history.picks)
+
+
+def test_marks_of_offers_are_hollow(tmp_path):
+    """They lie below the threshold."""
+    changes = {"explore.trigger.threshold": 1e9, "explore.offers": "always"}
+    store = store_of(tmp_path, {**changes, "stop.max_rounds": 1, "explore.start_energy": None})
+    lines = {line.get_label(): line for line in criterion(store, 1).lines}
+    assert "picked" not in lines
+    offers = lines["picked: most uncertain of a window"]
+    assert offers.get_fillstyle() == "none"
+    assert max(offers.get_ydata()) < 1e9
 
 
 def test_errors_are_drawn_against_labels(store):

@@ -25,7 +25,7 @@ class PickRow:
     walker: str
     step: int
     temperature: str
-    kind: str
+    why: str
     reason: str
     atom: str
     energy: str
@@ -52,7 +52,7 @@ def _row(index: int, record: PickRecord) -> PickRow:
         f"{pick.walker}{'' if record.biased else ' (unbiased)'}",
         pick.step,
         f"{pick.temperature_K:.0f}" if np.isfinite(pick.temperature_K) else "-",
-        KINDS[record.kind],
+        _why(record),
         pick.reason,
         "-" if atom is None else f"{atoms.symbols[atom]} {atom}",
         _pair(record.foretold.get("energy"), 1e3 / len(atoms)),
@@ -61,6 +61,15 @@ def _row(index: int, record: PickRecord) -> PickRow:
         record.fate,
         record.in_fit,
     )
+
+
+def _why(record: PickRecord) -> str:
+    """Why a structure was picked; at a start with the numbers, which have another unit."""
+    seen = record.pick.report
+    if record.kind != "start":
+        return KINDS[record.kind]
+    numbers = f"{1e3 * seen.value:.3g} of {1e3 * seen.threshold:.2g} meV/atom allowed"
+    return f"{KINDS[record.kind]}: {numbers}"
 
 
 def _pair(found: Foretold | None, factor: float) -> str:
