@@ -21,9 +21,11 @@ from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.cli.report.structures import embedded
-from ase_bayesel.cli.report.verdict import trust_in_words, verdict
+from ase_bayesel.cli.report.trust import LARGER, ratios, trust_in_words
+from ase_bayesel.cli.report.verdict import verdict
 from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
 from ase_bayesel.plots.canvas import count_axis, error_scale, on
+from ase_bayesel.surrogate.outlook import Outlook
 from ase_bayesel.surrogate.scales import HeldOut
 
 
@@ -121,20 +123,94 @@ def ratios_of(z, n_picks, n_rows=1):
             (0.4, 20),
             ["Energy: errors are larger than", "Forces: errors are smaller than"],
         ),
-        ((1.55, 4), (1.0, 4), ["Energy: 4 picks are too few to tell that from 1."]),
-        ((0.1, 1), (3.0, 1), ["Energy: 1 pick is too few", "Forces: errors are larger than"]),
+        (
+            (1.55, 4),
+            (1.0, 4),
+            [
+                "0.35 to 1.67: within a factor of 1.5, or what 4 picks show by chance. ",
+                "Energy and forces: uncertainties are as large as errors, as far as 4 picks tell.",
+            ],
+        ),
+        (
+            (0.1, 1),
+            (3.0, 1),
+            ["0.03 to 2.24", "as far as 1 pick tells.", "Forces: errors are larger than"],
+        ),
+        ((1.0, 20), (1.0, 20), ["Right is 0.67 to 1.50: within a factor of 1.5. "]),
+        (
+            (1.0, 20),
+            (1.8, 4),
+            ["Right is 0.67 to 1.50 for energy: ", "Right is 0.35 to 1.67 for forces: "],
+        ),
     ],
 )
 def test_trust_is_told_of_each_property(energy, forces, told):
     """A cautious energy says nothing of forces, and few picks say little."""
-    found = trust_in_words({"energy": ratios_of(*energy), "forces": ratios_of(*forces, n_rows=24)})
+    rows = {"energy": ratios_of(*energy), "forces": ratios_of(*forces, n_rows=24)}
+    found = trust_in_words(ratios(rows))
     assert f"deviations: {energy[0]:.2f} (energy), {forces[0]:.2f} (forces). " in found
     for part in told:
         assert part in found
 
 
 def test_uncertainties_that_nothing_was_compared_with_are_untried():
-    assert "untried" in trust_in_words({})
+    assert "untried" in trust_in_words([])
+
+
+@pytest.mark.parametrize(("n_picks", "z"), [(5, 2.0), (50, 2.0)])
+def test_limits_by_chance_hold_what_they_say(n_picks, z):
+    """Normal errors are within them as often as the quantiles say, for a sum of n squares."""
+    (own,) = ratios({"forces": ratios_of(z, n_picks, n_rows=3)})
+    assert own.told == LARGER
+    sample = np.random.default_rng(0).normal(size=(20000, n_picks))
+    low, high = own.chance
+    rms = np.sqrt(np.mean(sample**2, axis=1))
+    assert np.mean(rms < low) == pytest.approx(0.025, abs=0.004)
+    assert np.mean(rms > high) == pytest.approx(0.025, abs=0.004)
+
+
+def with_last_round(store, monkeypatch, scale, **changes):
+    """A verdict where errors of picks are so many times as large, and the last round another."""
+    history = History(store)
+    history.reports[-1] = replace(history.reports[-1], **changes)
+    rows = {p: held.scaled(1 / scale) for p, held in history.foretold(1).items()}
+    monkeypatch.setattr(history, "foretold", lambda number: rows)
+    return history
+
+
+def test_a_trigger_that_rests_on_error_bars_too_small(store, monkeypatch):
+    """The advice to stop says so itself, with a threshold as much lower as errors are larger."""
+    history = with_last_round(store, monkeypatch, 1e3, picks=0)
+    trigger = history.config["explore"]["trigger"]
+    trigger["calibrated"] = True
+    found = verdict(history)
+    (forces,) = [ratio for ratio in ratios(history.foretold(1)) if ratio.prop == "forces"]
+    assert found.advice == "stop, or explore elsewhere"
+    assert "no uncertainty is above the trigger's threshold" in found.why
+    assert found.caution.startswith("the trigger rests on error bars, and force errors of the")
+    lower = f"{trigger['threshold'] / forces.z:.2g} in place of {trigger['threshold']:g}"
+    assert f"a lower threshold ({lower}, say) is worth a round" in found.caution
+
+
+@pytest.mark.parametrize(("scale", "calibrated"), [(1e3, False), (1e-6, True)])
+def test_no_caution_without_error_bars_too_small(store, monkeypatch, scale, calibrated):
+    """A trigger on raw deviations has a threshold of its own; and cautious error bars are well."""
+    history = with_last_round(store, monkeypatch, scale, picks=0)
+    history.config["explore"]["trigger"]["calibrated"] = calibrated
+    assert verdict(history).caution == ""
+
+
+def test_foretold_errors_that_are_too_small(store, monkeypatch):
+    """They are error bars too; test errors are not."""
+    outlook = {"forces": Outlook(1e-3, 1e-3, 1.0)}
+    history = with_last_round(store, monkeypatch, 1e3, outlook=outlook)
+    found = verdict(history)
+    assert found.advice.startswith("enlarge the model")
+    assert found.caution.startswith("this rests on error bars, and force errors of the last")
+    history = with_last_round(store, monkeypatch, 1e3, outlook={}, forces_rmse=0.1)
+    history.reports[0] = replace(history.reports[0], forces_rmse=0.1)
+    found = verdict(history)
+    assert (found.advice, found.caution) == ("stop, if the errors suffice", "")
 
 
 def test_a_test_set_of_the_bootstrap_ranks_no_rounds(store):
