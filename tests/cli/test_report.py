@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from helpers.campaigns import write_campaign
 from helpers.files import hashes
 from helpers.pages import ERRORS, FORETOLD, MAP, WALKERS, Page, assert_drawn
@@ -73,6 +74,17 @@ def test_table_of_rounds(store, page):
         else ["-", "-"]
         for r in reports
     ]
+
+
+def test_no_gain_beside_a_network(store, tmp_path):
+    shutil.copytree(store.directory, tmp_path / "campaign")
+    path = Store(tmp_path / "campaign").config_path
+    settings = yaml.safe_load(path.read_text())
+    settings["potential"] = {"kind": "mace", "model": "my.model"}
+    path.write_text(yaml.safe_dump(settings))
+    head, *rows = page_of(Store(tmp_path / "campaign")).tables["rounds"]
+    assert head[-1].startswith("checks that fired")
+    assert {len(row) for row in rows} == {len(head)} == {9}
 
 
 def test_figures(page):
