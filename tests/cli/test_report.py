@@ -22,10 +22,12 @@ from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.cli.report.structures import embedded
+from ase_bayesel.cli.report.tables import shift_rows, warning_lines
 from ase_bayesel.cli.report.trust import LARGER, ratios, trust_in_words
 from ase_bayesel.cli.report.verdict import verdict
 from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
 from ase_bayesel.plots.canvas import count_axis, error_scale, on
+from ase_bayesel.structures.energy_shift import EnergyShift
 from ase_bayesel.surrogate.outlook import Outlook
 from ase_bayesel.surrogate.scales import HeldOut
 
@@ -85,6 +87,24 @@ def test_no_gain_beside_a_network(store, tmp_path):
     head, *rows = page_of(Store(tmp_path / "campaign")).tables["rounds"]
     assert head[-1].startswith("checks that fired")
     assert {len(row) for row in rows} == {len(head)} == {9}
+
+
+def test_energy_shifts_are_no_warnings(store, page):
+    """They have a table of their own, with a column for each element."""
+    history = History(store)
+    assert "shifts" not in page.tables
+    shift, other = (
+        EnergyShift({"Cu": -0.5}, "fitted to 3"),
+        EnergyShift({"Al": 1, "Cu": 2}, "given"),
+    )
+    for k, own in ((0, shift), (1, other)):
+        history.reports[k] = replace(history.reports[k], energy_shift=own, warnings=("odd",))
+    assert shift_rows(history) == (
+        ["Al", "Cu"],
+        [(0, ["-", "-0.50000", "fitted to 3"]), (1, ["+1.00000", "+2.00000", "given"])],
+    )
+    assert warning_lines(history)[:2] == [(0, "odd"), (1, "odd")]
+    assert not any("shift" in told for _, told in warning_lines(history))
 
 
 def test_figures(page):

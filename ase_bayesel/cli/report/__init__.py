@@ -19,6 +19,7 @@ from .tables import (
     label_lines,
     pick_rows,
     property_rows,
+    shift_rows,
     side_by_side,
     walker_ends,
     warning_lines,
@@ -50,6 +51,7 @@ def write_report(store: Store) -> Path:
         walkers=side_by_side(history),
         labels=label_lines(history),
         warnings=warning_lines(history),
+        shifts=shift_rows(history),
         groups=panels(history),
         structures=embedded(history.picks, history.reports),
     )

@@ -147,8 +147,20 @@ def warning_lines(history: History) -> list[tuple[int, str]]:
     lines = [
         (report.round_number, told)
         for report in history.reports
-        for told in (*report.stopped, *report.labels_told())
+        for told in (*report.stopped, *report.warned())
     ]
     for number in range(1, len(history.reports) + 1):
         lines += [(number, told) for told in history.thermostat_warnings(number)]
     return sorted(lines, key=lambda line: line[0])
+
+
+def shift_rows(history: History) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Elements, and of each round their energy shifts (eV) and where these come from."""
+    shifts = [(r.round_number, shift) for r in history.reports if (shift := r.energy_shift)]
+    elements = sorted({element for _, shift in shifts for element in shift.energies})
+    rows = []
+    for number, shift in shifts:
+        energies = (shift.energies.get(element) for element in elements)
+        cells = ["-" if energy is None else f"{energy:+.5f}" for energy in energies]
+        rows.append((number, [*cells, shift.source]))
+    return elements, rows
