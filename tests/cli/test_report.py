@@ -246,13 +246,13 @@ def test_foretold_errors_that_are_too_small(store, monkeypatch):
 
 
 def test_a_test_set_of_the_bootstrap_ranks_no_rounds(store):
-    """Walkers go further than its small displacements."""
+    """It is drawn like the first labels, not by walkers."""
     history = History(store)
     history.config["data"] |= {"test": None, "train": {"bootstrap": {"test": 6}}}
     found = verdict(history)
     assert found.model == str(store.model_path(2))
     assert found.chosen == "that of round 2, the last one"
-    assert "walkers go further" in found.trend
+    assert "drawn like the first labels, not by walkers: the errors of picks" in found.trend
 
 
 def test_how_to_go_on(store):

@@ -15,8 +15,8 @@ from ...validation.reliability import reliability
 from .trust import Ratio, caution, ratios, trust_in_words
 
 MADE = (
-    " That set holds small displacements of the starts; walkers go further, so look at the errors "
-    "of picks too."
+    " That set is drawn like the first labels, not by walkers: the errors of picks are the test of "
+    "where walkers go."
 )
 
 
