@@ -130,6 +130,17 @@ class History(Rounds):
                 parts.setdefault(prop, []).append(rows)
         return {prop: HeldOut.joined(rows) for prop, rows in parts.items()}
 
+    def foretold_per_atom(self, prop: str) -> HeldOut:
+        """Energies or virials of picks, eV/atom: of each pick its root mean squares as one row."""
+        own = [
+            (record.foretold[prop], len(record.pick.structure))
+            for record in self.picks
+            if prop in record.foretold
+        ]
+        errors = np.array([told.error / n_atoms for told, n_atoms in own])
+        deviations = np.array([told.deviation / n_atoms for told, n_atoms in own])
+        return HeldOut(errors, deviations, np.arange(len(own)))
+
     def errors(self, number: int) -> PickErrors | None:
         """`read_pick_errors` of a round."""
         if number not in self._errors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib import rcParams
@@ -45,8 +46,8 @@ def count_axis(axes: Axes) -> None:
         axes.set_xlim(low - 1, high + 1)
 
 
-def error_scale(axes: Axes, sizes: np.ndarray) -> None:
-    """Make the vertical axis logarithmic, marked by plain numbers where it spans little.
+def error_scale(axes: Axes, sizes: np.ndarray, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, marked by plain numbers where it spans little.
 
     Parameters
     ----------
@@ -54,16 +55,19 @@ def error_scale(axes: Axes, sizes: np.ndarray) -> None:
         With its lines.
     sizes
         ``(n,)`` values on them; where one is not above 0 the axis stays linear.
+    which
+        The axis.
     """
     if not (np.isfinite(sizes).all() and sizes.min() > 0):
         return
-    axes.set_yscale("log")
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axes.set(**{f"{which}scale": "log"})
     if np.log10(sizes.max() / sizes.min()) > FEW_DECADES:
         return
     narrow = sizes.max() < 3 * sizes.min()
-    axes.yaxis.set_major_locator(AutoLocator() if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(AutoLocator() if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def thinned(rows: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -25,7 +25,14 @@ from ase_bayesel.cli.report.structures import embedded
 from ase_bayesel.cli.report.tables import shift_rows, warning_lines
 from ase_bayesel.cli.report.trust import LARGER, ratios, trust_in_words
 from ase_bayesel.cli.report.verdict import verdict
-from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
+from ase_bayesel.plots import (
+    History,
+    criterion,
+    error_against_deviation,
+    error_against_labels,
+    parity,
+    residuals,
+)
 from ase_bayesel.plots.canvas import count_axis, error_scale, on
 from ase_bayesel.structures.energy_shift import EnergyShift
 from ase_bayesel.surrogate.outlook import Outlook
@@ -403,6 +410,24 @@ def test_table_of_picks(store, page):
     errors = read_pick_errors(store, 2).fitted["energy"].errors
     assert float(rows[2][3]) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
     assert rows[2][2] == str(len(errors))
+
+
+def test_errors_against_deviations_have_an_axis_for_each_unit(store):
+    """Energies per atom in one panel, forces in the other."""
+    history = History(store)
+    energy, forces = (error_against_deviation(history, prop) for prop in ("energy", "forces"))
+    assert energy.get_xlabel() == "deviation (eV/atom)"
+    assert forces.get_xlabel() == "deviation (eV/A)"
+    foretold = [record.foretold["energy"] for record in history.picks]
+    drawn = {line.get_label(): line for line in energy.lines}["energy"]  # a pick in each bin
+    order = np.argsort([own.deviation for own in foretold])
+    np.testing.assert_allclose(drawn.get_xdata(), [foretold[k].deviation / 4 for k in order])
+    np.testing.assert_allclose(drawn.get_ydata(), [foretold[k].error / 4 for k in order])
+    bins = {line.get_label(): line for line in forces.lines}["forces"]
+    rows = history.all_foretold()["forces"]
+    mean = np.sqrt(np.mean(np.square(bins.get_ydata())))
+    assert mean == pytest.approx(np.sqrt(np.mean(rows.errors**2)), rel=0.05)
+    assert error_against_deviation({"virial": rows}, "forces") is None
 
 
 def test_parity_is_that_of_the_last_round(store):

@@ -68,7 +68,12 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
         {
             "Errors within intervals": lambda a: calibration.reliability_curve(foretold, a),
             "Errors over deviations": lambda a: calibration.z_histogram(foretold, a),
-            "Errors against deviations": lambda a: calibration.error_against_deviation(foretold, a),
+            "Energy errors against deviations": lambda a: calibration.error_against_deviation(
+                history, "energy", a
+            ),
+            "Force errors against deviations": lambda a: calibration.error_against_deviation(
+                history, "forces", a
+            ),
             "z of each round": lambda a: rounds.z_of_rounds(history, a),
             "Noise, deviations and errors of forces": lambda a: rounds.noise_and_deviation(
                 history, a
