@@ -9,7 +9,14 @@ import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    AutoLocator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+    StrMethodFormatter,
+)
 
 from ..campaign.history import History
 from ..campaign.store import Store
@@ -64,9 +71,12 @@ def error_scale(axes: Axes, sizes: np.ndarray, which: Literal["x", "y"] = "y") -
     axes.set(**{f"{which}scale": "log"})
     if np.log10(sizes.max() / sizes.min()) > FEW_DECADES:
         return
-    narrow = sizes.max() < 3 * sizes.min()
-    axis.set_major_locator(AutoLocator() if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(ScalarFormatter(useOffset=False))
+    if sizes.max() < 3 * sizes.min():
+        axis.set_major_locator(AutoLocator())
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))  # short, or they touch
     axis.set_minor_formatter(NullFormatter())
 
 
