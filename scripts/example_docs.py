@@ -67,9 +67,9 @@ def write_page(store: Store, reports: Sequence[RoundReport]) -> None:
         ],
         "silicon_parity.png": [partial(plots.parity, history, p) for p in ("energy", "forces")],
         "silicon_calibration.png": [
-            partial(draw, history)
-            for draw in (plots.reliability_curve, plots.z_histogram, plots.error_against_deviation)
-        ],
+            partial(draw, history) for draw in (plots.reliability_curve, plots.z_histogram)
+        ]
+        + [partial(plots.error_against_deviation, history, p) for p in ("energy", "forces")],
     }
     parts = [INTRODUCTION, table(reports)]
     for name, drawings in rows.items():

@@ -15,8 +15,8 @@ def made_test_set(rounds: Rounds) -> bool:
 def ranked_best(rounds: Rounds) -> int | None:
     """The round with the smallest error on a test set that was given; else None.
 
-    One that the campaign has made holds small displacements of the starts. Walkers go further,
-    and what a fit learns there counts for nothing in it, so that it ranks no rounds.
+    One that the campaign has made is drawn like its first labels. What a fit learns of where
+    walkers go need not show in it, so that it ranks no rounds.
     """
     return None if made_test_set(rounds) else best_round(rounds.reports)
 

@@ -19,7 +19,7 @@ from ..structures.labels import PropertyKeys
 from ..surrogate.scales import HeldOut, Scales
 from .decisions import read_decisions
 from .exploration.choice import CHOSEN
-from .exploration.picks import Pick
+from .exploration.picks import START_ENERGY, Pick
 from .exploration.trace import STEP, WALKER
 from .pick_labels import PickLabel
 from .prequential import PickErrors, read_pick_errors
@@ -28,7 +28,7 @@ from .set_aside import entered, left_out, read_verdicts
 from .store import Store
 from .training_set import TrainingSet
 
-Kind = Literal["trigger", "bound", "offer", "chosen"]
+Kind = Literal["trigger", "start", "bound", "offer", "chosen"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class PickRecord:
     round_number, pick
         Where it belongs, and what was picked.
     kind
-        ``"trigger"``: a trigger fired; ``"bound"``: where the walker met its bound of trust;
+        ``"trigger"``: a trigger fired; ``"start"``: the energy of the walker's start is uncertain
+        (`exploration.rules.StartEnergy`); ``"bound"``: where the walker met its bound of trust;
         ``"offer"``: the most uncertain frame of a window; ``"chosen"``: of a joint choice.
     biased
         Whether its walker felt the bias at all.
@@ -128,6 +129,17 @@ class History(Rounds):
             for prop, rows in self.foretold(report.round_number).items():
                 parts.setdefault(prop, []).append(rows)
         return {prop: HeldOut.joined(rows) for prop, rows in parts.items()}
+
+    def foretold_per_atom(self, prop: str) -> HeldOut:
+        """Energies or virials of picks, eV/atom: of each pick its root mean squares as one row."""
+        own = [
+            (record.foretold[prop], len(record.pick.structure))
+            for record in self.picks
+            if prop in record.foretold
+        ]
+        errors = np.array([told.error / n_atoms for told, n_atoms in own])
+        deviations = np.array([told.deviation / n_atoms for told, n_atoms in own])
+        return HeldOut(errors, deviations, np.arange(len(own)))
 
     def errors(self, number: int) -> PickErrors | None:
         """`read_pick_errors` of a round."""
@@ -234,7 +246,9 @@ def _kind(pick: Pick, returns: set[tuple[int, int]]) -> Kind:
         return "bound"
     if pick.reason.startswith(CHOSEN):
         return "chosen"
-    return "trigger" if pick.report.fired else "offer"
+    if not pick.report.fired:
+        return "offer"
+    return "start" if pick.report.name == START_ENERGY else "trigger"
 
 
 def _rms(values: np.ndarray) -> float:

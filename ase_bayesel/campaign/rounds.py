@@ -105,11 +105,15 @@ class Rounds:
     def advice(self) -> Advice:
         """What to do next (`stopping.advice`)."""
         waiting = self.store.batch_path(len(self.reports)).exists()
-        linear = self.config.get("potential") is None
-        found = advice(self.reports, waiting, linear, self.wanted)
+        found = advice(self.reports, waiting, self.linear, self.wanted)
         if not self.reports or not found.what.startswith("go on"):
             return found
         return replace(found, how=way_on(self._stop, self.store, len(self.reports)))
+
+    @property
+    def linear(self) -> bool:
+        """Whether the surrogate is the potential, and not a network with it beside."""
+        return self.config.get("potential") is None
 
     @property
     def wanted(self) -> Mapping[str, float]:

@@ -127,8 +127,9 @@ def advice(
     if last.picks == 0:
         return Advice(
             "stop, or explore elsewhere",
-            "nothing triggered: within reach of these walkers the model knows all that its trigger "
-            "asks for. Other starts, a higher temperature or a lower threshold look further",
+            "nothing triggered: within reach of these walkers no uncertainty is above the "
+            "trigger's threshold. Other starts, a higher temperature or a lower threshold look "
+            "further",
         )
     ratio = change(reports)
     if ratio is not None and ratio > 1 + FLAT:

@@ -17,26 +17,30 @@ from ..campaign.store import Store
 from ..io.words import counted
 from ..validation.parity import milli
 
+GAIN = "gain\n%"
 COLUMNS = (
     *("round", "train", "labels", "picks", "failed", "returns"),
-    *("fired\n%", "gain\n%", "E\nmeV/atom", "F\nmeV/A"),
+    *("fired\n%", GAIN, "E\nmeV/atom", "F\nmeV/A"),
 )
 
 
 def rounds_table(store: Store, shown: Sequence[int]) -> Table:
     """Counts and errors of some rounds; ``returns`` are those of walkers at their bound.
 
-    ``fired`` are checks at which a trigger had fired, ``gain`` is what the next batch is to lower.
+    ``fired`` are checks at which a trigger had fired, ``gain`` is what the next batch is to lower:
+    of a linear model, so that it has no column beside a network.
     """
+    linear = Rounds(store).linear
     title = escape(str(store.directory))
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in COLUMNS:
+    for column in COLUMNS if linear else (name for name in COLUMNS if name != GAIN):
         table.add_column(column, justify="right")
     for number in shown:
         r = store.read_report(number)
         counts = (r.round_number, r.n_train, r.n_labels, r.picks, r.failed, r.returns)
         found = leading(r)
-        shares = (trigger_rate(r), None if found is None else found.gain)
+        gain = None if found is None else found.gain
+        shares = (trigger_rate(r), gain) if linear else (trigger_rate(r),)
         errors = (milli(e) for e in (r.energy_rmse, r.forces_rmse))
         table.add_row(*map(str, counts), *map(_percent, shares), *errors)
     return table

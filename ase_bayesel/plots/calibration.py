@@ -11,7 +11,7 @@ from scipy.stats import norm
 from ..campaign.history import History
 from ..surrogate.scales import HeldOut
 from ..validation.reliability import binned
-from .canvas import GREY, Campaign, on
+from .canvas import GREY, Campaign, error_scale, on
 
 Errors = Campaign | Mapping[str, HeldOut]
 """A campaign, whose picks were foretold, or errors and scaled deviations by property."""
@@ -64,20 +64,56 @@ def z_histogram(errors: Errors, axes: Axes | None = None) -> Axes | None:
     return axes
 
 
-def error_against_deviation(errors: Errors, axes: Axes | None = None) -> Axes | None:
-    """Root mean square errors of bins by deviation; parameters as of `reliability_curve`."""
-    shown = list(_shown(errors))
+def error_against_deviation(
+    errors: Errors, prop: str = "forces", axes: Axes | None = None
+) -> Axes | None:
+    """Root mean square errors of bins by deviation, of forces, or of energies with virials.
+
+    Parameters
+    ----------
+    errors
+        Of a campaign's picks under the model before each refit: energies and virials per atom, of
+        each pick one root mean square. Or any by property, in the units of the axes.
+    prop
+        ``"forces"`` (eV/A), or ``"energy"`` with virials beside (eV/atom).
+    axes
+        To draw on.
+
+    Returns
+    -------
+    None where no row tells anything.
+    """
+    shown = [(k, name, held) for k, name, held in _compared(errors, prop) if len(held.z())]
     if not shown:
         return None
-    axes = on(axes)
-    for color, prop, held in shown:
+    axes, drawn = on(axes), []
+    for color, name, held in shown:
         deviations, sizes = binned(held, min(10, len(held.z())))
-        axes.loglog(deviations, np.maximum(sizes, 1e-12), "o-", ms=3, color=color, label=prop)
+        drawn.append((deviations, np.maximum(sizes, 1e-12)))
+        axes.plot(*drawn[-1], "o-", ms=3, color=color, label=name)
+    across, up = np.concatenate(drawn, axis=1)
+    error_scale(axes, across, "x")
+    error_scale(axes, up)
     ends = np.array(axes.get_xlim())
     axes.plot(ends, ends, color=GREY, lw=1, zorder=0)
-    axes.set(xlabel="deviation (eV, eV/A)", ylabel="RMS error in a bin")
+    unit = "eV/A" if prop == "forces" else "eV/atom"
+    axes.set(xlabel=f"deviation ({unit})", ylabel=f"RMS error in a bin ({unit})")
     axes.legend(fontsize="small")
     return axes
+
+
+def _compared(errors: Errors, prop: str) -> Iterator[tuple[str, str, HeldOut]]:
+    """Colour, name and rows of what `error_against_deviation` draws."""
+    names = {"forces": "C1"} if prop == "forces" else {"energy": "C0", "virial": "C2"}
+    for name, color in names.items():
+        if isinstance(errors, Mapping):
+            rows = errors.get(name)
+        elif name == "forces":
+            rows = History.of(errors).all_foretold().get(name)
+        else:
+            rows = History.of(errors).foretold_per_atom(name)
+        if rows is not None:
+            yield color, name, rows
 
 
 def _shown(errors: Errors) -> Iterator[tuple[str, str, HeldOut]]:

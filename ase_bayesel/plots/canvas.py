@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoLocator, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    AutoLocator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+    StrMethodFormatter,
+)
 
 from ..campaign.history import History
 from ..campaign.store import Store
@@ -45,8 +53,8 @@ def count_axis(axes: Axes) -> None:
         axes.set_xlim(low - 1, high + 1)
 
 
-def error_scale(axes: Axes, sizes: np.ndarray) -> None:
-    """Make the vertical axis logarithmic, marked by plain numbers where it spans little.
+def error_scale(axes: Axes, sizes: np.ndarray, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, marked by plain numbers where it spans little.
 
     Parameters
     ----------
@@ -54,16 +62,22 @@ def error_scale(axes: Axes, sizes: np.ndarray) -> None:
         With its lines.
     sizes
         ``(n,)`` values on them; where one is not above 0 the axis stays linear.
+    which
+        The axis.
     """
     if not (np.isfinite(sizes).all() and sizes.min() > 0):
         return
-    axes.set_yscale("log")
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axes.set(**{f"{which}scale": "log"})
     if np.log10(sizes.max() / sizes.min()) > FEW_DECADES:
         return
-    narrow = sizes.max() < 3 * sizes.min()
-    axes.yaxis.set_major_locator(AutoLocator() if narrow else LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    if sizes.max() < 3 * sizes.min():
+        axis.set_major_locator(AutoLocator())
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))  # short, or they touch
+    axis.set_minor_formatter(NullFormatter())
 
 
 def thinned(rows: np.ndarray, column: np.ndarray) -> np.ndarray:

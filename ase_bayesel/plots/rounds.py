@@ -17,6 +17,7 @@ KINDS = {
     "bound": "at the bound of trust",
     "offer": "most uncertain of a window",
     "chosen": "chosen together",
+    "start": "energy of the start uncertain",
 }
 
 
@@ -51,7 +52,7 @@ def fires(campaign: Campaign, axes: Axes | None = None) -> Axes | None:
     returns = [history.reports[number].returns for number in rounds]
     axes.plot(rounds, returns, "v-", ms=4, lw=1, color=GREY, label="returns at the bound of trust")
     axes.set(xlabel="round", ylabel="number")
-    axes.margins(y=0.4)  # for the legend
+    axes.set_ylim(0, 1.4 * max(1.0, *below, *returns))  # for the legend
     count_axis(axes)
     axes.legend(fontsize="x-small")
     return axes

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 
 from ..campaign.exploration.trace import PICKED, STEP, VALUE, WALKER
 from ..campaign.history import History, rows_at
 from .canvas import GREY, Campaign, ink, on, thinned
+from .rounds import KINDS
 
 LABELS = {"energy_std": "sigma_E (eV)", "temperature_K": "temperature (K)"}
+MARKS: tuple[tuple[tuple[str, ...], str, int, Literal["full", "none"], str], ...] = (
+    (("trigger", "bound"), "*", 8, "full", "picked"),
+    (("offer",), "*", 8, "none", f"picked: {KINDS['offer']}"),
+    (("chosen",), "*", 8, "none", f"picked: {KINDS['chosen']}"),
+    (("start",), "D", 5, "none", f"picked: {KINDS['start']}"),
+)
+"""Of picks, by their kinds; only those of the first lie above the threshold, or at the bound."""
 MOST_NAMED = 8
 """More walkers than this have no names in the legend."""
 
@@ -17,7 +27,8 @@ MOST_NAMED = 8
 def criterion(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes | None:
     """The trigger's criterion along every walker of a round, with its threshold.
 
-    Picks are marked, and where walkers met their bound of trust; the dotted line is the bound's
+    Lines are broken where checks evaluated nothing. Picks are marked by `MARKS`, those without an
+    evaluation at 0, and where walkers met their bound of trust. The dotted line is the bound's
     limit of the criterion, which is compared under the model of the last fit.
 
     Parameters
@@ -35,19 +46,15 @@ def criterion(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes
     """
     history = History.of(campaign)
     trace = history.store.exploration(number).read_trace()
-    # rows of checks in which nothing was evaluated have no value
-    trace = trace[np.isfinite(trace[:, VALUE])]
-    if not len(trace):
+    if not np.isfinite(trace[:, VALUE]).any():
         return None
     axes = on(axes)
     walkers = np.unique(trace[:, WALKER])
     for walker in walkers:
-        rows = trace[trace[:, WALKER] == walker]
-        rows = thinned(rows, rows[:, VALUE])
-        axes.plot(rows[:, STEP], rows[:, VALUE], lw=1, label=f"walker {int(walker)}")
-    picked = trace[trace[:, PICKED] > 0]
-    if len(picked):
-        axes.plot(picked[:, STEP], picked[:, VALUE], "*", color=ink(), ms=8, label="picked")
+        steps, values = _broken(trace[trace[:, WALKER] == walker])
+        # points, or those between two gaps were not seen
+        axes.plot(steps, values, ".-", ms=2, lw=1, label=f"walker {int(walker)}")
+    _mark_picks(history, number, trace, axes)
     met = rows_at(trace, history.returns(number))
     if len(met):
         axes.plot(met[:, STEP], met[:, VALUE], "v", color="C3", mfc="none", label="bound of trust")
@@ -60,6 +67,27 @@ def criterion(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes
     if len(walkers) <= MOST_NAMED:
         axes.legend(fontsize="x-small")
     return axes
+
+
+def _broken(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and criterion of a walker, thinned, with NaN where checks evaluated nothing."""
+    known = np.isfinite(rows[:, VALUE])
+    gaps = np.cumsum(~known)[known]  # how many checks before a row have no value
+    kept = thinned(np.column_stack([rows[known][:, [STEP, VALUE]], gaps]), rows[known][:, VALUE])
+    places = np.flatnonzero(np.diff(kept[:, 2])) + 1
+    return np.insert(kept[:, 0], places, np.nan), np.insert(kept[:, 1], places, np.nan)
+
+
+def _mark_picks(history: History, number: int, trace: np.ndarray, axes: Axes) -> None:
+    """Mark the picks of a round by why they were picked."""
+    picked = trace[trace[:, PICKED] > 0]
+    records = [record for record in history.picks if record.round_number == number]
+    for kinds, mark, size, fill, label in MARKS:
+        places = [(r.pick.walker, r.pick.step) for r in records if r.kind in kinds]
+        rows = rows_at(picked, np.array(places, int).reshape(-1, 2))
+        if len(rows):
+            steps, values = rows[:, STEP], np.nan_to_num(rows[:, VALUE])
+            axes.plot(steps, values, mark, color=ink(), ms=size, fillstyle=fill, label=label)
 
 
 def deviation_log(campaign: Campaign, number: int, axes: Axes | None = None) -> Axes | None:

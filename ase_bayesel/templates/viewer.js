@@ -1,9 +1,11 @@
 "use strict";
 // Spheres, sorted by depth, and bonds where there is no cell; drag turns, wheel or +/- zooms, a pointer names an atom.
+// The numbers of the pick stand beside, from its row of the table.
 (() => {
   const data = JSON.parse(document.getElementById("structures").textContent);
   const box = document.getElementById("viewer");
   if (!box) return;
+  const table = document.getElementById("picks");
   const canvas = box.querySelector("canvas"), told = box.querySelector("output");
   const STOPS = [[59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -113,9 +115,25 @@
     [current, turn, zoom] = [found, START, 1.25];
     box.querySelector("figcaption").textContent = found.raw.title;
     box.querySelector(".largest").textContent = `${found.raw.largest} meV`;
-    for (const row of document.querySelectorAll("tr[data-pick]"))
-      row.classList.toggle("shown", row.dataset.pick === String(index));
+    for (const row of table.querySelectorAll("tr[data-pick]")) {
+      const own = row.dataset.pick === String(index);
+      row.classList.toggle("shown", own);
+      if (own) tell(row);
+    }
     redraw();
+  }
+
+  function tell(row) {
+    const numbers = document.getElementById("numbers"), heads = table.tHead.rows[0].cells;
+    const told = [...row.cells].flatMap((cell, k) => [
+      [heads[k].dataset.name || heads[k].textContent, cell.textContent],
+      [cell.dataset.more, cell.title],
+    ]).filter(([name, text]) => name && text);
+    numbers.replaceChildren(...told.flatMap((pair) => pair.map((text, k) => {
+      const made = document.createElement(k ? "dd" : "dt");
+      made.textContent = text;
+      return made;
+    })));
   }
 
   const turned = (dx, dy) => { turn = times(times(about("x", dy), about("y", dx)), turn); redraw(); };
@@ -156,7 +174,6 @@
       if (found && small.clientWidth) draw(small, found, START, 1.3);
     }
   }
-  const table = document.getElementById("picks");
   table.addEventListener("paged", thumbnails);
   table.addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-pick]");

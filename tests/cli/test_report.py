@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from helpers.campaigns import write_campaign
 from helpers.files import hashes
 from helpers.pages import ERRORS, FORETOLD, MAP, WALKERS, Page, assert_drawn
@@ -15,15 +16,26 @@ from ase_bayesel.campaign.config.loading import load_config
 from ase_bayesel.campaign.ending import way_on
 from ase_bayesel.campaign.events import RoundReport, best_round
 from ase_bayesel.campaign.exploration import TRACE_COLUMNS
-from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE
+from ase_bayesel.campaign.exploration.trace import PICKED, STEP, VALUE, WALKER
 from ase_bayesel.campaign.prequential import read_pick_errors
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.cli.calibration import COLUMNS
 from ase_bayesel.cli.report import write_report
 from ase_bayesel.cli.report.structures import embedded
-from ase_bayesel.cli.report.verdict import trust_in_words, verdict
-from ase_bayesel.plots import History, criterion, error_against_labels, parity, residuals
+from ase_bayesel.cli.report.tables import shift_rows, warning_lines
+from ase_bayesel.cli.report.trust import LARGER, ratios, trust_in_words
+from ase_bayesel.cli.report.verdict import verdict
+from ase_bayesel.plots import (
+    History,
+    criterion,
+    error_against_deviation,
+    error_against_labels,
+    parity,
+    residuals,
+)
 from ase_bayesel.plots.canvas import count_axis, error_scale, on
+from ase_bayesel.structures.energy_shift import EnergyShift
+from ase_bayesel.surrogate.outlook import Outlook
 from ase_bayesel.surrogate.scales import HeldOut
 
 
@@ -71,6 +83,35 @@ def test_table_of_rounds(store, page):
         else ["-", "-"]
         for r in reports
     ]
+
+
+def test_no_gain_beside_a_network(store, tmp_path):
+    shutil.copytree(store.directory, tmp_path / "campaign")
+    path = Store(tmp_path / "campaign").config_path
+    settings = yaml.safe_load(path.read_text())
+    settings["potential"] = {"kind": "mace", "model": "my.model"}
+    path.write_text(yaml.safe_dump(settings))
+    head, *rows = page_of(Store(tmp_path / "campaign")).tables["rounds"]
+    assert head[-1].startswith("checks that fired")
+    assert {len(row) for row in rows} == {len(head)} == {9}
+
+
+def test_energy_shifts_are_no_warnings(store, page):
+    """They have a table of their own, with a column for each element."""
+    history = History(store)
+    assert "shifts" not in page.tables
+    shift, other = (
+        EnergyShift({"Cu": -0.5}, "fitted to 3"),
+        EnergyShift({"Al": 1, "Cu": 2}, "given"),
+    )
+    for k, own in ((0, shift), (1, other)):
+        history.reports[k] = replace(history.reports[k], energy_shift=own, warnings=("odd",))
+    assert shift_rows(history) == (
+        ["Al", "Cu"],
+        [(0, ["-", "-0.50000", "fitted to 3"]), (1, ["+1.00000", "+2.00000", "given"])],
+    )
+    assert warning_lines(history)[:2] == [(0, "odd"), (1, "odd")]
+    assert not any("shift" in told for _, told in warning_lines(history))
 
 
 def test_figures(page):
@@ -121,30 +162,104 @@ def ratios_of(z, n_picks, n_rows=1):
             (0.4, 20),
             ["Energy: errors are larger than", "Forces: errors are smaller than"],
         ),
-        ((1.55, 4), (1.0, 4), ["Energy: 4 picks are too few to tell that from 1."]),
-        ((0.1, 1), (3.0, 1), ["Energy: 1 pick is too few", "Forces: errors are larger than"]),
+        (
+            (1.55, 4),
+            (1.0, 4),
+            [
+                "0.35 to 1.67: within a factor of 1.5, or what 4 picks show by chance. ",
+                "Energy and forces: uncertainties are as large as errors, as far as 4 picks tell.",
+            ],
+        ),
+        (
+            (0.1, 1),
+            (3.0, 1),
+            ["0.03 to 2.24", "as far as 1 pick tells.", "Forces: errors are larger than"],
+        ),
+        ((1.0, 20), (1.0, 20), ["Right is 0.67 to 1.50: within a factor of 1.5. "]),
+        (
+            (1.0, 20),
+            (1.8, 4),
+            ["Right is 0.67 to 1.50 for energy: ", "Right is 0.35 to 1.67 for forces: "],
+        ),
     ],
 )
 def test_trust_is_told_of_each_property(energy, forces, told):
     """A cautious energy says nothing of forces, and few picks say little."""
-    found = trust_in_words({"energy": ratios_of(*energy), "forces": ratios_of(*forces, n_rows=24)})
+    rows = {"energy": ratios_of(*energy), "forces": ratios_of(*forces, n_rows=24)}
+    found = trust_in_words(ratios(rows))
     assert f"deviations: {energy[0]:.2f} (energy), {forces[0]:.2f} (forces). " in found
     for part in told:
         assert part in found
 
 
 def test_uncertainties_that_nothing_was_compared_with_are_untried():
-    assert "untried" in trust_in_words({})
+    assert "untried" in trust_in_words([])
+
+
+@pytest.mark.parametrize(("n_picks", "z"), [(5, 2.0), (50, 2.0)])
+def test_limits_by_chance_hold_what_they_say(n_picks, z):
+    """Normal errors are within them as often as the quantiles say, for a sum of n squares."""
+    (own,) = ratios({"forces": ratios_of(z, n_picks, n_rows=3)})
+    assert own.told == LARGER
+    sample = np.random.default_rng(0).normal(size=(20000, n_picks))
+    low, high = own.chance
+    rms = np.sqrt(np.mean(sample**2, axis=1))
+    assert np.mean(rms < low) == pytest.approx(0.025, abs=0.004)
+    assert np.mean(rms > high) == pytest.approx(0.025, abs=0.004)
+
+
+def with_last_round(store, monkeypatch, scale, **changes):
+    """A verdict where errors of picks are so many times as large, and the last round another."""
+    history = History(store)
+    history.reports[-1] = replace(history.reports[-1], **changes)
+    rows = {p: held.scaled(1 / scale) for p, held in history.foretold(1).items()}
+    monkeypatch.setattr(history, "foretold", lambda number: rows)
+    return history
+
+
+def test_a_trigger_that_rests_on_error_bars_too_small(store, monkeypatch):
+    """The advice to stop says so itself, with a threshold as much lower as errors are larger."""
+    history = with_last_round(store, monkeypatch, 1e3, picks=0)
+    trigger = history.config["explore"]["trigger"]
+    trigger["calibrated"] = True
+    found = verdict(history)
+    (forces,) = [ratio for ratio in ratios(history.foretold(1)) if ratio.prop == "forces"]
+    assert found.advice == "stop, or explore elsewhere"
+    assert "no uncertainty is above the trigger's threshold" in found.why
+    assert found.caution.startswith("the trigger rests on error bars, and force errors of the")
+    lower = f"{trigger['threshold'] / forces.z:.2g} in place of {trigger['threshold']:g}"
+    assert f"a lower threshold ({lower}, say) is worth a round" in found.caution
+
+
+@pytest.mark.parametrize(("scale", "calibrated"), [(1e3, False), (1e-6, True)])
+def test_no_caution_without_error_bars_too_small(store, monkeypatch, scale, calibrated):
+    """A trigger on raw deviations has a threshold of its own; and cautious error bars are well."""
+    history = with_last_round(store, monkeypatch, scale, picks=0)
+    history.config["explore"]["trigger"]["calibrated"] = calibrated
+    assert verdict(history).caution == ""
+
+
+def test_foretold_errors_that_are_too_small(store, monkeypatch):
+    """They are error bars too; test errors are not."""
+    outlook = {"forces": Outlook(1e-3, 1e-3, 1.0)}
+    history = with_last_round(store, monkeypatch, 1e3, outlook=outlook)
+    found = verdict(history)
+    assert found.advice.startswith("enlarge the model")
+    assert found.caution.startswith("this rests on error bars, and force errors of the last")
+    history = with_last_round(store, monkeypatch, 1e3, outlook={}, forces_rmse=0.1)
+    history.reports[0] = replace(history.reports[0], forces_rmse=0.1)
+    found = verdict(history)
+    assert (found.advice, found.caution) == ("stop, if the errors suffice", "")
 
 
 def test_a_test_set_of_the_bootstrap_ranks_no_rounds(store):
-    """Walkers go further than its small displacements."""
+    """It is drawn like the first labels, not by walkers."""
     history = History(store)
     history.config["data"] |= {"test": None, "train": {"bootstrap": {"test": 6}}}
     found = verdict(history)
     assert found.model == str(store.model_path(2))
     assert found.chosen == "that of round 2, the last one"
-    assert "walkers go further" in found.trend
+    assert "drawn like the first labels, not by walkers: the errors of picks" in found.trend
 
 
 def test_how_to_go_on(store):
@@ -232,19 +347,50 @@ def test_picks_are_marked_where_they_were_made(store, number):
     assert panel.get_title() == f"round {number}"
 
 
-def test_checks_without_an_evaluation_are_not_drawn(store, tmp_path):
-    """Their rows have no value, which would cut the lines."""
+def test_lines_are_broken_where_nothing_was_evaluated(store, tmp_path):
+    """Two rows without a value make one gap, and the others stay."""
     shutil.copytree(store.directory, tmp_path / "campaign")
     copied = Store(tmp_path / "campaign")
     saved, starts = copied.exploration(1), copied.read_input("starts")[:2]
     state, posterior = saved.load(starts)
-    skipped = state.trace[:1].copy()
-    skipped[:, [STEP, VALUE, PICKED]] = 3, np.nan, 0
+    skipped = state.trace[[0, 0]].copy()
+    skipped[:, [STEP, VALUE, PICKED]] = [[1, np.nan, 0], [2, np.nan, 0]]
     trace = np.concatenate([state.trace[:1], skipped, state.trace[1:]])
     saved.save(replace(state, trace=trace), posterior)
-    ours, expected = criterion(copied, 1).lines, criterion(store, 1).lines
-    for line, other in zip(ours, expected, strict=True):
-        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+    walker = f"walker {int(state.trace[0, WALKER])}"
+    for line, other in zip(criterion(copied, 1).lines, criterion(store, 1).lines, strict=True):
+        drawn, expected = line.get_xydata(), other.get_xydata()
+        if line.get_label() == walker:
+            expected = np.insert(expected, 1, np.nan, axis=0)
+        np.testing.assert_array_equal(drawn, expected)
+
+
+def test_picks_for_the_energy_of_their_start(tmp_path):
+    """Whatever the trigger says: in words with numbers, and with a mark of their own."""
+    changes = {"explore.start_energy": 1e-6, "explore.trigger.threshold": 1e9}
+    store = store_of(tmp_path, {**changes, "stop.max_rounds": 1, "explore.offers": "never"})
+    history = History(store)
+    assert {record.kind for record in history.picks} == {"start"}
+    rows = page_of(store).tables["picks"][1:]
+    for row, record in zip(rows, history.picks, strict=True):
+        value = f"{1e3 * record.pick.report.value:.3g}"
+        told = f"energy of the start uncertain: {value} of 0.001 meV/atom allowed"
+        assert row[7:9] == [told, "-"]
+    lines = {line.get_label(): line for line in criterion(store, 1).lines}
+    assert "picked" not in lines
+    marks = lines["picked: energy of the start uncertain"]
+    assert sorted(marks.get_xdata()) == sorted(record.pick.step for record in history.picks)
+
+
+def test_marks_of_offers_are_hollow(tmp_path):
+    """They lie below the threshold."""
+    changes = {"explore.trigger.threshold": 1e9, "explore.offers": "always"}
+    store = store_of(tmp_path, {**changes, "stop.max_rounds": 1, "explore.start_energy": None})
+    lines = {line.get_label(): line for line in criterion(store, 1).lines}
+    assert "picked" not in lines
+    offers = lines["picked: most uncertain of a window"]
+    assert offers.get_fillstyle() == "none"
+    assert max(offers.get_ydata()) < 1e9
 
 
 def test_errors_are_drawn_against_labels(store):
@@ -264,6 +410,24 @@ def test_table_of_picks(store, page):
     errors = read_pick_errors(store, 2).fitted["energy"].errors
     assert float(rows[2][3]) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
     assert rows[2][2] == str(len(errors))
+
+
+def test_errors_against_deviations_have_an_axis_for_each_unit(store):
+    """Energies per atom in one panel, forces in the other."""
+    history = History(store)
+    energy, forces = (error_against_deviation(history, prop) for prop in ("energy", "forces"))
+    assert energy.get_xlabel() == "deviation (eV/atom)"
+    assert forces.get_xlabel() == "deviation (eV/A)"
+    foretold = [record.foretold["energy"] for record in history.picks]
+    drawn = {line.get_label(): line for line in energy.lines}["energy"]  # a pick in each bin
+    order = np.argsort([own.deviation for own in foretold])
+    np.testing.assert_allclose(drawn.get_xdata(), [foretold[k].deviation / 4 for k in order])
+    np.testing.assert_allclose(drawn.get_ydata(), [foretold[k].error / 4 for k in order])
+    bins = {line.get_label(): line for line in forces.lines}["forces"]
+    rows = history.all_foretold()["forces"]
+    mean = np.sqrt(np.mean(np.square(bins.get_ydata())))
+    assert mean == pytest.approx(np.sqrt(np.mean(rows.errors**2)), rel=0.05)
+    assert error_against_deviation({"virial": rows}, "forces") is None
 
 
 def test_parity_is_that_of_the_last_round(store):

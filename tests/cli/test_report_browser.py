@@ -32,6 +32,9 @@ def test_a_page_that_is_whole(opened, report, width, scheme):
     opened.open(report, width, scheme=scheme)
     assert opened.complaints() == []
     assert opened.value("document.documentElement.scrollWidth") <= width
+    if width == 320:  # what lies beyond the edge takes no height
+        rows = "document.querySelectorAll('#rounds tbody tr:not([hidden])')"
+        assert opened.value(f"Math.max(...[...{rows}].map((row) => row.clientHeight))") < 40
     shown = opened.value(
         "[...document.querySelectorAll('.grid figure svg')].map((f) => [f.clientWidth, "
         "f.clientHeight, f.querySelectorAll('path').length, f.querySelectorAll('text').length])"
@@ -85,6 +88,13 @@ def test_rows_are_turned_over_and_open_structures(opened, report):
     opened.value(f"{rows}[0].click()")
     assert opened.value("document.querySelector('#viewer figcaption').textContent") != title
     assert opened.value(PIXELS) != first
+    cells = opened.value(f"[...{rows}[0].cells].map((cell) => cell.textContent).filter(Boolean)")
+    told = opened.value(
+        "[...document.querySelectorAll('#numbers dd')].map((own) => own.textContent)"
+    )
+    identity = opened.value(f"{rows}[0].cells[1].title")
+    assert [text for text in cells if text in told] == cells
+    assert identity in told
 
 
 def test_the_button_changes_between_light_and_dark(opened, report):

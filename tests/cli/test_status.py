@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.campaigns import copy_campaign, write_campaign
 from helpers.command_line import BAYESEL, ENVIRONMENT, call
 from helpers.files import hashes
@@ -85,6 +86,20 @@ def test_labels_that_wait_and_walkers_that_stopped(finished, tmp_path):
     assert found["rounds"][2]["set_aside"] == ["s1"]
     assert found["rounds"][2]["forces_rmse"] is None
     assert found["rounds"][2]["told"][0] == "walker 0 stopped"
+
+
+def test_columns_beside_a_network(finished, tmp_path):
+    """The gain is of the linear model, and says nothing of another potential."""
+    copied = directory(copy_campaign(finished, tmp_path / "copy"))
+    assert re.search(r"\bgain\b", call("status", copied).stdout)
+    path = Store(copied).config_path
+    settings = yaml.safe_load(path.read_text())
+    settings["potential"] = {"kind": "mace", "model": "my.model"}
+    path.write_text(yaml.safe_dump(settings))
+    result = call("status", copied)
+    assert result.exit_code == 0, result.output
+    assert not re.search(r"\bgain\b", result.stdout)
+    assert "fired" in result.stdout
 
 
 def test_while_it_runs(tmp_path):

@@ -19,6 +19,7 @@ from .tables import (
     label_lines,
     pick_rows,
     property_rows,
+    shift_rows,
     side_by_side,
     walker_ends,
     warning_lines,
@@ -39,7 +40,7 @@ def write_report(store: Store) -> Path:
         reports=history.reports,
         walker_ends=walker_ends,
         hours=history.hours(),
-        gains=[None if (found := leading(r)) is None else found.gain for r in history.reports],
+        gains=_gains(history),
         trigger=trigger_text(history.trigger, iter(store.read_thresholds() or ()))
         + start_text(history.config["explore"]),
         verdict=verdict(history),
@@ -50,10 +51,18 @@ def write_report(store: Store) -> Path:
         walkers=side_by_side(history),
         labels=label_lines(history),
         warnings=warning_lines(history),
+        shifts=shift_rows(history),
         groups=panels(history),
         structures=embedded(history.picks, history.reports),
     )
     return store.write_page("report.html", page)
+
+
+def _gains(history: History) -> list[float | None] | None:
+    """What the batch after each round is to lower; None beside a network, which it is not of."""
+    if not history.linear:
+        return None
+    return [None if (found := leading(r)) is None else found.gain for r in history.reports]
 
 
 def reported(events: Generator[Event, None, None], store: Store) -> Generator[Event, None, None]:

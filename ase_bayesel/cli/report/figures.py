@@ -68,7 +68,12 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
         {
             "Errors within intervals": lambda a: calibration.reliability_curve(foretold, a),
             "Errors over deviations": lambda a: calibration.z_histogram(foretold, a),
-            "Errors against deviations": lambda a: calibration.error_against_deviation(foretold, a),
+            "Energy errors against deviations": lambda a: calibration.error_against_deviation(
+                history, "energy", a
+            ),
+            "Force errors against deviations": lambda a: calibration.error_against_deviation(
+                history, "forces", a
+            ),
             "z of each round": lambda a: rounds.z_of_rounds(history, a),
             "Noise, deviations and errors of forces": lambda a: rounds.noise_and_deviation(
                 history, a
@@ -85,8 +90,12 @@ def _groups(history: History) -> Iterator[tuple[str, str, dict[str, Draw]]]:
     last = range(max(1, len(history.reports) - MOST_ROUNDS), len(history.reports))
     yield (
         "What the walkers saw",
-        f"The trigger's criterion at each check of the last {MOST_ROUNDS} rounds at most; the "
-        "dashed line is the threshold, the dotted one the bound of trust.",
+        f"The trigger's criterion at each check of the last {MOST_ROUNDS} rounds at most, with "
+        "gaps where an estimate told that nothing can fire; the dashed line is the threshold, the "
+        "dotted one the bound of trust. Picks with hollow marks are not made by the criterion: "
+        "diamonds are starts whose energy is uncertain. Triangles are where walkers met the bound "
+        "and went back: it asks the last fit, which does not know the picks since, and limits the "
+        "energy too, so that they may lie below its line.",
         {f"Criterion in round {k}": _of_round(walkers.criterion, history, k) for k in last},
     )
     logs: dict[str, Draw] = {}

@@ -25,7 +25,7 @@ class PickRow:
     walker: str
     step: int
     temperature: str
-    kind: str
+    why: str
     reason: str
     atom: str
     energy: str
@@ -52,7 +52,7 @@ def _row(index: int, record: PickRecord) -> PickRow:
         f"{pick.walker}{'' if record.biased else ' (unbiased)'}",
         pick.step,
         f"{pick.temperature_K:.0f}" if np.isfinite(pick.temperature_K) else "-",
-        KINDS[record.kind],
+        _why(record),
         pick.reason,
         "-" if atom is None else f"{atoms.symbols[atom]} {atom}",
         _pair(record.foretold.get("energy"), 1e3 / len(atoms)),
@@ -61,6 +61,15 @@ def _row(index: int, record: PickRecord) -> PickRow:
         record.fate,
         record.in_fit,
     )
+
+
+def _why(record: PickRecord) -> str:
+    """Why a structure was picked; at a start with the numbers, which have another unit."""
+    seen = record.pick.report
+    if record.kind != "start":
+        return KINDS[record.kind]
+    numbers = f"{1e3 * seen.value:.3g} of {1e3 * seen.threshold:.2g} meV/atom allowed"
+    return f"{KINDS[record.kind]}: {numbers}"
 
 
 def _pair(found: Foretold | None, factor: float) -> str:
@@ -138,8 +147,20 @@ def warning_lines(history: History) -> list[tuple[int, str]]:
     lines = [
         (report.round_number, told)
         for report in history.reports
-        for told in (*report.stopped, *report.labels_told())
+        for told in (*report.stopped, *report.warned())
     ]
     for number in range(1, len(history.reports) + 1):
         lines += [(number, told) for told in history.thermostat_warnings(number)]
     return sorted(lines, key=lambda line: line[0])
+
+
+def shift_rows(history: History) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Elements, and of each round their energy shifts (eV) and where these come from."""
+    shifts = [(r.round_number, shift) for r in history.reports if (shift := r.energy_shift)]
+    elements = sorted({element for _, shift in shifts for element in shift.energies})
+    rows = []
+    for number, shift in shifts:
+        energies = (shift.energies.get(element) for element in elements)
+        cells = ["-" if energy is None else f"{energy:+.5f}" for energy in energies]
+        rows.append((number, [*cells, shift.source]))
+    return elements, rows

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaincinv
 
 from ...campaign.final_round import final_round, made_test_set, ranked_best
 from ...campaign.history import History
 from ...campaign.loading_lines import round_lines
 from ...io.words import counted
-from ...surrogate.scales import HeldOut
 from ...validation.parity import milli
 from ...validation.reliability import reliability
+from .trust import Ratio, caution, ratios, trust_in_words
 
 MADE = (
-    " That set holds small displacements of the starts; walkers go further, so look at the errors "
-    "of picks too."
+    " That set is drawn like the first labels, not by walkers: the errors of picks are the test of "
+    "where walkers go."
 )
-GOOD_Z = (0.67, 1.5)
-"""Within these, uncertainties are as large as errors."""
-CHANCE = 0.025, 0.975
-"""Quantiles between which a ratio may be 1."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,8 @@ class Verdict:
     advice, why, how
         What to do next, in a few words, the rule behind it, and what to change for it
         (`campaign.stopping`).
+    caution
+        What speaks against it; empty where nothing does.
     open_labels
         Labels that wait for a decision.
     model, chosen, lines
@@ -52,6 +48,7 @@ class Verdict:
     advice: str
     why: str
     how: str
+    caution: str
     open_labels: tuple[str, ...]
     model: str | None
     chosen: str
@@ -61,13 +58,15 @@ class Verdict:
 def verdict(history: History) -> Verdict:
     """The verdict on a campaign."""
     number, store, found = final_round(history), history.store, history.advice
+    compared = _ratios(history)
     return Verdict(
         _standing(history),
         _trend(history),
-        _trust(history),
+        trust_in_words(compared),
         found.what,
         found.why,
         found.how,
+        caution(history, compared),
         tuple(
             suspect.name
             for report in history.reports
@@ -134,48 +133,7 @@ def _share(history: History) -> str:
     return f", {100 * found.forces_rmse / size:.2g}% of forces of {size:.2g} eV/A" if size else ""
 
 
-def _trust(history: History) -> str:
+def _ratios(history: History) -> list[Ratio]:
     # of the last round that has picks
     number = max((k for k, r in enumerate(history.reports) if r.picks), default=0)
-    return trust_in_words(history.foretold(number) if number > 0 else {})
-
-
-def trust_in_words(foretold: Mapping[str, HeldOut]) -> str:
-    """Whether uncertainties are as large as errors, for each property on its own.
-
-    Ratios within `GOOD_Z` are as they should be, and so are those that a few picks show by chance:
-    the squares of n independent ratios have a mean within the quantiles of chi squared over n. The
-    numbers of one pick are not independent, so that n is the number of picks.
-
-    Parameters
-    ----------
-    foretold
-        Errors of picks and their calibrated deviations, by property.
-    """
-    said: dict[str, list[str]] = {}
-    sizes = []
-    for prop, rows in foretold.items():
-        compared = reliability(rows)
-        if compared is None:
-            continue
-        n = len(np.unique(rows.telling().structures))
-        sizes.append(f"{compared.z:.2f} ({prop})")
-        said.setdefault(_told_of(compared.z, n), []).append(prop)
-    if not sizes:
-        return "No pick was compared with its label, so uncertainties are untried."
-    parts = [f"{' and '.join(props).capitalize()}: {told}." for told, props in said.items()]
-    return " ".join(
-        [f"Errors of the last picks over their calibrated deviations: {', '.join(sizes)}.", *parts]
-    )
-
-
-def _told_of(z: float, n_picks: int) -> str:
-    """What a root mean square ratio of errors to deviations says."""
-    low, high = np.sqrt(2.0 / n_picks * gammaincinv(n_picks / 2.0, CHANCE))
-    if z > max(GOOD_Z[1], high):
-        return "errors are larger than the uncertainties say; do not rely on the error bars"
-    if z < min(GOOD_Z[0], low):
-        return "errors are smaller than the uncertainties say; error bars are cautious"
-    if not GOOD_Z[0] <= z <= GOOD_Z[1]:
-        return f"{counted(n_picks, 'pick is', 'picks are')} too few to tell that from 1"
-    return "uncertainties are as large as errors"
+    return ratios(history.foretold(number) if number > 0 else {})
