@@ -106,17 +106,18 @@ def advice(
     reports
         Of the finished rounds, in order.
     waiting
-        Whether a batch waits for its labels.
+        Whether a batch waits for labels by hand.
     linear
         Whether the surrogate is the potential: outlook and error bars of properties say nothing of
         another one's errors.
     wanted
         Error bars that suffice, by property.
     """
-    if len(reports) < 2:
-        return Advice("go on", "no round is done yet, so there is nothing to judge by")
     if waiting:
         return Advice("label the batch", "the next fit waits for its labels")
+    if len(reports) < 2:
+        done = "only round 0, the first fit, is" if reports else "the first fit is not"
+        return Advice("go on", f"{done} done, so there is nothing to judge by yet")
     last = reports[-1]
     if last.picks == 0:
         return Advice(

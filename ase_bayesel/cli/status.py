@@ -49,12 +49,8 @@ def _percent(share: float | None) -> str:
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
     done, rounds = store.completed_rounds(), Rounds(store)
-    if rounds.ended is not None:
-        yield f"ended: {rounds.ended}"
-    elif store.batch_path(done).exists():
-        yield f"round {done}: picks are in {store.batch_path(done)}"
-    elif done:
-        yield f"round {done}: {counted(store.exploration(done).count_picks(), 'pick')} so far"
+    standing = f"round {done}: {stage_told(rounds)}"
+    yield standing if rounds.ended is None else f"ended: {rounds.ended}"
     endings = store.exploration(done).read_endings() if done else ()
     for ending in named(endings):
         yield f"round {done}: {ending}"
@@ -79,6 +75,24 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     yield f"next: {rounds.advice.what}, because {rounds.advice.why}"
     if rounds.advice.how:
         yield f"to go on, {rounds.advice.how}"
+
+
+def stage_told(rounds: Rounds) -> str:
+    """What the round that is not done yet is at, in words."""
+    store, number, stage = rounds.store, len(rounds.reports), rounds.stage
+    if number == 0:
+        return f"now {'the first fit is made' if stage == 'refit' else 'the engine labels'}"
+    picks = counted(store.exploration(number).count_picks(), "pick")
+    if stage == "explore":
+        return f"{picks} so far"
+    if stage == "refit":
+        return f"{picks}, whose labels have come; now the model is refitted"
+    if rounds.by_hand:
+        return (
+            f"{picks} in {store.batch_path(number)}; their labels, by hand, go to "
+            f"{store.by_hand_path(number)}"
+        )
+    return f"{picks}; now the engine labels those that have no label yet"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:

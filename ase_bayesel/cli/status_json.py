@@ -88,6 +88,7 @@ def _under_way(rounds: Rounds, number: int) -> dict[str, Any]:
     bound = None if factor is None or threshold is None else factor * threshold
     return {
         "round": number,
+        "stage": rounds.stage,
         "picks": exploration.count_picks(),
         "batch": str(batch) if batch.exists() else None,
         "threshold": threshold,
