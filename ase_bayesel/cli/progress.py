@@ -43,7 +43,7 @@ def show(
     events
         `Campaign.run`.
     """
-    shown = _Bars(console) if console.is_terminal else _Lines(console)
+    shown = _Bars(console, requests) if console.is_terminal else _Lines(console)
     with without_thermostats(lambda: shown.stage == "explore"), shown:
         for event in _until_asked(events, requests):
             if isinstance(event, Ended):
@@ -129,18 +129,21 @@ class _Lines(_Shown):
 
 
 class _Bars(_Shown):
-    """Bars of the round under way, its walkers and its labels."""
+    """Bars of the round under way, its walkers and its labels; and that it is asked to stop."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, requests: StopRequests) -> None:
         super().__init__(console)
         self._bars = _RoundBars(console)
         self._tasks: dict[str, TaskID] = {}
+        self._requests, self._tell = requests, requests.tell
 
     def __enter__(self) -> Self:
         self._bars.start()
+        self._requests.tell = self._bars.tell_last
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self._requests.tell = self._tell
         self._bars.stop()
 
     def end_round(self) -> None:
@@ -170,7 +173,7 @@ class _RoundBars(Bars):
 
     def __init__(self, console: Console) -> None:
         self.below: list[str] = []
-        self.labels = ""
+        self.labels = self.last = ""
         columns = (
             TextColumn("round {task.fields[round]}"),
             TextColumn("{task.description:<9}"),
@@ -182,11 +185,17 @@ class _RoundBars(Bars):
         super().__init__(*columns, console=console, transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, then a line for each walker, then the labels."""
+        """The bars, then a line for each walker, the labels, and a last line that may be long."""
         yield self.make_tasks_table(self.tasks)
         for line in (*self.below, self.labels):
             if line:
                 yield Text(line, no_wrap=True, overflow="ellipsis")
+        if self.last:
+            yield Text(self.last)
+
+    def tell_last(self, line: str) -> None:
+        """Show a line below all others, from the next drawing on."""
+        self.last = line
 
 
 def round_line(report: RoundReport) -> str:

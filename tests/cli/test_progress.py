@@ -1,11 +1,13 @@
 """What `bayesel run` shows: a line a round, warnings on lines of their own, bars on a terminal."""
 
 import io
+import signal
 import subprocess
 import sys
 import warnings
 
 import pytest
+from helpers.processes import wait_for
 from rich.console import Console
 
 from ase_bayesel.campaign.events import (
@@ -144,3 +146,21 @@ def test_warnings_of_python_are_single_lines():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "warning: two lines\n"
+
+
+def test_a_request_to_stop_is_shown_at_once(capfd):
+    """Below the bars, where a line on standard error would spoil them."""
+    out, requests = io.StringIO(), StopRequests()
+    console = Console(file=out, force_terminal=True, width=80)
+
+    def events():
+        yield Progress(1, "explore", 10, 100, "1 of 1 walkers", (WALKER,))
+        requests.take(signal.SIGTERM, None)
+        wait_for(lambda: "stopping: the step under way is finished" in out.getvalue())
+        yield Progress(1, "explore", 11, 100, "1 of 1 walkers", (WALKER,))
+
+    assert show(events(), requests, console) is None
+    assert "does not wait for it" in out.getvalue()
+    assert capfd.readouterr().err == ""
+    requests.tell("after the bars")
+    assert capfd.readouterr().err == "after the bars\n"
