@@ -14,6 +14,7 @@ import typer
 
 from ..errors import BayeselError, ConfigError
 from ..io.atomic import refuse_existing
+from ..io.words import listed
 from .shared import app, named_errors, say
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def write_for_material(wanted: Wanted) -> list[str]:
         wanted.path.with_name(f"{wanted.path.stem}_{name}.extxyz")
         for name in ("starts", "first", "train")
     )
+    if wanted.mace is not None:
+        _check_model(wanted.mace, material.elements)
     outputs: dict[Path, Sequence[Atoms]] = {starts: material.starts}
     model = None if wanted.mace is None else _relative(wanted.mace, wanted.path.parent)
     name = wanted.path.name
@@ -199,6 +202,22 @@ def _starts(wanted: Wanted) -> list[Atoms]:
     if not symbols:
         raise ConfigError("--elements: names none; give chemical symbols, as Cu,Au")
     return crystals(symbols)
+
+
+def _check_model(model: str, elements: Sequence[str]) -> None:
+    """Refuse a model file that does not know all elements, where it can be read without trust."""
+    from ..descriptors.mace.loading import known_elements
+    from ..io.fields import MODEL_NAME
+
+    if MODEL_NAME.fullmatch(model) or not Path(model).is_file():
+        return
+    known = known_elements(Path(model))
+    unknown = [] if known is None else [symbol for symbol in elements if symbol not in known]
+    if unknown:
+        raise ConfigError(
+            f"--mace {model}: knows {listed(known or ())}, but not {listed(unknown)} of the "
+            "starts; take another model, or starts of its elements"
+        )
 
 
 def _relative(model: str, folder: Path) -> str:

@@ -207,7 +207,11 @@ def test_run_takes_it_up_again_and_refuses_another_recipe(tmp_path):
         ({"isolated": False}, {}, "e0s: isolated needs the isolated atoms"),
         ({}, {"labelling": ESPRESSO}, "espresso computes nothing without periodicity"),
         ({"strained": 0, "rattled": 0}, {}, "one of them has to be positive"),
-        ({"rattles": 3}, {}, "data.train.bootstrap.rattles: Extra inputs.*max_strain"),
+        (
+            {"rattles": 3},
+            {},
+            "data.train.bootstrap.rattles: no such key; did you mean rattled.*max_strain",
+        ),
         ({"rattled": -1}, {}, "data.train.bootstrap.rattled: "),
         ({"strained": True}, {}, "data.train.bootstrap.strained: "),
     ],

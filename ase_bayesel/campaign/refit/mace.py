@@ -17,7 +17,6 @@ from pydantic import Field
 from ...errors import (
     CommandError,
     ConfigError,
-    DescriptorError,
     RefitError,
     TerminatedError,
     TimeLimitError,
@@ -145,17 +144,9 @@ class MACERefitter:
                 f"refit.multihead: potential.head is {PT_HEAD}, as mace calls the head of the "
                 "replayed structures; choose another head of the model, or leave multihead out"
             )
-        self.multihead.frames(None if model is None else self._elements(model))
+        from ...descriptors.mace.loading import known_elements
 
-    def _elements(self, model: Path) -> list[str] | None:
-        """Elements of a model; None where it cannot be read without being trusted."""
-        from ...descriptors.mace.internals import known_numbers
-        from ...descriptors.mace.loading import load_module
-
-        try:
-            return [chemical_symbols[z] for z in known_numbers(load_module(model, self.trust))]
-        except DescriptorError:
-            return None
+        self.multihead.frames(None if model is None else known_elements(model, self.trust))
 
     def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path | None]:
         """Fine-tune, or go on where an earlier attempt in this directory was killed.
