@@ -18,10 +18,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow, named
-from ..io.words import counted
+from ..io.words import counted, rounded
 from ..labelling.labeller import LabelTally
 from .plain_warnings import without_thermostats
 from .stopping import StopRequests
@@ -29,6 +30,8 @@ from .stopping import StopRequests
 log = logging.getLogger("bayesel")
 LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
+BAR_WIDTH = 12
+"""With which all columns but the last fit on a terminal of 80, and leave some 30 to that."""
 MOST_WALKERS = 16
 """So many walkers have a line on a terminal."""
 
@@ -174,15 +177,16 @@ class _RoundBars(Bars):
     def __init__(self, console: Console) -> None:
         self.below: list[str] = []
         self.labels = self.last = ""
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what the others leave
         columns = (
             TextColumn("round {task.fields[round]}"),
             TextColumn("{task.description:<9}"),
-            BarColumn(),
+            BarColumn(BAR_WIDTH),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", table_column=rest),
         )
-        super().__init__(*columns, console=console, transient=True)
+        super().__init__(*columns, console=console, transient=True, expand=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bars, then a line for each walker, the labels, and a last line that may be long."""
@@ -209,7 +213,8 @@ def round_line(report: RoundReport) -> str:
 
 def _milli(error: float) -> str:
     """In meV or meV/A, with four digits."""
-    return f"{1e3 * error:#.4g}".rstrip(".")
+    value = 1e3 * error
+    return f"{value:#.4g}".rstrip(".") if value < 9999 else rounded(value, 4)
 
 
 def round_warnings(report: RoundReport) -> list[str]:
@@ -224,10 +229,10 @@ def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:
         text = f"walker {k}: step {walker.step}/{walker.n_steps}"
         if walker.temperature_K is not None:
             text += f", {walker.temperature_K:.0f} K"
-        value = "-" if walker.value is None else f"{walker.value:.3g}"
-        text += f", criterion {value} of {walker.threshold:.3g}"
+        value = "-" if walker.value is None else rounded(walker.value, 3)
+        text += f", criterion {value} of {rounded(walker.threshold, 3)}"
         if walker.bound is not None:
-            text += f" (bound {walker.bound:.3g}, met {counted(walker.returns, 'time')})"
+            text += f" (bound {rounded(walker.bound, 3)}, met {counted(walker.returns, 'time')})"
         yield text if walker.status == "running" else f"{text}, {walker.status}"
     if len(walkers) > MOST_WALKERS:
         yield f"and {counted(len(walkers) - MOST_WALKERS, 'more walker')}"

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 MOST_LISTED = 10
 """So many names of a long list are told."""
+PLAIN_BELOW = 1e7
+"""Larger numbers are told with an exponent."""
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -32,3 +34,9 @@ def listed(names: Sequence[str]) -> str:
     """Names with commas between them, of many the first, and how many more there are."""
     told, more = ", ".join(names[:MOST_LISTED]), len(names) - MOST_LISTED
     return f"{told} and {more} more" if more > 0 else told
+
+
+def rounded(value: float, digits: int = 2) -> str:
+    """A number with so many significant digits: ``0.012``; ``123`` where ``g`` has 1.2e+02."""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text and abs(value) < PLAIN_BELOW else text

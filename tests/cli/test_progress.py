@@ -1,6 +1,7 @@
 """What `bayesel run` shows: a line a round, warnings on lines of their own, bars on a terminal."""
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,20 @@ def test_bars_are_those_of_the_round_under_way():
     assert "labels:" not in after
 
 
+def test_a_long_word_squeezes_nothing_at_80_columns():
+    """Of a line longer than that, round, stage, bar and counts are whole; so is what mace tells."""
+    told, out = "E 10.1 meV/atom, F 598 meV/A", io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    for detail in (told, "x" * 200):
+        events = (event for event in [Progress(2, "refit", 12, 50, detail), Ended("")])
+        show(events, StopRequests(), console)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue())
+    whole, cut = (line for line in re.split(r"[\r\n]+", text) if "12/50" in line)
+    assert re.fullmatch(rf"round 2 refit +\S{{3,}}[━╸╺ ]+ 12/50 -:--:-- {told} *", whole)
+    assert re.fullmatch(r"round 2 refit +\S{3,}[━╸╺ ]+ 12/50 -:--:-- x{20,}… *", cut)
+    assert len(cut) <= 80
+
+
 def test_no_bars_without_a_terminal():
     _, text = shown(a_round(), False)
     assert "criterion" not in text
@@ -97,7 +112,7 @@ def test_no_bars_without_a_terminal():
     ("numbers", "told"),
     [
         ((0.0000123456, 0.000987654), "0.01235 meV/atom, 0.9877 meV/A"),
-        ((1.23456, 12.3456), "1235 meV/atom, 1.235e+04 meV/A"),
+        ((1.23456, 12.3456), "1235 meV/atom, 12346 meV/A"),
         ((0.00807, None), "8.070 meV/atom"),
         ((None, None), ""),
     ],
