@@ -203,9 +203,12 @@ class _RoundBars(Bars):
 
 
 def round_line(report: RoundReport) -> str:
-    """A finished round in at most 100 columns."""
-    text = f"round {report.round_number}: {counted(report.picks, 'pick')}, {report.failed} failed; "
-    text += f"{counted(report.n_labels, 'label')}, {report.n_train} fitted"
+    """A finished round in at most 100 columns; one that picks nothing by itself has no picks."""
+    number, n_test = report.round_number, report.n_test
+    picks = f"{counted(report.picks, 'pick')}, " if number else ""
+    test = f" ({n_test} for the test)" if n_test else ""
+    text = f"round {number}: {picks}{report.failed} failed; "
+    text += f"{counted(report.n_labels, 'label')}{test}, {report.n_train} fitted"
     errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))
     told = [f"{_milli(error)} {unit}" for error, unit in errors if error is not None]
     return f"{text}; test RMSE {', '.join(told)}" if told else text

@@ -63,6 +63,9 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         f"{counted(tally.failures, 'failed calculation')}, "
         f"{tally.running} under way or killed"
     )
+    n_test = rounds.reports[-1].n_test if rounds.reports else 0
+    if n_test:
+        yield f"note: {counted(n_test, 'label is', 'labels are')} for the test, and in no fit"
     for number in shown:
         for identity in store.set_aside(number):
             yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"

@@ -55,6 +55,7 @@ def _round(store: Store, report: RoundReport) -> dict[str, Any]:
         "round": report.round_number,
         "structures": report.n_train,
         "labels": report.n_labels,
+        "test_labels": report.n_test,
         "picks": report.picks,
         "failed": report.failed,
         "returns": report.returns,

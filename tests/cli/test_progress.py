@@ -124,6 +124,15 @@ def test_lines_fit_and_have_enough_digits(numbers, told):
     assert len(line) <= 100
 
 
+def test_labels_of_the_test_are_told_apart():
+    first = RoundReport(0, 26, 36, n_test=10, forces_rmse=0.1)
+    told = "36 labels (10 for the test), 26 fitted; test RMSE 100.0 meV/A"
+    assert round_line(first) == f"round 0: 0 failed; {told}"
+    later = RoundReport(50, 1026, 1036, 20, n_test=10, energy_rmse=1.23e-6, forces_rmse=1.23e-3)
+    assert "1036 labels (10 for the test), 1026 fitted; " in round_line(later)
+    assert len(round_line(later)) <= 100
+
+
 def test_lines_of_many_walkers():
     stopped = WalkerNow(7, 2000, "exploded", None, None, 0.12, None, 0)
     lines = list(walker_lines((stopped,) * (MOST_WALKERS + 3)))
