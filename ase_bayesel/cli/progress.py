@@ -203,10 +203,10 @@ class _RoundBars(Bars):
 
 
 def round_line(report: RoundReport) -> str:
-    """A finished round in at most 100 columns; one that picks nothing by itself has no picks."""
+    """A finished round in at most 100 columns; round 0 has labels for the test in place of picks."""
     number, n_test = report.round_number, report.n_test
     picks = f"{counted(report.picks, 'pick')}, " if number else ""
-    test = f" ({n_test} for the test)" if n_test else ""
+    test = f" ({n_test} for the test)" if n_test and not number else ""
     text = f"round {number}: {picks}{report.failed} failed; "
     text += f"{counted(report.n_labels, 'label')}{test}, {report.n_train} fitted"
     errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))

@@ -128,9 +128,7 @@ def test_labels_of_the_test_are_told_apart():
     first = RoundReport(0, 26, 36, n_test=10, forces_rmse=0.1)
     told = "36 labels (10 for the test), 26 fitted; test RMSE 100.0 meV/A"
     assert round_line(first) == f"round 0: 0 failed; {told}"
-    later = RoundReport(50, 1026, 1036, 20, n_test=10, energy_rmse=1.23e-6, forces_rmse=1.23e-3)
-    assert "1036 labels (10 for the test), 1026 fitted; " in round_line(later)
-    assert len(round_line(later)) <= 100
+    assert round_line(RoundReport(1, 29, 39, 3, n_test=10)).endswith("39 labels, 29 fitted")
 
 
 def test_lines_of_many_walkers():
