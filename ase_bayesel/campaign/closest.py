@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from ..dynamics.triggers import AllOf, AnyOf, Trigger, with_thresholds
+from ..io.words import rounded
 from .build.walkers import walker_options
 from .config import ExploreConfig
 from .exploration.trace import STEP, VALUE, WALKER
@@ -52,7 +53,7 @@ def closest_to_firing(
             f": a trigger fired within {explore.pick.settling_fs:g} fs of a start alone "
             f"(explore.pick.settling_fs; walker {walker:.0f}, step {step:.0f}). {GO_ON}"
         )
-    trigger, would = triggers[int(walker) % len(starts)], f"{BELOW * value:.3g}"
+    trigger, would = triggers[int(walker) % len(starts)], rounded(BELOW * value, 3)
     if isinstance(trigger, AnyOf | AllOf):  # their values are over the members' thresholds
         seen = f"{value:.4g} of its thresholds"
         lower = f"thresholds {would} times as high would have fired"

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
+from ..io.words import rounded
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys, of_whole_atoms, whole_atoms
 from ..structures.reference_energies import fitted_targets
@@ -113,11 +114,12 @@ def large_residuals(
     if not large:
         return []
     names = [
-        f"{f'training frame {k}' if k < n_initial else structure_id(frames[k])} ({sizes[k]:.3g})"
+        f"{f'training frame {k}' if k < n_initial else structure_id(frames[k])} "
+        f"({rounded(sizes[k], 3)})"
         for k in large[:MOST_NAMED]
     ]
     more = f" and {len(large) - MOST_NAMED} more" if len(large) > MOST_NAMED else ""
     return [
-        f"fit: residuals beyond {limit:.3g} times the noise: {', '.join(names)}{more}; "
+        f"fit: residuals beyond {rounded(limit, 3)} times the noise: {', '.join(names)}{more}; "
         "look at their labels"
     ]

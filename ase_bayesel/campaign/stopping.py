@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..io.words import counted
+from ..io.words import counted, rounded
 from ..surrogate.scales import Scales
 from .error_bars import FLAT, OVER, ErrorBar, error_bars
 from .events import RoundReport
@@ -146,9 +146,10 @@ def advice(
 def told(prospect: Prospect) -> str:
     """A prospect in words."""
     name, unit = {"forces": ("forces", "meV/A")}.get(prospect.prop, ("energies", "meV/atom"))
+    fall, error = prospect.gain * prospect.error, prospect.error
     return (
         f"a further batch like the last is to lower the error of {name} by "
-        f"{1e3 * prospect.gain * prospect.error:.2g} of {1e3 * prospect.error:.3g} {unit} "
+        f"{rounded(1e3 * fall)} of {rounded(1e3 * error, 3)} {unit} "
         f"({100 * prospect.gain:.1f}%)"
     )
 
@@ -216,4 +217,5 @@ def _activity(last: RoundReport) -> str:
     fired, bound = trigger_rate(last), bound_rate(last)
     if fired is None or bound is None:
         return told
-    return f"{told}, {100 * fired:.2g}% of its checks fired and {100 * bound:.2g}% met the bound"
+    shares = rounded(100 * fired), rounded(100 * bound)
+    return f"{told}, {shares[0]}% of its checks fired and {shares[1]}% met the bound"

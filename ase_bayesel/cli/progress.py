@@ -203,7 +203,7 @@ class _RoundBars(Bars):
 
 
 def round_line(report: RoundReport) -> str:
-    """A finished round in at most 100 columns; round 0 has labels for the test in place of picks."""
+    """A finished round in at most 100 columns; round 0 has labels for the test, not picks."""
     number, n_test = report.round_number, report.n_test
     picks = f"{counted(report.picks, 'pick')}, " if number else ""
     test = f" ({n_test} for the test)" if n_test and not number else ""
