@@ -53,11 +53,25 @@ def fit_warnings(
     growth = {prop: now / before[prop] for prop, now in noise.items() if before.get(prop)}
     prop = max(growth, key=lambda name: abs(np.log(growth[name])), default=None)
     if prop is not None and not 1 / JUMP <= growth[prop] <= JUMP:
-        told.append(
-            f"fit: the noise of {prop} went from {before[prop]:.3g} to {noise[prop]:.3g} in one "
-            "round; look at the labels of this round"
-        )
+        told.append(_jumped(prop, before[prop], noise[prop]))
     return told
+
+
+def _jumped(prop: str, before: float, now: float) -> str:
+    """What it may mean that the noise has jumped; in the units of `Noise`."""
+    unit = "meV/A" if prop == "forces" else "meV/sqrt(atom)"
+    way, meaning = "fell", "either the model follows its labels better, or too closely"
+    if now > before:
+        way = "rose"
+        meaning = (
+            "either the model describes the new structures less well than those before, or their "
+            "labels are of another kind or accuracy"
+        )
+    return (
+        f"fit: the noise of {prop}, which the fit leaves of the labels, {way} from "
+        f"{rounded(1e3 * before, 3)} to {rounded(1e3 * now, 3)} {unit} in one round: {meaning}; "
+        "look at the labels of this round"
+    )
 
 
 def large_residuals(
