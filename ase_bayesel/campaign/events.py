@@ -181,11 +181,15 @@ class RoundReport:
             if own.std is None or not (isfinite(own.value) and isfinite(own.std)):
                 raise ValueError(f"{own.name}: holds numbers that it cannot have")
 
-    def labels_told(self) -> list[str]:
-        """``suspects``, the first of ``extreme``, ``warnings``, and ``energy_shift``, in words."""
+    def doubts_told(self) -> list[str]:
+        """``suspects``, the first of ``extreme``, and ``warnings``, in words."""
         extreme = named(self.extreme, "labels with extreme forces")
+        return [*map(str, self.suspects), *extreme, *self.warnings]
+
+    def labels_told(self) -> list[str]:
+        """The doubts, and ``energy_shift``, in words."""
         shift = [] if self.energy_shift is None else [str(self.energy_shift)]
-        return [*map(str, self.suspects), *extreme, *self.warnings, *shift]
+        return [*self.doubts_told(), *shift]
 
 
 def best_round(reports: Sequence[RoundReport]) -> int | None:

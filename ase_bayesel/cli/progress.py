@@ -21,7 +21,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
-from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow, named
+from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow
 from ..io.words import counted, rounded
 from ..labelling.labeller import LabelTally
 from .plain_warnings import without_thermostats
@@ -222,8 +222,7 @@ def _milli(error: float) -> str:
 
 def round_warnings(report: RoundReport) -> list[str]:
     """What does not look right of a round, a line each."""
-    extreme = named(report.extreme, "labels with extreme forces")
-    return [*report.stopped, *map(str, report.suspects), *extreme, *report.warnings]
+    return [*report.stopped, *report.doubts_told()]
 
 
 def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:

@@ -68,10 +68,13 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         yield f"note: {counted(n_test, 'label is', 'labels are')} for the test, and in no fit"
     for number in shown:
         for identity in store.set_aside(number):
-            yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"
+            reasons = "; ".join(labels.reasons(identity))
+            yield f"warning: round {number}: {identity} set aside: {reasons}"
         report = store.read_report(number)
-        for told in (*report.stopped, *report.labels_told()):
-            yield f"round {number}: {told}"
+        for told in (*report.stopped, *report.doubts_told()):
+            yield f"warning: round {number}: {told}"
+    if rounds.reports and (shift := rounds.reports[-1].energy_shift) is not None:
+        yield f"note: round {len(rounds.reports) - 1}: {shift}"
     yield from decision_lines(store, shown)
     for bar in rounds.error_bars:
         yield f"property after round {len(rounds.reports) - 1}: {bar}"

@@ -186,3 +186,20 @@ def test_labels_by_hand_are_asked_for(tmp_path):
     assert line.startswith(f"round 1: 3 picks in {store.batch_path(1)}; ")
     assert str(store.by_hand_path(1)) in line
     assert following == "next: label the batch, because the next fit waits for its labels"
+
+
+def test_warnings_and_notes_are_marked(finished, tmp_path):
+    config = copy_campaign(finished, tmp_path / "copy")
+    store = Store(directory(config))
+    for number, eV in ((1, 0.5), (2, 0.25)):
+        path = store.round_directory(number) / "report.json"
+        shift = {"energies": {"Cu": eV}, "source": "given"}
+        changes = {"energy_shift": shift, "warnings": ["fit: odd"], "n_test": 1}
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    lines = list(status_lines(store, range(3)))
+    assert [line for line in lines if "fit: odd" in line] == [
+        f"warning: round {number}: fit: odd" for number in (1, 2)
+    ]
+    (shift,) = (line for line in lines if "energy shift" in line)
+    assert shift.startswith("note: round 2: energy shift Cu +0.25 eV per atom")
+    assert "note: 1 label is for the test, and in no fit" in lines
