@@ -134,7 +134,7 @@ def write_for_material(wanted: Wanted) -> list[str]:
         outputs[first] = material.bootstrap(test=0).training(material.starts, 0, Guards())
         text = init_text.campaign_text(name, starts.name, material, None, train.name, model)
     else:
-        engine = _engine(wanted, init_text.engine_names())
+        engine = _engine(wanted, init_text.recommended_engines(material))
         init_text.check_engine(engine, material)
         text = init_text.campaign_text(name, starts.name, material, engine, None, model)
     for path in outputs:
@@ -182,9 +182,12 @@ def _job(wanted: Wanted) -> Job:
     return job
 
 
-def _engine(wanted: Wanted, names: Sequence[str]) -> str:
+def _engine(wanted: Wanted, recommended: str) -> str:
     if wanted.engine is None:
-        raise ConfigError(f"--engine: say what labels, one of {', '.join(names)}; or --job by-hand")
+        raise ConfigError(
+            f"--engine: say what labels: {recommended}; or --job by-hand. All engines: "
+            f"{', '.join(ENGINES_NAMED)}"
+        )
     return wanted.engine
 
 

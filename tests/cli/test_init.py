@@ -228,7 +228,7 @@ def test_a_mace_model_is_explored_with_and_tuned(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--elements", "Cu"), "--engine: say what labels, one of emt, tblite"),
+        (("--elements", "Cu"), "--engine: say what labels: emt for a trial"),
         (("--engine", "emt"), "give one of --elements and --structure"),
         (("--elements", "Cu", "--structure", "x.xyz", "--engine", "emt"), "and not both"),
         (("--structure", "nowhere.xyz", "--engine", "emt"), "nowhere.xyz: no such file"),
@@ -246,6 +246,25 @@ def test_a_mace_model_is_explored_with_and_tuned(tmp_path):
 def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path, options, told):
     assert_refused(call("init", tmp_path / "mine.yaml", *options), told)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("atoms", "told"),
+    [
+        (bulk("Si", cubic=True), "tblite (xTB) for a trial, espresso or another DFT program"),
+        (molecule("H2O"), "tblite (xTB) for a trial, a DFT program, as orca"),
+        (bulk("U", "bcc", a=3.5, cubic=True), "what labels: espresso or another DFT program"),
+    ],
+)
+def test_an_engine_is_recommended(tmp_path, atoms, told):
+    refused = call("init", tmp_path / "mine.yaml", "--structure", structure(tmp_path, atoms))
+    assert_refused(refused, told, "or --job by-hand", "All engines: emt, tblite, espresso")
+
+
+def test_the_help_wraps_its_paragraphs_itself():
+    for name, command in get_command(app).commands.items():
+        for paragraph in command.help.split("\n\n"):
+            assert "\n" not in paragraph, name
 
 
 @needs_mace
