@@ -20,6 +20,7 @@ from rich.text import Text
 from ase_bayesel import Campaign, load_config
 from ase_bayesel.campaign.events import Ended, Progress
 from ase_bayesel.cli.progress import _Bars
+from ase_bayesel.cli.stopping import StopRequests
 from ase_bayesel.resources.threads import cpu_threads
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -53,7 +54,7 @@ def output(command: str, folder: Path) -> Text:
 def run_to_the_end(config: Path) -> None:
     """Run the campaign; picture it where walkers are half way in its first round."""
     lines: list[Text] = []
-    shown = _Bars(Console(file=StringIO(), force_terminal=True, width=WIDTH))
+    shown = _Bars(Console(file=StringIO(), force_terminal=True, width=WIDTH), StopRequests())
     shown._say = lambda line: lines.append(Text(line))  # type: ignore[method-assign]
     pictured = False
     with shown:

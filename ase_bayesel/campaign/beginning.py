@@ -44,3 +44,22 @@ def input_files(config: CampaignConfig) -> dict[str, Path]:
         CRYSTAL: None if config.properties is None else config.properties.crystal.file,
     }
     return {name: path for name, path in paths.items() if path is not None}
+
+
+def round_0(config: CampaignConfig) -> list[str]:
+    """What the first round is where walkers move on a potential that was not fitted here.
+
+    Nothing for the linear model, which round 0 fits.
+    """
+    potential = config.potential
+    if potential is None:
+        return []
+    shift = (
+        "" if potential.energy_shift == "none" else ", with a constant by element (energy_shift)"
+    )
+    model = getattr(potential, "model", None)
+    named = f" {model}" if isinstance(model, str | Path) else ""
+    return [
+        f"round 0 is the given potential{named} as it is{shift}; errors on the test set are those "
+        "of the potential, uncertainties those of the linear model beside it"
+    ]

@@ -229,6 +229,7 @@ class Campaign:
                 for k in range(number + 1)
                 for label in self.store.read_labelled(k)
             ),
+            n_test=len(self._test) if self.config.data.bootstrap else 0,
             picks=len(state.picks),
             failed=sum(label.settings is None for label in labels),
             walkers=tuple(walker.status for walker in state.walkers),

@@ -11,6 +11,7 @@ from ase import Atoms
 from pydantic import TypeAdapter
 
 from ..dynamics.triggers import AllOf, AnyOf, AnyTrigger, Trigger, with_thresholds
+from ..io.words import rounded
 from .build.walkers import walker_options
 from .config import ExploreConfig
 from .exploration.trace import STEP, VALUE, WALKER
@@ -55,7 +56,7 @@ def closest_to_firing(
             f": a trigger fired within {explore.pick.settling_fs:g} fs of a start alone "
             f"(explore.pick.settling_fs; walker {walker:.0f}, step {step:.0f}). {GO_ON}"
         )
-    trigger, would = triggers[int(walker) % len(starts)], f"{BELOW * value:.3g}"
+    trigger, would = triggers[int(walker) % len(starts)], rounded(BELOW * value, 3)
     if isinstance(trigger, AnyOf | AllOf):  # their values are over the members' thresholds
         seen = f"{value:.4g} of its thresholds"
         lower = f"thresholds {would} times as high would have fired"

@@ -14,7 +14,7 @@ from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.ensembles import NPT
 from ..dynamics.triggers import uncalibrated
-from ..io.words import counted
+from ..io.words import counted, rounded
 from ..structures.labels import PROPERTIES, targets, whole_atoms
 from ..surrogate.assembly import assembling
 from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
@@ -27,6 +27,7 @@ from .build.models import build_descriptor, force_projections
 from .build.potentials import build_potential, given_shift, initial_potential
 from .config import ACEConfig, AnyDescriptor
 from .config.campaign import CampaignConfig
+from .events import RoundReport
 from .first_labels import FIRST
 
 EVALUATIONS = 3
@@ -54,8 +55,8 @@ class Cost:
     n_atoms, steps_per_s
         Of the first start: evaluations with uncertainty, and every ``check_interval`` steps the
         exact force deviations, which a trigger needs at most.
-    n_steps
-        Of all walkers in a round, at most.
+    n_walkers, steps
+        In a round, and of each walker at most.
     """
 
     n_structures: int
@@ -65,17 +66,20 @@ class Cost:
     assembly_s: float
     n_atoms: int
     steps_per_s: float
-    n_steps: int
+    n_walkers: int
+    steps: int
 
     def lines(self) -> list[str]:
         """In words."""
+        steps = self.n_walkers * self.steps
+        told = f"{steps} steps" if self.n_walkers == 1 else f"{self.n_walkers} x {self.steps} steps"
         return [
-            f"fit: {counted(self.n_features, 'feature')}, {counted(self.n_rows, 'row')} of "
+            f"first fit: {counted(self.n_features, 'feature')}, {counted(self.n_rows, 'row')} of "
             f"{counted(self.n_structures, 'structure')}; its matrices take "
             f"{_bytes(self.memory_bytes)}, its rows {_time(self.assembly_s)} on this machine",
-            f"walkers: {self.steps_per_s:.3g} steps per second with "
-            f"{counted(self.n_atoms, 'atom')} on this machine, so that one alone would take "
-            f"{_time(self.n_steps / self.steps_per_s)} for the {self.n_steps} steps of a round",
+            f"walkers: {rounded(self.steps_per_s, 3)} steps per second with "
+            f"{counted(self.n_atoms, 'atom')} on this machine, so that one process alone would "
+            f"take {_time(steps / self.steps_per_s)} for the {told} of a round",
         ]
 
     def notes(self) -> list[str]:
@@ -161,12 +165,17 @@ def measured_cost(config: CampaignConfig, train: Sequence[Atoms], starts: Sequen
         assembly_s,
         len(starts[0]),
         1.0 / _step_s(config, descriptor, train, starts[0]),
-        explore.steps * n_walkers,
+        n_walkers,
+        explore.steps,
     )
 
 
-def label_plan(config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]]) -> list[str]:
-    """How many labels the engine is to compute, in words; nothing where the first ones are given.
+def label_plan(
+    config: CampaignConfig,
+    inputs: Mapping[str, Sequence[Atoms]],
+    reports: Sequence[RoundReport] = (),
+) -> list[str]:
+    """How many labels there are and are to come; nothing where the first ones are given.
 
     Parameters
     ----------
@@ -174,16 +183,24 @@ def label_plan(config: CampaignConfig, inputs: Mapping[str, Sequence[Atoms]]) ->
         Of the campaign.
     inputs
         Its structures, as `check_inputs` gives them.
+    reports
+        Of the rounds that are done.
     """
     first, test = (len(inputs.get(name, ())) for name in FIRST)
-    if not first:
-        return []
-    told = f"labels: {first + test} before the first fit"
-    told += f" ({test} of them a test set)" if test else ""
     explore, stop = config.explore, config.stop
+    if reports:
+        told = f"labels: {reports[-1].n_labels} so far"
+    elif first:
+        told = f"labels: {first + test} before the first fit"
+        told += f" ({test} of them a test set)" if test else ""
+    else:
+        return []
+    left = stop.max_rounds - max(0, len(reports) - 1)
+    if left <= 0:
+        return [f"{told}, in all rounds"]
     most = "" if stop.max_labels is None else f", {counted(stop.max_labels, 'pick')} in all"
-    rounds = "the one round" if stop.max_rounds == 1 else f"each of {stop.max_rounds} rounds"
-    return [f"{told}, then at most {explore.picks} in {rounds}{most}"]
+    rounds = "the one round" if left == 1 else f"each of {left} rounds"
+    return [f"{told}, then at most {explore.picks} in {rounds}{' more' if reports else ''}{most}"]
 
 
 def _baseline(config: CampaignConfig, train: Sequence[Atoms]) -> Mapping[str, float]:
@@ -250,10 +267,11 @@ def _step_s(
 
 
 def _bytes(number: int) -> str:
-    return f"{number / 2**30:.3g} GiB" if number >= 2**30 else f"{number / 2**20:.3g} MiB"
+    large = number >= 2**30
+    return f"{rounded(number / 2 ** (30 if large else 20), 3)} {'GiB' if large else 'MiB'}"
 
 
 def _time(seconds: float) -> str:
     if seconds >= 3600:
-        return f"{seconds / 3600:.3g} h"
-    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.2g} s"
+        return f"{rounded(seconds / 3600, 3)} h"
+    return f"{rounded(seconds / 60, 3)} min" if seconds >= 60 else f"{rounded(seconds)} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..io.words import rounded
 from ..validation.quantity import Quantity
 from .events import RoundReport
 
@@ -48,11 +49,11 @@ class ErrorBar:
         return None if self.before is None else self.std < (1.0 - FLAT) * self.before
 
     def __str__(self) -> str:
-        told = f"{self.now.name} {self.now.value:.5g} ± {self.std:.2g} {self.now.unit}"
+        told = f"{self.now.name} {self.now.value:.5g} ± {rounded(self.std)} {self.now.unit}"
         if self.wanted is not None:
-            told += f", wanted {self.wanted:.2g}"
+            told += f", wanted {rounded(self.wanted)}"
         if self.before is not None:
-            told += f", {self.before:.2g} {OVER} rounds ago"
+            told += f", {rounded(self.before)} {OVER} rounds ago"
         return told
 
 

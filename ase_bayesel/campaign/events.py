@@ -111,6 +111,8 @@ class RoundReport:
         Structures in the refit.
     n_labels
         Labels paid for in the campaign so far, those of a bootstrapped training set included.
+    n_test
+        How many of these are for the test alone, as a bootstrap's are that no fit takes.
     picks, failed
         Structures picked, and of these failed in labelling, in this round; of round 0 the failed
         ones are those of a bootstrapped training set.
@@ -166,6 +168,7 @@ class RoundReport:
     suspects: tuple[SuspectLabel, ...] = ()
     warnings: tuple[str, ...] = ()
     energy_shift: EnergyShift | None = None
+    n_test: int = 0
     checks: int = 0
     fires: int = 0
     intended: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from ..errors import ConfigError, StoreError
 from ..io.atomic import reading, refuse_existing, write_atomically
@@ -89,21 +89,31 @@ def form_for(store: Store, number: int, path: Path, wanted: str | None) -> Form:
         For an unknown form, one that the campaign does not have, or a name that does not fit.
     """
     model = store.potential_path(number)
-    forms = [form for form in get_args(Form) if form != "model" or model is not None]
+    forms = _forms(store, model)
     if wanted is None:
         order = ["surrogate" if stored_potential(store) is None else "model", *forms]
         wanted = next((form for form in order if _fits(path, form, model)), None)
-    elif wanted not in get_args(Form):
-        raise ConfigError(f"format: expected one of {', '.join(get_args(Form))}, got {wanted!r}")
     elif wanted not in forms:
-        raise ConfigError(
-            "format: the potential of this campaign has no model file; surrogate writes its "
-            "uncertainties"
-        )
+        told = ", ".join(f"{form} ({what})" for form, what in forms.items())
+        raise ConfigError(f"format: this campaign can write {told}; got {wanted!r}")
     if wanted is None or not _fits(path, wanted, model):
-        ends = ", ".join(f"{_suffix(form, model) or 'without a dot'} ({form})" for form in forms)
+        ends = ", ".join(
+            f"{_suffix(form, model) or 'without a dot'} ({form}: {what})"
+            for form, what in forms.items()
+        )
         raise ConfigError(f"{path}: the name must end as its format does: {ends}")
     return wanted  # type: ignore[return-value]
+
+
+def _forms(store: Store, model: Path | None) -> dict[str, str]:
+    """What a campaign can write, and what that is: a model where it has one, ACE if it is one."""
+    forms = {"surrogate": "with uncertainties"}
+    if model is not None:
+        forms["model"] = "the potential as its package wrote it"
+    features = store.read_config().get("descriptor")
+    if isinstance(features, dict) and features.get("kind") == "ace":
+        forms |= {"yace": "linear ACE for LAMMPS", "ace-jax": "linear ACE for ace-jax"}
+    return forms
 
 
 def export(store: Store, number: int, path: Path, form: Form) -> Exported:

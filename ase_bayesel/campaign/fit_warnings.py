@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 import numpy as np
 from ase import Atoms
 
+from ..io.words import rounded
 from ..structures.identity import structure_id
 from ..structures.labels import PropertyKeys, of_whole_atoms, whole_atoms
 from ..structures.reference_energies import fitted_targets
@@ -52,11 +53,25 @@ def fit_warnings(
     growth = {prop: now / before[prop] for prop, now in noise.items() if before.get(prop)}
     prop = max(growth, key=lambda name: abs(np.log(growth[name])), default=None)
     if prop is not None and not 1 / JUMP <= growth[prop] <= JUMP:
-        told.append(
-            f"fit: the noise of {prop} went from {before[prop]:.3g} to {noise[prop]:.3g} in one "
-            "round; look at the labels of this round"
-        )
+        told.append(_jumped(prop, before[prop], noise[prop]))
     return told
+
+
+def _jumped(prop: str, before: float, now: float) -> str:
+    """What it may mean that the noise has jumped; in the units of `Noise`."""
+    unit = "meV/A" if prop == "forces" else "meV/sqrt(atom)"
+    way, meaning = "fell", "either the model follows its labels better, or too closely"
+    if now > before:
+        way = "rose"
+        meaning = (
+            "either the model describes the new structures less well than those before, or their "
+            "labels are of another kind or accuracy"
+        )
+    return (
+        f"fit: the noise of {prop}, which the fit leaves of the labels, {way} from "
+        f"{rounded(1e3 * before, 3)} to {rounded(1e3 * now, 3)} {unit} in one round: {meaning}; "
+        "look at the labels of this round"
+    )
 
 
 def large_residuals(
@@ -113,11 +128,12 @@ def large_residuals(
     if not large:
         return []
     names = [
-        f"{f'training frame {k}' if k < n_initial else structure_id(frames[k])} ({sizes[k]:.3g})"
+        f"{f'training frame {k}' if k < n_initial else structure_id(frames[k])} "
+        f"({rounded(sizes[k], 3)})"
         for k in large[:MOST_NAMED]
     ]
     more = f" and {len(large) - MOST_NAMED} more" if len(large) > MOST_NAMED else ""
     return [
-        f"fit: residuals beyond {limit:.3g} times the noise: {', '.join(names)}{more}; "
+        f"fit: residuals beyond {rounded(limit, 3)} times the noise: {', '.join(names)}{more}; "
         "look at their labels"
     ]

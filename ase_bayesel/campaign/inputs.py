@@ -13,6 +13,7 @@ from ..descriptors.states import check_states
 from ..dynamics.triggers import StressTrigger, probes
 from ..errors import ConfigError, StructureError
 from ..io.fields import MODEL_NAME
+from ..io.words import listed
 from ..labelling.engines import ENGINES, Engine, ImportedEngine
 from ..structures.frames import read_frames
 from ..structures.labels import WHOLE
@@ -24,8 +25,16 @@ from ..surrogate.surrogate import Surrogate
 from .build.models import build_descriptor, build_refitter
 from .build.potentials import initial_potential
 from .build.walkers import check_start
-from .config import ACEConfig, AnyPotential, ExploreConfig, ImportedFeaturesConfig
+from .config import (
+    ACEConfig,
+    AnyPotential,
+    ExploreConfig,
+    ImportedFeaturesConfig,
+    MACEFeaturesConfig,
+    PoolConfig,
+)
 from .config.campaign import CampaignConfig
+from .config.models import given_model
 from .exploration import Targets
 from .first_labels import FIRST, first_structures
 from .label_checks import check_test_labels, check_training_labels
@@ -92,14 +101,15 @@ def check_inputs(config: CampaignConfig, run_code: bool = True) -> dict[str, lis
         weights_of(atoms, f"{data.prior}, frame {k}")
     if descriptor is not None:
         for name, path in paths.items():
-            check_elements(frames[name], path, descriptor.elements)
+            check_elements(frames[name], path, descriptor.elements, knower(config))
     if isinstance(config.descriptor, ACEConfig):
         told = [name for name in ("train", "starts") if name in frames]
         _check_reach({paths[n]: frames[n] for n in told}, config.descriptor.cutoff)
     if config.properties is not None:
         crystal = check_properties(config.properties, frames)
         if descriptor is not None:
-            check_elements([crystal], Path("properties.crystal"), descriptor.elements)
+            path = Path("properties.crystal")
+            check_elements([crystal], path, descriptor.elements, knower(config))
     for name, made in first_structures(config, frames["starts"], run_code).items():
         frames[name], paths[name] = made, Path(f"data.train: {name}")
     if descriptor is not None:
@@ -292,8 +302,27 @@ def _check_models_are_here(config: CampaignConfig) -> None:
             locate(model, download=False)
 
 
-def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str]) -> None:
+def knower(config: CampaignConfig | PoolConfig) -> str:
+    """What knows the elements, as a user has named it: a model and its file, or the descriptor."""
+    features = config.descriptor
+    model = getattr(features, "model", None)
+    if model is None and isinstance(features, MACEFeaturesConfig):
+        model = given_model(config.potential)
+    cut = getattr(features, "elements", None) is not None
+    return "the descriptor" if model is None or cut else f"the model {model}"
+
+
+def check_elements(
+    frames: Sequence[Atoms], path: Path, elements: Sequence[str], of: str = "the descriptor"
+) -> None:
     """Refuse structures of a file with elements that a descriptor does not know.
+
+    Parameters
+    ----------
+    frames, path
+        The structures, and their file for the error.
+    elements, of
+        What is known, and to what (`knower`).
 
     Raises
     ------
@@ -304,8 +333,8 @@ def check_elements(frames: Sequence[Atoms], path: Path, elements: Sequence[str])
         unknown = sorted(set(atoms.symbols) - set(elements))
         if unknown:
             raise ConfigError(
-                f"{path}, frame {k}: element {', '.join(unknown)} is not among "
-                f"the descriptor's elements {list(elements)}"
+                f"{path}, frame {k}: element {', '.join(unknown)} is not among those that {of} "
+                f"knows: {listed(elements)}"
             )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -20,6 +20,8 @@ from .error_bars import ErrorBar, error_bars
 from .events import RoundReport
 from .stopping import Advice, advice
 from .store import Store
+
+Stage = Literal["explore", "label", "refit"]
 
 if TYPE_CHECKING:
     from ..dynamics.triggers import Trigger
@@ -102,9 +104,25 @@ class Rounds:
             raise StoreError(f"{self.store.config_path}: stop: {error}") from error
 
     @property
+    def by_hand(self) -> bool:
+        """Whether labels come by hand, and not from an engine."""
+        return self.config.get("labelling") == "none"
+
+    @cached_property
+    def stage(self) -> Stage:
+        """What the round that is not done yet is at: each stage begins where the last has ended."""
+        store, number = self.store, len(self.reports)
+        if number == 0:
+            return "refit" if store.input_path("train").exists() else "label"
+        if not store.batch_path(number).exists():
+            return "explore"
+        unlabelled = store.exploration(number).count_picks() and not store.read_labelled(number)
+        return "label" if unlabelled else "refit"
+
+    @property
     def advice(self) -> Advice:
         """What to do next (`stopping.advice`)."""
-        waiting = self.store.batch_path(len(self.reports)).exists()
+        waiting = self.by_hand and self.stage == "label"
         found = advice(self.reports, waiting, self.linear, self.wanted)
         if not self.reports or not found.what.startswith("go on"):
             return found

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import betainc
 
+from ..io.words import rounded
 from ..structures.labels import FitTargets
 from ..surrogate.design import Noise
 from ..surrogate.energy_weights import force_growth
@@ -197,12 +198,12 @@ class Levels:
         share *= force_growth(labels.forces, self.max_force)
         limit = share * self.limit(prop, sizes)
         if sizes[prop] > limit:
-            return f"{prop} surprise by {sizes[prop]:.3g}, at most {limit:.3g} is expected"
+            return f"{prop} surprise by {_beside(sizes[prop], limit)}"
         if prop != "forces" or labels.forces is None or sizes[prop] <= 1.0:
             return ""
         worst = expected.worst_force(labels)
         if worst > (limit := share * self.limit(ONE, sizes)):
-            return f"a force component surprises by {worst:.3g}, at most {limit:.3g} is expected"
+            return f"a force component surprises by {_beside(worst, limit)}"
         if sizes[prop] < WORTH * self.usual[prop]:
             return ""
         if not labels.forces.any():
@@ -219,7 +220,11 @@ class Levels:
             return ""
         if _by_chance(scaled / none, len(expected.predicted[prop]) - RIGID) > BY_CHANCE:
             return ""
-        return f"forces are as expected but for a factor of about {1 / factor:.3g}"
+        return f"forces are as expected but for a factor of about {rounded(1 / factor, 3)}"
+
+
+def _beside(size: float, limit: float) -> str:
+    return f"{rounded(size, 3)}, at most {rounded(limit, 3)} is expected"
 
 
 def screened(

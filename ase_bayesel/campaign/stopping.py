@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..io.words import counted
+from ..io.words import counted, rounded
 from ..surrogate.scales import Scales
 from .error_bars import FLAT, OVER, ErrorBar, error_bars
 from .events import RoundReport
@@ -106,17 +106,18 @@ def advice(
     reports
         Of the finished rounds, in order.
     waiting
-        Whether a batch waits for its labels.
+        Whether a batch waits for labels by hand.
     linear
         Whether the surrogate is the potential: outlook and error bars of properties say nothing of
         another one's errors.
     wanted
         Error bars that suffice, by property.
     """
-    if len(reports) < 2:
-        return Advice("go on", "no round is done yet, so there is nothing to judge by")
     if waiting:
         return Advice("label the batch", "the next fit waits for its labels")
+    if len(reports) < 2:
+        done = "only round 0, the first fit, is" if reports else "the first fit is not"
+        return Advice("go on", f"{done} done, so there is nothing to judge by yet")
     last = reports[-1]
     if last.picks == 0 and last.stopped:
         return Advice(
@@ -152,9 +153,10 @@ def advice(
 def told(prospect: Prospect) -> str:
     """A prospect in words."""
     name, unit = {"forces": ("forces", "meV/A")}.get(prospect.prop, ("energies", "meV/atom"))
+    fall, error = prospect.gain * prospect.error, prospect.error
     return (
         f"a further batch like the last is to lower the error of {name} by "
-        f"{1e3 * prospect.gain * prospect.error:.2g} of {1e3 * prospect.error:.3g} {unit} "
+        f"{rounded(1e3 * fall)} of {rounded(1e3 * error, 3)} {unit} "
         f"({100 * prospect.gain:.1f}%)"
     )
 
@@ -222,4 +224,5 @@ def _activity(last: RoundReport) -> str:
     fired, bound = trigger_rate(last), bound_rate(last)
     if fired is None or bound is None:
         return told
-    return f"{told}, {100 * fired:.2g}% of its checks fired and {100 * bound:.2g}% met the bound"
+    shares = rounded(100 * fired), rounded(100 * bound)
+    return f"{told}, {shares[0]}% of its checks fired and {shares[1]}% met the bound"

@@ -14,6 +14,7 @@ import typer
 
 from ..errors import BayeselError, ConfigError
 from ..io.atomic import refuse_existing
+from ..io.words import listed
 from .shared import app, named_errors, say
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def write_for_material(wanted: Wanted) -> list[str]:
         wanted.path.with_name(f"{wanted.path.stem}_{name}.extxyz")
         for name in ("starts", "first", "train")
     )
+    if wanted.mace is not None:
+        _check_model(wanted.mace, material.elements)
     outputs: dict[Path, Sequence[Atoms]] = {starts: material.starts}
     model = None if wanted.mace is None else _relative(wanted.mace, wanted.path.parent)
     name = wanted.path.name
@@ -131,7 +134,7 @@ def write_for_material(wanted: Wanted) -> list[str]:
         outputs[first] = material.bootstrap(test=0).training(material.starts, 0, Guards())
         text = init_text.campaign_text(name, starts.name, material, None, train.name, model)
     else:
-        engine = _engine(wanted, init_text.engine_names())
+        engine = _engine(wanted, init_text.recommended_engines(material))
         init_text.check_engine(engine, material)
         text = init_text.campaign_text(name, starts.name, material, engine, None, model)
     for path in outputs:
@@ -179,9 +182,12 @@ def _job(wanted: Wanted) -> Job:
     return job
 
 
-def _engine(wanted: Wanted, names: Sequence[str]) -> str:
+def _engine(wanted: Wanted, recommended: str) -> str:
     if wanted.engine is None:
-        raise ConfigError(f"--engine: say what labels, one of {', '.join(names)}; or --job by-hand")
+        raise ConfigError(
+            f"--engine: say what labels: {recommended}; or --job by-hand. All engines: "
+            f"{', '.join(ENGINES_NAMED)}"
+        )
     return wanted.engine
 
 
@@ -199,6 +205,22 @@ def _starts(wanted: Wanted) -> list[Atoms]:
     if not symbols:
         raise ConfigError("--elements: names none; give chemical symbols, as Cu,Au")
     return crystals(symbols)
+
+
+def _check_model(model: str, elements: Sequence[str]) -> None:
+    """Refuse a model file that does not know all elements, where it can be read without trust."""
+    from ..descriptors.mace.loading import known_elements
+    from ..io.fields import MODEL_NAME
+
+    if MODEL_NAME.fullmatch(model) or not Path(model).is_file():
+        return
+    known = known_elements(Path(model))
+    unknown = [] if known is None else [symbol for symbol in elements if symbol not in known]
+    if unknown:
+        raise ConfigError(
+            f"--mace {model}: knows {listed(known or ())}, but not {listed(unknown)} of the "
+            "starts; take another model, or starts of its elements"
+        )
 
 
 def _relative(model: str, folder: Path) -> str:

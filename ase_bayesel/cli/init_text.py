@@ -9,6 +9,7 @@ from string import Template
 from textwrap import indent
 
 import yaml
+from ase.data import atomic_numbers
 
 from ..errors import ConfigError
 from ..generation import Bootstrap
@@ -19,6 +20,10 @@ LARGEST: Mapping[str | None, float] = {"tblite": 0.12}
 """Largest displacements (A) in crystals of engines that do not converge far from equilibrium."""
 MOLECULES_ALONE = ("orca",)
 """Engines that refuse periodic structures, and so give no stress."""
+EMT_METALS = frozenset({"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"})
+"""For which ASE's effective medium theory is meant; it has numbers for H, C, N and O too."""
+LAST_OF_XTB = 86
+"""GFN2-xTB knows the elements up to radon."""
 POTENTIAL_OF_MACE = """\
 potential:
   kind: mace
@@ -74,6 +79,16 @@ def engine_text(name: str, elements: Sequence[str]) -> str:
         "in_order": " ".join(elements),
     }
     return Template(texts[name]).substitute(values)
+
+
+def recommended_engines(material: Material) -> str:
+    """What to take for a trial and for labels to be used, by elements and periodicity, in words."""
+    real = "espresso or another DFT program" if material.is_crystal else "a DFT program, as orca"
+    if material.is_crystal and EMT_METALS.issuperset(material.elements):
+        return f"emt for a trial (nothing to install), {real} for labels to be used"
+    heaviest = max(atomic_numbers[symbol] for symbol in material.elements)
+    trial = "tblite (xTB) for a trial, " if heaviest <= LAST_OF_XTB else ""
+    return f"{trial}{real} for labels to be used"
 
 
 def without_periodicity(engine: str) -> bool:

@@ -53,6 +53,7 @@ def validate(
     from ..campaign.first_labels import FIRST
     from ..campaign.inputs import check_inputs, label_survey
     from ..campaign.own_copies import check_as_before, of_own_copies
+    from ..campaign.rounds import Rounds
     from ..campaign.store import Store
     from ..campaign.trial import to_train_on, try_engine, try_potential
     from ..resources.threads import cpu_threads
@@ -74,7 +75,8 @@ def validate(
             train = inputs["train"] if "train" in inputs else inputs.get(FIRST[0], [])
             if train:
                 cost = measured_cost(settings, train, inputs["starts"])
-                told = [*label_plan(settings, inputs), *cost.lines()]
+                done = Rounds(store).reports if store.exists else []
+                told = [*label_plan(settings, inputs, done), *cost.lines()]
                 notes += cost.notes()
     survey = label_survey(settings, inputs)
     if survey is not None:
@@ -101,6 +103,7 @@ def run(
 
     On SIGTERM or SIGINT it saves, and ends with exit code 75: run it again.
     """
+    from ..campaign.beginning import round_0
     from ..campaign.campaign import Campaign
     from ..campaign.changes import edited_files
     from ..campaign.config.loading import load_config
@@ -119,10 +122,9 @@ def run(
             new = not Store(campaign_directory(config, directory)).exists
             campaign = Campaign(settings, campaign_directory(config, directory))
             survey = label_survey(settings) if new else None
-            for note in survey.notes() if survey else ():
+            notes = [*(survey.notes() if survey else ()), *round_0(settings)] if new else []
+            for note in notes if new else edited_files(settings, campaign.store):
                 say(f"note: {note}")
-            for told in () if new else edited_files(settings, campaign.store):
-                say(f"note: {told}")
             for change in campaign.changes:
                 say(f"changed since the last run: {change}")
             if campaign.reopened is not None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from ..campaign.build.models import build_descriptor, force_projections
 from ..campaign.build.potentials import build_potential, given_shift, initial_potential
 from ..campaign.config import PoolConfig
-from ..campaign.inputs import check_e0s, check_elements
+from ..campaign.inputs import check_e0s, check_elements, knower
 from ..descriptors.base import Descriptor
 from ..generation import PoolProgress, PoolSummary, generate_pool
 from ..resources.threads import cpu_threads
@@ -45,7 +45,7 @@ def make_pool(
         known = descriptor if surrogate is None else surrogate.descriptor
         for path, frames in ((config.starts, starts), (config.core, core)):
             if path is not None and known is not None:
-                check_elements(frames, path, known.elements)
+                check_elements(frames, path, known.elements, knower(config))
         if surrogate is not None and config.potential is None:
             source = "given" if config.data is None else config.data.e0s
             check_e0s(starts, config.starts, surrogate.e0s, source)

@@ -18,10 +18,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
-from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow, named
-from ..io.words import counted
+from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow
+from ..io.words import counted, rounded
 from ..labelling.labeller import LabelTally
 from .plain_warnings import without_thermostats
 from .stopping import StopRequests
@@ -29,6 +30,8 @@ from .stopping import StopRequests
 log = logging.getLogger("bayesel")
 LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
+BAR_WIDTH = 12
+"""With which all columns but the last fit on a terminal of 80, and leave some 30 to that."""
 MOST_WALKERS = 16
 """So many walkers have a line on a terminal."""
 
@@ -43,7 +46,7 @@ def show(
     events
         `Campaign.run`.
     """
-    shown = _Bars(console) if console.is_terminal else _Lines(console)
+    shown = _Bars(console, requests) if console.is_terminal else _Lines(console)
     with without_thermostats(lambda: shown.stage == "explore"), shown:
         for event in _until_asked(events, requests):
             if isinstance(event, Ended):
@@ -129,18 +132,21 @@ class _Lines(_Shown):
 
 
 class _Bars(_Shown):
-    """Bars of the round under way, its walkers and its labels."""
+    """Bars of the round under way, its walkers and its labels; and that it is asked to stop."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, requests: StopRequests) -> None:
         super().__init__(console)
         self._bars = _RoundBars(console)
         self._tasks: dict[str, TaskID] = {}
+        self._requests, self._tell = requests, requests.tell
 
     def __enter__(self) -> Self:
         self._bars.start()
+        self._requests.tell = self._bars.tell_last
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self._requests.tell = self._tell
         self._bars.stop()
 
     def end_round(self) -> None:
@@ -170,29 +176,39 @@ class _RoundBars(Bars):
 
     def __init__(self, console: Console) -> None:
         self.below: list[str] = []
-        self.labels = ""
+        self.labels = self.last = ""
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what the others leave
         columns = (
             TextColumn("round {task.fields[round]}"),
             TextColumn("{task.description:<9}"),
-            BarColumn(),
+            BarColumn(BAR_WIDTH),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", table_column=rest),
         )
-        super().__init__(*columns, console=console, transient=True)
+        super().__init__(*columns, console=console, transient=True, expand=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, then a line for each walker, then the labels."""
+        """The bars, then a line for each walker, the labels, and a last line that may be long."""
         yield self.make_tasks_table(self.tasks)
         for line in (*self.below, self.labels):
             if line:
                 yield Text(line, no_wrap=True, overflow="ellipsis")
+        if self.last:
+            yield Text(self.last)
+
+    def tell_last(self, line: str) -> None:
+        """Show a line below all others, from the next drawing on."""
+        self.last = line
 
 
 def round_line(report: RoundReport) -> str:
-    """A finished round in at most 100 columns."""
-    text = f"round {report.round_number}: {counted(report.picks, 'pick')}, {report.failed} failed; "
-    text += f"{counted(report.n_labels, 'label')}, {report.n_train} fitted"
+    """A finished round in at most 100 columns; round 0 has labels for the test, not picks."""
+    number, n_test = report.round_number, report.n_test
+    picks = f"{counted(report.picks, 'pick')}, " if number else ""
+    test = f" ({n_test} for the test)" if n_test and not number else ""
+    text = f"round {number}: {picks}{report.failed} failed; "
+    text += f"{counted(report.n_labels, 'label')}{test}, {report.n_train} fitted"
     errors = ((report.energy_rmse, "meV/atom"), (report.forces_rmse, "meV/A"))
     told = [f"{_milli(error)} {unit}" for error, unit in errors if error is not None]
     return f"{text}; test RMSE {', '.join(told)}" if told else text
@@ -200,13 +216,13 @@ def round_line(report: RoundReport) -> str:
 
 def _milli(error: float) -> str:
     """In meV or meV/A, with four digits."""
-    return f"{1e3 * error:#.4g}".rstrip(".")
+    value = 1e3 * error
+    return f"{value:#.4g}".rstrip(".") if value < 9999 else rounded(value, 4)
 
 
 def round_warnings(report: RoundReport) -> list[str]:
     """What does not look right of a round, a line each."""
-    extreme = named(report.extreme, "labels with extreme forces")
-    return [*report.stopped, *map(str, report.suspects), *extreme, *report.warnings]
+    return [*report.stopped, *report.warned()]
 
 
 def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:
@@ -215,10 +231,10 @@ def walker_lines(walkers: tuple[WalkerNow, ...]) -> Iterator[str]:
         text = f"walker {k}: step {walker.step}/{walker.n_steps}"
         if walker.temperature_K is not None:
             text += f", {walker.temperature_K:.0f} K"
-        value = "-" if walker.value is None else f"{walker.value:.3g}"
-        text += f", criterion {value} of {walker.threshold:.3g}"
+        value = "-" if walker.value is None else rounded(walker.value, 3)
+        text += f", criterion {value} of {rounded(walker.threshold, 3)}"
         if walker.bound is not None:
-            text += f" (bound {walker.bound:.3g}, met {counted(walker.returns, 'time')})"
+            text += f" (bound {rounded(walker.bound, 3)}, met {counted(walker.returns, 'time')})"
         yield text if walker.status == "running" else f"{text}, {walker.status}"
     if len(walkers) > MOST_WALKERS:
         yield f"and {counted(len(walkers) - MOST_WALKERS, 'more walker')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -88,7 +89,10 @@ Result = TypeVar("Result")
 
 
 def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """One clear message and exit code 2 for anything wrong with the input."""
+    """One clear message and exit code 2 for anything wrong with the input.
+
+    The help has the docstring's paragraphs without their line breaks, and wraps them itself.
+    """
 
     @wraps(command)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -103,6 +107,8 @@ def named_errors(command: Callable[Arguments, Result]) -> Callable[Arguments, Re
         typer.secho(f"error: {message}", err=True, fg="red")
         raise typer.Exit(EXIT_BAD_INPUT)
 
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    wrapped.__doc__ = "\n\n".join(" ".join(part.split()) for part in paragraphs)
     return wrapped
 
 

@@ -53,12 +53,8 @@ def _percent(share: float | None) -> str:
 def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
     """Where the round under way is, the labels in the store, and what became of odd ones."""
     done, rounds = store.completed_rounds(), Rounds(store)
-    if rounds.ended is not None:
-        yield f"ended: {rounds.ended}"
-    elif store.batch_path(done).exists():
-        yield f"round {done}: picks are in {store.batch_path(done)}"
-    elif done:
-        yield f"round {done}: {counted(store.exploration(done).count_picks(), 'pick')} so far"
+    standing = f"round {done}: {stage_told(rounds)}"
+    yield standing if rounds.ended is None else f"ended: {rounds.ended}"
     endings = store.exploration(done).read_endings() if done else ()
     for ending in named(endings):
         yield f"round {done}: {ending}"
@@ -71,18 +67,42 @@ def status_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:
         f"{counted(tally.failures, 'failed calculation')}, "
         f"{tally.running} under way or killed"
     )
+    n_test = rounds.reports[-1].n_test if rounds.reports else 0
+    if n_test:
+        yield f"note: {counted(n_test, 'label is', 'labels are')} for the test, and in no fit"
     for number in shown:
         for identity in store.set_aside(number):
-            yield f"round {number}: {identity} set aside: {'; '.join(labels.reasons(identity))}"
+            reasons = "; ".join(labels.reasons(identity))
+            yield f"warning: round {number}: {identity} set aside: {reasons}"
         report = store.read_report(number)
-        for told in (*report.stopped, *report.labels_told()):
-            yield f"round {number}: {told}"
+        for told in (*report.stopped, *report.warned()):
+            yield f"warning: round {number}: {told}"
+    if rounds.reports and (shift := rounds.reports[-1].energy_shift) is not None:
+        yield f"note: round {len(rounds.reports) - 1}: {shift}"
     yield from decision_lines(store, shown)
     for bar in rounds.error_bars:
         yield f"property after round {len(rounds.reports) - 1}: {bar}"
     yield f"next: {rounds.advice.what}, because {rounds.advice.why}"
     if rounds.advice.how:
         yield f"to go on, {rounds.advice.how}"
+
+
+def stage_told(rounds: Rounds) -> str:
+    """What the round that is not done yet is at, in words."""
+    store, number, stage = rounds.store, len(rounds.reports), rounds.stage
+    if number == 0:
+        return f"now {'the first fit is made' if stage == 'refit' else 'the engine labels'}"
+    picks = counted(store.exploration(number).count_picks(), "pick")
+    if stage == "explore":
+        return f"{picks} so far"
+    if stage == "refit":
+        return f"{picks}, whose labels have come; now the model is refitted"
+    if rounds.by_hand:
+        return (
+            f"{picks} in {store.batch_path(number)}; their labels, by hand, go to "
+            f"{store.by_hand_path(number)}"
+        )
+    return f"{picks}; now the engine labels those that have no label yet"
 
 
 def decision_lines(store: Store, shown: Sequence[int]) -> Iterator[str]:

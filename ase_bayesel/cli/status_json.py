@@ -55,6 +55,7 @@ def _round(store: Store, report: RoundReport) -> dict[str, Any]:
         "round": report.round_number,
         "structures": report.n_train,
         "labels": report.n_labels,
+        "test_labels": report.n_test,
         "picks": report.picks,
         "failed": report.failed,
         "returns": report.returns,
@@ -88,6 +89,7 @@ def _under_way(rounds: Rounds, number: int) -> dict[str, Any]:
     bound = None if factor is None or threshold is None else factor * threshold
     return {
         "round": number,
+        "stage": rounds.stage,
         "picks": exploration.count_picks(),
         "batch": str(batch) if batch.exists() else None,
         "threshold": threshold,

@@ -26,10 +26,14 @@ class StopRequests:
     ----------
     signal
         Name of the signal that asked; None as long as there was none.
+    tell
+        Gets, within the signal handler, a line that says what happens now; by default it goes to
+        standard error.
     """
 
     def __init__(self) -> None:
         self.signal: str | None = None
+        self.tell: Callable[[str], None] = _to_standard_error
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -37,6 +41,11 @@ class StopRequests:
             raise StopRequested
         self.signal = signal.Signals(number).name
         signal.setitimer(signal.ITIMER_REAL, GRACE_S)
+        again = "Ctrl-C again" if number == signal.SIGINT else f"another {self.signal}"
+        self.tell(
+            f"stopping: the step under way is finished, for {GRACE_S:.0f} s at most, and saved; "
+            f"{again} does not wait for it"
+        )
 
     def heard(self) -> None:
         """The step is over; ending workers and jobs after it may take longer than the grace."""
@@ -45,6 +54,12 @@ class StopRequests:
     def lose_patience(self, number: int, frame: FrameType | None) -> None:
         """The handler of the timer."""
         raise StopRequested
+
+
+def _to_standard_error(line: str) -> None:
+    """Past all buffers, which the handler of a signal may not touch; not behind a bar."""
+    begin = "\n" if os.isatty(2) else ""
+    os.write(2, f"{begin}{line}\n".encode())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, reference_states
 
 from ..errors import GenerationError
 from ..structures.identity import canonical
+from ..structures.symbols import SYMBOLS, no_element
 
 CUBIC = ("fcc", "bcc", "diamond", "sc")
 LEAST_ATOMS, LEAST_A = 16, 5.0
@@ -70,8 +71,8 @@ def crystals(elements: Sequence[str], seed: int = 0) -> list[Atoms]:
 
 def _reference(symbol: str) -> dict[str, Any]:
     """ASE's crystal of an element, if `_supercell` can build it."""
-    if symbol not in atomic_numbers or symbol == "X":
-        raise GenerationError(f"{symbol!r} is no element")
+    if symbol not in SYMBOLS:
+        raise GenerationError(no_element(symbol))
     state = reference_states[atomic_numbers[symbol]]
     if state is None or state["symmetry"] not in (*CUBIC, "hcp"):
         kind = "none" if state is None else state["symmetry"]

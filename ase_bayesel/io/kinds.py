@@ -21,6 +21,7 @@ from ..errors import BayeselError
 from .failures import is_failure, reason_of
 from .fields import FLAT, HIDDEN, REQUIRED, refusal
 from .numbers import without_booleans
+from .words import did_you_mean
 
 UNKNOWN_KEY = "extra_forbidden"
 """Type of the error for a key that is not known, as pydantic has it."""
@@ -230,7 +231,10 @@ def explained(error: ValidationError, keys: Sequence[str]) -> ValidationError:
     for entry in told_below:
         message = entry["msg"]
         if _is_unknown(entry):
-            message = f"Extra inputs are not permitted; the keys are {', '.join(keys)}"
+            hint = did_you_mean(str(entry["loc"][0]), keys)
+            message = (
+                f"no such key{hint or ';'} {'T' if hint else 't'}he keys are {', '.join(keys)}"
+            )
         told = refusal(message, entry["type"])
         lines.append(InitErrorDetails(type=told, loc=entry["loc"], input=entry["input"]))
     return ValidationError.from_exception_data(error.title, lines)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms, units
 
-from ..io.words import counted
+from ..io.words import counted, rounded
 from .identity import structure_id
 from .labels import (
     PROPERTIES,
@@ -321,7 +321,8 @@ def _contradict(one: FitTargets, other: FitTargets, n_atoms: int) -> bool:
 
 
 def _range(values: np.ndarray) -> str:
-    return f"{values.min():.3g} to {values.max():.3g}" if len(values) > 1 else f"{values[0]:.3g}"
+    low, high = rounded(values.min(), 3), rounded(values.max(), 3)
+    return f"{low} to {high}" if len(values) > 1 else low
 
 
 def _frames(numbers: Sequence[int | str]) -> str:

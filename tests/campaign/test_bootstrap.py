@@ -74,7 +74,7 @@ def test_a_campaign_without_training_data_runs_to_its_end(tmp_path):
         np.testing.assert_allclose(atoms.arrays["REF_forces"], bare.get_forces(), atol=1e-7)
     assert final_model(store).e0s == {"Cu": train[0].info["REF_energy"]}
     first, last = reports(store)
-    assert (first.n_train, first.n_labels, first.failed) == (8, 11, 0)
+    assert (first.n_train, first.n_labels, first.n_test, first.failed) == (8, 11, 3, 0)
     assert first.energy_rmse is not None
     assert last.n_labels == 11 + last.picks
     assert len(calls(path)) == last.n_labels  # and none for a canary
@@ -207,7 +207,11 @@ def test_run_takes_it_up_again_and_refuses_another_recipe(tmp_path):
         ({"isolated": False}, {}, "e0s: isolated needs the isolated atoms"),
         ({}, {"labelling": ESPRESSO}, "espresso computes nothing without periodicity"),
         ({"strained": 0, "rattled": 0}, {}, "one of them has to be positive"),
-        ({"rattles": 3}, {}, "data.train.bootstrap.rattles: Extra inputs.*max_strain"),
+        (
+            {"rattles": 3},
+            {},
+            "data.train.bootstrap.rattles: no such key; did you mean rattled.*max_strain",
+        ),
         ({"rattled": -1}, {}, "data.train.bootstrap.rattled: "),
         ({"strained": True}, {}, "data.train.bootstrap.strained: "),
     ],

@@ -18,6 +18,7 @@ from ase_bayesel import (
     TauRule,
     Variance,
 )
+from ase_bayesel.campaign.beginning import round_0
 from ase_bayesel.campaign.build.models import build_descriptor
 from ase_bayesel.campaign.build.resources import build_resource
 from ase_bayesel.campaign.build.walkers import build_bias, build_tau_rule
@@ -185,3 +186,17 @@ def test_as_many_processes_as_the_cores_take():
     alone = build_resource(labelling, 1, Path())
     assert alone.n_workers >= 1
     assert build_resource(labelling, 10_000, Path()) == ProcessPool(1, 10_000)
+
+
+def test_what_round_0_is():
+    """Nothing to be told of the linear model, which it fits."""
+    assert round_0(validate_config(campaign_settings(), "here.yaml")) == []
+    changes = {
+        "potential": {"kind": "mace", "model": "my.model", "energy_shift": "fitted"},
+        "descriptor": {"kind": "mace"},
+    }
+    (told,) = round_0(validate_config(campaign_settings(changes), "here.yaml"))
+    assert told.startswith("round 0 is the given potential my.model as it is, with a constant by ")
+    assert "errors on the test set are those of the potential" in told
+    changes["potential"]["energy_shift"] = "none"
+    assert "constant" not in round_0(validate_config(campaign_settings(changes), "here.yaml"))[0]

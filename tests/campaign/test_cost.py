@@ -9,7 +9,8 @@ from helpers.command_line import call
 
 from ase_bayesel.campaign.build.models import build_descriptor
 from ase_bayesel.campaign.config.loading import load_config
-from ase_bayesel.campaign.cost import measured_cost, open_points
+from ase_bayesel.campaign.cost import label_plan, measured_cost, open_points
+from ase_bayesel.campaign.events import RoundReport
 from ase_bayesel.campaign.inputs import check_inputs
 from ase_bayesel.surrogate.assembly import assembling
 from ase_bayesel.surrogate.fitting import baseline_energies
@@ -40,7 +41,7 @@ def test_rows_and_features_are_those_of_the_fit(tmp_path, virial_key):
     assert cost.n_rows == sum(factor.n_rows for factor in factors.labelled.values())
     assert cost.n_features == build_descriptor(config, None).n_features
     assert cost.n_structures == 6
-    assert cost.n_steps == 80
+    assert (cost.n_walkers, cost.steps) == (2, 40)
     assert cost.n_atoms == 4
     assert cost.steps_per_s > 0
     assert cost.assembly_s > 0
@@ -69,6 +70,19 @@ def test_a_bootstrapped_training_set_has_a_cost_too(tmp_path):
         result.stdout
     )
     assert "walkers: " in result.stdout
+
+
+def test_labels_of_a_campaign_that_has_begun(tmp_path):
+    config, inputs = config_with(tmp_path), {}
+    first, second = RoundReport(0, 8, 11), RoundReport(1, 11, 14, 3)
+    assert label_plan(config, inputs) == []
+    (told,) = label_plan(config, inputs, [first])
+    assert told == "labels: 11 so far, then at most 3 in each of 2 rounds more"
+    (told,) = label_plan(config, inputs, [first, second])
+    assert told == "labels: 14 so far, then at most 3 in the one round more"
+    assert label_plan(config, inputs, [first, second, second]) == [
+        "labels: 14 so far, in all rounds"
+    ]
 
 
 def test_a_fit_of_too_few_rows_is_told(tmp_path):
@@ -103,6 +117,7 @@ def test_validate_tells_it(tmp_path):
     told = call("validate", config).output
     assert re.search(r"fit: 98 features, 78 rows of 6 structures; its matrices take .* MiB", told)
     assert re.search(r"walkers: \S+ steps per second with 4 atoms", told)
+    assert "for the 2 x 40 steps of a round" in told
     assert "note: the fit has fewer rows (78) than features (98)" in told
     assert "note: without a test set (data.test)" in told
     only_files = call("validate", config, "--files").output

@@ -213,11 +213,16 @@ def test_what_ends_after_the_step_is_not_left(monkeypatch):
     assert ended == ["jobs"]
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_does_not_wait(capfd):
     with stop_requests():
         signal.raise_signal(signal.SIGINT)
+        told = capfd.readouterr().err
+        assert told.count("\n") == 1
+        assert "stopping: " in told
+        assert "Ctrl-C again does not wait" in told
         with pytest.raises(StopRequested):
             signal.raise_signal(signal.SIGINT)
+        assert capfd.readouterr().err == ""
 
 
 def test_handlers_are_put_back():

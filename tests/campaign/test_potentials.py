@@ -154,7 +154,7 @@ class TestFactories:
             ({"model": "gone"}, "no such file"),
             ({"factory": "my_potentials:no_calculator"}, "no ASE calculator but object"),
             ({"factory": "my_potentials:Scaled.nothing"}, "nothing"),
-            ({"energy_shift": {"Xq": 1.0}}, "Xq is no element"),
+            ({"energy_shift": {"Xq": 1.0}}, "'Xq' is no element"),
             ({"energy_shift": {"Cu": 1.0}, "parameters": {"scale": 1.0}}, "Al has no energy shift"),
         ],
     )

@@ -99,7 +99,9 @@ def test_a_saved_model_is_compared_with_new_labels(campaign, tmp_path):
         assert_refused(call("calibrate", model, frames, *keys, "-o", tmp_path / name), name)
     write(tmp_path / "iron.xyz", [*read(frames, ":2"), bulk("Fe", cubic=True)])
     result = call("calibrate", model, tmp_path / "iron.xyz", *keys)
-    assert_refused(result, "iron.xyz, frame 2: element Fe is not among the descriptor's elements")
+    assert_refused(
+        result, "iron.xyz, frame 2: element Fe is not among those that the descriptor knows"
+    )
     refused = call("calibrate", model, frames, "--energy-key", "x", "--forces-key", "y")
     assert refused.exit_code == 2
     assert f"{frames}: frame 0: has no 'x', but 'REF_energy'" in refused.output

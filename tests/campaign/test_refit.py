@@ -15,7 +15,7 @@ from helpers.structures import copper, copper_training, emt_labelled
 
 from ase_bayesel.campaign.refit import CommandRefitter, MACERefitter, RefitTask
 from ase_bayesel.campaign.refit.base import write_training_frames
-from ase_bayesel.campaign.refit.mace_command import arguments
+from ase_bayesel.campaign.refit.mace_command import arguments, in_short
 from ase_bayesel.campaign.refit.mace_data import LEFT_OUT, write_data
 from ase_bayesel.descriptors.mace.internals import atomic_energies_of, import_mace
 from ase_bayesel.descriptors.mace.loading import load_module
@@ -257,6 +257,21 @@ class TestMACE:
             MACERefitter(options={"lr": 1}).check()
         with pytest.raises(ConfigError, match=r"clip_grad"):
             MACERefitter(options={"clip_grad": "often"}).check()
+
+    @pytest.mark.parametrize(
+        ("told", "short"),
+        [
+            (
+                "loss=0.01602040, RMSE_E_per_atom=   10.11 meV, RMSE_F=  598.10 meV / A, "
+                "RMSE_stress=    1.00 meV / A^3",
+                "E 10.1 meV/atom, F 598 meV/A",
+            ),
+            ("loss=1.0, RMSE_E= 1234.56 meV, RMSE_F= 0.01 meV / A", "E 1235 meV, F 0.01 meV/A"),
+            ("loss=1.0, RMSE_MU_per_atom= 1.00 mDebye", "loss=1.0, RMSE_MU_per_atom= 1.00 mDebye"),
+        ],
+    )
+    def test_errors_of_an_epoch_in_short(self, told, short):
+        assert in_short(told) == short
 
     def test_mace_reads_charge_and_multiplicity(self, mace_task, tmp_path):
         """Of the structures that it is given, with the options that it is given."""

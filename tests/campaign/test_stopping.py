@@ -92,6 +92,14 @@ def test_rates():
     assert trigger_rate(RoundReport(0, 5, 5)) is None
 
 
+def test_all_of_the_checks_are_100_percent():
+    found = reports((0.1, 0.1), GAINFUL)
+    found[-1] = replace(found[-1], checks=8, fires=8)
+    why = advice(found, waiting=False, linear=True).why
+    assert "100% of its checks fired and 0% met the bound" in why
+    assert "e+" not in why
+
+
 def test_a_campaign_records_them(tmp_path):
     config = load_config(write_campaign(tmp_path, {"stop.max_rounds": 1}))
     for _ in Campaign(config, tmp_path / "campaign").run():

@@ -244,15 +244,29 @@ def test_uncertainties_beside_another_potential(folder_model, tmp_path):
 
 def test_names_and_formats_that_do_not_fit(linear, folder_model, tmp_path):
     for config, name, form, told in (
-        (linear, "a.model", (), "the name must end as its format does: .npz (surrogate)"),
-        (linear, "a.yace", ("--format", "surrogate"), ".npz (surrogate)"),
-        (linear, "a.npz", ("--format", "onnx"), "expected one of surrogate, model, yace, ace-jax"),
-        (linear, "a.npz", ("--format", "model"), "has no model file"),
-        (folder_model, "a.pt", (), ".v1 (model)"),
+        (linear, "a.model", (), "the name must end as its format does: .npz (surrogate: "),
+        (linear, "a.yace", ("--format", "surrogate"), ".npz (surrogate: "),
+        (linear, "a.npz", ("--format", "onnx"), "this campaign can write surrogate ("),
+        (linear, "a.npz", ("--format", "model"), "got 'model'"),
+        (folder_model, "a.pt", (), ".v1 (model: "),
     ):
         refused = call("export", config, "-o", tmp_path / name, *form)
         assert_refused(refused, told)
         assert not (tmp_path / name).exists()
+
+
+def test_formats_of_other_campaigns_are_not_offered(folder_model, tmp_path):
+    """Those of linear ACE for other features, a model file where there is none."""
+    config = copy_campaign(folder_model, tmp_path / "copy")
+    stored = store_of(config).config_path
+    settings = yaml.safe_load(stored.read_text())
+    ace = call("export", config, "-o", tmp_path / "a.pt").stderr
+    stored.write_text(yaml.safe_dump(settings | {"descriptor": {"kind": "mace"}}))
+    other = call("export", config, "-o", tmp_path / "a.pt").stderr
+    assert ("yace" in ace, "ace-jax" in ace, "model" in ace) == (True, True, True)
+    assert ("yace" in other, "ace-jax" in other, "model" in other) == (False, False, True)
+    refused = call("export", config, "-o", tmp_path / "a.yace", "--format", "yace")
+    assert_refused(refused, "got 'yace'")
 
 
 def test_a_campaign_that_has_no_round(linear, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import pty
 import subprocess
+import zipfile
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.constraints import FixAtoms
 from ase.io import write
 from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
+from helpers.mace_models import needs_mace, save_model, tiny_mace
 from typer.main import get_command
 
 from ase_bayesel.campaign.config import PoolConfig
@@ -226,7 +228,7 @@ def test_a_mace_model_is_explored_with_and_tuned(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--elements", "Cu"), "--engine: say what labels, one of emt, tblite"),
+        (("--elements", "Cu"), "--engine: say what labels: emt for a trial"),
         (("--engine", "emt"), "give one of --elements and --structure"),
         (("--elements", "Cu", "--structure", "x.xyz", "--engine", "emt"), "and not both"),
         (("--structure", "nowhere.xyz", "--engine", "emt"), "nowhere.xyz: no such file"),
@@ -244,6 +246,53 @@ def test_a_mace_model_is_explored_with_and_tuned(tmp_path):
 def test_what_does_not_fit_is_refused_and_nothing_written(tmp_path, options, told):
     assert_refused(call("init", tmp_path / "mine.yaml", *options), told)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("atoms", "told"),
+    [
+        (bulk("Si", cubic=True), "tblite (xTB) for a trial, espresso or another DFT program"),
+        (molecule("H2O"), "tblite (xTB) for a trial, a DFT program, as orca"),
+        (bulk("U", "bcc", a=3.5, cubic=True), "what labels: espresso or another DFT program"),
+    ],
+)
+def test_an_engine_is_recommended(tmp_path, atoms, told):
+    refused = call("init", tmp_path / "mine.yaml", "--structure", structure(tmp_path, atoms))
+    assert_refused(refused, told, "or --job by-hand", "All engines: emt, tblite, espresso")
+
+
+def test_the_help_wraps_its_paragraphs_itself():
+    for name, command in get_command(app).commands.items():
+        for paragraph in command.help.split("\n\n"):
+            assert "\n" not in paragraph, name
+
+
+@needs_mace
+def test_a_mace_model_has_to_know_the_elements(tmp_path):
+    model = tmp_path / "my.model"
+    save_model(tiny_mace(), model)
+    options = ("--elements", "Si", "--engine", "tblite", "--mace", model)
+    told = f"--mace {model}: knows Cu, but not Si of the starts"
+    assert_refused(call("init", tmp_path / "mine.yaml", *options), told)
+    assert not (tmp_path / "mine.yaml").exists()
+    written(tmp_path, "--elements", "Cu", *options[2:])
+    given = structure(tmp_path, bulk("Si", cubic=True))
+    config = (tmp_path / "mine.yaml").read_text().replace("mine_starts.extxyz", given.name)
+    (tmp_path / "mine.yaml").write_text(config)
+    told = f"given.xyz, frame 0: element Si is not among those that the model {model} knows: Cu"
+    assert_refused(call("validate", tmp_path / "mine.yaml"), told)
+
+
+def test_a_compiled_model_is_refused(tmp_path):
+    """As mace_run_train writes it beside the one that is wanted."""
+    with zipfile.ZipFile(tmp_path / "my_compiled.model", "w") as archive:
+        archive.writestr("my_compiled/code/__torch__/mace/modules/models.py", "")
+    options = ("--elements", "Cu", "--engine", "emt", "--mace", tmp_path / "my_compiled.model")
+    refused = call("init", tmp_path / "mine.yaml", *options)
+    assert_refused(refused, "TorchScript", "without _compiled in its name\n")
+    (tmp_path / "my.model").write_bytes(b"-")
+    refused = call("init", tmp_path / "mine.yaml", *options)
+    assert_refused(refused, f"without _compiled in its name, {tmp_path / 'my.model'}")
 
 
 def test_a_molecule_for_plane_waves_is_refused(tmp_path):

@@ -1,11 +1,14 @@
 """What `bayesel run` shows: a line a round, warnings on lines of their own, bars on a terminal."""
 
 import io
+import re
+import signal
 import subprocess
 import sys
 import warnings
 
 import pytest
+from helpers.processes import wait_for
 from rich.console import Console
 
 from ase_bayesel.campaign.events import (
@@ -85,6 +88,20 @@ def test_bars_are_those_of_the_round_under_way():
     assert "labels:" not in after
 
 
+def test_a_long_word_squeezes_nothing_at_80_columns():
+    """Of a line longer than that, round, stage, bar and counts are whole; so is what mace tells."""
+    told, out = "E 10.1 meV/atom, F 598 meV/A", io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80)
+    for detail in (told, "x" * 200):
+        events = (event for event in [Progress(2, "refit", 12, 50, detail), Ended("")])
+        show(events, StopRequests(), console)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue())
+    whole, cut = (line for line in re.split(r"[\r\n]+", text) if "12/50" in line)
+    assert re.fullmatch(rf"round 2 refit +\S{{3,}}[━╸╺ ]+ 12/50 -:--:-- {told} *", whole)
+    assert re.fullmatch(r"round 2 refit +\S{3,}[━╸╺ ]+ 12/50 -:--:-- x{20,}… *", cut)
+    assert len(cut) <= 80
+
+
 def test_no_bars_without_a_terminal():
     _, text = shown(a_round(), False)
     assert "criterion" not in text
@@ -95,7 +112,7 @@ def test_no_bars_without_a_terminal():
     ("numbers", "told"),
     [
         ((0.0000123456, 0.000987654), "0.01235 meV/atom, 0.9877 meV/A"),
-        ((1.23456, 12.3456), "1235 meV/atom, 1.235e+04 meV/A"),
+        ((1.23456, 12.3456), "1235 meV/atom, 12346 meV/A"),
         ((0.00807, None), "8.070 meV/atom"),
         ((None, None), ""),
     ],
@@ -105,6 +122,13 @@ def test_lines_fit_and_have_enough_digits(numbers, told):
     assert line.endswith(told)
     assert ("RMSE" in line) == bool(told)
     assert len(line) <= 100
+
+
+def test_labels_of_the_test_are_told_apart():
+    first = RoundReport(0, 26, 36, n_test=10, forces_rmse=0.1)
+    told = "36 labels (10 for the test), 26 fitted; test RMSE 100.0 meV/A"
+    assert round_line(first) == f"round 0: 0 failed; {told}"
+    assert round_line(RoundReport(1, 29, 39, 3, n_test=10)).endswith("39 labels, 29 fitted")
 
 
 def test_lines_of_many_walkers():
@@ -144,3 +168,21 @@ def test_warnings_of_python_are_single_lines():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "warning: two lines\n"
+
+
+def test_a_request_to_stop_is_shown_at_once(capfd):
+    """Below the bars, where a line on standard error would spoil them."""
+    out, requests = io.StringIO(), StopRequests()
+    console = Console(file=out, force_terminal=True, width=80)
+
+    def events():
+        yield Progress(1, "explore", 10, 100, "1 of 1 walkers", (WALKER,))
+        requests.take(signal.SIGTERM, None)
+        wait_for(lambda: "stopping: the step under way is finished" in out.getvalue())
+        yield Progress(1, "explore", 11, 100, "1 of 1 walkers", (WALKER,))
+
+    assert show(events(), requests, console) is None
+    assert "does not wait for it" in out.getvalue()
+    assert capfd.readouterr().err == ""
+    requests.tell("after the bars")
+    assert capfd.readouterr().err == "after the bars\n"

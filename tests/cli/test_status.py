@@ -15,8 +15,9 @@ from helpers.command_line import BAYESEL, ENVIRONMENT, call
 from helpers.files import hashes
 
 from ase_bayesel import Campaign, load_config
-from ase_bayesel.campaign.events import Ended, best_round
+from ase_bayesel.campaign.events import Ended, Progress, best_round
 from ase_bayesel.campaign.store import Store
+from ase_bayesel.cli.status import status_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
@@ -171,3 +172,49 @@ def test_watching_one_that_is_left(finished, tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode in (0, 75)
+
+
+def test_the_stage_of_the_round(tmp_path):
+    """Labels that an engine has given are not asked for again while the model is refitted."""
+    settings = {"stop.max_rounds": 1, "labels": {"start": "batch"}}
+    config, told = write_campaign(tmp_path, settings), {}
+    for event in Campaign(load_config(config), directory(config)).run():
+        if isinstance(event, Progress):
+            lines = list(status_lines(Store(directory(config)), ()))
+            stage = values(config)["under_way"]["stage"]
+            told[event.round_number, event.stage] = (stage, lines[0], lines[-1])
+    assert told[0, "fit"][:2] == ("refit", "round 0: now the first fit is made")
+    assert told[1, "explore"][0] == "explore"
+    assert told[1, "label"][0] == "label"
+    stage, line, following = told[1, "fit"]
+    assert stage == "refit"
+    assert line == "round 1: 3 picks, whose labels have come; now the model is refitted"
+    assert following.startswith("next: go on, because only round 0, the first fit, is done")
+
+
+def test_labels_by_hand_are_asked_for(tmp_path):
+    config = write_campaign(tmp_path, {"labelling": "none", "stop.max_rounds": 1})
+    for _ in Campaign(load_config(config), directory(config)).run():
+        pass
+    store = Store(directory(config))
+    line, *_, following = status_lines(store, ())
+    assert line.startswith(f"round 1: 3 picks in {store.batch_path(1)}; ")
+    assert str(store.by_hand_path(1)) in line
+    assert following == "next: label the batch, because the next fit waits for its labels"
+
+
+def test_warnings_and_notes_are_marked(finished, tmp_path):
+    config = copy_campaign(finished, tmp_path / "copy")
+    store = Store(directory(config))
+    for number, eV in ((1, 0.5), (2, 0.25)):
+        path = store.round_directory(number) / "report.json"
+        shift = {"energies": {"Cu": eV}, "source": "given"}
+        changes = {"energy_shift": shift, "warnings": ["fit: odd"], "n_test": 1}
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    lines = list(status_lines(store, range(3)))
+    assert [line for line in lines if "fit: odd" in line] == [
+        f"warning: round {number}: fit: odd" for number in (1, 2)
+    ]
+    (shift,) = (line for line in lines if "energy shift" in line)
+    assert shift.startswith("note: round 2: energy shift Cu +0.25 eV per atom")
+    assert "note: 1 label is for the test, and in no fit" in lines

@@ -55,7 +55,10 @@ def test_every_element_of_many_has_a_site():
     ("elements", "told"),
     [
         (["Cl"], "Cl: its crystal .orthorhombic.*--structure"),
-        (["Xx"], "'Xx' is no element"),
+        (["Xx"], "'Xx' is no element$"),
+        (["cu"], "'cu' is no element; did you mean Cu"),
+        (["Copper"], "'Copper' is no element; did you mean Cu"),
+        (["Alumnium"], "did you mean Al"),
         (["Cu", "Fe"], "no lattice in common .Cu fcc 3.61 A, Fe bcc 2.87 A"),
         (["Al", "Ca"], "no lattice in common"),
         (["Sc", "Y", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Lu"], "9 elements: too many"),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from ...generation import Bootstrap
@@ -14,6 +13,7 @@ from ...io.fields import InputPath, ValueOrMapping
 from ...io.kinds import VALUE
 from ...io.magnitudes import AtomEnergy, Positive
 from ...structures.labels import PropertyKeys
+from ...structures.symbols import SYMBOLS, no_element
 from ...surrogate.surrogate import SURROGATE_SUFFIX
 from .base import Section
 
@@ -81,8 +81,9 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _e0s_of_elements(self) -> DataConfig:
         named = [] if isinstance(self.e0s, str) else list(self.e0s)
-        if unknown := [name for name in named if name not in chemical_symbols[1:]]:
-            raise ValueError(f"e0s: {', '.join(map(repr, unknown))} is no element")
+        for name in named:
+            if name not in SYMBOLS:
+                raise ValueError(f"e0s: {no_element(name)}")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ RENAMED = {
     "bias.heat_max": "max_excess_temperature",
 }
 """Keys that have had another name, by section and old name, and their new names."""
+SUFFIXES = (".yaml", ".yml")
+MOST_NAMED = 3
 T = TypeVar("T", bound=Section)
 
 
@@ -36,6 +38,8 @@ def load_config(
         Naming the file and every wrong field.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a directory; name a config, a YAML file{_instead_of(path)}")
     try:
         raw = parse_yaml(path.read_text())
     except OSError as error:
@@ -80,6 +84,20 @@ def validate_config(
     except ValidationError as error:
         lines = [f"  {_told(entry)}" for entry in error.errors()]
         raise ConfigError(f"{where}: invalid config\n" + "\n".join(lines)) from error
+
+
+def _instead_of(directory: Path) -> str:
+    """Which config may be meant by a directory, where there is one: its campaign's, or those in it.
+
+    The config within the directory of a campaign is a copy that nothing is started with.
+    """
+    if (directory / "format").is_file():
+        stem = directory.resolve().name.removesuffix("_campaign")
+        found = [directory.resolve().with_name(f"{stem}{end}") for end in SUFFIXES]
+    else:
+        found = sorted(path for end in SUFFIXES for path in directory.glob(f"*{end}"))
+    there = [str(path) for path in found if path.is_file()]
+    return f": {' or '.join(there[:MOST_NAMED])}" if there else ""
 
 
 def _told(entry: Any) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from ase.data import atomic_numbers
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from ...descriptors.embedding import Embedding
@@ -26,6 +25,7 @@ from ...io.fields import (
 )
 from ...io.kinds import VALUE, OneOf
 from ...io.magnitudes import AtomEnergy, Count, Cutoff
+from ...structures.symbols import SYMBOLS, no_element
 
 OWN = "potential"
 """In place of a model: that of the potential."""
@@ -214,9 +214,9 @@ class DescriptorPotentialConfig:
 
 
 def _check_shift(shift: GivenShift) -> None:
-    unknown = [] if isinstance(shift, str) else sorted(shift.keys() - atomic_numbers.keys())
-    if unknown:
-        raise ValueError(f"energy_shift: {', '.join(unknown)} is no element")
+    for name in () if isinstance(shift, str) else shift:
+        if name not in SYMBOLS:
+            raise ValueError(f"energy_shift: {no_element(name)}")
 
 
 DESCRIPTORS = (ACEConfig, MACEFeaturesConfig, JulipConfig, ImportedFeaturesConfig)

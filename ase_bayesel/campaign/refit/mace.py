@@ -17,7 +17,6 @@ from pydantic import Field
 from ...errors import (
     CommandError,
     ConfigError,
-    DescriptorError,
     RefitError,
     TerminatedError,
     TimeLimitError,
@@ -26,13 +25,14 @@ from ...io.atomic import write_atomically
 from ...io.fields import HIDDEN, Scalar
 from ...io.kinds import VALUE
 from ...io.magnitudes import Count, Fraction, Hours, NonNegative
+from ...io.words import counted
 from ...resources.commands import run_command
 from ...structures.electronic import CHARGE, SPIN
 from ...structures.labels import REF_ENERGY, REF_FORCES, REF_STRESS, PropertyKeys
 from .base import RefitProgress, RefitTask
 from .forgetting import PT_HEAD, REPLAY, REPLAY_VALID, LoRA, MultiHead, write_replay
-from .mace_command import EPOCH, HEAD, arguments, check_options, segments, validation_loss
-from .mace_data import LEFT_OUT, write_data
+from .mace_command import EPOCH, HEAD, arguments, check_options, in_short, segments, validation_loss
+from .mace_data import ISOLATED, LEFT_OUT, write_data
 from .mace_e0s import e0s_of, take_e0s
 
 if TYPE_CHECKING:
@@ -145,17 +145,9 @@ class MACERefitter:
                 f"refit.multihead: potential.head is {PT_HEAD}, as mace calls the head of the "
                 "replayed structures; choose another head of the model, or leave multihead out"
             )
-        self.multihead.frames(None if model is None else self._elements(model))
+        from ...descriptors.mace.loading import known_elements
 
-    def _elements(self, model: Path) -> list[str] | None:
-        """Elements of a model; None where it cannot be read without being trusted."""
-        from ...descriptors.mace.internals import known_numbers
-        from ...descriptors.mace.loading import load_module
-
-        try:
-            return [chemical_symbols[z] for z in known_numbers(load_module(model, self.trust))]
-        except DescriptorError:
-            return None
+        self.multihead.frames(None if model is None else known_elements(model, self.trust))
 
     def refit(self, task: RefitTask) -> Generator[RefitProgress, None, Path | None]:
         """Fine-tune, or go on where an earlier attempt in this directory was killed.
@@ -182,10 +174,13 @@ class MACERefitter:
         shutil.rmtree(task.directory / "running", ignore_errors=True)
         done = len(segments(task.directory))
         epochs = min(done * self.checkpoint_epochs, self.max_epochs)
-        if left_out:
-            yield RefitProgress(epochs, self.max_epochs, f"left out: {'; '.join(left_out)}")
         if not n_train:
+            told = f"left out: {'; '.join(left_out)}"
+            yield RefitProgress(epochs, self.max_epochs, told)
             return None
+        beside = [line for line in left_out if not line.startswith(ISOLATED)]
+        told = "; ".join([f"{counted(n_train, 'structure')} to train on", *beside])
+        yield RefitProgress(epochs, self.max_epochs, told)
         for labelled in self._replayed(task, module):
             told = f"labels of the first model for the replay: {labelled}"
             yield RefitProgress(epochs, self.max_epochs, told)
@@ -236,7 +231,7 @@ class MACERefitter:
         for line in run_command(command, task.directory / "refit.log", limit, environment):
             epoch = EPOCH.search(line)
             if epoch and epoch[2] != PT_HEAD:
-                yield RefitProgress(int(epoch[1]) + 1, self.max_epochs, epoch[3])
+                yield RefitProgress(int(epoch[1]) + 1, self.max_epochs, in_short(epoch[3]))
         if not (running / f"{NAME}.model").is_file():
             raise CommandError(f"mace_run_train left no model; see {task.directory / 'refit.log'}")
         os.replace(running, task.directory / f"segment_{number:04d}")

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...io.words import rounded
 
 HEAD = "Default"
 """What mace calls the one head of a training that names none."""
 FIELDS = ("freeze", "lora", "lora_rank", "lora_alpha", "pt_train_file", "weight_pt_head")
 """Options of mace's that have keys of their own in a config."""
 EPOCH = re.compile(r"Epoch (\d+): head: (\S+), (.*)")
+ERROR = re.compile(r"(?:RMSE|MAE)_(E_per_atom|E|F)= *([\d.]+) meV")
+UNITS = {"E_per_atom": "meV/atom", "E": "meV", "F": "meV/A"}
 ACCELERATED = ("enable_cueq", "enable_oeq")
 
 Settings = Mapping[str, str | float | bool]
@@ -77,6 +80,16 @@ def arguments(settings: Settings) -> list[str]:
         elif value:
             given.append(f"--{name}")
     return given
+
+
+def in_short(told: str) -> str:
+    """What mace tells of an epoch as ``E 10.1 meV/atom, F 598 meV/A``.
+
+    As it is where these errors are not in it.
+    """
+    found = ERROR.findall(told)
+    parts = [f"{name[0]} {rounded(float(size), 3)} {UNITS[name]}" for name, size in found]
+    return ", ".join(parts) or told
 
 
 def segments(directory: Path) -> list[Path]:

@@ -13,6 +13,8 @@ from .base import RefitTask, write_training_frames
 LEFT_OUT = "left_out.txt"
 """Names structures of the training set that a fine-tuning does not see, or trains on and validates
 with, and why."""
+ISOLATED = "isolated atoms"
+"""As `LEFT_OUT` calls them, which are always left out."""
 NOTHING_NEW = "no new structure to train on, so the model stays as it is"
 
 
@@ -63,7 +65,7 @@ def write_data(
     first_new = 0 if replay else len(task.frames) - task.n_new
     valid = [k for k in numbered if k in held_out]
     train = [k for k in numbered if k not in held_out and k >= first_new]
-    left_out = _named("without a label", unlabelled) + _named("isolated atoms", isolated)
+    left_out = _named("without a label", unlabelled) + _named(ISOLATED, isolated)
     if not numbered:
         raise RefitError(
             "fine-tuning: no structure to train on has a label; left out: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
 from ...errors import DescriptorError
 from ..torch import weights
@@ -28,6 +29,7 @@ from .internals import (
 )
 
 FAMILIES = ("mace_mp", "mace_off")
+COMPILED = "_compiled"
 
 
 def locate(model: str | PathLike, download: bool = True) -> Path:
@@ -102,6 +104,7 @@ def load_module(path: Path, trust: bool = False) -> torch.nn.Module:
         If the file cannot be read, or holds something else than a MACE model.
     """
     import_mace()
+    _refuse_torchscript(path)
     try:
         with quiet():
             if trust:
@@ -114,6 +117,41 @@ def load_module(path: Path, trust: bool = False) -> torch.nn.Module:
         raise DescriptorError(f"{path}: cannot be read as a MACE model ({error})") from error
     check_module(module, str(path))
     return module
+
+
+def known_elements(path: Path, trust: bool = False) -> list[str] | None:
+    """The elements that the model of a file knows; None where it cannot be read to tell.
+
+    Parameters
+    ----------
+    path, trust
+        As of `load_module`.
+
+    Raises
+    ------
+    DescriptorError
+        If the file is TorchScript.
+    """
+    _refuse_torchscript(path)
+    try:
+        return [chemical_symbols[z] for z in known_numbers(load_module(path, trust))]
+    except DescriptorError:
+        return None
+
+
+def _refuse_torchscript(path: Path) -> None:
+    """Refuse the compiled model that mace's training writes beside the one that can be read."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = {name.partition("/")[2].partition("/")[0] for name in archive.namelist()}
+    if "code" in parts:
+        plain = path.with_name(path.name.replace(COMPILED, ""))
+        other = f", {plain}" if plain != path and plain.is_file() else ""
+        raise DescriptorError(
+            f"{path}: is a TorchScript model, which cannot be trained or looked into; take the "
+            f"file that mace_run_train writes beside it, without {COMPILED} in its name{other}"
+        )
 
 
 def rebuilt(path: Path) -> torch.nn.Module:
