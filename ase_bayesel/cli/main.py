@@ -16,12 +16,16 @@ from .shared import (
     CampaignArgument,
     ConfigArgument,
     DirectoryOption,
+    EnergyKeyOption,
+    ForcesKeyOption,
     MethodsOption,
     TrustOption,
+    VirialKeyOption,
     app,
     campaign_directory,
     console,
     existing_campaign,
+    keys_asked_for,
     named_errors,
     say,
 )
@@ -203,9 +207,9 @@ def select(
         str, typer.Option(help="One, or several with commas: --methods tells them.")
     ] = "energy_variance",
     methods: MethodsOption = False,
-    energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
-    virial_key: Annotated[str | None, typer.Option(help="Virials of the core.")] = None,
+    energy_key: EnergyKeyOption = None,
+    forces_key: ForcesKeyOption = None,
+    virial_key: VirialKeyOption = None,
     e0s: Annotated[str, typer.Option(help="isolated, or average")] = "isolated",
     properties: Annotated[
         str | None, typer.Option(help="What labels will hold, as energy,forces.")
@@ -240,7 +244,6 @@ def select(
     from rich.progress import BarColumn, Progress, TextColumn
 
     from ..descriptors.text import descriptor_from_text
-    from ..structures.labels import PropertyKeys
     from .select import (
         SelectionRequest,
         parse_named_numbers,
@@ -256,7 +259,7 @@ def select(
         descriptor_from_text(descriptor, trust),
         output,
         core,
-        PropertyKeys(energy_key, forces_key, virial_key),
+        keys_asked_for(energy_key, forces_key, virial_key),
         e0s,
         parse_words(properties),
         parse_words(scored),

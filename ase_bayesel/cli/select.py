@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +31,7 @@ from ..selection.select import (
     with_properties,
 )
 from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, keys_in
 from ..structures.survey import survey_labels
 from ..surrogate.calibration import calibrating
 from ..surrogate.steps import finished
@@ -47,9 +47,10 @@ class SelectionRequest:
     """A selection as it is asked for; see `ase_bayesel.select` for the fields of the same name.
 
     ``pool``, ``core`` and ``targets`` are files of structures; a ``core`` that ends in ``.npz`` is
-    a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used. ``store`` is
-    the folder that keeps features, a temporary one by default. Of several ``methods`` each picks
-    ``n`` on its own. ``curve`` is whether to tell what is left over the pool after each pick.
+    a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used; ``keys`` are
+    None to look for labels as `keys_in` does. ``store`` is the folder that keeps features, a
+    temporary one by default. Of several ``methods`` each picks ``n`` on its own. ``curve`` is
+    whether to tell what is left over the pool after each pick.
     """
 
     pool: Path
@@ -58,7 +59,7 @@ class SelectionRequest:
     descriptor: Descriptor
     output: Path
     core: Path | None = None
-    keys: PropertyKeys = field(default_factory=PropertyKeys)
+    keys: PropertyKeys | None = None
     e0s: str = "isolated"
     properties: tuple[str, ...] | None = None
     scored: tuple[str, ...] | None = None
@@ -198,13 +199,13 @@ def _fitted(
     needed = any(method in BAYESIAN for method in request.methods)
     if not (needed or request.curve):
         return None, []
-    keys = request.keys
+    keys, told = keys_in(core, request.keys, str(request.core))
     try:
         survey = survey_labels(core, keys, request.e0s, str(request.core))
         fitted = fit_core(core, request.descriptor, keys, request.e0s)
         if request.curve:  # whose errors are deviations times the scales
             fitted = finished(calibrating(fitted, core, keys, FORCE_PROJECTIONS))
-        return with_properties(fitted, request.properties), list(survey.notes())
+        return with_properties(fitted, request.properties), [*told, *survey.notes()]
     except BayeselError as error:
         if needed:
             raise
@@ -229,8 +230,6 @@ def _select(
         request.descriptor,
         core,
         np.random.default_rng(request.seed),
-        keys=request.keys,
-        e0s=request.e0s,
         properties=request.properties,
         store=store,
         on_progress=on_progress,

@@ -16,6 +16,7 @@ from ase_bayesel.plots import principal_components
 from ase_bayesel.selection.guide import IN_WORDS
 from ase_bayesel.selection.select import METHODS
 from ase_bayesel.structures.frames import read_frames, write_frames
+from ase_bayesel.structures.labels import PropertyKeys, keys_in
 
 ACE = "ace:Cu,3,8"
 CURVE = "Predicted error left over the pool"
@@ -80,6 +81,54 @@ def test_without_curve_the_picks_are_the_same(folder, tmp_path):
     page = Page(short.with_suffix(".html").read_text())
     assert CURVE not in page.titles
     assert "Without --no-curve the page tells" in page.text
+
+
+def own_labels(folder, path):
+    """The core as ``bayesel label`` would write it."""
+    core = read_frames(folder / "core.xyz")
+    for atoms in core:
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.calc = None
+    write_frames(path, core)
+    return core
+
+
+def test_labels_of_this_package_are_found_without_their_keys(folder, tmp_path, cu_ace):
+    core = own_labels(folder, tmp_path / "own.xyz")
+    words = {"properties": "energy", "core": tmp_path / "own.xyz", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(folder, **words), "--no-curve")
+    assert result.exit_code == 0, result.output
+    told = f"note: {tmp_path / 'own.xyz'}: labels are taken from 'REF_energy' and 'REF_forces'"
+    assert told in result.output
+    given = ["--energy-key", "REF_energy", "--forces-key", "REF_forces", "--overwrite"]
+    picks = (tmp_path / "o.xyz").read_bytes()
+    again = call("select", *options(folder, **words), "--no-curve", *given)
+    assert "labels are taken" not in again.output
+    assert (tmp_path / "o.xyz").read_bytes() == picks
+    keys = PropertyKeys("REF_energy", "REF_forces")
+    assert keys_in(core, None, "") == (
+        keys,
+        [": labels are taken from 'REF_energy' and 'REF_forces'"],
+    )
+    fit_surrogate(core, cu_ace, keys.energy, keys.forces).save(tmp_path / "model.npz")
+    found = call("calibrate", tmp_path / "model.npz", tmp_path / "own.xyz")
+    assert found.exit_code == 0, found.output
+    assert "labels are taken from 'REF_energy'" in " ".join(found.output.split())
+    core[0].info["energy"] = 1.0
+    assert keys_in(core, None, "") == (PropertyKeys(), [])
+
+
+def test_what_is_wrong_with_a_core_names_the_option(folder, tmp_path):
+    core, path = own_labels(folder, tmp_path / "own.xyz"), tmp_path / "other.xyz"
+    words = options(folder, core=path, output=tmp_path / "o.xyz")
+    del core[0].info["REF_energy"]
+    write_frames(path, core)
+    assert_refused(call("select", *words), f"{path}", "'REF_energy'", "option --energy-key")
+    write_frames(path, [atoms for atoms in read_frames(tmp_path / "own.xyz") if len(atoms) > 1])
+    assert_refused(call("select", *words), "reference energy for Cu", "option --e0s average")
+    write_frames(path, read_frames(folder / "pool.xyz"))
+    assert_refused(call("select", *words), f"{path}: no structure", "bayesel label", "--energy-key")
 
 
 @pytest.mark.parametrize(
