@@ -22,10 +22,10 @@ from ..selection.methods import Selection
 from ..selection.remaining import Left, error_floor, error_left, looked_at
 from ..selection.select import (
     BAYESIAN,
-    BY_FEATURES,
     FORCE_PROJECTIONS,
     USERS,
     check_arguments,
+    check_core,
     fit_core,
     select,
     with_properties,
@@ -147,10 +147,7 @@ def _check_methods(request: SelectionRequest) -> None:
         if request.methods.count(method) > 1:
             raise SelectionError(f"method: {method} is named twice")
         check_arguments(method, **_arguments(request, method))
-        if method in BY_FEATURES and _is_surrogate(request.core):
-            raise SelectionError(
-                f"core: {method} needs structures; a surrogate does not hold its own"
-            )
+        check_core(method, request.core is not None, _is_surrogate(request.core))
 
 
 def _arguments(request: SelectionRequest, method: str) -> dict[str, Any]:

@@ -176,8 +176,7 @@ def select(
         descriptor = core.descriptor
     if descriptor is None:
         raise SelectionError("descriptor: give one, or a surrogate as core")
-    if method in BY_FEATURES and isinstance(core, Surrogate):
-        raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
+    check_core(method, core is not None or fitted is not None, isinstance(core, Surrogate))
     surrogate, named = None, "pool"
     if method in BAYESIAN:
         surrogate = _surrogate(fitted or core, descriptor, keys, e0s, properties)
@@ -228,6 +227,25 @@ def check_arguments(method: str, **arguments: Any) -> None:
             raise SelectionError(f"{name}: {method} needs it")
 
 
+def check_core(method: str, given: bool, fitted: bool) -> None:
+    """Raise a `SelectionError` unless a method has the core that it needs.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    given, fitted
+        Whether there is a core, and whether it is a surrogate.
+    """
+    if method in BAYESIAN and not given:
+        raise SelectionError(
+            f"core: {method} needs labelled structures or a surrogate (option --core); without any "
+            f"label take {', '.join(BY_FEATURES[:-1])} or {BY_FEATURES[-1]}"
+        )
+    if method in BY_FEATURES and fitted:
+        raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
+
+
 def _surrogate(
     core: Surrogate | Sequence[Atoms] | None,
     descriptor: Descriptor,
@@ -235,8 +253,7 @@ def _surrogate(
     e0s: Mapping[str, float] | str,
     properties: Sequence[str] | None,
 ) -> Surrogate:
-    if core is None:
-        raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
+    assert core is not None
     if not isinstance(core, Surrogate):
         core = fit_core(core, descriptor, keys, e0s)
     elif descriptor is not core.descriptor and descriptor.spec() != core.descriptor.spec():

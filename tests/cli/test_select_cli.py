@@ -131,6 +131,13 @@ def test_what_is_wrong_with_a_core_names_the_option(folder, tmp_path):
     assert_refused(call("select", *words), f"{path}: no structure", "bayesel label", "--energy-key")
 
 
+def test_a_method_without_its_core_is_named_before_any_work(tmp_path):
+    """The pool is not even looked for."""
+    words = {"core": None, "method": "k_medoids, i_optimal", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(tmp_path, **words))
+    assert_refused(result, "core: i_optimal needs", "option --core", "take fps, ")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
