@@ -137,7 +137,10 @@ def select_bayesian(
             scored_rows = label_rows
             if counted is not surrogate:
                 scored_rows = _label_rows(pool, counted, growth, features, kept=not by_grams)
-            score = scores.target_reduction(scored_rows, targets)
+            if counted.properties == ("energy",):
+                score = scores.energy_target_reduction(rows, noise, targets)
+            else:
+                score = scores.target_reduction(scored_rows, targets)
             if by_grams:
                 grams = LabelGrams(scored_rows, posterior, CACHE_BYTES)
                 bound = TargetBound(grams, targets)
