@@ -14,7 +14,7 @@ from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.ensembles import NPT
 from ..dynamics.triggers import uncalibrated
-from ..io.words import counted
+from ..io.words import counted, duration
 from ..structures.labels import PROPERTIES, targets, whole_atoms
 from ..surrogate.assembly import assembling
 from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
@@ -72,10 +72,10 @@ class Cost:
         return [
             f"fit: {counted(self.n_features, 'feature')}, {counted(self.n_rows, 'row')} of "
             f"{counted(self.n_structures, 'structure')}; its matrices take "
-            f"{_bytes(self.memory_bytes)}, its rows {_time(self.assembly_s)} on this machine",
+            f"{_bytes(self.memory_bytes)}, its rows {duration(self.assembly_s)} on this machine",
             f"walkers: {self.steps_per_s:.3g} steps per second with "
             f"{counted(self.n_atoms, 'atom')} on this machine, so that one alone would take "
-            f"{_time(self.n_steps / self.steps_per_s)} for the {self.n_steps} steps of a round",
+            f"{duration(self.n_steps / self.steps_per_s)} for the {self.n_steps} steps of a round",
         ]
 
     def notes(self) -> list[str]:
@@ -251,9 +251,3 @@ def _step_s(
 
 def _bytes(number: int) -> str:
     return f"{number / 2**30:.3g} GiB" if number >= 2**30 else f"{number / 2**20:.3g} MiB"
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:.3g} h"
-    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.2g} s"

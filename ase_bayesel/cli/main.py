@@ -241,8 +241,6 @@ def select(
     trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from ..descriptors.text import descriptor_from_text
     from .select import (
         SelectionRequest,
@@ -251,6 +249,7 @@ def select(
         parse_words,
         select_from_file,
     )
+    from .stages import Stages
 
     request = SelectionRequest(
         pool,
@@ -272,11 +271,8 @@ def select(
         overwrite,
         curve,
     )
-    with Progress(
-        TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("features", total=None, count=0)
-        written = select_from_file(request, lambda done: bar.update(task, count=done))
+    with Stages(console) as stages:
+        written = select_from_file(request, stages.move)
     for n_picked, path in zip(written.n_picked, written.picks, strict=True):
         say(f"{counted(n_picked, 'pick')}: {path}")
     say(f"report: {written.page} and {written.record}")
@@ -291,33 +287,19 @@ def pool(
     output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
 ) -> None:
     """Generate candidate structures, or continue where it stopped."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     from ..campaign.config import PoolConfig
     from ..campaign.config.loading import load_config
     from .pool import make_pool, summary_table
+    from .stages import Stages
 
     settings = load_config(config, PoolConfig)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    detail = TextColumn("{task.fields[kept]} kept")
-    with Progress(*columns, TimeRemainingColumn(), detail, console=console) as bar:
-        task = bar.add_task("candidates", total=None, kept=0)
+    with Stages(console) as stages:
 
         def show(progress: PoolProgress) -> None:
-            bar.update(
-                task,
-                description=progress.recipe,
-                completed=progress.done,
-                total=progress.total,
-                kept=progress.kept,
-            )
+            detail = f"{progress.kept} kept, {progress.recipe}"
+            stages.move("candidates", progress.done, progress.total, detail)
 
         summary = make_pool(settings, output, show)
     console.print(summary_table(summary))
-    say(f"{counted(summary.kept, 'structure')}: {summary.path}")
+    complete = "" if stages.moved else ", complete before: nothing was left to make"
+    say(f"{counted(summary.kept, 'structure')}: {summary.path}{complete}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,20 +17,12 @@ from ..campaign.inputs import check_elements
 from ..descriptors.base import Descriptor
 from ..errors import BayeselError, SelectionError
 from ..io.atomic import write_atomically
+from ..selection.arguments import BAYESIAN, USERS, check_arguments, check_core
 from ..selection.feature_store import FeatureStore, pool_features
 from ..selection.guide import methods_text, reasons_of
 from ..selection.methods import Selection
 from ..selection.remaining import Left, error_floor, error_left, looked_at
-from ..selection.select import (
-    BAYESIAN,
-    FORCE_PROJECTIONS,
-    USERS,
-    check_arguments,
-    check_core,
-    fit_core,
-    select,
-    with_properties,
-)
+from ..selection.select import FORCE_PROJECTIONS, fit_core, select, with_properties
 from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
 from ..structures.labels import PropertyKeys, keys_in
 from ..structures.survey import survey_labels
@@ -37,6 +30,7 @@ from ..surrogate.calibration import calibrating
 from ..surrogate.steps import finished
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from .select_report import MethodPicks, PickedPool, enough_in_words, page, record
+from .stages import OnStage
 
 INDEX, SCORE, REASON = "bayesel_pool_index", "bayesel_score", "bayesel_reason"
 """Keys of ``atoms.info`` of a pick; the score is missing where the method gives none."""
@@ -86,12 +80,12 @@ class Written:
 
 
 def select_from_file(
-    request: SelectionRequest, on_progress: Callable[[int], None] | None = None
+    request: SelectionRequest, on_stage: OnStage = lambda stage, done, total: None
 ) -> Written:
     """Select from a file; write the picks in pick order and, beside them, HTML and JSON.
 
     Each pick carries its place in the pool, score and reason (`INDEX`, `SCORE`, `REASON`).
-    ``on_progress`` is called with the number of structures whose features are done.
+    ``on_stage`` is told how far it is.
 
     Raises
     ------
@@ -117,14 +111,14 @@ def select_from_file(
     with TemporaryDirectory() as scratch:
         store = FeatureStore(request.store or scratch, request.descriptor)
         core = _core(request)
-        fitted, notes = _fitted(request, core)
-        found = [_select(request, m, core, fitted, store, on_progress) for m in request.methods]
+        fitted, notes = _fitted(request, core, on_stage)
+        found = [_select(request, m, core, fitted, store, on_stage) for m in request.methods]
         for method, own in zip(request.methods, found, strict=True):
             if not len(own):
                 raise SelectionError(
                     f"budget: {method} picks nothing, for all structures cost more"
                 )
-        picked, frames = _described(request, store, core, fitted, found)
+        picked, frames = _described(request, store, core, fitted, found, on_stage)
         contents = [extxyz_bytes(own, str(path)) for own, path in zip(frames, files, strict=True)]
     for path, content in zip(files, contents, strict=True):
         write_atomically(path, content)
@@ -186,7 +180,7 @@ def _frames_of(path: Path, request: SelectionRequest) -> list[Atoms]:
 
 
 def _fitted(
-    request: SelectionRequest, core: Surrogate | list[Atoms] | None
+    request: SelectionRequest, core: Surrogate | list[Atoms] | None, on_stage: OnStage
 ) -> tuple[Surrogate | None, list[str]]:
     """The surrogate with its scales, which methods that need none can do without, and doubts."""
     if core is None:
@@ -199,9 +193,11 @@ def _fitted(
     keys, told = keys_in(core, request.keys, str(request.core))
     try:
         survey = survey_labels(core, keys, request.e0s, str(request.core))
-        fitted = fit_core(core, request.descriptor, keys, request.e0s)
+        fit = partial(on_stage, "fit of the core")
+        fitted = fit_core(core, request.descriptor, keys, request.e0s, fit)
         if request.curve:  # whose errors are deviations times the scales
-            fitted = finished(calibrating(fitted, core, keys, FORCE_PROJECTIONS))
+            steps = calibrating(fitted, core, keys, FORCE_PROJECTIONS)
+            fitted = finished(steps, len(core), partial(on_stage, "core left out in turn"))
         return with_properties(fitted, request.properties), [*told, *survey.notes()]
     except BayeselError as error:
         if needed:
@@ -215,7 +211,7 @@ def _select(
     core: Surrogate | list[Atoms] | None,
     fitted: Surrogate | None,
     store: FeatureStore,
-    on_progress: Callable[[int], None] | None,
+    on_stage: OnStage,
 ) -> Selection:
     arguments = _arguments(request, method)
     if arguments.get("targets") is not None:
@@ -229,8 +225,9 @@ def _select(
         np.random.default_rng(request.seed),
         properties=request.properties,
         store=store,
-        on_progress=on_progress,
+        on_progress=lambda done: on_stage(f"{method}: features", done, 0),
         fitted=fitted,
+        on_picking=lambda what, done, total: on_stage(f"{method}: {what}", done, total),
         **arguments,
     )
 
@@ -241,6 +238,7 @@ def _described(
     core: Surrogate | list[Atoms] | None,
     fitted: Surrogate | None,
     found: Sequence[Selection],
+    on_stage: OnStage,
 ) -> tuple[PickedPool, list[list[Atoms]]]:
     """The pool's features and kinds, and the picked structures, in one more pass of the file."""
     chosen = {k: Atoms() for selection in found for k in selection.indices.tolist()}
@@ -260,7 +258,10 @@ def _described(
         some = looked_at(len(known.ids))
         seen = known.rows[some], known.n_atoms[some]
         floor = error_floor(fitted, list(chosen.values()), *seen)
-        curves = [error_left(fitted, frames, *seen, floor) for frames in picks]
+        curves = [
+            error_left(fitted, frames, *seen, floor, partial(on_stage, f"{method}: what is left"))
+            for method, frames in zip(request.methods, picks, strict=True)
+        ]
     costs = request.budget is not None
     methods = []
     for method, selection, left in zip(request.methods, found, curves, strict=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from ..surrogate.steps import OnProgress
 from ..surrogate.surrogate import Surrogate
 
 MOST = 1000
@@ -97,6 +98,7 @@ def error_left(
     rows: np.ndarray,
     n_atoms: np.ndarray,
     floor: float,
+    on_progress: OnProgress | None = None,
 ) -> Left:
     """What is left after 0 to n picks, each with all that its label holds.
 
@@ -112,6 +114,8 @@ def error_left(
         As of `error_floor`.
     floor
         Of it, eV/atom.
+    on_progress
+        Called with (picks taken up, picks in all).
     """
     n = len(picks)
     spread = np.linspace(0, n, min(n, POINTS) + 1).round().astype(int)
@@ -122,6 +126,8 @@ def error_left(
         if count > before:
             surrogate = surrogate.condition(picks[before:count])
         errors.append(_mean_error(surrogate, surrogate.posterior.variance(means)))
+        if on_progress is not None:
+            on_progress(int(count), n)
     scale = surrogate.scales.energy
     relative = scale.error / scale.value if scale.n_structures > 1 else math.inf
     return Left(counts, np.array(errors), relative, floor, len(rows))

@@ -98,6 +98,8 @@ def test_from_a_config_to_a_pool_to_picks(folder):
     }
     again = call("pool", settings(folder), "-o", pool)
     assert "16 structures" in again.output
+    assert "complete before: nothing was left to make" in again.output
+    assert "nothing was left to make" not in result.output
     assert read(pool, ":") == frames
 
 

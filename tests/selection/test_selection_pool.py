@@ -19,8 +19,8 @@ from helpers.structures import alloy, copper, copper_training, jittered
 from ase_bayesel import ACEDescriptor, FeatureStore, fit_surrogate, select
 from ase_bayesel.errors import SelectionError, StructureError
 from ase_bayesel.selection import candidates as candidates_module
+from ase_bayesel.selection.arguments import BAYESIAN, BY_FEATURES
 from ase_bayesel.selection.feature_store import pool_features
-from ase_bayesel.selection.select import BAYESIAN, BY_FEATURES
 from ase_bayesel.structures.identity import structure_id
 from ase_bayesel.surrogate.energy_weights import EnergyWeights
 from ase_bayesel.surrogate.posterior import Posterior
