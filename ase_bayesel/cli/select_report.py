@@ -219,13 +219,16 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = (), asked: bool 
 
     curves = {own.method: own.left for own in picked.methods if own.left is not None}
     several = len(picked.methods) > 1
-    drawn = {}
+    rows = []
     for own in picked.methods:
         of = f": {own.method}" if several else ""
         label = IN_WORDS[own.method].axis(own.costs)
-        names = f"Score of each pick{of}", f"The pool, and the picks in their order{of}"
-        drawn[names[0]] = svg(partial(scores, own.selection, label=label), names[0])
-        drawn[names[1]] = svg(partial(draw_map, own), names[1], height=MAP_HEIGHT)
+        names = f"The pool, and the picks in their order{of}", f"Score of each pick{of}"
+        drawn = (
+            svg(partial(draw_map, own), names[0], height=MAP_HEIGHT),
+            svg(partial(scores, own.selection, label=label), names[1], height=MAP_HEIGHT),
+        )
+        rows.append([pair for pair in zip(names, drawn, strict=True) if pair[1] is not None])
     curve_name = "Predicted error left over the pool"
     return rendered(
         "pool.html",
@@ -247,7 +250,7 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = (), asked: bool 
         left=left_rows(picked),
         curves=list(curves),
         overlaps=overlaps(picked),
-        figures={name: figure for name, figure in drawn.items() if figure is not None},
+        rows=rows,
         config_types={
             name: counts["pool"]
             for name, counts in count_config_types(picked, picked.methods[0].selection).items()

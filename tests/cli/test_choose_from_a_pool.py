@@ -75,3 +75,16 @@ def test_the_page_is_whole_in_a_browser(chosen, tmp_path, width, scheme):
         assert min(opened.value(sizes)) > 250
         first = "document.querySelector('#picks1 tbody tr:not([hidden]) td').textContent"
         assert opened.value(first) == "1"
+        outside = (
+            "[...document.querySelectorAll('table')].filter(t => !t.closest('.scroll')).length"
+        )
+        assert opened.value(outside) == 0
+        if width == 1600:
+            boxes = "[...document.querySelectorAll('.scroll')]"
+            cut = f"{boxes}.filter(b => b.scrollWidth > b.clientWidth).length"
+            assert opened.value(cut) == 0
+            tops = (
+                "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect().top)"
+            )
+            _, mapped, scored, *_ = opened.value(tops)
+            assert mapped == scored

@@ -20,8 +20,8 @@ from ase_bayesel.structures.labels import PropertyKeys, keys_in
 
 ACE = "ace:Cu,3,8"
 CURVE = "Predicted error left over the pool"
-FIGURES = [CURVE, "Score of each pick", "The pool, and the picks in their order"]
-TITLES = [CURVE, "Kinds of structures", "Scores and maps", "Picks"]
+FIGURES = [CURVE, "The pool, and the picks in their order", "Score of each pick"]
+TITLES = [CURVE, "Kinds of structures", "Maps and scores", "Picks"]
 
 
 @pytest.fixture(scope="module")
