@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -178,7 +179,9 @@ def write_for_material(wanted: Wanted) -> list[str]:
 
 def _next(job: Job, config: Path, first: Path, train: Path) -> str:
     if job is Job.POOL:
-        return f"next: bayesel pool {config} -o pool.xyz"
+        names = chain(["pool.xyz"], (f"pool_{k}.xyz" for k in count(2)))
+        free = next(name for name in names if not Path(name).exists())
+        return f"next: bayesel pool {config} -o {free}"
     then = f"bayesel validate {config}, then bayesel run {config}"
     if job is Job.BY_HAND:
         return (

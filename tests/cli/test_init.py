@@ -232,10 +232,11 @@ def test_labels_by_hand_come_with_structures_to_label(tmp_path):
     assert call("validate", tmp_path / "mine.yaml").exit_code == 0
 
 
-def test_a_pool_is_made_of_what_it_writes(tmp_path):
+def test_a_pool_is_made_of_what_it_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config, said = written(tmp_path, "--elements", "Cu,Au", "--job", "pool")
     assert isinstance(config, PoolConfig)
-    assert f"next: bayesel pool {tmp_path / 'mine.yaml'}" in said
+    assert f"next: bayesel pool {tmp_path / 'mine.yaml'} -o pool.xyz" in said
     kinds = [recipe.kind for recipe in config.recipes]
     assert kinds == ["rattle", "strain", "volume_scan", "vacancies", "swaps"]
     short = yaml.safe_load((tmp_path / "mine.yaml").read_text())
@@ -244,6 +245,8 @@ def test_a_pool_is_made_of_what_it_writes(tmp_path):
     result = call("pool", tmp_path / "mine.yaml", "-o", tmp_path / "pool.xyz")
     assert result.exit_code == 0, result.output
     assert len(read_frames(tmp_path / "pool.xyz")) == 3 * (3 + 1)
+    _, said = written(tmp_path, "--elements", "Cu", "--job", "pool", name="other.yaml")
+    assert said.endswith("-o pool_2.xyz\n")
 
 
 def test_a_mace_model_is_explored_with_and_tuned(tmp_path):

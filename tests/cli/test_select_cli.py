@@ -359,6 +359,12 @@ def test_words_that_are_no_descriptor(text):
         descriptor_from_text(text)
 
 
+def test_elements_in_one_word_are_told_apart():
+    with pytest.raises(DescriptorError, match=r"'CuAuO' is no element; did you mean Cu\+Au\+O\?"):
+        descriptor_from_text("ace:CuAuO,3,8")
+    assert descriptor_from_text("ace:Co,2,5").elements == ("Co",)  # a symbol, not two
+
+
 def test_principal_components_against_an_svd():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(20, 6)) @ np.diag([9, 5, 1, 1, 1, 1]) @ rng.normal(size=(6, 6))
