@@ -242,13 +242,8 @@ def select(
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
     from ..descriptors.text import descriptor_from_text
-    from .select import (
-        SelectionRequest,
-        parse_named_numbers,
-        parse_numbers,
-        parse_words,
-        select_from_file,
-    )
+    from .select import SelectionRequest, select_from_file
+    from .select_options import parse_named_numbers, parse_numbers, parse_words
     from .stages import Stages
 
     request = SelectionRequest(

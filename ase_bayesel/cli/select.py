@@ -21,7 +21,14 @@ from ..selection.arguments import BAYESIAN, USERS, check_arguments, check_core
 from ..selection.feature_store import FeatureStore, pool_features
 from ..selection.guide import methods_text, reasons_of
 from ..selection.methods import Selection
-from ..selection.remaining import Left, error_floor, error_left, looked_at
+from ..selection.remaining import (
+    HalvesTest,
+    Left,
+    error_floor,
+    error_left,
+    halves_test,
+    looked_at,
+)
 from ..selection.select import FORCE_PROJECTIONS, fit_core, select, with_properties
 from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
 from ..structures.labels import PropertyKeys, keys_in
@@ -258,8 +265,12 @@ def _described(
         some = looked_at(len(known.ids))
         seen = known.rows[some], known.n_atoms[some]
         floor = error_floor(fitted, list(chosen.values()), *seen)
+        tested = _tested(request, core, fitted, *seen)
         curves = [
-            error_left(fitted, frames, *seen, floor, partial(on_stage, f"{method}: what is left"))
+            error_left(
+                *(fitted, frames, *seen, floor, partial(on_stage, f"{method}: what is left")),
+                tested,
+            )
             for method, frames in zip(request.methods, picks, strict=True)
         ]
     costs = request.budget is not None
@@ -279,6 +290,26 @@ def _described(
         _means(core, request.descriptor, store),
     )
     return picked, [_told(own, frames) for own, frames in zip(methods, picks, strict=True)]
+
+
+def _tested(
+    request: SelectionRequest,
+    core: Surrogate | list[Atoms] | None,
+    fitted: Surrogate,
+    rows: np.ndarray,
+    n_atoms: np.ndarray,
+) -> HalvesTest | None:
+    """How forecasts do within a core of structures."""
+    if core is None or isinstance(core, Surrogate):
+        return None
+    keys, _ = keys_in(core, request.keys, str(request.core))
+
+    def fit(frames: Sequence[Atoms]) -> Surrogate:
+        own = fit_core(frames, request.descriptor, keys, fitted.e0s)
+        own = finished(calibrating(own, frames, keys, FORCE_PROJECTIONS))
+        return with_properties(own, request.properties)
+
+    return halves_test(fit, fitted, core, rows, n_atoms)
 
 
 def _means(
@@ -305,29 +336,3 @@ def _told(own: MethodPicks, frames: Sequence[Atoms]) -> list[Atoms]:
             out.info[SCORE] = score
         told.append(out)
     return told
-
-
-def parse_words(text: str | None) -> tuple[str, ...] | None:
-    """The words of a list with commas; None for None."""
-    return None if text is None else tuple(word.strip() for word in text.split(","))
-
-
-def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    """The numbers of a list with commas, or a `SelectionError` that begins with ``name``."""
-    try:
-        found = () if text is None else tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise SelectionError(f"{name}: {error} in {text!r}") from None
-    if not np.isfinite(found).all():
-        raise SelectionError(f"{name}: expected finite numbers, got {text!r}")
-    return None if text is None else found
-
-
-def parse_named_numbers(name: str, text: str | None) -> dict[str, float] | None:
-    """The same for a list of key=number."""
-    pairs = [] if text is None else [word.partition("=") for word in text.split(",")]
-    keys = [key.strip() for key, *_ in pairs]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise SelectionError(f"{name}: {twice[0]!r} is there twice")
-    by_name = {key.strip(): parse_numbers(name, value) for key, _, value in pairs}
-    return None if text is None else {key: value[0] for key, value in by_name.items() if value}

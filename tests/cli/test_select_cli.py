@@ -198,6 +198,10 @@ def test_several_methods_on_one_page(folder, tmp_path, cu_ace):
         [str(common), "3"],
     ]
     left = [found["left"]["error_eV_per_atom"] for found in (first, second)]
+    for found in (first, second):
+        most = found["left"]["most_eV_per_atom"]
+        assert most[0] == found["left"]["error_eV_per_atom"][0]
+        assert (np.array(most) >= found["left"]["error_eV_per_atom"]).all()
     assert left[0][0] == left[1][0] > left[0][3] > first["left"]["floor_eV_per_atom"] > 0
     assert len(page.tables["left"]) == 1 + 4
     for figure in page.figures.values():
