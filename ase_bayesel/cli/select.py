@@ -34,7 +34,7 @@ from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read
 from ..structures.labels import PropertyKeys, keys_in
 from ..structures.survey import survey_labels
 from ..surrogate.calibration import calibrating
-from ..surrogate.steps import finished
+from ..surrogate.steps import OnProgress, finished
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from .select_report import MethodPicks, PickedPool, enough_in_words, page, record
 from .stages import OnStage
@@ -265,7 +265,7 @@ def _described(
         some = looked_at(len(known.ids))
         seen = known.rows[some], known.n_atoms[some]
         floor = error_floor(fitted, list(chosen.values()), *seen)
-        tested = _tested(request, core, fitted, *seen)
+        tested = _tested(request, core, fitted, seen, partial(on_stage, "fit of half the core"))
         curves = [
             error_left(
                 *(fitted, frames, *seen, floor, partial(on_stage, f"{method}: what is left")),
@@ -296,8 +296,8 @@ def _tested(
     request: SelectionRequest,
     core: Surrogate | list[Atoms] | None,
     fitted: Surrogate,
-    rows: np.ndarray,
-    n_atoms: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray],
+    on_progress: OnProgress,
 ) -> HalvesTest | None:
     """How forecasts do within a core of structures."""
     if core is None or isinstance(core, Surrogate):
@@ -305,11 +305,11 @@ def _tested(
     keys, _ = keys_in(core, request.keys, str(request.core))
 
     def fit(frames: Sequence[Atoms]) -> Surrogate:
-        own = fit_core(frames, request.descriptor, keys, fitted.e0s)
+        own = fit_core(frames, request.descriptor, keys, fitted.e0s, on_progress)
         own = finished(calibrating(own, frames, keys, FORCE_PROJECTIONS))
         return with_properties(own, request.properties)
 
-    return halves_test(fit, fitted, core, rows, n_atoms)
+    return halves_test(fit, fitted, core, *seen)
 
 
 def _means(
