@@ -32,7 +32,10 @@ DirectoryOption = Annotated[
 ]
 EnergyKeyOption = Annotated[
     str | None,
-    typer.Option(help="Their energies.", show_default="energy, or REF_energy where all have it"),
+    typer.Option(
+        help="Energies of the labelled structures.",
+        show_default="energy, or REF_energy where all have it",
+    ),
 ]
 ForcesKeyOption = Annotated[
     str | None,
