@@ -15,8 +15,8 @@ from silicon_fit import KEYS
 
 from ase_bayesel import FeatureStore, select
 from ase_bayesel.descriptors import Descriptor
+from ase_bayesel.selection.arguments import BAYESIAN, METHODS
 from ase_bayesel.selection.feature_store import pool_features
-from ase_bayesel.selection.select import BAYESIAN, METHODS
 from ase_bayesel.structures.labels import PROPERTIES
 from ase_bayesel.surrogate.fitting import fit_surrogate
 from ase_bayesel.surrogate.surrogate import Surrogate

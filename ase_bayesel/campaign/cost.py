@@ -14,7 +14,7 @@ from ..descriptors.ace.arguments import has_more_features
 from ..descriptors.base import Descriptor
 from ..dynamics.ensembles import NPT
 from ..dynamics.triggers import uncalibrated
-from ..io.words import counted, rounded
+from ..io.words import counted, duration, rounded
 from ..structures.labels import PROPERTIES, targets, whole_atoms
 from ..surrogate.assembly import assembling
 from ..surrogate.design import BATCH_ATOMS, Noise, contributed_properties
@@ -76,10 +76,10 @@ class Cost:
         return [
             f"first fit: {counted(self.n_features, 'feature')}, {counted(self.n_rows, 'row')} of "
             f"{counted(self.n_structures, 'structure')}; its matrices take "
-            f"{_bytes(self.memory_bytes)}, its rows {_time(self.assembly_s)} on this machine",
+            f"{_bytes(self.memory_bytes)}, its rows {duration(self.assembly_s)} on this machine",
             f"walkers: {rounded(self.steps_per_s, 3)} steps per second with "
             f"{counted(self.n_atoms, 'atom')} on this machine, so that one process alone would "
-            f"take {_time(steps / self.steps_per_s)} for the {told} of a round",
+            f"take {duration(steps / self.steps_per_s)} for the {told} of a round",
         ]
 
     def notes(self) -> list[str]:
@@ -269,9 +269,3 @@ def _step_s(
 def _bytes(number: int) -> str:
     large = number >= 2**30
     return f"{rounded(number / 2 ** (30 if large else 20), 3)} {'GiB' if large else 'MiB'}"
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{rounded(seconds / 3600, 3)} h"
-    return f"{rounded(seconds / 60, 3)} min" if seconds >= 60 else f"{rounded(seconds)} s"

@@ -16,7 +16,7 @@ from ..campaign.store import Store
 from ..errors import ConfigError, StructureError
 from ..io.atomic import refuse_existing
 from ..structures.frames import read_frames
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, keys_in
 from ..surrogate.held_out import held_out
 from ..surrogate.scales import LEVELS, Scale, Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
@@ -55,7 +55,7 @@ def numbers(found: Reliability) -> list[str]:
 
 
 def calibrate(
-    model: Path, frames: Path, keys: PropertyKeys, output: Path | None = None
+    model: Path, frames: Path, asked: PropertyKeys | None, output: Path | None = None
 ) -> tuple[Table, Scales]:
     """Compare a saved surrogate with labelled structures that it was not fitted to.
 
@@ -65,8 +65,8 @@ def calibrate(
         Written by `Surrogate.save`.
     frames
         The structures.
-    keys
-        Where their labels are.
+    asked
+        Where their labels are; None to look for them as `keys_in` does.
     output
         Where the surrogate is saved with the scales of these structures: a new file that ends in
         `SURROGATE_SUFFIX`; None for nowhere.
@@ -83,6 +83,7 @@ def calibrate(
         if output.suffix != SURROGATE_SUFFIX:
             raise ConfigError(f"{output}: end the name of a surrogate in {SURROGATE_SUFFIX}")
     surrogate, structures = Surrogate.load(model), read_frames(frames)
+    keys, told = keys_in(structures, asked, str(frames))
     check_elements(structures, frames, surrogate.descriptor.elements)
     check_e0s(structures, frames, surrogate.e0s, "given")
     try:
@@ -92,7 +93,7 @@ def calibrate(
     if not found:
         raise StructureError(
             f"{frames}: no frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
-            f"{keys.virial!r}; check the key names"
+            f"{keys.virial!r}; label them (bayesel label) or check the names of the keys"
         )
     new = Scales.of(found)
     columns: dict[str, list[str]] = {}
@@ -104,6 +105,7 @@ def calibrate(
                 name = f"{prop}\n{UNITS[prop]}\n{label}"
                 columns[name] = [f"{scale.value:.3g}", *numbers(compared)]
     table = Table("", title=f"{model.name} on {frames.name}: scales as saved, and of these frames")
+    table.caption = "; ".join(told) or None
     for name in columns:
         table.add_column(name, justify="right")
     for name, cells in zip(("scale", *COLUMNS), zip(*columns.values(), strict=True), strict=True):

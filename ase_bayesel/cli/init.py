@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ from .shared import app, named_errors, say
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from .init_text import Labelled
 
 
 ENGINES_NAMED = (
@@ -53,6 +56,8 @@ class Wanted:
         A MACE model, a file or a name.
     job
         What for; by default a linear ACE, or fine-tuning where there is a model.
+    train, test
+        Files of labelled structures to train and to test on; without the first a recipe makes them.
     """
 
     path: Path
@@ -61,6 +66,8 @@ class Wanted:
     engine: str | None = None
     mace: str | None = None
     job: Job | None = None
+    train: Path | None = None
+    test: Path | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -86,13 +93,20 @@ def init(
         typer.Option(help="A MACE model to explore with and to fine-tune: a file or a name."),
     ] = None,
     job: Annotated[Job | None, typer.Option(help="What the config is for.")] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Labelled structures to train on; default: made and labelled first."),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Labelled structures to measure errors on, with --train.")
+    ] = None,
 ) -> None:
     """Write a commented config to start from.
 
     With a material it comes with start structures beside it and runs as it is; without one it
     shows every key. At a terminal it asks for what is not given.
     """
-    wanted = Wanted(path, elements, structure, engine, mace, job)
+    wanted = Wanted(path, elements, structure, engine, mace, job, train, test)
     refuse_existing(path)
     if wanted.is_plain and sys.stdin.isatty():
         wanted = _asked(wanted)
@@ -112,13 +126,18 @@ def write_for_material(wanted: Wanted) -> list[str]:
     from ..campaign.config import PoolConfig
     from ..campaign.config.campaign import CampaignConfig
     from ..campaign.config.loading import load_config
+    from ..campaign.inputs import check_elements
     from ..dynamics.triggers import Guards
-    from ..structures.frames import write_frames
+    from ..structures.frames import read_frames, write_frames
     from . import init_text
     from .material import Material
 
     job = _job(wanted)
-    material = Material(_starts(wanted))
+    given = _labelled(wanted)
+    material = Material(_starts(wanted), () if given is None else given.train)
+    for file in (wanted.train, wanted.test):
+        if file is not None:
+            check_elements(read_frames(file), file, material.elements)
     starts, first, train = (
         wanted.path.with_name(f"{wanted.path.stem}_{name}.extxyz")
         for name in ("starts", "first", "train")
@@ -132,11 +151,13 @@ def write_for_material(wanted: Wanted) -> list[str]:
         text = init_text.pool_text(name, starts.name, material)
     elif job is Job.BY_HAND:
         outputs[first] = material.bootstrap(test=0).training(material.starts, 0, Guards())
-        text = init_text.campaign_text(name, starts.name, material, None, train.name, model)
+        by_hand = init_text.Labelled(train.name)
+        text = init_text.campaign_text(name, starts.name, material, None, by_hand, model)
     else:
         engine = _engine(wanted, init_text.recommended_engines(material))
         init_text.check_engine(engine, material)
-        text = init_text.campaign_text(name, starts.name, material, engine, None, model)
+        labels = None if given is None else given.labels
+        text = init_text.campaign_text(name, starts.name, material, engine, labels, model)
     for path in outputs:
         refuse_existing(path)
     wanted.path.write_text(text)
@@ -161,7 +182,9 @@ def write_for_material(wanted: Wanted) -> list[str]:
 
 def _next(job: Job, config: Path, first: Path, train: Path) -> str:
     if job is Job.POOL:
-        return f"next: bayesel pool {config} -o pool.xyz"
+        names = chain(["pool.xyz"], (f"pool_{k}.xyz" for k in count(2)))
+        free = next(name for name in names if not Path(name).exists())
+        return f"next: bayesel pool {config} -o {free}"
     then = f"bayesel validate {config}, then bayesel run {config}"
     if job is Job.BY_HAND:
         return (
@@ -177,9 +200,46 @@ def _job(wanted: Wanted) -> Job:
         raise ConfigError("--job mace: needs --mace, a file or a name such as mace_mp:medium")
     if job in (Job.ACE, Job.POOL) and wanted.mace is not None:
         raise ConfigError(f"--mace: has no use with --job {job.value}")
+    if job in (Job.POOL, Job.BY_HAND) and wanted.train is not None:
+        raise ConfigError(f"--train: has no use with --job {job.value}")
     if job in (Job.POOL, Job.BY_HAND) and wanted.engine is not None:
         raise ConfigError(f"--engine: has no use with --job {job.value}, which labels nothing")
     return job
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Labelled structures that a config starts from, and what it says of them."""
+
+    train: Sequence[Atoms]
+    labels: Labelled
+
+
+def _labelled(wanted: Wanted) -> _Given | None:
+    """The labelled structures that are given, once they have labels."""
+    from ..structures.frames import read_frames
+    from ..structures.labels import REF_VIRIAL, PropertyKeys, keys_in, raw_label
+    from ..structures.reference_energies import is_isolated, reference_energies_of
+    from .init_text import Labelled
+
+    if wanted.train is None:
+        if wanted.test is not None:
+            raise ConfigError("--test: needs --train; first structures that are made come with one")
+        return None
+    frames = read_frames(wanted.train)
+    found, _ = keys_in(frames, None, str(wanted.train))
+    forces, virial = (
+        key if any(raw_label(atoms, str(key), name) is not None for atoms in frames) else None
+        for name, key in (("forces", found.forces), ("virial", REF_VIRIAL))
+    )
+    keys = PropertyKeys(found.energy, forces, virial)
+    elements = [*dict.fromkeys(symbol for atoms in frames for symbol in atoms.symbols)]
+    alone = {symbol for atoms in frames if is_isolated(atoms) for symbol in atoms.symbols}
+    e0s = "isolated" if alone.issuperset(elements) else "average"
+    reference_energies_of(frames, e0s, keys.energy, f"{wanted.train},")
+    folder = wanted.path.parent
+    test = None if wanted.test is None else _relative_to(wanted.test, folder)
+    return _Given(frames, Labelled(_relative_to(wanted.train, folder), test, keys, e0s))
 
 
 def _engine(wanted: Wanted, recommended: str) -> str:
@@ -231,7 +291,12 @@ def _relative(model: str, folder: Path) -> str:
         return model
     if not Path(model).is_file():
         raise ConfigError(f"--mace {model}: no such file")
-    path, inside = os.path.realpath(model), os.path.realpath(folder)
+    return _relative_to(model, folder)
+
+
+def _relative_to(file: str | Path, folder: Path) -> str:
+    """A file as a config in a folder names it: from there where it lies within, else in full."""
+    path, inside = os.path.realpath(file), os.path.realpath(folder)
     return os.path.relpath(path, inside) if Path(path).is_relative_to(inside) else path
 
 

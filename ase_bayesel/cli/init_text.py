@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from string import Template
 from textwrap import indent
@@ -14,6 +14,7 @@ from ase.data import atomic_numbers
 from ..errors import ConfigError
 from ..generation import Bootstrap
 from ..labelling.engines import ENGINES
+from ..structures.labels import OWN_KEYS, PropertyKeys
 from .material import LARGEST_A, ACESize, Material
 
 LARGEST: Mapping[str | None, float] = {"tblite": 0.12}
@@ -114,12 +115,35 @@ def check_engine(engine: str, material: Material) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Files of labelled structures as a config names them, their keys, and its ``e0s``."""
+
+    train: str
+    test: str | None = None
+    keys: PropertyKeys = OWN_KEYS
+    e0s: str = "isolated"
+
+    def text(self) -> str:
+        """What stands below ``data:`` of the files."""
+        lines = [f"{f'train: {_flow(self.train)}':<28} # labelled structures"]
+        if self.test is not None:
+            lines.append(f"{f'test: {_flow(self.test)}':<28} # held out, to measure errors on")
+        return "\n".join(lines)
+
+    def e0s_text(self) -> str:
+        """The value of ``e0s`` and why."""
+        if self.e0s == "isolated":
+            return "isolated                # energies of the isolated atoms"
+        return "average                 # fitted to the labels: they hold no isolated atoms"
+
+
 def campaign_text(
     name: str,
     starts: str,
     material: Material,
     engine: str | None,
-    train: str | None = None,
+    labelled: Labelled | None = None,
     model: str | None = None,
 ) -> str:
     """The config of a campaign.
@@ -132,18 +156,19 @@ def campaign_text(
         The starts and their defaults.
     engine
         As of `engine_text`; None for labels by hand.
-    train
-        The file of training structures; None for those that a recipe makes.
+    labelled
+        The training structures; None for those that a recipe makes.
     model
         A MACE model that is biased and fine-tuned; None for a linear ACE.
     """
     isolated = engine is None or without_periodicity(engine)
-    if train is None:
+    if labelled is None:
         recipe = material.bootstrap(isolated, largest_A=LARGEST.get(engine, LARGEST_A))
         data = f"train:\n{indent(_bootstrap_text(recipe), '  ')}"
+        keys, has_virial = OWN_KEYS, material.is_crystal and engine not in MOLECULES_ALONE
     else:
-        data = f"train: {train}  # labelled structures"
-    has_virial = material.is_crystal and engine not in (None, *MOLECULES_ALONE)
+        data, keys = labelled.text(), labelled.keys
+        has_virial = keys.virial is not None
     potential = NEITHER if model is None else Template(POTENTIAL_OF_MACE).substitute(model=model)
     what = "A linear ACE" if model is None else f"The MACE model {model}"
     by = "by hand" if engine is None else f"by {engine}"
@@ -153,8 +178,10 @@ def campaign_text(
         "potential": potential,
         "descriptor": indent(_descriptor_text(material, model), "  ").rstrip(),
         "data": indent(data, "  ").rstrip(),
+        "energy_key": keys.energy,
+        "forces_key": keys.forces or "null      ",
         "virial_key": "REF_virial       # eV" if has_virial else "null             # 3x3, eV",
-        "e0s": _e0s_text(engine, isolated),
+        "e0s": _e0s_text(engine, isolated) if labelled is None else labelled.e0s_text(),
         "starts": starts,
         "temperature": material.temperature_K,
         "timestep": material.timestep_fs,
@@ -195,7 +222,8 @@ def _engine_texts() -> dict[str, str]:
 
 def _flow(value: object) -> str:
     """YAML on one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False).strip()
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    return text.strip().removesuffix("\n...")
 
 
 def _bootstrap_text(recipe: Bootstrap) -> str:
@@ -214,7 +242,6 @@ def _bootstrap_text(recipe: Bootstrap) -> str:
             continue
         value = getattr(recipe, field.name)
         entry = f"  {field.name}: {_flow(list(value) if isinstance(value, tuple) else value)}"
-        entry = entry.removesuffix("\n...")
         note = told.get(field.name)
         lines.append(f"{entry:<28} # {note}" if note else entry)
     return "\n".join(lines)

@@ -174,19 +174,17 @@ def _labelling(
 
 def _shown(steps: Generator[Progress, None, None], requests: StopRequests) -> bool:
     """Follow the calculations; False if it was asked to stop."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as ProgressBar
+    from .stages import Stages
 
-    columns = (TextColumn("labels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    detail = TextColumn("{task.fields[detail]}", markup=False)
-    with ProgressBar(*columns, detail, console=console) as bar:
-        task = bar.add_task("labels", total=None, detail="")
+    with Stages(console) as stages:
         try:
             for step in steps:
-                bar.update(task, completed=step.done, total=step.total, detail=step.detail)
+                stages.move("labels", step.done, step.total, step.detail)
                 if requests.signal is not None:
                     requests.heard()
                     return False
         finally:
             steps.close()
+    if not stages.moved:
+        say("no calculation was left to make")
     return True

@@ -16,12 +16,16 @@ from .shared import (
     CampaignArgument,
     ConfigArgument,
     DirectoryOption,
+    EnergyKeyOption,
+    ForcesKeyOption,
     MethodsOption,
     TrustOption,
+    VirialKeyOption,
     app,
     campaign_directory,
     console,
     existing_campaign,
+    keys_asked_for,
     named_errors,
     say,
 )
@@ -205,9 +209,9 @@ def select(
         str, typer.Option(help="One, or several with commas: --methods tells them.")
     ] = "energy_variance",
     methods: MethodsOption = False,
-    energy_key: Annotated[str, typer.Option(help="Energies of the core.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Forces of the core.")] = "forces",
-    virial_key: Annotated[str | None, typer.Option(help="Virials of the core.")] = None,
+    energy_key: EnergyKeyOption = None,
+    forces_key: ForcesKeyOption = None,
+    virial_key: VirialKeyOption = None,
     e0s: Annotated[str, typer.Option(help="isolated, or average")] = "isolated",
     properties: Annotated[
         str | None, typer.Option(help="What labels will hold, as energy,forces.")
@@ -239,17 +243,10 @@ def select(
     trust: TrustOption = False,
 ) -> None:
     """Pick structures of a pool that deserve a label, and report on them."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
     from ..descriptors.text import descriptor_from_text
-    from ..structures.labels import PropertyKeys
-    from .select import (
-        SelectionRequest,
-        parse_named_numbers,
-        parse_numbers,
-        parse_words,
-        select_from_file,
-    )
+    from .select import SelectionRequest, select_from_file
+    from .select_options import parse_named_numbers, parse_numbers, parse_words
+    from .stages import Stages
 
     request = SelectionRequest(
         pool,
@@ -258,7 +255,7 @@ def select(
         descriptor_from_text(descriptor, trust),
         output,
         core,
-        PropertyKeys(energy_key, forces_key, virial_key),
+        keys_asked_for(energy_key, forces_key, virial_key),
         e0s,
         parse_words(properties),
         parse_words(scored),
@@ -271,11 +268,8 @@ def select(
         overwrite,
         curve,
     )
-    with Progress(
-        TextColumn("{task.fields[count]} structures"), BarColumn(), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("features", total=None, count=0)
-        written = select_from_file(request, lambda done: bar.update(task, count=done))
+    with Stages(console) as stages:
+        written = select_from_file(request, stages.move)
     for n_picked, path in zip(written.n_picked, written.picks, strict=True):
         say(f"{counted(n_picked, 'pick')}: {path}")
     say(f"report: {written.page} and {written.record}")
@@ -290,33 +284,19 @@ def pool(
     output: Annotated[Path, typer.Option("--output", "-o", help="The pool (extended XYZ).")],
 ) -> None:
     """Generate candidate structures, or continue where it stopped."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     from ..campaign.config import PoolConfig
     from ..campaign.config.loading import load_config
     from .pool import make_pool, summary_table
+    from .stages import Stages
 
     settings = load_config(config, PoolConfig)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    detail = TextColumn("{task.fields[kept]} kept")
-    with Progress(*columns, TimeRemainingColumn(), detail, console=console) as bar:
-        task = bar.add_task("candidates", total=None, kept=0)
+    with Stages(console) as stages:
 
         def show(progress: PoolProgress) -> None:
-            bar.update(
-                task,
-                description=progress.recipe,
-                completed=progress.done,
-                total=progress.total,
-                kept=progress.kept,
-            )
+            detail = f"{progress.kept} kept, {progress.recipe}"
+            stages.move("candidates", progress.done, progress.total, detail)
 
         summary = make_pool(settings, output, show)
     console.print(summary_table(summary))
-    say(f"{counted(summary.kept, 'structure')}: {summary.path}")
+    complete = "" if stages.moved else ", complete before: nothing was left to make"
+    say(f"{counted(summary.kept, 'structure')}: {summary.path}{complete}")

@@ -51,9 +51,12 @@ class Material:
     ----------
     starts
         The structures, one at least.
+    labelled
+        The training set, where it is there already.
     """
 
     starts: Sequence[Atoms]
+    labelled: Sequence[Atoms] = ()
 
     @cached_property
     def elements(self) -> list[str]:
@@ -132,7 +135,9 @@ class Material:
         `MOST_FEATURES`. With more than two elements an embedding takes their place in products.
         """
         recipe, sizes = self.bootstrap(), [len(atoms) for atoms in self.starts]
-        rows = 3 * (recipe.strained + recipe.rattled + recipe.moved) * float(np.mean(sizes))
+        rows = 3.0 * sum(map(len, self.labelled))
+        if not self.labelled:
+            rows = 3 * (recipe.strained + recipe.rattled + recipe.moved) * float(np.mean(sizes))
         limit = min(rows / ROWS_PER_FEATURE, MOST_FEATURES)
         embedding = Embedding(CHANNELS) if len(self.elements) > 2 else None
         found = None

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .shared import EXIT_BAD_INPUT, ConfigArgument, TrustOption, app, console, named_errors, say
+from .shared import (
+    EXIT_BAD_INPUT,
+    ConfigArgument,
+    EnergyKeyOption,
+    ForcesKeyOption,
+    TrustOption,
+    VirialKeyOption,
+    app,
+    console,
+    keys_asked_for,
+    named_errors,
+    say,
+)
 
 
 @app.command()
@@ -60,18 +72,18 @@ def check_engine(
 def calibrate(
     model: Annotated[Path, typer.Argument(help="A saved surrogate (.npz).")],
     frames: Annotated[Path, typer.Argument(help="Labelled structures that it has not seen.")],
-    energy_key: Annotated[str, typer.Option(help="Their energies.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Their forces.")] = "forces",
-    virial_key: Annotated[str | None, typer.Option(help="Their virials.")] = None,
+    energy_key: EnergyKeyOption = None,
+    forces_key: ForcesKeyOption = None,
+    virial_key: VirialKeyOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The surrogate with the new scales.")
     ] = None,
 ) -> None:
     """Compare a model's uncertainties with its errors, and scale them."""
-    from ..structures.labels import PropertyKeys
     from .calibration import calibrate as compare
 
-    table, _ = compare(model, frames, PropertyKeys(energy_key, forces_key, virial_key), output)
+    keys = keys_asked_for(energy_key, forces_key, virial_key)
+    table, _ = compare(model, frames, keys, output)
     console.print(table)
     if output is not None:
         say(f"wrote {output}")

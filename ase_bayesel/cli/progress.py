@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
@@ -25,9 +24,9 @@ from ..campaign.events import Ended, Event, Progress, RoundReport, WalkerNow
 from ..io.words import counted, rounded
 from ..labelling.labeller import LabelTally
 from .plain_warnings import without_thermostats
+from .stages import log, plain_log
 from .stopping import StopRequests
 
-log = logging.getLogger("bayesel")
 LOG_EVERY = 0.1
 """Fraction of a stage after which a plain log gets its next line."""
 BAR_WIDTH = 12
@@ -111,8 +110,7 @@ class _Lines(_Shown):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
-        log.setLevel(logging.INFO)
+        plain_log()
         self._last = (-1, "", -1.0)
 
     def __exit__(self, *raised: object) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,27 +17,27 @@ from ..campaign.inputs import check_elements
 from ..descriptors.base import Descriptor
 from ..errors import BayeselError, SelectionError
 from ..io.atomic import write_atomically
+from ..selection.arguments import BAYESIAN, USERS, check_arguments, check_core
 from ..selection.feature_store import FeatureStore, pool_features
 from ..selection.guide import methods_text, reasons_of
 from ..selection.methods import Selection
-from ..selection.remaining import Left, error_floor, error_left, looked_at
-from ..selection.select import (
-    BAYESIAN,
-    BY_FEATURES,
-    FORCE_PROJECTIONS,
-    USERS,
-    check_arguments,
-    fit_core,
-    select,
-    with_properties,
+from ..selection.remaining import (
+    HalvesTest,
+    Left,
+    error_floor,
+    error_left,
+    halves_test,
+    looked_at,
 )
+from ..selection.select import FORCE_PROJECTIONS, fit_core, select, with_properties
 from ..structures.frames import check_output, extxyz_bytes, iterate_frames, read_frames
-from ..structures.labels import PropertyKeys
+from ..structures.labels import PropertyKeys, keys_in
 from ..structures.survey import survey_labels
 from ..surrogate.calibration import calibrating
-from ..surrogate.steps import finished
+from ..surrogate.steps import OnProgress, finished
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from .select_report import MethodPicks, PickedPool, enough_in_words, page, record
+from .stages import OnStage
 
 INDEX, SCORE, REASON = "bayesel_pool_index", "bayesel_score", "bayesel_reason"
 """Keys of ``atoms.info`` of a pick; the score is missing where the method gives none."""
@@ -47,9 +48,10 @@ class SelectionRequest:
     """A selection as it is asked for; see `ase_bayesel.select` for the fields of the same name.
 
     ``pool``, ``core`` and ``targets`` are files of structures; a ``core`` that ends in ``.npz`` is
-    a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used. ``store`` is
-    the folder that keeps features, a temporary one by default. Of several ``methods`` each picks
-    ``n`` on its own. ``curve`` is whether to tell what is left over the pool after each pick.
+    a saved surrogate of the same descriptor, and ``keys`` and ``e0s`` are not used; ``keys`` are
+    None to look for labels as `keys_in` does. ``store`` is the folder that keeps features, a
+    temporary one by default. Of several ``methods`` each picks ``n`` on its own. ``curve`` is
+    whether to tell what is left over the pool after each pick.
     """
 
     pool: Path
@@ -58,7 +60,7 @@ class SelectionRequest:
     descriptor: Descriptor
     output: Path
     core: Path | None = None
-    keys: PropertyKeys = field(default_factory=PropertyKeys)
+    keys: PropertyKeys | None = None
     e0s: str = "isolated"
     properties: tuple[str, ...] | None = None
     scored: tuple[str, ...] | None = None
@@ -85,12 +87,12 @@ class Written:
 
 
 def select_from_file(
-    request: SelectionRequest, on_progress: Callable[[int], None] | None = None
+    request: SelectionRequest, on_stage: OnStage = lambda stage, done, total: None
 ) -> Written:
     """Select from a file; write the picks in pick order and, beside them, HTML and JSON.
 
     Each pick carries its place in the pool, score and reason (`INDEX`, `SCORE`, `REASON`).
-    ``on_progress`` is called with the number of structures whose features are done.
+    ``on_stage`` is told how far it is.
 
     Raises
     ------
@@ -116,14 +118,14 @@ def select_from_file(
     with TemporaryDirectory() as scratch:
         store = FeatureStore(request.store or scratch, request.descriptor)
         core = _core(request)
-        fitted, notes = _fitted(request, core)
-        found = [_select(request, m, core, fitted, store, on_progress) for m in request.methods]
+        fitted, notes = _fitted(request, core, on_stage)
+        found = [_select(request, m, core, fitted, store, on_stage) for m in request.methods]
         for method, own in zip(request.methods, found, strict=True):
             if not len(own):
                 raise SelectionError(
                     f"budget: {method} picks nothing, for all structures cost more"
                 )
-        picked, frames = _described(request, store, core, fitted, found)
+        picked, frames = _described(request, store, core, fitted, found, on_stage)
         contents = [extxyz_bytes(own, str(path)) for own, path in zip(frames, files, strict=True)]
     for path, content in zip(files, contents, strict=True):
         write_atomically(path, content)
@@ -146,10 +148,7 @@ def _check_methods(request: SelectionRequest) -> None:
         if request.methods.count(method) > 1:
             raise SelectionError(f"method: {method} is named twice")
         check_arguments(method, **_arguments(request, method))
-        if method in BY_FEATURES and _is_surrogate(request.core):
-            raise SelectionError(
-                f"core: {method} needs structures; a surrogate does not hold its own"
-            )
+        check_core(method, request.core is not None, _is_surrogate(request.core))
 
 
 def _arguments(request: SelectionRequest, method: str) -> dict[str, Any]:
@@ -188,7 +187,7 @@ def _frames_of(path: Path, request: SelectionRequest) -> list[Atoms]:
 
 
 def _fitted(
-    request: SelectionRequest, core: Surrogate | list[Atoms] | None
+    request: SelectionRequest, core: Surrogate | list[Atoms] | None, on_stage: OnStage
 ) -> tuple[Surrogate | None, list[str]]:
     """The surrogate with its scales, which methods that need none can do without, and doubts."""
     if core is None:
@@ -198,13 +197,15 @@ def _fitted(
     needed = any(method in BAYESIAN for method in request.methods)
     if not (needed or request.curve):
         return None, []
-    keys = request.keys
+    keys, told = keys_in(core, request.keys, str(request.core))
     try:
         survey = survey_labels(core, keys, request.e0s, str(request.core))
-        fitted = fit_core(core, request.descriptor, keys, request.e0s)
+        fit = partial(on_stage, "fit of the core")
+        fitted = fit_core(core, request.descriptor, keys, request.e0s, fit)
         if request.curve:  # whose errors are deviations times the scales
-            fitted = finished(calibrating(fitted, core, keys, FORCE_PROJECTIONS))
-        return with_properties(fitted, request.properties), list(survey.notes())
+            steps = calibrating(fitted, core, keys, FORCE_PROJECTIONS)
+            fitted = finished(steps, len(core), partial(on_stage, "core left out in turn"))
+        return with_properties(fitted, request.properties), [*told, *survey.notes()]
     except BayeselError as error:
         if needed:
             raise
@@ -217,7 +218,7 @@ def _select(
     core: Surrogate | list[Atoms] | None,
     fitted: Surrogate | None,
     store: FeatureStore,
-    on_progress: Callable[[int], None] | None,
+    on_stage: OnStage,
 ) -> Selection:
     arguments = _arguments(request, method)
     if arguments.get("targets") is not None:
@@ -229,12 +230,11 @@ def _select(
         request.descriptor,
         core,
         np.random.default_rng(request.seed),
-        keys=request.keys,
-        e0s=request.e0s,
         properties=request.properties,
         store=store,
-        on_progress=on_progress,
+        on_progress=lambda done: on_stage(f"{method}: features", done, 0),
         fitted=fitted,
+        on_picking=lambda what, done, total: on_stage(f"{method}: {what}", done, total),
         **arguments,
     )
 
@@ -245,6 +245,7 @@ def _described(
     core: Surrogate | list[Atoms] | None,
     fitted: Surrogate | None,
     found: Sequence[Selection],
+    on_stage: OnStage,
 ) -> tuple[PickedPool, list[list[Atoms]]]:
     """The pool's features and kinds, and the picked structures, in one more pass of the file."""
     chosen = {k: Atoms() for selection in found for k in selection.indices.tolist()}
@@ -264,7 +265,14 @@ def _described(
         some = looked_at(len(known.ids))
         seen = known.rows[some], known.n_atoms[some]
         floor = error_floor(fitted, list(chosen.values()), *seen)
-        curves = [error_left(fitted, frames, *seen, floor) for frames in picks]
+        tested = _tested(request, core, fitted, seen, partial(on_stage, "fit of half the core"))
+        curves = [
+            error_left(
+                *(fitted, frames, *seen, floor, partial(on_stage, f"{method}: what is left")),
+                tested,
+            )
+            for method, frames in zip(request.methods, picks, strict=True)
+        ]
     costs = request.budget is not None
     methods = []
     for method, selection, left in zip(request.methods, found, curves, strict=True):
@@ -282,6 +290,26 @@ def _described(
         _means(core, request.descriptor, store),
     )
     return picked, [_told(own, frames) for own, frames in zip(methods, picks, strict=True)]
+
+
+def _tested(
+    request: SelectionRequest,
+    core: Surrogate | list[Atoms] | None,
+    fitted: Surrogate,
+    seen: tuple[np.ndarray, np.ndarray],
+    on_progress: OnProgress,
+) -> HalvesTest | None:
+    """How forecasts do within a core of structures."""
+    if core is None or isinstance(core, Surrogate):
+        return None
+    keys, _ = keys_in(core, request.keys, str(request.core))
+
+    def fit(frames: Sequence[Atoms]) -> Surrogate:
+        own = fit_core(frames, request.descriptor, keys, fitted.e0s, on_progress)
+        own = finished(calibrating(own, frames, keys, FORCE_PROJECTIONS))
+        return with_properties(own, request.properties)
+
+    return halves_test(fit, fitted, core, *seen)
 
 
 def _means(
@@ -308,29 +336,3 @@ def _told(own: MethodPicks, frames: Sequence[Atoms]) -> list[Atoms]:
             out.info[SCORE] = score
         told.append(out)
     return told
-
-
-def parse_words(text: str | None) -> tuple[str, ...] | None:
-    """The words of a list with commas; None for None."""
-    return None if text is None else tuple(word.strip() for word in text.split(","))
-
-
-def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    """The numbers of a list with commas, or a `SelectionError` that begins with ``name``."""
-    try:
-        found = () if text is None else tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise SelectionError(f"{name}: {error} in {text!r}") from None
-    if not np.isfinite(found).all():
-        raise SelectionError(f"{name}: expected finite numbers, got {text!r}")
-    return None if text is None else found
-
-
-def parse_named_numbers(name: str, text: str | None) -> dict[str, float] | None:
-    """The same for a list of key=number."""
-    pairs = [] if text is None else [word.partition("=") for word in text.split(",")]
-    keys = [key.strip() for key, *_ in pairs]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise SelectionError(f"{name}: {twice[0]!r} is there twice")
-    by_name = {key.strip(): parse_numbers(name, value) for key, _, value in pairs}
-    return None if text is None else {key: value[0] for key, value in by_name.items() if value}

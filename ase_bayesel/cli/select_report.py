@@ -130,6 +130,7 @@ def _left_record(left: Left) -> dict[str, Any]:
         "picks": left.counts.tolist(),
         "error_eV_per_atom": left.errors.tolist(),
         "relative_error": left.relative_error if known else None,
+        "most_eV_per_atom": None if left.most is None else left.most.tolist(),
         "floor_eV_per_atom": left.floor,
         "share": left.shares().tolist(),
         "enough": left.enough(),
@@ -148,25 +149,31 @@ def enough_in_words(left: Left) -> str:
     """Whether the picks are enough, by the rule of `Left.enough` and the share of the fall."""
     n, share = int(left.counts[-1]), 100 * left.shares()[-1]
     told = (
-        f"{_error(left, 0)} meV/atom before the first pick, {_error(left, -1)} after {n}: "
-        f"{share:.3g}% of the fall to the {_plain(1e3 * left.floor, 3)} that would be left with "
-        "the energies of all structures known"
+        f"{_error(left, 0)} meV/atom before the first pick, and foretold to be {_error(left, -1)} "
+        f"after {n}: {share:.0f}% of the fall to the {_plain(1e3 * left.floor, 2)} that would be "
+        "left with all picks of this page and the energies of all structures known"
     )
     enough = left.enough()
     if enough is not None:
         few = "" if enough == n else f", and {enough} would be"
         return f"Are {n} enough? Yes{few}. The mean predicted error is {told}."
     last = 100 * left.gains()[-1] if n else 100.0
+    more = left.extrapolated()
+    ahead = "" if more is None else f"; if it goes on so, roughly {more} would be"
     return (
         f"Are {n} enough? Not yet: the last pick still lowers the mean predicted error by "
-        f"{last:.{0 if last >= 10 else 1}f}%. It is {told}."
+        f"{last:.{0 if last >= 10 else 1}f}%{ahead}. It is {told}."
     )
 
 
 def _error(left: Left, place: int) -> str:
+    """meV/atom: from what is foretold to what it may be, or with the error of its scale."""
     value, relative = 1e3 * left.errors[place], left.relative_error
+    most = value if left.most is None else 1e3 * left.most[place]
+    if _plain(most, 2) != _plain(value, 2):
+        return f"{_plain(value, 2)} to {_plain(most, 2)}"
     bar = f" ± {_plain(value * relative, 1)}" if math.isfinite(relative) else ""
-    return _plain(value, 3) + bar
+    return _plain(value, 2) + bar
 
 
 def _plain(value: float, digits: int) -> str:
@@ -184,7 +191,7 @@ def left_rows(picked: PickedPool) -> list[tuple[int, list[str]]]:
         for left in curves:
             place = np.flatnonzero(left.counts == count)
             cells += (
-                [_error(left, place[0]), f"{100 * left.shares()[place[0]]:.3g}%"]
+                [_error(left, place[0]), f"{100 * left.shares()[place[0]]:.0f}%"]
                 if len(place)
                 else ["-", "-"]
             )
@@ -219,13 +226,16 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = (), asked: bool 
 
     curves = {own.method: own.left for own in picked.methods if own.left is not None}
     several = len(picked.methods) > 1
-    drawn = {}
+    rows = []
     for own in picked.methods:
         of = f": {own.method}" if several else ""
         label = IN_WORDS[own.method].axis(own.costs)
-        names = f"Score of each pick{of}", f"The pool, and the picks in their order{of}"
-        drawn[names[0]] = svg(partial(scores, own.selection, label=label), names[0])
-        drawn[names[1]] = svg(partial(draw_map, own), names[1], height=MAP_HEIGHT)
+        names = f"The pool, and the picks in their order{of}", f"Score of each pick{of}"
+        drawn = (
+            svg(partial(draw_map, own), names[0], height=MAP_HEIGHT),
+            svg(partial(scores, own.selection, label=label), names[1], height=MAP_HEIGHT),
+        )
+        rows.append([pair for pair in zip(names, drawn, strict=True) if pair[1] is not None])
     curve_name = "Predicted error left over the pool"
     return rendered(
         "pool.html",
@@ -247,7 +257,7 @@ def page(picked: PickedPool, title: str, notes: Sequence[str] = (), asked: bool 
         left=left_rows(picked),
         curves=list(curves),
         overlaps=overlaps(picked),
-        figures={name: figure for name, figure in drawn.items() if figure is not None},
+        rows=rows,
         config_types={
             name: counts["pool"]
             for name, counts in count_config_types(picked, picked.methods[0].selection).items()

@@ -18,6 +18,7 @@ from .stopping import EXIT_RUN_AGAIN, StopRequested
 
 if TYPE_CHECKING:
     from ..campaign.store import Store
+    from ..structures.labels import PropertyKeys
 
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Unpickle the MACE model, which runs code that it holds.")
@@ -30,6 +31,30 @@ DirectoryOption = Annotated[
     Path | None,
     typer.Option("--dir", "-d", help="Campaign directory; default: <config>_campaign beside it."),
 ]
+EnergyKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Energies of the labelled structures.",
+        show_default="energy, or REF_energy where all have it",
+    ),
+]
+ForcesKeyOption = Annotated[
+    str | None,
+    typer.Option(help="Their forces.", show_default="forces, or REF_forces with REF_energy"),
+]
+VirialKeyOption = Annotated[str | None, typer.Option(help="Their virials.")]
+
+
+def keys_asked_for(
+    energy: str | None, forces: str | None, virial: str | None
+) -> PropertyKeys | None:
+    """The keys of labels of a file that a command is given; None where it is given none."""
+    from ..structures.labels import PropertyKeys
+
+    if (energy, forces, virial) == (None, None, None):
+        return None
+    usual = PropertyKeys()
+    return PropertyKeys(energy or usual.energy, forces or usual.forces, virial)
 
 
 def _tell_methods(asked: bool) -> None:

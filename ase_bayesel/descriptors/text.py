@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from ase.data import chemical_symbols
+
 from ..errors import DescriptorError
 from ..io.fields import FACTORY
 from .base import Descriptor
@@ -83,4 +85,13 @@ def _ace_arguments(text: str, rest: str) -> dict[str, Any]:
             raise DescriptorError(f"descriptor: {name} in {text!r}: {error}") from None
     if "elements" not in arguments:
         raise DescriptorError(f"descriptor: {text!r} names no elements; expected {FORMS}")
-    return arguments | {"elements": arguments["elements"].split("+")}
+    elements = arguments["elements"].split("+")
+    for word in elements:
+        parts = re.findall("[A-Z][a-z]?", word)
+        joined = len(parts) > 1 and "".join(parts) == word and {*parts} <= {*chemical_symbols}
+        if joined and word not in chemical_symbols:
+            raise DescriptorError(
+                f"descriptor: elements in {text!r}: {word!r} is no element; did you mean "
+                f"{'+'.join(parts)}?"
+            )
+    return arguments | {"elements": elements}

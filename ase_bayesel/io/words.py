@@ -11,6 +11,13 @@ PLAIN_BELOW = 1e7
 """Larger numbers are told with an exponent."""
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that fits it: ``3.1 s``, ``12.5 min``, ``2.02 h``."""
+    if seconds >= 3600:
+        return f"{rounded(seconds / 3600, 3)} h"
+    return f"{rounded(seconds / 60, 3)} min" if seconds >= 60 else f"{rounded(seconds)} s"
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number and what it counts: ``1 pick``, ``2 picks``, ``1 label has``, ``0 labels have``.
 

@@ -41,8 +41,8 @@ def scores(selection: Selection, axes: Axes | None = None, label: str = "score")
 def error_left(left: Mapping[str, Left], axes: Axes | None = None) -> Axes | None:
     """What is left of the predicted error over a pool, against the number of picks.
 
-    Bands are a standard error of the calibration to both sides; the dotted line is what would be
-    left with the energies of all structures.
+    Bands are a standard error of the calibration to both sides, and reach up to what errors may be
+    (`Left.most`); the dotted line is what would be left with the energies of all structures.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ def error_left(left: Mapping[str, Left], axes: Axes | None = None) -> Axes | Non
         axes.plot(curve.counts, errors, "o-", ms=3, lw=1, color=f"C{k}", label=name)
         if np.isfinite(curve.relative_error):
             low, high = (errors * max(1 + sign * curve.relative_error, 0.0) for sign in (-1, 1))
+            if curve.most is not None:
+                high = np.maximum(high, 1e3 * curve.most)
             axes.fill_between(curve.counts, low, high, color=f"C{k}", alpha=0.2, lw=0)
     floor = 1e3 * min(curve.floor for curve in left.values())
     axes.axhline(floor, color=GREY, ls=":", label="energies of all structures known")

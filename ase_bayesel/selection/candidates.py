@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -21,8 +20,9 @@ from ..surrogate.triangular import reduced
 from . import methods as selection
 from .methods import Selection, scores
 from .methods.distances import nearest_distance, standardised
-from .methods.greedy import Rows, Score
+from .methods.greedy import OnPicking, Rows, Score
 from .methods.label_grams import GainBound, LabelGrams, TargetBound
+from .on_demand import OnDemand
 
 TARGETED = ("i_optimal", "c_optimal")
 """Methods that look at targets."""
@@ -89,7 +89,12 @@ class Aim:
 
 
 def select_bayesian(
-    pool: Candidates, n: int, method: str, surrogate: Surrogate, aim: Aim
+    pool: Candidates,
+    n: int,
+    method: str,
+    surrogate: Surrogate,
+    aim: Aim,
+    on_picking: OnPicking | None = None,
 ) -> Selection:
     """A Bayesian method of `select`; labels hold the properties of the surrogate.
 
@@ -107,6 +112,8 @@ def select_bayesian(
         weights by energy (`Surrogate.noise_growth`).
     aim
         Weights, targets, costs and budget.
+    on_picking
+        As of `greedy`, where whole labels are scored; other ways are quick.
 
     Raises
     ------
@@ -137,7 +144,10 @@ def select_bayesian(
             scored_rows = label_rows
             if counted is not surrogate:
                 scored_rows = _label_rows(pool, counted, growth, features, kept=not by_grams)
-            score = scores.target_reduction(scored_rows, targets)
+            if counted.properties == ("energy",):
+                score = scores.energy_target_reduction(rows, noise, targets)
+            else:
+                score = scores.target_reduction(scored_rows, targets)
             if by_grams:
                 grams = LabelGrams(scored_rows, posterior, CACHE_BYTES)
                 bound = TargetBound(grams, targets)
@@ -146,7 +156,8 @@ def select_bayesian(
             if by_grams:
                 bound = GainBound(LabelGrams(label_rows, posterior, CACHE_BYTES))
         return selection.greedy(
-            len(rows), n, posterior, score, label_rows, *limits, targets is None, bound
+            *(len(rows), n, posterior, score, label_rows),
+            *(*limits, targets is None, bound, on_picking),
         )
 
 
@@ -156,18 +167,18 @@ def _many_rows(pool: Candidates, surrogate: Surrogate) -> bool:
     return 2.0 * n_rows > surrogate.posterior.n_features
 
 
-def _features(pool: Candidates, kept: bool) -> _OnDemand:
+def _features(pool: Candidates, kept: bool) -> OnDemand:
     """Features with derivatives of each candidate."""
     frames, compute = pool.frames or (), pool.descriptor.compute
 
     def make(index: int) -> Features:
         return compute([frames[index]], derivatives=True)[0]
 
-    return _OnDemand(len(frames), make, _bytes if kept else None)
+    return OnDemand(len(frames), make, _bytes if kept else None, CACHE_BYTES)
 
 
 def _label_rows(
-    pool: Candidates, surrogate: Surrogate, growth: np.ndarray, features: _OnDemand, kept: bool
+    pool: Candidates, surrogate: Surrogate, growth: np.ndarray, features: OnDemand, kept: bool
 ) -> Rows:
     """The weighted rows of a candidate's label, or D rows that say the same (`reduced`)."""
     frames = pool.frames or ()
@@ -179,7 +190,7 @@ def _label_rows(
         return reduced(surrogate.rows(frames[index], features[index]) / growth[index])
 
     size = (lambda rows: rows.nbytes) if kept else None
-    return _OnDemand(len(pool.rows), make, size).__getitem__
+    return OnDemand(len(pool.rows), make, size, CACHE_BYTES).__getitem__
 
 
 def _score(
@@ -188,7 +199,7 @@ def _score(
     posterior: Posterior,
     aim: Aim,
     label_rows: Rows,
-    features: _OnDemand,
+    features: OnDemand,
 ) -> Score:
     frames = pool.frames or ()
     known = {
@@ -298,42 +309,21 @@ def _standard_atoms(
     spread = np.sqrt(np.average(variances + (means - mean) ** 2, axis=0, weights=sizes))
     kept = spread > 1e-12 * np.abs(means).max(axis=0)
 
-    def scaled(part: _OnDemand) -> _OnDemand:
-        return _OnDemand(len(part), lambda k: (part[k][:, kept] - mean[kept]) / spread[kept])
+    def scaled(part: OnDemand) -> OnDemand:
+        return OnDemand(len(part), lambda k: (part[k][:, kept] - mean[kept]) / spread[kept])
 
     return scaled(raw[0]), [] if core is None else scaled(raw[1])
 
 
-def _atoms(pool: Candidates) -> _OnDemand:
+def _atoms(pool: Candidates) -> OnDemand:
     frames = pool.frames
     assert frames is not None
     compute = pool.descriptor.compute
-    return _OnDemand(len(frames), lambda k: compute([frames[k]])[0].values, lambda x: x.nbytes)
 
+    def make(index: int) -> np.ndarray:
+        return compute([frames[index]])[0].values
 
-class _OnDemand(Sequence):
-    """Values made when they are asked for; with ``size`` they are kept while there is room."""
-
-    def __init__(
-        self, count: int, make: Callable[[int], Any], size: Callable[[Any], int] | None = None
-    ) -> None:
-        self._count, self._make, self._size = count, make, size
-        self._kept: dict[int, Any] = {}
-        self._left = CACHE_BYTES
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        if index in self._kept:
-            return self._kept[index]
-        made = self._make(index)
-        if self._size is not None and self._size(made) <= self._left:
-            self._left -= self._size(made)
-            self._kept[index] = made
-        return made
+    return OnDemand(len(frames), make, lambda values: values.nbytes, CACHE_BYTES)
 
 
 def _bytes(features: Features) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
 
+from ..errors import BayeselError
+from ..surrogate.steps import OnProgress
 from ..surrogate.surrogate import Surrogate
 
 MOST = 1000
@@ -16,6 +18,8 @@ MOST = 1000
 POINTS = 60
 """After so many numbers of picks at most, and after the `ROUND` ones."""
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+FEWEST = 4
+"""Less structures or picks tell nothing of how errors go on."""
 SMALL_GAIN = 0.01
 """Picks are enough once each further one lowers the mean error by less than this share of it."""
 
@@ -37,6 +41,9 @@ class Left:
         eV/atom: what would be left with the energies of all of these structures as well.
     n_looked_at
         How many they are.
+    most
+        ``(k,)`` eV/atom, not below ``errors``: as much higher as such forecasts were too low within
+        the core (`HalvesTest`); None where nothing is known of it.
     """
 
     counts: np.ndarray
@@ -44,6 +51,7 @@ class Left:
     relative_error: float
     floor: float
     n_looked_at: int
+    most: np.ndarray | None = None
 
     def shares(self) -> np.ndarray:
         """``(k,)`` of the fall from no pick to ``floor``, what so many picks reach."""
@@ -59,6 +67,83 @@ class Left:
         small = self.gains() < SMALL_GAIN
         n_last = len(small) if small.all() else int(np.argmin(small[::-1]))
         return int(self.counts[len(small) - n_last]) if n_last else None
+
+    def extrapolated(self) -> int | None:
+        """How many would be enough if errors went on to fall as a power of the number of picks.
+
+        The power is that from half of the picks to all; rounded to one digit. None for less than
+        `FEWEST` picks, or where they are enough already.
+        """
+        n = int(self.counts[-1])
+        if n < FEWEST or self.enough() is not None:
+            return None
+        half, last = (np.interp(k, self.counts, np.log(self.errors + 1e-300)) for k in (n / 2, n))
+        number = (half - last) / math.log(2.0) / SMALL_GAIN
+        return int(float(f"{number:.1g}")) if number > n else None
+
+
+@dataclass(frozen=True)
+class HalvesTest:
+    """How much too low forecasts were within a core: from its halves for the whole.
+
+    What picks leave is foretold with the noise, prior and scale that the core tells of. A fit of
+    few labels knows little of these, and the fit that knows the picks too finds others. Each half
+    of the core foretells what is left once the other half is labelled, and the fit of the whole
+    tells what that has come to.
+
+    Attributes
+    ----------
+    factor
+        The smaller ratio of the two, at least 1.
+    n_core
+        Structures of the core.
+    """
+
+    factor: float
+    n_core: int
+
+    def most(self, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """``errors (k,)`` after ``counts (k,)`` picks, too low by the factor once the number of
+        labels has doubled, by its square once more, but not above that before the first pick."""
+        doublings = np.log2(1.0 + counts / self.n_core)
+        return np.minimum(errors * self.factor**doublings, errors[0])
+
+
+def halves_test(
+    fit: Callable[[Sequence[Atoms]], Surrogate],
+    whole: Surrogate,
+    core: Sequence[Atoms],
+    rows: np.ndarray,
+    n_atoms: np.ndarray,
+) -> HalvesTest | None:
+    """Try forecasts within a core.
+
+    Parameters
+    ----------
+    fit
+        Gives the surrogate of some structures, with its scales.
+    whole
+        That of the core.
+    core
+        Its structures; less than `FEWEST` are too few.
+    rows, n_atoms
+        As of `error_floor`.
+
+    Returns
+    -------
+    None where a half is too small to be fitted.
+    """
+    if len(core) < FEWEST:
+        return None
+    means = rows / n_atoms[:, None]
+    came_to, ratios = _mean_error(whole, whole.posterior.variance(means)), []
+    for half, other in ((core[::2], core[1::2]), (core[1::2], core[::2])):
+        try:
+            known = fit(half).condition(other)
+        except BayeselError:
+            return None
+        ratios.append(came_to / _mean_error(known, known.posterior.variance(means)))
+    return HalvesTest(max(1.0, min(ratios)), len(core))
 
 
 def looked_at(n_pool: int) -> np.ndarray:
@@ -97,6 +182,8 @@ def error_left(
     rows: np.ndarray,
     n_atoms: np.ndarray,
     floor: float,
+    on_progress: OnProgress | None = None,
+    tested: HalvesTest | None = None,
 ) -> Left:
     """What is left after 0 to n picks, each with all that its label holds.
 
@@ -112,6 +199,10 @@ def error_left(
         As of `error_floor`.
     floor
         Of it, eV/atom.
+    on_progress
+        Called with (picks taken up, picks in all).
+    tested
+        How such forecasts have done within the core.
     """
     n = len(picks)
     spread = np.linspace(0, n, min(n, POINTS) + 1).round().astype(int)
@@ -122,9 +213,12 @@ def error_left(
         if count > before:
             surrogate = surrogate.condition(picks[before:count])
         errors.append(_mean_error(surrogate, surrogate.posterior.variance(means)))
+        if on_progress is not None:
+            on_progress(int(count), n)
     scale = surrogate.scales.energy
     relative = scale.error / scale.value if scale.n_structures > 1 else math.inf
-    return Left(counts, np.array(errors), relative, floor, len(rows))
+    most = None if tested is None else tested.most(np.array(errors), counts)
+    return Left(counts, np.array(errors), relative, floor, len(rows), most)
 
 
 def _mean_error(surrogate: Surrogate, variances: np.ndarray) -> float:

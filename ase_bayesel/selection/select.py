@@ -18,7 +18,9 @@ from ..structures.copies import Copies
 from ..structures.frames import iterate_frames
 from ..structures.labels import PROPERTIES, PropertyKeys
 from ..surrogate.fitting import fit_surrogate
+from ..surrogate.steps import OnProgress
 from ..surrogate.surrogate import Surrogate
+from .arguments import BAYESIAN, check_arguments, check_core
 from .candidates import (
     TARGETED,
     WITH_FORCE_ROWS,
@@ -28,20 +30,10 @@ from .candidates import (
     select_by_features,
 )
 from .feature_store import FeatureStore, Frames, pool_features
-from .guide import methods_text
 from .methods import Selection
+from .methods.greedy import OnPicking
 from .methods.result import check_vector
 
-BAYESIAN = ("energy_variance", "force_variance", "information_gain", "weighted_sum", *TARGETED)
-BY_FEATURES = ("fps", "max_volume", "entropy", "k_medoids", "cur", "atomic_cur", "direct", "random")
-METHODS = (*BAYESIAN, *BY_FEATURES)
-NEEDED = {
-    "weights": ("weighted_sum",),
-    "targets": ("c_optimal",),
-    "coefficients": ("c_optimal",),
-}
-USERS = NEEDED | {"targets": TARGETED, "scored": TARGETED, "costs": BAYESIAN, "budget": BAYESIAN}
-"""Which methods need, and which use, the arguments that not all of them share."""
 FORCE_PROJECTIONS = 32
 """Random combinations of force rows in the fit of a core with features of a network."""
 
@@ -67,6 +59,7 @@ def select(
     processes: int = 1,
     on_progress: Callable[[int], None] | None = None,
     fitted: Surrogate | None = None,
+    on_picking: OnPicking | None = None,
 ) -> Selection:
     """Pick ``n`` structures of a pool that deserve a label.
 
@@ -150,6 +143,9 @@ def select(
         See `selection.feature_store.pool_features`.
     fitted
         A surrogate fitted to ``core`` already (`fit_core`), which is then not fitted again.
+    on_picking
+        Called with (``"candidates"`` scored or ``"picks"`` made, how many, of how many) by
+        Bayesian methods that score whole labels.
 
     Returns
     -------
@@ -176,8 +172,7 @@ def select(
         descriptor = core.descriptor
     if descriptor is None:
         raise SelectionError("descriptor: give one, or a surrogate as core")
-    if method in BY_FEATURES and isinstance(core, Surrogate):
-        raise SelectionError(f"core: {method} needs structures; a surrogate does not hold its own")
+    check_core(method, core is not None or fitted is not None, isinstance(core, Surrogate))
     surrogate, named = None, "pool"
     if method in BAYESIAN:
         surrogate = _surrogate(fitted or core, descriptor, keys, e0s, properties)
@@ -204,28 +199,11 @@ def select(
     if len(chosen) < len(names):
         pool, aim = pool.take(chosen), aim.take(chosen)
     if surrogate is not None:
-        picks = select_bayesian(pool, n, method, surrogate, aim)
+        picks = select_bayesian(pool, n, method, surrogate, aim, on_picking)
     else:
         core_rows = compute(core_frames, "core")[0] if core_frames else None
         picks = select_by_features(pool, n, method, core_rows, rng)
     return replace(picks, indices=chosen[picks.indices])
-
-
-def check_arguments(method: str, **arguments: Any) -> None:
-    """Raise a `SelectionError` unless a method is known and has what it needs, and no more.
-
-    Parameters
-    ----------
-    method, arguments
-        Its name, and those of `select` that not all methods share; None for one not given.
-    """
-    if method not in METHODS:
-        raise SelectionError(f"method: unknown {method!r}; known:\n{methods_text()}")
-    for name, value in arguments.items():
-        if value is not None and method not in USERS[name]:
-            raise SelectionError(f"{name}: not used by {method}")
-        if value is None and method in NEEDED.get(name, ()):
-            raise SelectionError(f"{name}: {method} needs it")
 
 
 def _surrogate(
@@ -235,8 +213,7 @@ def _surrogate(
     e0s: Mapping[str, float] | str,
     properties: Sequence[str] | None,
 ) -> Surrogate:
-    if core is None:
-        raise SelectionError("core: Bayesian methods need labelled structures or a surrogate")
+    assert core is not None
     if not isinstance(core, Surrogate):
         core = fit_core(core, descriptor, keys, e0s)
     elif descriptor is not core.descriptor and descriptor.spec() != core.descriptor.spec():
@@ -256,6 +233,7 @@ def fit_core(
     descriptor: Descriptor,
     keys: PropertyKeys,
     e0s: Mapping[str, float] | str,
+    on_progress: OnProgress | None = None,
 ) -> Surrogate:
     """The fit of a core as `select` makes it; errors as of `fit_surrogate`.
 
@@ -263,9 +241,15 @@ def fit_core(
     ----------
     core, descriptor, keys, e0s
         As of `select`.
+    on_progress
+        As of `fit_surrogate`.
     """
     labels = keys.energy, keys.forces, keys.virial
-    return fit_surrogate(core, descriptor, *labels, e0s, force_projections=FORCE_PROJECTIONS)
+    return fit_surrogate(
+        *(core, descriptor, *labels, e0s),
+        on_progress=on_progress,
+        force_projections=FORCE_PROJECTIONS,
+    )
 
 
 def _in_order(argument: str, properties: Sequence[str]) -> tuple[str, ...]:

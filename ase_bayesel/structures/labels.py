@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,10 @@ class PropertyKeys:
     energy: str | None = "energy"
     forces: str | None = "forces"
     virial: str | None = None
+
+
+OWN_KEYS = PropertyKeys(REF_ENERGY, REF_FORCES)
+"""Of energies and forces in files that this package writes."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +139,39 @@ def targets(atoms: Atoms, keys: PropertyKeys, where: str = "structure") -> FitTa
     for prop, key, value in (("energy", keys.energy, energy), ("forces", keys.forces, forces)):
         if key is not None and value is None and (others := lookalikes(atoms, prop)):
             raise StructureError(
-                f"{where}: has no {key!r}, but {', '.join(map(repr, others))}; rename the key if "
-                f"that is the label, or remove it if the structure is to be without one"
+                f"{where}: has no {key!r}, but {', '.join(map(repr, others))}; if that is the "
+                f"label, name it by {prop}_key (option --{prop}-key) or rename it; remove it if "
+                "the structure is to be without one"
             )
     return found
+
+
+def keys_in(
+    frames: Sequence[Atoms], keys: PropertyKeys | None, where: str
+) -> tuple[PropertyKeys, list[str]]:
+    """Where labels of a file are looked for, and, where nobody said so, a note that tells it.
+
+    Parameters
+    ----------
+    frames
+        The structures of the file.
+    keys
+        Those that are asked for; None for the keys of ASE, or `OWN_KEYS`, those of files that
+        this package writes, where no structure has an energy under the first and all have one
+        under the second.
+    where
+        Name of the file.
+    """
+    if keys is not None:
+        return keys, []
+    usual, own = PropertyKeys(), OWN_KEYS
+    has = [
+        [raw_label(atoms, str(key.energy), "energy") is not None for atoms in frames]
+        for key in (usual, own)
+    ]
+    if frames and all(has[1]) and not any(has[0]):
+        return own, [f"{where}: labels are taken from {own.energy!r} and {own.forces!r}"]
+    return usual, []
 
 
 def absurd(prop: str, values: float | np.ndarray, n_atoms: int) -> str:

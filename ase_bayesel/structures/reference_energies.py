@@ -118,7 +118,9 @@ def reference_energies_of(
                 labelled.append(known)
         if not labelled:
             raise StructureError(
-                f"e0s: no structure carries an energy under the key {energy_key!r}; check the key"
+                f"{where.rstrip(',')}: no structure carries an energy under the key "
+                f"{energy_key!r}; label them (bayesel label), or name the key by energy_key "
+                "(option --energy-key)"
             )
         found = _isolated(labelled, where) if e0s == "isolated" else _averages(labelled)
     else:
@@ -146,7 +148,7 @@ def _hint(e0s: Mapping[str, float] | str, labelled: Sequence[_Known], where: str
         )
     return (
         "add a single-atom structure with its energy to the training set, in a box or without "
-        f"periodicity, or give e0s{told}"
+        f"periodicity, or give e0s; average (option --e0s average) fits them to the labels{told}"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.io import write
 from helpers.command_line import BAYESEL, ENVIRONMENT, assert_refused, bayesel, call
@@ -59,6 +60,41 @@ def test_copper_is_ready_to_run(tmp_path):
     result = call("validate", tmp_path / "mine.yaml")
     assert result.exit_code == 0, result.output
     assert "starts 1, bootstrap 26, bootstrap_test 10" in result.output
+
+
+def test_a_training_set_that_is_there_is_taken(tmp_path):
+    frames = [bulk("Cu", cubic=True) for _ in range(8)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+        atoms.calc = EMT()
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.calc = None
+    train, test = structure(tmp_path, frames[:6], "t.xyz"), structure(tmp_path, frames[6:], "h.xyz")
+    options = ("--elements", "Cu", "--engine", "emt", "--train", train)
+    config, _ = written(tmp_path, *options, "--test", test)
+    assert (config.data.train, config.data.test, config.data.bootstrap) == (train, test, None)
+    assert config.data.keys == PropertyKeys("REF_energy", "REF_forces")
+    assert config.data.e0s == "average"
+    assert config.descriptor.totaldegree == 9  # of 72 numbers
+    result = call("validate", tmp_path / "mine.yaml")
+    assert result.exit_code == 0, result.output
+    assert "train 6" in result.output
+    alone = Atoms("Cu", cell=[20, 20, 20], pbc=True, info={"energy": -0.1})
+    bare = [atoms.copy() for atoms in frames[:2]]
+    for atoms in bare:
+        atoms.info = {"energy": atoms.info["REF_energy"]}
+        del atoms.arrays["REF_forces"]
+    structure(tmp_path, [alone, *bare], "t.xyz")
+    config, _ = written(tmp_path, *options, name="other.yaml")
+    assert config.data.e0s == "isolated"
+    assert config.data.keys == PropertyKeys("energy", None)
+    structure(tmp_path, [bulk("Cu")], "t.xyz")
+    result = call("init", tmp_path / "third.yaml", *options)
+    assert_refused(result, f"{train}: no structure carries an energy", "bayesel label")
+    assert not (tmp_path / "third.yaml").exists()
+    for words in (("--job", "pool", "--train", train), ("--engine", "emt", "--test", test)):
+        assert_refused(call("init", tmp_path / "third.yaml", "--elements", "Cu", *words), words[-2])
 
 
 def test_water_has_guards_short_steps_and_no_cell_moves(tmp_path):
@@ -198,10 +234,11 @@ def test_labels_by_hand_come_with_structures_to_label(tmp_path):
     assert call("validate", tmp_path / "mine.yaml").exit_code == 0
 
 
-def test_a_pool_is_made_of_what_it_writes(tmp_path):
+def test_a_pool_is_made_of_what_it_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config, said = written(tmp_path, "--elements", "Cu,Au", "--job", "pool")
     assert isinstance(config, PoolConfig)
-    assert f"next: bayesel pool {tmp_path / 'mine.yaml'}" in said
+    assert f"next: bayesel pool {tmp_path / 'mine.yaml'} -o pool.xyz" in said
     kinds = [recipe.kind for recipe in config.recipes]
     assert kinds == ["rattle", "strain", "volume_scan", "vacancies", "swaps"]
     short = yaml.safe_load((tmp_path / "mine.yaml").read_text())
@@ -210,6 +247,8 @@ def test_a_pool_is_made_of_what_it_writes(tmp_path):
     result = call("pool", tmp_path / "mine.yaml", "-o", tmp_path / "pool.xyz")
     assert result.exit_code == 0, result.output
     assert len(read_frames(tmp_path / "pool.xyz")) == 3 * (3 + 1)
+    _, said = written(tmp_path, "--elements", "Cu", "--job", "pool", name="other.yaml")
+    assert said.endswith("-o pool_2.xyz\n")
 
 
 def test_a_mace_model_is_explored_with_and_tuned(tmp_path):

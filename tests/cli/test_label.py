@@ -59,6 +59,9 @@ def test_nothing_is_computed_twice_or_replaced(tmp_path):
     config, frames = prepared(tmp_path)
     for name in ("one.xyz", "two.xyz"):
         assert call("label", frames, "-c", config, "-o", tmp_path / name).exit_code == 0
+        made = call("label", frames, "-c", config, "-o", tmp_path / f"again_{name}")
+        assert "no calculation was left to make\nwrote" in made.output
+        assert "labels 0/" not in made.output
     assert len(calls(config)) == 6
     assert (tmp_path / "one.xyz").read_bytes() == (tmp_path / "two.xyz").read_bytes()
     result = call("label", frames, "-c", config, "-o", tmp_path / "one.xyz")

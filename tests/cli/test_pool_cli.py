@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ase.io import read, write
+from helpers.campaigns import write_campaign
 from helpers.command_line import assert_refused, call
 from helpers.structures import copper, copper_training
 
@@ -98,7 +99,20 @@ def test_from_a_config_to_a_pool_to_picks(folder):
     }
     again = call("pool", settings(folder), "-o", pool)
     assert "16 structures" in again.output
+    assert "complete before: nothing was left to make" in again.output
+    assert "nothing was left to make" not in result.output
     assert read(pool, ":") == frames
+
+
+def test_a_config_of_another_command_is_called_so(folder):
+    config, output = settings(folder), folder / "o.xyz"
+    for words in (("validate", config), ("run", config), ("label", output, "-c", config)):
+        result = call(*words, *(["-o", output] if words[0] == "label" else []))
+        assert_refused(result, f"{config}: this is a config for bayesel pool; here one for a camp")
+    campaign = write_campaign(folder / "c")
+    told = f"{campaign}: this is a config for a campaign (bayesel run); here one for bayesel pool"
+    assert_refused(call("pool", campaign, "-o", output), told)
+    assert_refused(call("check", "m.npz", "-c", config), "bayesel pool; here one for bayesel check")
 
 
 @pytest.mark.parametrize("saved", [True, False])

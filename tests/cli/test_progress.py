@@ -19,6 +19,7 @@ from ase_bayesel.campaign.events import (
     WalkerNow,
 )
 from ase_bayesel.cli.progress import MOST_WALKERS, round_line, show, walker_lines
+from ase_bayesel.cli.stages import Stages
 from ase_bayesel.cli.stopping import StopRequests
 from ase_bayesel.errors import ThermostatWarning
 from ase_bayesel.labelling.labeller import LabelTally
@@ -186,3 +187,27 @@ def test_a_request_to_stop_is_shown_at_once(capfd):
     assert capfd.readouterr().err == ""
     requests.tell("after the bars")
     assert capfd.readouterr().err == "after the bars\n"
+
+
+def test_a_log_tells_now_and_then_how_much_time_is_left(caplog, monkeypatch):
+    clock = iter([0.0, 1.0, 4.0, 8.0, 9.0, 14.0])
+    monkeypatch.setattr("ase_bayesel.cli.stages.time.monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with Stages(Console(file=out)) as stages:
+        stages.move("features", 10)
+        for done in (0, 2, 3, 5):
+            stages.move("picks", done, 20, "word")
+    assert out.getvalue() == ""
+    assert caplog.messages == ["picks 2/20, 36 s left, word", "picks 5/20, 30 s left, word"]
+
+
+def test_a_terminal_has_a_bar_of_the_stage(monkeypatch):
+    out = io.StringIO()
+    with Stages(Console(file=out, force_terminal=True, width=100)) as stages:
+        stages.move("features", 10)
+        stages.move("i_optimal: picks", 3, 20, "[3]")
+        stages._bars.refresh()
+        assert "i_optimal: picks" in out.getvalue()
+        assert "3/20" in out.getvalue()
+        assert "[3]" in out.getvalue()
+    assert stages.moved

@@ -13,14 +13,15 @@ from ase_bayesel import ACEDescriptor, fit_surrogate, select
 from ase_bayesel.descriptors.text import descriptor_from_text
 from ase_bayesel.errors import DescriptorError
 from ase_bayesel.plots import principal_components
+from ase_bayesel.selection.arguments import METHODS
 from ase_bayesel.selection.guide import IN_WORDS
-from ase_bayesel.selection.select import METHODS
 from ase_bayesel.structures.frames import read_frames, write_frames
+from ase_bayesel.structures.labels import PropertyKeys, keys_in
 
 ACE = "ace:Cu,3,8"
 CURVE = "Predicted error left over the pool"
-FIGURES = [CURVE, "Score of each pick", "The pool, and the picks in their order"]
-TITLES = [CURVE, "Kinds of structures", "Scores and maps", "Picks"]
+FIGURES = [CURVE, "The pool, and the picks in their order", "Score of each pick"]
+TITLES = [CURVE, "Kinds of structures", "Maps and scores", "Picks"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def options(folder, **changes):
 def test_picks_are_those_of_select(folder, cu_ace):
     result = call("select", *options(folder, properties="energy"))
     assert result.exit_code == 0, result.output
-    assert "3 picks" in result.output
+    assert result.output.startswith("3 picks")
     core, pool = read(folder / "core.xyz", ":"), read(folder / "pool.xyz", ":")
     expected = select(pool, 3, "energy_variance", cu_ace, core, properties=["energy"])
     picks = read(folder / "out.xyz", ":")
@@ -80,6 +81,61 @@ def test_without_curve_the_picks_are_the_same(folder, tmp_path):
     page = Page(short.with_suffix(".html").read_text())
     assert CURVE not in page.titles
     assert "Without --no-curve the page tells" in page.text
+
+
+def own_labels(folder, path):
+    """The core as ``bayesel label`` would write it."""
+    core = read_frames(folder / "core.xyz")
+    for atoms in core:
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.calc = None
+    write_frames(path, core)
+    return core
+
+
+def test_labels_of_this_package_are_found_without_their_keys(folder, tmp_path, cu_ace):
+    core = own_labels(folder, tmp_path / "own.xyz")
+    words = {"properties": "energy", "core": tmp_path / "own.xyz", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(folder, **words), "--no-curve")
+    assert result.exit_code == 0, result.output
+    told = f"note: {tmp_path / 'own.xyz'}: labels are taken from 'REF_energy' and 'REF_forces'"
+    assert told in result.output
+    given = ["--energy-key", "REF_energy", "--forces-key", "REF_forces", "--overwrite"]
+    picks = (tmp_path / "o.xyz").read_bytes()
+    again = call("select", *options(folder, **words), "--no-curve", *given)
+    assert "labels are taken" not in again.output
+    assert (tmp_path / "o.xyz").read_bytes() == picks
+    keys = PropertyKeys("REF_energy", "REF_forces")
+    assert keys_in(core, None, "") == (
+        keys,
+        [": labels are taken from 'REF_energy' and 'REF_forces'"],
+    )
+    fit_surrogate(core, cu_ace, keys.energy, keys.forces).save(tmp_path / "model.npz")
+    found = call("calibrate", tmp_path / "model.npz", tmp_path / "own.xyz")
+    assert found.exit_code == 0, found.output
+    assert "labels are taken from 'REF_energy'" in " ".join(found.output.split())
+    core[0].info["energy"] = 1.0
+    assert keys_in(core, None, "") == (PropertyKeys(), [])
+
+
+def test_what_is_wrong_with_a_core_names_the_option(folder, tmp_path):
+    core, path = own_labels(folder, tmp_path / "own.xyz"), tmp_path / "other.xyz"
+    words = options(folder, core=path, output=tmp_path / "o.xyz")
+    del core[0].info["REF_energy"]
+    write_frames(path, core)
+    assert_refused(call("select", *words), f"{path}", "'REF_energy'", "option --energy-key")
+    write_frames(path, [atoms for atoms in read_frames(tmp_path / "own.xyz") if len(atoms) > 1])
+    assert_refused(call("select", *words), "reference energy for Cu", "option --e0s average")
+    write_frames(path, read_frames(folder / "pool.xyz"))
+    assert_refused(call("select", *words), f"{path}: no structure", "bayesel label", "--energy-key")
+
+
+def test_a_method_without_its_core_is_named_before_any_work(tmp_path):
+    """The pool is not even looked for."""
+    words = {"core": None, "method": "k_medoids, i_optimal", "output": tmp_path / "o.xyz"}
+    result = call("select", *options(tmp_path, **words))
+    assert_refused(result, "core: i_optimal needs", "option --core", "take fps, ")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +198,10 @@ def test_several_methods_on_one_page(folder, tmp_path, cu_ace):
         [str(common), "3"],
     ]
     left = [found["left"]["error_eV_per_atom"] for found in (first, second)]
+    for found in (first, second):
+        most = found["left"]["most_eV_per_atom"]
+        assert most[0] == found["left"]["error_eV_per_atom"][0]
+        assert (np.array(most) >= found["left"]["error_eV_per_atom"]).all()
     assert left[0][0] == left[1][0] > left[0][3] > first["left"]["floor_eV_per_atom"] > 0
     assert len(page.tables["left"]) == 1 + 4
     for figure in page.figures.values():
@@ -301,6 +361,12 @@ def test_a_descriptor_in_a_word(text):
 def test_words_that_are_no_descriptor(text):
     with pytest.raises(DescriptorError, match="descriptor: "):
         descriptor_from_text(text)
+
+
+def test_elements_in_one_word_are_told_apart():
+    with pytest.raises(DescriptorError, match=r"'CuAuO' is no element; did you mean Cu\+Au\+O\?"):
+        descriptor_from_text("ace:CuAuO,3,8")
+    assert descriptor_from_text("ace:Co,2,5").elements == ("Co",)  # a symbol, not two
 
 
 def test_principal_components_against_an_svd():

@@ -291,6 +291,16 @@ def test_labels_and_targets_of_more_rows_than_features():
     np.testing.assert_allclose(found.scores, values, rtol=1e-6)
 
 
+def test_energies_of_many_candidates_at_once_score_as_each_alone(monkeypatch):
+    monkeypatch.setattr("ase_bayesel.selection.methods.whitened.BLOCK_ROWS", 7)
+    rows, _, noise, posterior = problem(6)
+    targets = np.random.default_rng(6).normal(size=(3 * rows.shape[1], rows.shape[1]))
+    known, some = posterior.condition(rows[:2]), np.array([5, 2, *range(8, len(rows))])
+    found = scores.energy_target_reduction(rows, noise, targets)(known, some)
+    alone = scores.target_reduction(lambda k: rows[[k]] / noise[k], targets)(known, some)
+    np.testing.assert_allclose(found, alone, rtol=1e-10)
+
+
 def test_single_rows_give_what_the_fast_ways_give():
     rows, n_atoms, noise, posterior = problem(4)
 

@@ -20,6 +20,12 @@ RENAMED = {
 """Keys that have had another name, by section and old name, and their new names."""
 SUFFIXES = (".yaml", ".yml")
 MOST_NAMED = 3
+SECTION_OF = {
+    "recipes": "bayesel pool",
+    "explore": "a campaign (bayesel run)",
+    "crystal": "bayesel check",
+}
+"""What a config is for, by a section that it must have and others have not."""
 T = TypeVar("T", bound=Section)
 
 
@@ -48,7 +54,19 @@ def load_config(
         raise ConfigError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a mapping of sections at the top level")
+    _check_purpose(raw, path, schema)
     return validate_config(raw, str(path), path.resolve().parent, schema, run_code)
+
+
+def _check_purpose(raw: dict[str, Any], path: Path, schema: type[Section]) -> None:
+    """Refuse a config of another command."""
+    wanted = [key for key in SECTION_OF if key in schema.model_fields]
+    others = [key for key in SECTION_OF if key in raw and key not in wanted]
+    if wanted and others and not any(key in raw for key in wanted):
+        raise ConfigError(
+            f"{path}: this is a config for {SECTION_OF[others[0]]}; here one for "
+            f"{SECTION_OF[wanted[0]]} is needed"
+        )
 
 
 def validate_config(

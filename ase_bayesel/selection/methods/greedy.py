@@ -15,6 +15,10 @@ Rows = Callable[[int], np.ndarray]
 """Rows ``(k, D)`` of a candidate, by its index in the pool."""
 Score = Callable[[Posterior, np.ndarray], np.ndarray]
 """Scores of some candidates ``(m,)`` -> ``(m,)`` under a posterior."""
+OnPicking = Callable[[str, int, int], None]
+"""Called with (``"candidates"`` looked at or ``"picks"`` made, how many, of how many)."""
+FIRST_LOOKS = 20
+"""In so many parts the whole pool is looked at before the first pick."""
 
 
 def greedy(
@@ -27,6 +31,7 @@ def greedy(
     budget: float | None = None,
     shrinking: bool = True,
     bound: Score | None = None,
+    on_picking: OnPicking | None = None,
 ) -> Selection:
     """Greedily pick the largest score, each pick taken up by the posterior with all its rows.
 
@@ -52,6 +57,8 @@ def greedy(
     bound
         Something at least as large as the score, and cheaper (`label_grams`): candidates are
         scored only while their bound is the largest, with the same picks.
+    on_picking
+        Told of how far it is: before the first pick, and after each.
 
     Returns
     -------
@@ -62,7 +69,10 @@ def greedy(
     cheap = score if bound is None else bound
     bounds = np.full(n_pool, -np.inf)
     everyone = np.flatnonzero(funds.open)
-    bounds[everyone] = cheap(posterior, everyone) / funds.costs[everyone]
+    for part in np.array_split(everyone, FIRST_LOOKS):
+        bounds[part] = cheap(posterior, part) / funds.costs[part]
+        if on_picking is not None and len(part):
+            on_picking("candidates", int(np.searchsorted(everyone, part[-1])) + 1, len(everyone))
     looked_after = np.zeros(n_pool, int)  # picks before the last look at each candidate
     scored = np.full(n_pool, bound is None)
     picks: list[int] = []
@@ -83,6 +93,8 @@ def greedy(
         picks.append(best)
         scores.append(float(bounds[best]))
         funds.spend(best)
+        if on_picking is not None:
+            on_picking("picks", len(picks), n)
         if len(picks) < n:
             posterior = posterior.condition(rows(best))
     return selection(picks, scores)

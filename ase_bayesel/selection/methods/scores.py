@@ -80,6 +80,34 @@ def target_reduction(rows: Rows, targets: np.ndarray) -> Score:
     return score
 
 
+def energy_target_reduction(rows: np.ndarray, noise: np.ndarray, targets: np.ndarray) -> Score:
+    """`target_reduction` of labels of energies alone, all candidates in one product.
+
+    Parameters
+    ----------
+    rows
+        ``(M, D)`` feature rows of the pool; may be memory-mapped.
+    noise
+        ``(M,)`` of the energies, eV.
+    targets
+        ``(T, D)`` linear functionals of the coefficients.
+    """
+    targets = reduced(targets)
+
+    def score(posterior: Posterior, indices: np.ndarray) -> np.ndarray:
+        white_targets = posterior.whiten(targets)
+        scores = np.empty(len(indices))
+        for block in row_blocks(len(indices)):
+            chosen = indices[block]
+            white = posterior.whiten(rows[chosen] / noise[chosen, None])
+            overlap = dgemm(1.0, white, white_targets, trans_a=1)
+            known = 1.0 + np.einsum("ij,ij->j", white, white)
+            scores[block] = np.einsum("ij,ij->i", overlap, overlap) / known
+        return scores
+
+    return score
+
+
 def weighted_sum(
     scores: Sequence[Score], weights: Sequence[float], posterior: Posterior, n_pool: int
 ) -> Score:
