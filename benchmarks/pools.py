@@ -173,6 +173,7 @@ class Stored:
     """A descriptor whose features are random numbers."""
 
     n_features = WIDTH
+    elements = ("Si",)
     compute_count = 0
 
     def spec(self) -> dict[str, object]:
