@@ -213,7 +213,7 @@ def _listed(bars: Sequence[ErrorBar]) -> str:
 
 
 def _changed(ratio: float) -> str:
-    return f"test errors changed by {100 * (ratio - 1):+.0f}% over the last {OVER} rounds"
+    return f"test errors changed by {round(100 * (ratio - 1)):+d}% over the last {OVER} rounds"
 
 
 def _activity(last: RoundReport) -> str:

@@ -475,7 +475,7 @@ def test_after_the_first_fit_only(tmp_path):
             break
     page = page_of(campaign.store)
     assert len(page.tables["rounds"]) == 2
-    assert "no round is done yet" in page.text
+    assert "only round 0, the first fit, is done" in page.text
     assert ERRORS in page.titles
 
 

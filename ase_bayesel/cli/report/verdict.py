@@ -9,7 +9,7 @@ import numpy as np
 from ...campaign.final_round import final_round, made_test_set, ranked_best
 from ...campaign.history import History
 from ...campaign.loading_lines import round_lines
-from ...io.words import counted
+from ...io.words import counted, rounded
 from ...validation.parity import milli
 from ...validation.reliability import reliability
 from .trust import Ratio, caution, ratios, trust_in_words
@@ -92,8 +92,9 @@ def _standing(history: History) -> str:
         return "The first fit is not done yet."
     if history.ended is not None:
         return f"Ended after round {done - 1}: {history.ended}."
-    if history.store.batch_path(done).exists():
-        return f"Round {done}: its picks are in {history.store.batch_path(done)}."
+    if history.stage != "explore":
+        doing = "wait for labels" if history.stage == "label" else "are labelled, the refit is next"
+        return f"Round {done}: its picks, in {history.store.batch_path(done)}, {doing}."
     picks = history.store.exploration(done).count_picks()
     return f"Under way: round {done - 1} is done, round {done} has {counted(picks, 'pick')} so far."
 
@@ -113,11 +114,13 @@ def _trend(history: History) -> str:
     last = history.all_foretold()
     if not last:
         return "There is no test set and no labelled pick, so nothing is known of errors."
-    sizes = [
-        f"{prop} RMSE {compared.rmse:.3g} {'eV/A' if prop == 'forces' else 'eV'}"
-        for prop, rows in last.items()
-        if (compared := reliability(rows)) is not None
-    ]
+    sizes = []
+    for prop, rows in last.items():
+        per_atom = prop != "forces"
+        compared = reliability(history.foretold_per_atom(prop) if per_atom else rows)
+        if compared is not None:
+            unit = "meV/atom" if per_atom else "meV/A"
+            sizes.append(f"{prop} RMSE {rounded(1e3 * compared.rmse, 3)} {unit}")
     return (
         f"There is no test set. Picks were foretold with {'; '.join(sizes)}; they lie at the weak "
         "spots of the model, so that these errors are larger than elsewhere."
@@ -130,7 +133,9 @@ def _share(history: History) -> str:
     if found is None or found.forces_rmse is None:
         return ""
     size = float(np.sqrt(np.mean(np.square(found.forces))))
-    return f", {100 * found.forces_rmse / size:.2g}% of forces of {size:.2g} eV/A" if size else ""
+    return (
+        f", {rounded(100 * found.forces_rmse / size)}% of forces of {size:.2g} eV/A" if size else ""
+    )
 
 
 def _ratios(history: History) -> list[Ratio]:
