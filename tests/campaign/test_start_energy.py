@@ -10,15 +10,18 @@ from helpers.campaigns import campaign_settings
 from helpers.lockstep import RULES, assert_same_states, explored, started
 from helpers.structures import copper, copper_training
 
-from ase_bayesel import ACEDescriptor, ForceTrigger, fit_surrogate
+from ase_bayesel import ACEDescriptor, BiasedCalculator, ForceTrigger, fit_surrogate
 from ase_bayesel.campaign.config.loading import validate_config
 from ase_bayesel.campaign.exploration import explore_to_barriers
-from ase_bayesel.campaign.exploration.blocks import look_again
+from ase_bayesel.campaign.exploration.barriers import pass_barrier
+from ase_bayesel.campaign.exploration.blocks import BlockResult, look_again
 from ase_bayesel.campaign.exploration.local import LocalExecutor
+from ase_bayesel.campaign.exploration.picks import TriggerEvent
 from ase_bayesel.campaign.exploration.rules import StartEnergy
 from ase_bayesel.campaign.exploration.trace import PICKED, VALUE
 from ase_bayesel.dynamics.triggers import PickRule
 from ase_bayesel.dynamics.trust import TrustBound
+from ase_bayesel.dynamics.walker_step import WalkerStep
 from ase_bayesel.surrogate.design import Noise
 
 START = copper(1, 0.02, repeat=(1, 1, 2))
@@ -96,6 +99,27 @@ def test_once_for_each_start_of_a_round(little_data):
     plans = tuple(replace(setup.plans[0], start=start) for start in starts)
     _, picks = picked(replace(setup, plans=plans), starts)
     assert [pick.walker for pick in picks] == [0, 1]
+
+
+def test_where_lazy_checks_saw_nothing_else_nothing_is_offered(little_data):
+    """As of the second walker from a start that has its pick."""
+    limit, walker = StartEnergy(1e-9), started([START, START]).walkers[1]
+    calculator = BiasedCalculator(little_data.calculator(), little_data)
+    calculator.get_forces(START)
+    report = limit(calculator.prediction, START)
+    step = WalkerStep(4, START, calculator.prediction, 300.0, (report,), checked=True)
+    event = TriggerEvent.of(step)
+    assert event.at_start
+    assert event.deviations is not None
+    states, _ = explored(
+        setup_for(little_data, NEVER, n_steps=4, rules=rules(1e-9)), started([START])
+    )
+    first, rest = states[-1], rules(1e-9, offers="always")
+    state = replace(first, walkers=(*first.walkers, walker))
+    results = {1: BlockResult(replace(walker, step=4), event)}
+    after, _ = pass_barrier(state, little_data, results, None, 5, rest, [START, START])
+    assert len(after.picks) == 1
+    assert after.walkers[1].offers == ()
 
 
 def test_no_walker_is_sent_back(little_data):

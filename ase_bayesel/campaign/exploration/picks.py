@@ -128,8 +128,9 @@ class TriggerEvent(Reported):
 
     @property
     def without_start(self) -> TriggerEvent:
-        """The event without what was seen of the energy of a start."""
-        return replace(self, reports=tuple(r for r in self.reports if r.name != START_ENERGY))
+        """The event without what was seen of the energy of a start; maybe nothing else was seen."""
+        reports = tuple(report for report in self.reports if report.name != START_ENERGY)
+        return replace(self, reports=reports, deviations=self.deviations if reports else None)
 
     @property
     def walked_into(self) -> bool:
