@@ -74,7 +74,7 @@ def test_the_config_is_written_and_read_again(config):
         ({"sigma": -1}, r"labelling\.sigma: Input should be greater than or equal to 0\.000000001"),
         (
             {"sgima": 1},
-            r"labelling\.sgima: .*the keys are kind, parameters, fallbacks, canary, sig",
+            r"labelling\.sgima: .*The keys are kind, parameters, fallbacks, canary, sig",
         ),
         ({"kind": "my_engines:Nothing"}, r"labelling\.kind: cannot import 'my_engines:Nothing'"),
         ({"kind": "not_there:Engine"}, r"labelling\.kind: cannot import"),
