@@ -141,10 +141,11 @@ def known_elements(path: Path, trust: bool = False) -> list[str] | None:
 
 def _refuse_torchscript(path: Path) -> None:
     """Refuse the compiled model that mace's training writes beside the one that can be read."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name.partition("/")[2].partition("/")[0] for name in archive.namelist()}
+    except zipfile.BadZipFile:  # an older format, or damaged, as whoever reads it finds
         return
-    with zipfile.ZipFile(path) as archive:
-        parts = {name.partition("/")[2].partition("/")[0] for name in archive.namelist()}
     if "code" in parts:
         plain = path.with_name(path.name.replace(COMPILED, ""))
         other = f", {plain}" if plain != path and plain.is_file() else ""
