@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,13 +193,17 @@ class RoundReport:
 
 
 def best_round(reports: Sequence[RoundReport]) -> int | None:
-    """The round with the smallest error of forces on the test set, or else of energies.
+    """The round with the smallest product of the errors of energies and forces on the test set.
 
-    None without a test set. Of equal rounds it is the last one.
+    So that a tenth less of one makes up for a tenth more of the other; where there is but one of
+    them it decides. None without a test set. Of equal rounds it is the last one.
     """
-    for name in ("forces_rmse", "energy_rmse"):
-        errors = {r.round_number: getattr(r, name) for r in reversed(reports)}
-        known = {number: e for number, e in errors.items() if e is not None and isfinite(e)}
+    for names in (("energy_rmse", "forces_rmse"), ("forces_rmse",), ("energy_rmse",)):
+        known = {}
+        for report in reversed(reports):
+            errors = [getattr(report, name) for name in names]
+            if all(error is not None and isfinite(error) for error in errors):
+                known[report.round_number] = prod(errors)
         if known:
             return min(known, key=known.__getitem__)
     return None

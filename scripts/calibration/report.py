@@ -26,7 +26,7 @@ COMMANDS = """```bash
 python scripts/study_calibration.py run --materials silicon,alloy --seeds 0,1,2,3,4,5
 python scripts/study_calibration.py run --materials hydrocarbons --seeds 0,1,2,3
 python scripts/study_calibration.py run --materials si2018,si2018-surfaces --seeds 0,1,2,3
-python scripts/study_calibration.py run --materials silicon-mace,alloy-mace --seeds 0,1
+python scripts/study_calibration.py run --materials silicon-mace,alloy-mace --seeds 0,1,2,3
 python scripts/study_calibration.py curves
 python scripts/study_calibration.py supports --materials silicon,alloy --seeds 0,1,2,3,4,5
 python scripts/study_calibration.py supports --materials hydrocarbons,si2018 --seeds 0,1,2,3

@@ -181,7 +181,8 @@ def test_which_round_is_best():
             RoundReport(k, 1, 1, energy_rmse=e, forces_rmse=f) for k, (e, f) in enumerate(errors)
         ]
 
-    assert best_round(reports((1.0, 3.0), (2.0, 1.0), (0.5, 2.0))) == 1
+    assert best_round(reports((1.0, 3.0), (2.0, 1.0), (0.5, 2.0))) == 2
+    assert best_round(reports((34.0, 43.0), (8.0, 51.0), (8.0, None))) == 1
     assert best_round(reports((1.0, None), (0.5, None))) == 1
     assert best_round(reports((1.0, float("nan")), (2.0, float("nan")))) == 0
     assert best_round(reports((1.0, 2.0), (1.0, 2.0))) == 1
