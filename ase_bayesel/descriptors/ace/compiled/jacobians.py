@@ -11,31 +11,31 @@ import numpy as np
 
 from .jit import jit
 from .slope_tables import GROUP, Slopes
+from .tables import Products
 
 BLOCK = 8
 """Atoms that are worked on at a time."""
 
 
 @jit
-def many_body_values(slopes: Slopes, a: np.ndarray) -> np.ndarray:
+def many_body_values(products: Products, a: np.ndarray) -> np.ndarray:
     """The many-body functions ``(N, K)`` of each atom's A ``(N, V)``."""
-    n_singles, n_pairs = a.shape[1], len(slopes.pairs)
-    terms = np.zeros((n_singles + n_pairs + len(slopes.triples), BLOCK))
-    found = np.empty((len(a), len(slopes.value_starts) - 1))
-    total = np.zeros(BLOCK)
+    n_singles, n_pairs = a.shape[1], len(products.pairs)
+    terms = np.zeros((n_singles + n_pairs + len(products.thirds), BLOCK))
+    found, total = np.empty((len(a), len(products.coupling_starts) - 1)), np.zeros(BLOCK)
     for begin in range(0, len(a), BLOCK):
         count = min(BLOCK, len(a) - begin)
-        _load(slopes, a, begin, count, terms)
-        pairs = terms[n_singles : n_singles + n_pairs]
-        for t in range(len(slopes.triples)):
-            target, pair = terms[n_singles + n_pairs + t], pairs[slopes.triples[t, 0]]
-            single = terms[slopes.triples[t, 1]]
-            for k in range(BLOCK):
-                target[k] = pair[k] * single[k]
+        _load(products.pairs, a, begin, count, terms)
+        for p in range(n_pairs):
+            pair = terms[n_singles + p]
+            for t in range(products.starts[p], products.starts[p + 1]):
+                target, single = terms[n_singles + n_pairs + t], terms[products.thirds[t]]
+                for k in range(BLOCK):
+                    target[k] = pair[k] * single[k]
         for f in range(found.shape[1]):
             total[:] = 0.0
-            for c in range(slopes.value_starts[f], slopes.value_starts[f + 1]):
-                row, factor = terms[slopes.value_columns[c]], slopes.value_values[c]
+            for c in range(products.coupling_starts[f], products.coupling_starts[f + 1]):
+                row, factor = terms[products.coupling_columns[c]], products.coupling_values[c]
                 for k in range(BLOCK):
                     total[k] += factor * row[k]
             for k in range(count):
@@ -47,7 +47,7 @@ def many_body_values(slopes: Slopes, a: np.ndarray) -> np.ndarray:
 def slope_values(slopes: Slopes, a: np.ndarray) -> np.ndarray:
     """The slopes of the many-body functions ``(n, .)`` of up to `BLOCK` atoms, of A ``(n, V)``."""
     terms, total = np.zeros((a.shape[1] + len(slopes.pairs), BLOCK)), np.zeros(BLOCK)
-    _load(slopes, a, 0, len(a), terms)
+    _load(slopes.pairs, a, 0, len(a), terms)
     found = np.empty((len(a), len(slopes.by)))
     for s in range(len(slopes.by)):
         total[:] = 0.0
@@ -105,7 +105,7 @@ def add_jacobian(
 
 
 @jit
-def _load(slopes: Slopes, a: np.ndarray, begin: int, count: int, terms: np.ndarray) -> None:
+def _load(pairs: np.ndarray, a: np.ndarray, begin: int, count: int, terms: np.ndarray) -> None:
     """A of some atoms as columns, the rest zeros, and their pair products."""
     n_singles = a.shape[1]
     for v in range(n_singles):
@@ -113,9 +113,9 @@ def _load(slopes: Slopes, a: np.ndarray, begin: int, count: int, terms: np.ndarr
             terms[v, k] = a[begin + k, v]
         for k in range(count, BLOCK):
             terms[v, k] = 0.0
-    for p in range(len(slopes.pairs)):
+    for p in range(len(pairs)):
         target = terms[n_singles + p]
-        left, right = terms[slopes.pairs[p, 0]], terms[slopes.pairs[p, 1]]
+        left, right = terms[pairs[p, 0]], terms[pairs[p, 1]]
         for k in range(BLOCK):
             target[k] = left[k] * right[k]
 

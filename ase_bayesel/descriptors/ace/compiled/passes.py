@@ -55,7 +55,7 @@ class CompiledPasses:
         values = np.zeros((n_atoms, n_pairs + len(tables.type_of) * n_functions))
         values[:, :n_pairs] = pairs
         columns = firsts[:, None] + np.arange(n_functions)
-        values[np.arange(n_atoms)[:, None], columns] = many_body_values(slopes, a)
+        values[np.arange(n_atoms)[:, None], columns] = many_body_values(tables.products, a)
         if not derivatives:
             return Features(values)
         jacobian = np.zeros((values.shape[1], n_atoms, 3))

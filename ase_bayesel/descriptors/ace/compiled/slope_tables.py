@@ -13,16 +13,12 @@ GROUP = 4
 
 
 class Slopes(NamedTuple):
-    """dB/dA of the K many-body functions of a centre, and B itself.
+    """dB/dA of the K many-body functions of a centre.
 
     Attributes
     ----------
     pairs
-        ``(P, 2)`` products of two A.
-    triples
-        ``(Q, 2)`` which pair times which A.
-    value_starts, value_columns, value_values
-        B compressed by rows; columns are the V functions A, the pairs, the triples.
+        ``(P, 2)`` products of two A, what derivatives leave of triples.
     starts
         ``(K + 1,)`` where the slopes of each function begin, multiples of `GROUP`.
     by
@@ -32,10 +28,6 @@ class Slopes(NamedTuple):
     """
 
     pairs: np.ndarray
-    triples: np.ndarray
-    value_starts: np.ndarray
-    value_columns: np.ndarray
-    value_values: np.ndarray
     starts: np.ndarray
     by: np.ndarray
     slope_starts: np.ndarray
@@ -51,19 +43,8 @@ def slopes_of(basis: ManyBodyBasis) -> Slopes:
     body, n = (factors >= 0).sum(axis=1), basis.n_one_particle
     thrice = factors[body == 3]
     rests = [thrice[:, [1, 2]], thrice[:, [0, 2]], thrice[:, [0, 1]]]
-    together = np.concatenate([factors[body == 2][:, :2], *rests])
-    pairs, which = np.unique(together, axis=0, return_inverse=True)
-    n_twice, n_thrice = int((body == 2).sum()), len(thrice)
-    twice, *sides = np.split(which.ravel(), n_twice + n_thrice * np.arange(3))
-    triples, triple = np.unique(
-        np.stack([sides[2], thrice[:, 2]], axis=1), axis=0, return_inverse=True
-    )
-
-    column = np.empty(len(value), int)
-    column[body == 1] = factors[body == 1][:, 0]
-    column[body == 2] = n + twice
-    column[body == 3] = n + len(pairs) + triple.ravel()
-    values = _compressed(feature, column, value, len(basis.functions))
+    pairs, which = np.unique(np.concatenate(rests), axis=0, return_inverse=True)
+    sides = np.split(which.ravel(), 3)
 
     by = [factors[body == 1][:, 0], *factors[body == 2][:, :2].T, *thrice.T]
     rest = [np.zeros(int((body == 1).sum()), int), *1 + factors[body == 2][:, [1, 0]].T]
@@ -77,20 +58,8 @@ def slopes_of(basis: ManyBodyBasis) -> Slopes:
     filled = starts[places // n] + np.arange(len(places)) - np.searchsorted(places, places // n * n)
     by_each = np.zeros(starts[-1], int)
     by_each[filled] = places % n
-    return Slopes(
-        pairs,
-        triples,
-        *values,
-        starts,
-        by_each,
-        *_compressed(filled[slot.ravel()], np.concatenate(rest), value[monomial], int(starts[-1])),
-    )
-
-
-def _compressed(
-    rows: np.ndarray, columns: np.ndarray, values: np.ndarray, n_rows: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row starts, columns and values, of entries in any order."""
-    order = np.lexsort((columns, rows))
-    starts = np.searchsorted(rows[order], np.arange(n_rows + 1))
-    return starts, columns[order], values[order]
+    rows, columns = filled[slot.ravel()], np.concatenate(rest)
+    entries = np.lexsort((columns, rows))
+    slope_starts = np.searchsorted(rows[entries], np.arange(starts[-1] + 1))
+    values = value[monomial][entries]
+    return Slopes(pairs, starts, by_each, slope_starts, columns[entries], values)
