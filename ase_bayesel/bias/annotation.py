@@ -60,14 +60,12 @@ def annotate(atoms: Atoms, forces: bool = True) -> Atoms:
     prediction = calculator.prediction
     atoms.info |= energies_of(prediction)
     force_std = prediction.force_std if forces else np.zeros(len(atoms))
-    surrogate = prediction.surrogate
-    scales, values = surrogate.scales, surrogate.descriptor.compute([atoms])[0].values
-    energies = np.sqrt(surrogate.posterior.variance(values))
-    outside = surrogate.extrapolated(atoms, values)
-    local = LocalUncertainty.of(energies, force_std, outside, scales)
+    scales, outside = prediction.surrogate.scales, prediction.extrapolated
+    beyond = prediction.surrogate.beyond(atoms, prediction.atomic_features)
+    local = LocalUncertainty.of(prediction.local_energy_std, beyond * force_std, outside, scales)
     whole = Uncertainty(prediction.energy_std, force_std, None, abs(float(outside.sum())))
     atoms.info[ENERGY_ERROR] = whole.scaled(scales).energy
-    atoms.arrays[LOCAL_ENERGY_STD] = energies
+    atoms.arrays[LOCAL_ENERGY_STD] = prediction.local_energy_std.copy()
     atoms.arrays[LOCAL_ENERGY_ERROR] = local.energies
     for key, values in {FORCE_STD: force_std, FORCE_ERROR: local.forces}.items():
         atoms.arrays.pop(key, None)

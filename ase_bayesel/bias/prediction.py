@@ -321,7 +321,20 @@ class Prediction:
 
         Costs a forward pass.
         """
-        return self.surrogate.local_energy_std(self.atoms)
+        return self.surrogate.local_energy_std(self.atoms, self.atomic_features)
+
+    @once
+    def extrapolated(self) -> np.ndarray:
+        """``(n_atoms,)`` eV, for what of each energy is extrapolated (`Support.extrapolated`).
+
+        Costs a forward pass, the same as `local_energy_std`.
+        """
+        return self.surrogate.extrapolated(self.atoms, self.atomic_features)
+
+    @once
+    def atomic_features(self) -> np.ndarray:
+        """``(n_atoms, D)`` features b_i; costs a forward pass."""
+        return self.surrogate.descriptor.compute([self.atoms])[0].values
 
     @once
     def information_gain(self) -> float:

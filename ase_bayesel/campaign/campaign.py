@@ -237,7 +237,7 @@ class Campaign:
             returns=state.returns,
             moves=count_moves(state, [move.kind for move in self.config.explore.moves]),
             noise=dict(vars(surrogate.noise)),
-            scales=surrogate.scales.to_json(),
+            scales=surrogate.scales.in_campaign.to_json(),
             energy_rmse=None if parity is None else parity.energy_rmse,
             forces_rmse=None if parity is None else parity.forces_rmse,
             extreme=self._extreme(number, labels),

@@ -87,7 +87,8 @@ def record_pick_errors(
         return
     surrogate, potential = load_model(config, store, number - 1)
     linear = isinstance(potential, SurrogateCalculator)
-    errors = pick_errors(surrogate, picks, config.data.keys, None if linear else potential)
+    given = (surrogate.in_campaign, picks, config.data.keys)
+    errors = pick_errors(*given, None if linear else potential)
     save_pick_errors(store, number, errors)
 
 

@@ -72,7 +72,7 @@ def screen_labels(
     training = surprises_left_out(
         surrogate, known, config.data.keys, projections, limit, rows.chosen
     )
-    found = screened(batch, surrogate.scales, earlier, limit, training)
+    found = screened(batch, surrogate.scales.in_campaign, earlier, limit, training)
     verdicts = dict(zip(labelled, found, strict=True))
     names = [*labelled]
     for k, first in repeats(frames, [new.labels for new in batch]).items():

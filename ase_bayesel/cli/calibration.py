@@ -21,8 +21,10 @@ from ..surrogate.held_out import held_out
 from ..surrogate.scales import LEVELS, Scale, Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation.reliability import Reliability, reliability
+from .models import named_model
 
 UNITS = {"energy": "eV", "forces": "eV/A", "virial": "eV"}
+OF_NETWORK = "saved scales are of a network, these errors of the linear mean: see --potential"
 COLUMNS = ("rows", "RMSE", "z raw", "z", *(f"in {level:.0%}" for level in LEVELS), "NLL", "CRPS")
 
 
@@ -55,7 +57,12 @@ def numbers(found: Reliability) -> list[str]:
 
 
 def calibrate(
-    model: Path, frames: Path, asked: PropertyKeys | None, output: Path | None = None
+    model: Path,
+    frames: Path,
+    asked: PropertyKeys | None,
+    output: Path | None = None,
+    potential: str | None = None,
+    trust: bool = False,
 ) -> tuple[Table, Scales]:
     """Compare a saved surrogate with labelled structures that it was not fitted to.
 
@@ -70,6 +77,10 @@ def calibrate(
     output
         Where the surrogate is saved with the scales of these structures: a new file that ends in
         `SURROGATE_SUFFIX`; None for nowhere.
+    potential
+        Predicts, as `named_model` finds it; None for the surrogate's mean.
+    trust
+        That of `MACEDescriptor`.
 
     Raises
     ------
@@ -82,12 +93,14 @@ def calibrate(
         refuse_existing(output)
         if output.suffix != SURROGATE_SUFFIX:
             raise ConfigError(f"{output}: end the name of a surrogate in {SURROGATE_SUFFIX}")
-    surrogate, structures = Surrogate.load(model), read_frames(frames)
+    surrogate, structures = Surrogate.load(model, trust=trust), read_frames(frames)
+    named = None if potential is None else named_model(potential, trust=trust)
+    predicting = named.calculator() if isinstance(named, Surrogate) else named
     keys, told = keys_in(structures, asked, str(frames))
     check_elements(structures, frames, surrogate.descriptor.elements)
     check_e0s(structures, frames, surrogate.e0s, "given")
     try:
-        found = held_out(surrogate, structures, keys)
+        found = held_out(surrogate, structures, keys, predicting)
     except StructureError as error:
         raise StructureError(f"{frames}: {error}") from error
     if not found:
@@ -105,6 +118,8 @@ def calibrate(
                 name = f"{prop}\n{UNITS[prop]}\n{label}"
                 columns[name] = [f"{scale.value:.3g}", *numbers(compared)]
     table = Table("", title=f"{model.name} on {frames.name}: scales as saved, and of these frames")
+    if surrogate.scales.campaign_forces is not None and potential is None:
+        told = [*told, OF_NETWORK]
     table.caption = "; ".join(told) or None
     for name in columns:
         table.add_column(name, justify="right")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,14 +20,12 @@ from ..campaign.config import CrystalConfig, Section
 from ..campaign.config.properties import Supercell
 from ..errors import ConfigError
 from ..io.atomic import write_atomically
-from ..io.fields import FACTORY, MODEL_NAME
 from ..io.formats import CHECK, KEY
-from ..io.importing import imported
 from ..io.kinds import VALUE
 from ..io.magnitudes import Members, Reciprocal, Seed, Signed, Threads
 from ..resources.threads import cpu_threads
 from ..surrogate.scales import Scales
-from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
+from ..surrogate.surrogate import Surrogate
 from ..validation import (
     Facet,
     Frequencies,
@@ -108,25 +105,6 @@ class CheckReport:
     references: Mapping[str, float]
     bands: Bands | None
     scales: Scales
-
-
-def model_to_check(model: str, config: CheckConfig, trust: bool = False) -> Surrogate | Calculator:
-    """A saved surrogate (``.npz``), ``package.module:factory``, or a MACE model.
-
-    ``trust`` is that of `MACEDescriptor`.
-
-    Raises
-    ------
-    BayeselError
-        If it is missing, cannot be read or cannot be imported.
-    """
-    if model.endswith(SURROGATE_SUFFIX):
-        return Surrogate.load(model, trust=trust)
-    if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
-        return imported(model, "model")()
-    from ..descriptors.mace.loading import locate, mace_calculator
-
-    return mace_calculator(locate(model), config.head, "float64", config.device, trust)
 
 
 def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport:

@@ -32,10 +32,12 @@ def check(
 ) -> None:
     """Compute lattice and elastic constants, surface energies and phonons of a model."""
     from ..campaign.config.loading import load_config
-    from .check import CheckConfig, model_to_check, run_check, tables, write_check
+    from .check import CheckConfig, run_check, tables, write_check
+    from .models import named_model
 
     settings = load_config(config, CheckConfig)
-    checked = run_check(model_to_check(model, settings, trust), settings)
+    named = named_model(model, settings.head, settings.device, trust)
+    checked = run_check(named, settings)
     for table in tables(checked):
         console.print(table)
     for path in write_check(checked, out):
@@ -78,12 +80,17 @@ def calibrate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The surrogate with the new scales.")
     ] = None,
+    potential: Annotated[
+        str | None,
+        typer.Option(help="Predicts in place of the mean: MACE model or module:factory."),
+    ] = None,
+    trust: TrustOption = False,
 ) -> None:
     """Compare a model's uncertainties with its errors, and scale them."""
     from .calibration import calibrate as compare
 
     keys = keys_asked_for(energy_key, forces_key, virial_key)
-    table, _ = compare(model, frames, keys, output)
+    table, _ = compare(model, frames, keys, output, potential, trust)
     console.print(table)
     if output is not None:
         say(f"wrote {output}")

@@ -18,6 +18,9 @@ from .support import Support
 from .surrogate import Surrogate
 from .training_rows import TrainingRows
 
+FEWEST_UNSEEN = 3
+"""With fewer structures that a network has not seen, its forces have the larger scale."""
+
 
 def calibrated(
     surrogate: Surrogate,
@@ -64,20 +67,21 @@ def calibrating(
     surrogate, frames, keys, force_projections
         As in `leaving_out`.
     potential
-        A network that predicts in place of the mean. Each scale is then the larger of two: the
-        surrogate's own, and that of the network's errors over the surrogate's deviations.
+        A network that predicts in place of the mean: see `Scales.of_network` and `Support.of`.
     unseen
         Numbers of the frames that the network was not trained on.
     chosen
         As in `leaving_out`.
     """
     found = yield from leaving_out(frames, surrogate, keys, force_projections, chosen=chosen)
-    scales = Scales.of(found)
+    scales, network = Scales.of(found), False
     if potential is not None and len(unseen):
         groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
         steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential, chosen)
-        scales = scales.larger(Scales.of(finished(steps)))
-    known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor)
+        own = Scales.of(finished(steps))
+        network = own.forces.n_structures >= FEWEST_UNSEEN
+        scales = scales.of_network(own if network else replace(own, forces=scales.forces))
+    known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor, network)
     return replace(surrogate, scales=scales, support=known)
 
 

@@ -25,7 +25,6 @@ from .design import (
     weighted_rows,
 )
 from .scales import HeldOut
-from .support import SHARE
 from .surrogate import Surrogate
 from .training_rows import TrainingRows
 
@@ -81,10 +80,13 @@ def held_out(
             else:
                 value = _predicted(potential, atoms, prop, baseline)
             deviations = np.sqrt(surrogate.posterior.variance(rows))
+            if prop == "forces":
+                beyond = of_whole_atoms(atoms, surrogate.beyond(atoms, features.values))
+                deviations = np.repeat(beyond, 3) * deviations
             own = HeldOut(value - observed, deviations, np.zeros(len(rows), dtype=int))
             if prop == "energy":
                 outside = surrogate.extrapolated(atoms, features.values).sum()
-                own = replace(own, added=np.array([SHARE * abs(outside)]))
+                own = replace(own, added=np.array([abs(outside)]))
             parts.setdefault(prop, []).append(own)
     return {prop: HeldOut.joined(own) for prop, own in parts.items()}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -183,21 +183,46 @@ def _quantiles(z: np.ndarray) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Scales:
-    """One `Scale` for each property; plain ones where nothing is known."""
+    """One `Scale` for each property; plain ones where nothing is known.
+
+    Attributes
+    ----------
+    energy, forces, virial
+        For use of the model in general.
+    campaign_forces
+        By what triggers and the screening of labels multiply force deviations, where a network is
+        the potential: they count without what `Support.beyond` says. None for ``forces``.
+    """
 
     energy: Scale = Scale()
     forces: Scale = Scale()
     virial: Scale = Scale()
+    campaign_forces: Scale | None = None
 
     @classmethod
     def of(cls, held_out: Mapping[str, HeldOut]) -> Scales:
         """By property."""
         return cls(**{prop: Scale.of(rows) for prop, rows in held_out.items()})
 
-    def larger(self, other: Scales) -> Scales:
-        """The larger scale of each property."""
-        pairs = ((prop, scale, getattr(other, prop)) for prop, scale in vars(self).items())
-        return Scales(**{prop: max(one, two, key=lambda s: s.value) for prop, one, two in pairs})
+    @property
+    def in_campaign(self) -> Scales:
+        """Those by which triggers and the screening of labels count."""
+        return replace(self, forces=self.campaign_forces or self.forces, campaign_forces=None)
+
+    def of_network(self, own: Scales) -> Scales:
+        """These, of a linear mean, beside the ``own`` ones of a network that predicts in its place.
+
+        The larger of energies and virials, and of forces in a campaign; its own of forces else.
+        """
+        energy, forces, virial = (
+            max(ours, theirs, key=lambda scale: scale.value)
+            for ours, theirs in (
+                (self.energy, own.energy),
+                (self.forces, own.forces),
+                (self.virial, own.virial),
+            )
+        )
+        return Scales(energy, own.forces, virial, forces)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Scales:
@@ -208,4 +233,4 @@ class Scales:
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
-        return {prop: scale.to_json() for prop, scale in vars(self).items()}
+        return {name: scale.to_json() for name, scale in vars(self).items() if scale is not None}

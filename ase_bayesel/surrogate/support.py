@@ -18,9 +18,12 @@ from ase import Atoms
 from ..descriptors.base import Descriptor
 from ..io.bounded_npz import real
 from ..structures.labels import of_whole_atoms
+from ..structures.neighbours import neighbour_pairs
 
 SHARE = 0.4
-"""Of an extrapolated change of energy, so much may be wrong (docs/calibration.md)."""
+"""Of an extrapolated change of energy, so much may be wrong (docs/calibration.md) ..."""
+NETWORK_SHARE = 0.5
+"""... and so much where a network predicts, whose change is another."""
 WITHIN = 0.99
 """Of the training set's environments, this part lies so near to other structures' ..."""
 TIMES = 2.0
@@ -31,6 +34,12 @@ MOST_KNOWN = 256
 """Environments of an element that are kept; they cover the others."""
 MOST_CANDIDATES = 4000
 """Environments of an element among which these are chosen, evenly spread over the training set."""
+NEAR_A = 4.0
+"""A force is as uncertain as the least known environment of its atom and of those so near to it."""
+MOST_BEYOND = 10.0
+"""Times its reach an environment counts as no further away."""
+OF_ALL = ("share", "widens")
+"""Of `Support`, in a file, beside what belongs to elements."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,25 @@ class Known:
 
 @dataclass(frozen=True)
 class Support:
-    """The known environments of a training set, by atomic number."""
+    """What a training set tells of other structures.
+
+    Attributes
+    ----------
+    known
+        Its environments, by atomic number.
+    share
+        Of an extrapolated change of energy, so much may be wrong.
+    widens
+        Whether force deviations are widened outside the training set (`beyond`): those of a
+        network's features do not grow there as its errors do.
+    """
 
     known: Mapping[int, Known]
+    share: float = SHARE
+    widens: bool = False
 
     @classmethod
-    def of(cls, frames: Sequence[Atoms], descriptor: Descriptor) -> Support:
+    def of(cls, frames: Sequence[Atoms], descriptor: Descriptor, network: bool = False) -> Support:
         """The environments of a training set.
 
         Of each element those are kept that lie furthest from each other, `MOST_KNOWN` at most. Of
@@ -77,10 +99,13 @@ class Support:
             The training set.
         descriptor
             Gives their features.
+        network
+            Whether a network predicts in place of the linear mean.
         """
+        share = NETWORK_SHARE if network else SHARE
         found = descriptor.compute(frames) if len(frames) else []
         if not found:
-            return cls({})
+            return cls({}, share, network)
         parts = [of_whole_atoms(a, f.values) for a, f in zip(frames, found, strict=True)]
         structures = np.repeat(np.arange(len(frames)), [len(part) for part in parts])
         numbers = np.concatenate([of_whole_atoms(atoms, atoms.numbers) for atoms in frames])
@@ -90,13 +115,15 @@ class Support:
             own = np.flatnonzero(numbers == number)
             own = own[:: -(-len(own) // MOST_CANDIDATES)]
             known[number] = _covering(features[own], structures[own])
-        return cls(known)
+        return cls(known, share, network)
 
-    def changes(self, numbers: np.ndarray, features: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """What of each atom's energy is extrapolated, eV.
+    def extrapolated(
+        self, numbers: np.ndarray, features: np.ndarray, mean: np.ndarray
+    ) -> np.ndarray:
+        """Deviation for what of each atom's energy is extrapolated, eV, with the sign of that.
 
-        (1 - reach / d) (e - e'), with e' the energy of the nearest known environment and d its
-        distance; none within ``reach``. An atom of an element that is not known counts whole.
+        share (1 - reach / d) (e - e'), with e' the energy of the nearest known environment and d
+        its distance; none within ``reach``. An atom of an element that is not known counts whole.
 
         Parameters
         ----------
@@ -114,19 +141,48 @@ class Support:
             if len(own):
                 distances, places = known.nearest(features[own])
                 outside = distances > known.reach
-                share = 1.0 - known.reach / distances[outside]
+                part = 1.0 - known.reach / distances[outside]
                 changes[own] = 0.0
                 near = known.features[places[outside]] @ mean
-                changes[own[outside]] = share * (energies[own[outside]] - near)
-        return changes
+                changes[own[outside]] = part * (energies[own[outside]] - near)
+        return self.share * changes
+
+    def beyond(self, atoms: Atoms, features: np.ndarray) -> np.ndarray:
+        """By what force deviations fall short, ``(n_atoms,)``; ones unless `widens`.
+
+        d / reach, with d the distance of the nearest known environment, where that is above one:
+        the largest of the atom and of those within `NEAR_A` of it. An element that is not known
+        counts as `MOST_BEYOND`.
+
+        Parameters
+        ----------
+        atoms
+            The structure.
+        features
+            ``(n_atoms, D)`` as in `extrapolated`.
+        """
+        if not self.widens:
+            return np.ones(len(atoms))
+        own = np.full(len(atoms), MOST_BEYOND)
+        for number, known in self.known.items():
+            places = np.flatnonzero(atoms.numbers == number)
+            if len(places):
+                distances, _ = known.nearest(features[places])
+                own[places] = np.clip(distances / max(known.reach, VANISHING), 1.0, MOST_BEYOND)
+        first, second, _ = neighbour_pairs(atoms, NEAR_A)
+        widest = own.copy()
+        np.maximum.at(widest, first, own[second])
+        return widest
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """For a file."""
-        return {
+        arrays = {
             f"support.{number}.{name}": np.asarray(value)
             for number, known in self.known.items()
             for name, value in vars(known).items()
         }
+        of_all = {f"support.{name}": np.asarray(getattr(self, name)) for name in OF_ALL}
+        return arrays | of_all
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], n_features: int) -> Support | None:
@@ -140,7 +196,7 @@ class Support:
         parts: dict[int, dict[str, Any]] = {}
         for key, array in arrays.items():
             word, _, rest = key.partition(".")
-            if word == "support":
+            if word == "support" and rest not in OF_ALL:
                 element, name = rest.split(".")
                 parts.setdefault(int(element), {})[name] = array
         known: dict[int, Known] = {}
@@ -150,7 +206,12 @@ class Support:
             if not len(features) or not reach >= 0:
                 raise ValueError("known environments: a reach or a number that they cannot have")
             known[number] = Known(features, reach)
-        return cls(known) if known else None
+        if not known:
+            return None
+        share = float(arrays.get("support.share", SHARE))
+        if not 0 <= share < math.inf:
+            raise ValueError("a share of what is extrapolated that there cannot be")
+        return cls(known, share, bool(arrays.get("support.widens", False)))
 
 
 def _covering(features: np.ndarray, structures: np.ndarray) -> Known:

@@ -6,17 +6,14 @@ interatomic potential; its covariance is the uncertainty that drives selection.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from ase import Atoms
 
-from ..descriptors import descriptor_from_spec
 from ..descriptors.base import (
     Descriptor,
     Features,
@@ -25,11 +22,8 @@ from ..descriptors.base import (
     SketchingDescriptor,
     as_frames,
 )
-from ..descriptors.importing import differing
 from ..errors import PosteriorError, StructureError
-from ..io.bounded_npz import checked_npz
-from ..io.formats import KEY, SURROGATE
-from ..structures.labels import PROPERTIES, FitTargets, whole_atoms
+from ..structures.labels import FitTargets, whole_atoms
 from ..structures.reference_energies import composition_energy
 from .design import (
     Noise,
@@ -42,7 +36,8 @@ from .design import (
 from .energy_weights import EnergyWeights
 from .force_uncertainty import leading_force_rows
 from .mean import SurrogateCalculator
-from .posterior import Posterior, opened
+from .posterior import Posterior
+from .saved import read_parts, write_parts
 from .scales import Scales
 from .support import Support
 from .uncertainty import LocalUncertainty, Uncertainty
@@ -89,6 +84,12 @@ class Surrogate:
                 f"the posterior has {self.posterior.n_features} coefficients but the descriptor "
                 f"{self.descriptor.n_features} features"
             )
+
+    @property
+    def in_campaign(self) -> Surrogate:
+        """As triggers and records of picks count: scales for campaigns, forces without `beyond`."""
+        support = self.support and replace(self.support, widens=False)
+        return replace(self, scales=self.scales.in_campaign, support=support)
 
     def condition(
         self,
@@ -182,9 +183,10 @@ class Surrogate:
         row = self.descriptor.compute([atoms])[0].total if phi is None else phi
         return float(np.sqrt(self.posterior.variance(row)))
 
-    def local_energy_std(self, atoms: Atoms) -> np.ndarray:
-        """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV, of each atom's features b_i."""
-        return np.sqrt(self.posterior.variance(self.descriptor.compute([atoms])[0].values))
+    def local_energy_std(self, atoms: Atoms, values: np.ndarray | None = None) -> np.ndarray:
+        """``(n_atoms,)`` sqrt(b_i^T Sigma b_i), eV; ``values (n_atoms, D)`` of b_i if at hand."""
+        rows = self.descriptor.compute([atoms])[0].values if values is None else values
+        return np.sqrt(self.posterior.variance(rows))
 
     def stress_std(self, atoms: Atoms) -> np.ndarray | None:
         """``(6,)`` eV/A^3 as in `Uncertainty`; without force rows where the descriptor can."""
@@ -219,21 +221,30 @@ class Surrogate:
             self.force_std(features),
             stress,
             abs(float(self.extrapolated(atoms, features.values).sum())),
+            self.beyond(atoms, features.values),
         )
 
     def local_uncertainty(self, atoms: Atoms) -> LocalUncertainty:
         """Of each atom, as large as errors: for colours, and for cutting environments out."""
         features = self.features(atoms)
-        energies = np.sqrt(self.posterior.variance(features.values))
+        energies = self.local_energy_std(atoms, features.values)
         changes = self.extrapolated(atoms, features.values)
-        return LocalUncertainty.of(energies, self.force_std(features), changes, self.scales)
+        forces = self.beyond(atoms, features.values) * self.force_std(features)
+        return LocalUncertainty.of(energies, forces, changes, self.scales)
 
     def extrapolated(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
-        """``(n_atoms,)`` eV as of `Support.changes`, from features ``(n_atoms, D)``."""
+        """``(n_atoms,)`` eV as of `Support.extrapolated`, from features ``(n_atoms, D)``."""
         if self.support is None:
             return np.zeros(len(atoms))
         scale = self.descriptor.prior_std()
-        return self.support.changes(atoms.numbers, values * scale, self.posterior.mean / scale)
+        mean = self.posterior.mean / scale
+        return self.support.extrapolated(atoms.numbers, values * scale, mean)
+
+    def beyond(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
+        """``(n_atoms,)`` as of `Support.beyond`, from features ``(n_atoms, D)``."""
+        if self.support is None:
+            return np.ones(len(atoms))
+        return self.support.beyond(atoms, values * self.descriptor.prior_std())
 
     def force_std(self, features: Features) -> np.ndarray:
         """``(n_atoms,)`` eV/A as in `Uncertainty`, from features with derivatives."""
@@ -267,20 +278,7 @@ class Surrogate:
 
     def save(self, file: str | PathLike | BinaryIO) -> None:
         """Write one npz file without pickle: posterior, descriptor, E0s and noise."""
-        meta = {
-            KEY: str(SURROGATE),
-            "descriptor": self.descriptor.spec(),
-            "e0s": dict(self.e0s),
-            "noise": vars(self.noise),
-            "properties": list(self.properties),
-            "energy_weights": self.energy_weights and self.energy_weights.to_json(),
-            "scales": self.scales.to_json(),
-        }
-        self.posterior.save(buffer := io.BytesIO())
-        posterior = np.frombuffer(buffer.getvalue(), dtype=np.uint8)
-        with opened(file, "wb") as handle:
-            known: dict[str, Any] = {} if self.support is None else self.support.to_arrays()
-            np.savez(handle, meta=json.dumps(meta), posterior=posterior, **known)
+        write_parts(vars(self), file)
 
     @classmethod
     def load(
@@ -304,47 +302,4 @@ class Surrogate:
             If the file is missing, torn, not a saved surrogate, or of another descriptor; also
             where the descriptor's own model is gone, changed or refused.
         """
-        try:
-            with (
-                opened(path, "rb") as handle,
-                np.load(checked_npz(handle), allow_pickle=False) as data,
-            ):
-                meta: dict[str, Any] = json.loads(str(data["meta"]))
-                posterior = data["posterior"].tobytes()
-                arrays = {name: data[name] for name in data.files if name.startswith("support.")}
-            SURROGATE.check(meta[KEY], path, PosteriorError)
-            known = Posterior.load(io.BytesIO(posterior), path)
-            if descriptor is None:
-                descriptor = descriptor_from_spec(meta["descriptor"], trust, known.n_features)
-            elif changed := differing(descriptor.spec(), meta["descriptor"]):
-                raise PosteriorError(
-                    f"{path}: belongs to another descriptor than {descriptor}: "
-                    f"other {', '.join(changed)}"
-                )
-            if not meta["properties"] or not set(meta["properties"]) <= set(PROPERTIES):
-                raise PosteriorError(
-                    f"{path}: names unknown properties of labels: {meta['properties']}"
-                )
-            return cls(
-                descriptor,
-                known,
-                _numbers(meta["e0s"]),
-                Noise(**_numbers(meta["noise"])),
-                tuple(meta["properties"]),
-                EnergyWeights.from_json(raw) if (raw := meta.get("energy_weights")) else None,
-                Scales.from_json(meta.get("scales", {})),
-                Support.from_arrays(arrays, descriptor.n_features),
-            )
-        except PosteriorError:
-            raise
-        except Exception as error:
-            raise PosteriorError(
-                f"{path}: cannot be read as a saved surrogate ({error})"
-            ) from error
-
-
-def _numbers(raw: Mapping[str, Any]) -> dict[str, float]:
-    numbers = {key: float(value) for key, value in raw.items()}
-    if not np.isfinite(list(numbers.values())).all():
-        raise ValueError("holds numbers that are not finite")
-    return numbers
+        return cls(**read_parts(path, descriptor, trust))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .scales import Scales
-from .support import SHARE
 
 
 @dataclass(frozen=True)
@@ -16,30 +15,33 @@ class Uncertainty:
 
     ``energy`` eV; ``forces (n_atoms,)`` eV/A, the length of each atom's force
     deviation, sqrt(trace of its 3x3 covariance); ``stress (6,)`` eV/A^3 in
-    ASE's Voigt order, None without three periodic directions; ``extrapolated`` eV, what of the
-    energy rests on environments that the fit does not know (`Support.changes`, over all atoms).
+    ASE's Voigt order, None without three periodic directions; ``extrapolated`` eV, for what of
+    the energy rests on environments that the fit does not know, and ``beyond``, by what force
+    deviations fall short there (`Support.extrapolated`, over all atoms, and `Support.beyond`).
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
     extrapolated: float = 0.0
+    beyond: np.ndarray | float = 1.0
 
     def scaled(self, scales: Scales) -> Uncertainty:
         """As large as errors: each property by its scale, the energy with its support.
 
-        sqrt((scale sigma_E)^2 + (`SHARE` x extrapolated)^2); nothing else is left to be added.
+        sqrt((scale sigma_E)^2 + extrapolated^2); nothing else is left to be added.
         """
-        energy = np.hypot(scales.energy.value * self.energy, SHARE * self.extrapolated)
+        energy = np.hypot(scales.energy.value * self.energy, self.extrapolated)
         stress = None if self.stress is None else scales.virial.value * self.stress
-        return Uncertainty(float(energy), scales.forces.value * self.forces, stress)
+        forces = scales.forces.value * self.beyond * self.forces
+        return Uncertainty(float(energy), forces, stress)
 
 
 @dataclass(frozen=True)
 class LocalUncertainty:
     """Of each atom: ``energies (n_atoms,)`` eV and ``forces (n_atoms,)`` eV/A, as large as errors.
 
-    ``outside (n_atoms,)`` eV is what of each energy is extrapolated (`Support.changes`).
+    ``outside (n_atoms,)`` eV is for what of each energy is extrapolated (`Support.extrapolated`).
     """
 
     energies: np.ndarray
@@ -55,11 +57,11 @@ class LocalUncertainty:
         Parameters
         ----------
         energies, forces
-            ``(n_atoms,)`` raw deviations, eV and eV/A.
+            ``(n_atoms,)`` raw deviations, eV and eV/A; those of forces times `Support.beyond`.
         outside
             ``(n_atoms,)`` eV.
         scales
             What makes deviations as large as errors.
         """
-        scaled = np.hypot(scales.energy.value * energies, SHARE * outside)
+        scaled = np.hypot(scales.energy.value * energies, outside)
         return cls(scaled, scales.forces.value * forces, outside)

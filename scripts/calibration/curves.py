@@ -19,7 +19,6 @@ from nshot.tables import markdown
 from nshot.teachers import bare, snapshots
 
 from ase_bayesel import ACEDescriptor, calibrated, fit_surrogate
-from ase_bayesel.surrogate.support import SHARE
 from ase_bayesel.surrogate.surrogate import Surrogate
 
 from .fit import KEYS
@@ -84,7 +83,7 @@ def _point(surrogate: Surrogate, curve: Curve, x: float, teacher: Calculator) ->
     raw, n = surrogate.uncertainty(atoms), len(atoms)
     error = surrogate.energy(atoms) - atoms.info[KEYS.energy]
     scaled = surrogate.scales.energy.value * raw.energy
-    whole = np.hypot(scaled, SHARE * raw.extrapolated)
+    whole = np.hypot(scaled, raw.extrapolated)
     return [x, *(float(f"{value / n:.6g}") for value in (error, raw.energy, scaled, whole))]
 
 

@@ -22,9 +22,9 @@ from .fit import (
     Result,
     scales_of,
 )
-from .methods_more import by_element, committee, pops
+from .methods_more import COMPONENTS, by_element, by_environment, committee, pops
 
-GROUPS, COMPONENTS = 8, 8
+GROUPS = 8
 LEFT_OUT_BY_DISTANCE = 12
 
 
@@ -119,6 +119,7 @@ METHODS: dict[str, Callable[[Fit], Result]] = {
     "folds": folds,
     "clusters": clusters,
     "by element": by_element,
+    "by environment": by_environment,
     "committee": committee,
     "POPS": pops,
     "constant": constant,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.cluster.vq import kmeans2, vq
 
 from ase_bayesel import fit_surrogate
 from ase_bayesel.descriptors.ace import ACEDescriptor
@@ -15,20 +16,44 @@ from .fit import KEYS, PROPERTIES, Deviations, Fit, Frames, Result, Rows, scales
 
 COMMITTEE = (1, 2, 3)
 """Degrees less than that of the fit."""
+ENVIRONMENTS, COMPONENTS = 4, 8
+"""Clusters of atoms in their features' leading components."""
 
 
 def by_element(fit: Fit) -> Result:
     """A scale for the forces on each element."""
+    return _by_kind_of_atom(fit, lambda frames: np.concatenate([a.numbers for a in frames]))
+
+
+def by_environment(fit: Fit) -> Result:
+    """A scale for the forces of each of `ENVIRONMENTS` clusters of the training set's atoms."""
+    known = np.concatenate(fit.features([fit.train[k] for k in fit.known]))
+    mean = known.mean(axis=0)
+    _, singular, right = np.linalg.svd(known - mean, full_matrices=False)
+    n = min(COMPONENTS, int(np.sum(singular > 1e-9 * singular[0])))
+    whitening = right[:n].T / singular[:n]
+    centres, labels = kmeans2((known - mean) @ whitening, ENVIRONMENTS, seed=1, minit="++")
+    centres = centres[np.unique(labels)]
+
+    def nearest(frames: Frames) -> np.ndarray:
+        values = np.concatenate(fit.features(frames))
+        return np.asarray(vq((values - mean) @ whitening, centres)[0])
+
+    return _by_kind_of_atom(fit, nearest)
+
+
+def _by_kind_of_atom(fit: Fit, kinds_of: Callable[[Frames], np.ndarray]) -> Result:
+    """A scale for the forces on each kind of atoms; ``kinds_of`` gives one number for each atom."""
     rows, left = fit.alone["forces"], [fit.train[k] for k in fit.known]
-    numbers = np.concatenate([np.repeat(atoms.numbers, 3) for atoms in left])
+    kinds = np.repeat(kinds_of(left), 3)
     factors = {}
-    for element in np.unique(numbers).tolist():
-        own = numbers == element
+    for kind in np.unique(kinds).tolist():
+        own = kinds == kind
         part = HeldOut(rows.errors[own], rows.deviations[own], rows.structures[own])
-        factors[element] = Scale.of(part).value
+        factors[kind] = Scale.of(part).value
 
     def scaled(frames: Frames, forces: HeldOut) -> HeldOut:
-        factor = [factors[z] for atoms in frames for z in np.repeat(atoms.numbers, 3).tolist()]
+        factor = [factors[kind] for kind in np.repeat(kinds_of(frames), 3).tolist()]
         return HeldOut(forces.errors, factor * forces.deviations, forces.structures)
 
     tested = {

@@ -108,7 +108,7 @@ def test_parts_at_hand_need_no_pass(cu_surrogate, counted):
     "name",
     [
         *("uncertainty", "force_std", "force_std_bound", "stress_std"),
-        *("local_energy_std", "information_gain"),
+        *("local_energy_std", "extrapolated", "information_gain"),
     ],
 )
 def test_no_uncertainty_without_a_surrogate(name):

@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 from helpers.calculators import ScaledEMT
 from helpers.campaigns import CAMPAIGN, settled, write_campaign
-from helpers.command_line import finish, kill_when, start
+from helpers.command_line import call, finish, kill_when, start
 from helpers.mace_models import needs_cuda, needs_mace, save_model, tiny_mace, trained_mace
 from helpers.refits import TRAIN
 from helpers.structures import copper
@@ -23,6 +23,7 @@ from ase_bayesel.campaign.refit import refit_alone
 from ase_bayesel.campaign.round_model import load_model
 from ase_bayesel.campaign.store import Store
 from ase_bayesel.campaign.training_set import TrainingSet
+from ase_bayesel.cli.calibration import OF_NETWORK
 from ase_bayesel.errors import BayeselError, ConfigError, RefitError
 from ase_bayesel.structures.frames import write_frames
 from ase_bayesel.structures.identity import structure_id
@@ -120,16 +121,23 @@ class TestAnyPotential:
         surrogate, potential = load_model(config, store, 0)
         rows = finished(leaving_out(given, surrogate, keys, potential=potential))
         own = finished(leaving_out(given, surrogate, keys))
-        for prop, scale in vars(surrogate.scales).items():
+        for prop, scale in vars(surrogate.scales.in_campaign).items():
             if prop in rows:
                 both = Scale.of(rows[prop]).value, Scale.of(own[prop]).value
                 assert scale.value == max(both)
+        assert surrogate.scales.forces.value == Scale.of(rows["forces"]).value
+        model, frames = store.model_path(0), store.directory / "inputs" / "train.extxyz"
+        shown = " ".join(call("calibrate", model, frames).output.split())
+        assert OF_NETWORK in shown
+        beside = call("calibrate", model, frames, "--potential", "ase.calculators.emt:EMT").output
+        assert OF_NETWORK not in " ".join(beside.split())
         assert surrogate.scales.energy.value == Scale.of(rows["energy"]).value
         later, _ = load_model(config, store, 1)
         whole = TrainingSet(store, 1, store.used_labels(), given, keys)
         again = calibrated(later, whole, "REF_energy", "REF_forces").scales
-        for prop, scale in vars(later.scales).items():  # rows are kept in other batches
-            assert scale.value == pytest.approx(vars(again)[prop].value, rel=1e-7)
+        for prop in ("energy", "forces", "virial"):  # rows are kept in other batches
+            ours, theirs = getattr(later.scales, prop), getattr(again, prop)
+            assert ours.value == pytest.approx(theirs.value, rel=1e-7)
 
     def test_a_failing_refit_leaves_the_last_good_model(self, other_package):
         settings = yaml.safe_load(other_package.read_text())

@@ -22,6 +22,7 @@ from ase_bayesel.campaign.exploration import (
     start_exploration,
 )
 from ase_bayesel.campaign.exploration.pick_files import (
+    EXTRAPOLATED,
     FORCE_STD,
     LOCAL_ENERGY_STD,
     arrays_of,
@@ -53,7 +54,8 @@ def store(tmp_path):
 
 def picked(atoms, walker=0):
     structure, report = canonical(atoms), TriggerReport("force", 0.1 + 0.2, 0.1, True, 2)
-    deviations = AtomDeviations(*np.linspace([0.1, 0.2], [0.4, 0.3], len(atoms)).T)
+    local, forces, extrapolated = np.linspace([0.1, 0.2, -0.5], [0.4, 0.3, 0.0], len(atoms)).T
+    deviations = AtomDeviations(local, forces, extrapolated=extrapolated)
     of_posterior = report, str(report), -2.5, 1 / 3, deviations
     return Pick(structure, structure_id(structure), walker, 12, *of_posterior, 1e3 / 3, 0.7)
 
@@ -252,7 +254,7 @@ def test_picks_keep_their_order_and_origin(store):
         assert facts_of(ours) == facts_of(theirs)
         assert structure_id(ours.structure) == structure_id(theirs.structure)
         arrays, expected = arrays_of(ours), arrays_of(theirs)
-        assert arrays.keys() == expected.keys() == {LOCAL_ENERGY_STD, FORCE_STD}
+        assert arrays.keys() == expected.keys() == {LOCAL_ENERGY_STD, FORCE_STD, EXTRAPOLATED}
         for name, array in arrays.items():
             np.testing.assert_allclose(array, expected[name], atol=1e-8)
     files = sorted(path.name for path in (store.round_directory(1) / "picks").iterdir())
@@ -265,12 +267,13 @@ def test_a_pick_file_is_extended_xyz_with_known_keys():
     expected = (
         b"1\n"
         b"Properties=species:S:1:pos:R:3:tags:I:1:bayesel_local_energy_std:R:1:"
-        b"bayesel_force_std:R:1 bayesel_id=%s bayesel_walker=0 bayesel_step=12 "
+        b"bayesel_force_std:R:1:bayesel_local_energy_extrapolated:R:1 "
+        b"bayesel_id=%s bayesel_walker=0 bayesel_step=12 "
         b"bayesel_trigger=force bayesel_value=0.30000000000000004 bayesel_threshold=0.1 "
         b'bayesel_reason="force 0.3 > 0.1 (atom 2)" bayesel_energy=-2.5 '
         b'bayesel_energy_std=0.3333333333333333 bayesel_atom=2 bayesel_pick=4 pbc="F F F"\n'
         b"Cu       0.25000000       0.00000000       0.33333333        0       0.10000000"
-        b"       0.20000000\n"
+        b"       0.20000000      -0.50000000\n"
     )
     assert pick_bytes(pick) == expected % pick.structure_id.encode()
 

@@ -237,6 +237,7 @@ def test_origin_and_uncertainty_of_a_pick(little_data):
     np.testing.assert_array_equal(pick.arrays["bayesel_force_std"], step.prediction.force_std)
     local = little_data.local_energy_std(step.atoms)
     np.testing.assert_array_equal(pick.arrays["bayesel_local_energy_std"], local)
+    assert not pick.arrays["bayesel_local_energy_extrapolated"].any()  # there is no support
     np.testing.assert_allclose(pick.positions, step.atoms.positions, atol=1e-8)
     assert pick.constraints[0].index.tolist() == [2]
     assert not pick.has("momenta")

@@ -102,6 +102,10 @@ def test_a_saved_model_is_compared_with_new_labels(campaign, tmp_path):
     assert_refused(
         result, "iron.xyz, frame 2: element Fe is not among those that the descriptor knows"
     )
+    shown = call("calibrate", model, frames, *keys, "--potential", "ase.calculators.emt:EMT")
+    assert shown.exit_code == 0, shown.output
+    (line,) = (line for line in shown.output.splitlines() if "RMSE" in line)
+    assert float(line.split("│")[2]) < 1e-6, "the labels are of this potential"
     refused = call("calibrate", model, frames, "--energy-key", "x", "--forces-key", "y")
     assert refused.exit_code == 2
     assert f"{frames}: frame 0: has no 'x', but 'REF_energy'" in refused.output

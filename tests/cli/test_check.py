@@ -15,7 +15,8 @@ from helpers.command_line import assert_refused, call
 from helpers.mace_models import needs_mace, save_model, tiny_mace
 
 from ase_bayesel.campaign.config.loading import load_config, validate_config
-from ase_bayesel.cli.check import CheckConfig, model_to_check, run_check, tables
+from ase_bayesel.cli.check import CheckConfig, run_check, tables
+from ase_bayesel.cli.models import named_model
 from ase_bayesel.errors import ConfigError, ValidationError
 from ase_bayesel.surrogate.scales import Scale, Scales
 from ase_bayesel.validation import Facet, crystal_quantities, relax, surface_functional
@@ -107,7 +108,7 @@ def test_crystal_from_a_file(tmp_path):
 def test_a_mace_file(tmp_path):
     save_model(tiny_mace(), tmp_path / "cu.model")
     settings = load_config(written(tmp_path), CheckConfig)
-    calculator = model_to_check(str(tmp_path / "cu.model"), settings)
+    calculator = named_model(str(tmp_path / "cu.model"), settings.head, settings.device)
     assert calculator.get_potential_energy(bulk("Cu")) < 0
 
 

@@ -304,7 +304,7 @@ def test_picks_beside_their_labels(store, page):
 
 def test_structures_in_the_page_are_the_picks(store):
     history = History(store)
-    raw = embedded(history.picks, history.reports)["picks"]
+    raw, outside = embedded(history.picks, history.reports)["picks"], False
     assert len(raw) == 6
     for k, record in enumerate(history.picks):
         places = np.frombuffer(base64.b64decode(raw[k]["xyz"]), "<u2").reshape(-1, 3)
@@ -312,8 +312,11 @@ def test_structures_in_the_page_are_the_picks(store):
         shown = raw[k]["low"] + raw[k]["step"] * places
         np.testing.assert_allclose(shown, atoms.positions, atol=1e-3)
         scale = history.reports[record.round_number - 1].scales["energy"]["value"]
-        expected = 1e3 * scale * record.pick.deviations.local_energy_std.max()
-        assert raw[k]["largest"] == pytest.approx(expected, rel=1e-3)
+        deviations = record.pick.deviations
+        whole = np.hypot(scale * deviations.local_energy_std, deviations.extrapolated)
+        assert raw[k]["largest"] == pytest.approx(1e3 * whole.max(), rel=1e-3)
+        outside |= deviations.extrapolated.any()
+    assert outside
 
 
 def test_page_needs_nothing_from_outside(store, page):

@@ -141,8 +141,19 @@ def test_a_network_that_errs_more_has_larger_scales(fitted):
     unseen = finished(calibrating(surrogate, frames, KEYS, potential=Stiffer(), unseen=[1, 3, 4]))
     assert unseen.scales.forces.value > 2 * seen.scales.forces.value
     assert unseen.scales.forces.n_structures == 3
+    assert unseen.scales.campaign_forces == unseen.scales.forces
+
+
+def test_a_network_that_errs_less_keeps_its_own_scale_of_forces_but_in_campaigns(fitted):
+    frames, surrogate = fitted
+    linear = calibrated(surrogate, frames)
     right = finished(calibrating(surrogate, frames, KEYS, potential=EMT(), unseen=[1, 3, 4]))
-    assert right.scales == seen.scales
+    assert right.scales.forces.value == 1.0 < linear.scales.forces.value
+    assert right.scales.in_campaign == linear.scales
+    few = finished(calibrating(surrogate, frames, KEYS, potential=EMT(), unseen=[1, 3]))
+    assert few.scales.in_campaign == linear.scales == replace(few.scales, campaign_forces=None)
+    assert (linear.support.share, few.support.share, right.support.share) == (0.4, 0.4, 0.5)
+    assert (few.support.widens, right.support.widens) == (False, True)
 
 
 class Stiffer(EMT):

@@ -14,8 +14,10 @@ from ase.md.velocitydistribution import thermalize_momenta
 import ase_bayesel
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
 from ase_bayesel.errors import PosteriorError
+from ase_bayesel.structures.labels import PropertyKeys
 from ase_bayesel.surrogate import support
-from ase_bayesel.surrogate.support import SHARE, Support
+from ase_bayesel.surrogate.held_out import held_out
+from ase_bayesel.surrogate.support import MOST_BEYOND, NEAR_A, SHARE, Known, Support
 
 CUTOFF = 5.0
 
@@ -109,16 +111,16 @@ def test_raw_deviations_vanish_with_the_features_and_what_is_extrapolated_does_n
     raw = known.uncertainty(apart)
     assert raw.energy < 0.001 * len(apart)
     cohesive = known.energy(volume(1.0)) - known.energy(apart)
-    assert raw.extrapolated == pytest.approx(abs(cohesive), rel=0.05)
+    assert raw.extrapolated == pytest.approx(SHARE * abs(cohesive), rel=0.05)
     scaled = raw.scaled(known.scales)
-    assert scaled.energy == pytest.approx(SHARE * raw.extrapolated, rel=0.01)
+    assert scaled.energy == pytest.approx(raw.extrapolated, rel=0.01)
     assert scaled.scaled(known.scales.__class__()).energy == scaled.energy
 
 
 def test_the_training_set_is_not_extrapolated(known, training):
     shares = [known.uncertainty(a).extrapolated / len(a) for a in training]
     assert np.median(shares) == 0
-    assert max(shares) < 0.005
+    assert max(shares) < 0.002
 
 
 def test_a_known_isolated_atom_makes_full_separation_certain(training):
@@ -127,7 +129,7 @@ def test_a_known_isolated_atom_makes_full_separation_certain(training):
     surrogate = fitted([*training, atom], "isolated")
     apart = dimer(CUTOFF + 0.5)
     assert surrogate.uncertainty(apart).scaled(surrogate.scales).energy < 1e-6
-    assert surrogate.uncertainty(dimer(2.5)).extrapolated > 0.3
+    assert surrogate.uncertainty(dimer(2.5)).extrapolated > 0.3 * SHARE
 
 
 def test_an_isolated_atom_does_not_widen_the_reach_of_a_small_set(training):
@@ -157,6 +159,13 @@ def test_a_saved_surrogate_keeps_what_it_knows(tmp_path, known):
     assert loaded.uncertainty(atoms).extrapolated == known.uncertainty(atoms).extrapolated > 0
 
 
+@pytest.mark.parametrize("share", [-0.1, np.nan, np.inf])
+def test_a_damaged_share_is_refused(tmp_path, known, share):
+    replace(known, support=replace(known.support, share=share)).save(tmp_path / "broken.npz")
+    with pytest.raises(PosteriorError, match=r"broken\.npz.*cannot be"):
+        Surrogate.load(tmp_path / "broken.npz")
+
+
 @pytest.mark.parametrize("damage", [-1.0, np.nan])
 def test_a_damaged_reach_is_refused(tmp_path, known, damage):
     (own,) = known.support.known.values()
@@ -164,6 +173,42 @@ def test_a_damaged_reach_is_refused(tmp_path, known, damage):
     broken.save(tmp_path / "broken.npz")
     with pytest.raises(PosteriorError, match=r"broken\.npz.*cannot have"):
         Surrogate.load(tmp_path / "broken.npz")
+
+
+def test_forces_of_a_network_are_widened_by_the_least_known_environment_near(
+    known, training, tmp_path
+):
+    crystal = training[0] * (2, 1, 1)
+    crystal.positions[0] += 0.7
+    network = replace(known, support=replace(known.support, widens=True))
+    features = known.features(crystal).values * known.descriptor.prior_std()
+    (environments,) = known.support.known.values()
+    distances = environments.nearest(features)[0] / environments.reach
+    near = crystal.get_all_distances(mic=True) < NEAR_A
+    expected = [np.clip(distances[own].max(), 1.0, MOST_BEYOND) for own in near]
+    raw, local = network.uncertainty(crystal), network.local_uncertainty(crystal)
+    assert raw.beyond == pytest.approx(expected)
+    assert raw.beyond.min() == 1.0 < raw.beyond.max()
+    scale = known.scales.forces.value
+    assert raw.scaled(known.scales).forces == pytest.approx(scale * raw.beyond * raw.forces)
+    assert local.forces == pytest.approx(raw.scaled(known.scales).forces)
+    for narrow in (known, network.in_campaign):
+        assert (narrow.uncertainty(crystal).beyond == 1.0).all()
+        assert (narrow.uncertainty(crystal).forces == raw.forces).all()
+    network.save(tmp_path / "network.npz")
+    assert (
+        Surrogate.load(tmp_path / "network.npz").uncertainty(crystal).beyond == raw.beyond
+    ).all()
+    errors = held_out(network, [labelled(crystal)], PropertyKeys("energy", "forces"))["forces"]
+    by_atom = np.sqrt(np.square(errors.deviations).reshape(-1, 3).sum(axis=1))
+    assert by_atom == pytest.approx(raw.beyond * raw.forces)
+
+
+def test_an_element_that_is_not_known_is_as_far_beyond_as_counts():
+    known = Support({29: Known(np.array([[1.0, 0.0]]), 0.5)}, widens=True)
+    apart = Atoms("CuAuCu", [[0, 0, 0], [3, 0, 0], [9, 0, 0]])
+    features = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 0.1]])
+    assert known.beyond(apart, features).tolist() == [MOST_BEYOND, MOST_BEYOND, 1.0]
 
 
 def test_a_single_structure_says_nothing_of_how_far_others_may_lie(training):
@@ -198,4 +243,5 @@ def test_a_rare_element_is_known():
 def test_an_element_that_is_not_known_counts_whole():
     numbers, features = np.array([29, 79]), np.array([[1.0, 0.0], [0.0, 2.0]])
     mean = np.array([-3.0, -2.0])
-    assert Support({}).changes(numbers, features, mean) == pytest.approx([-3.0, -4.0])
+    found = Support({}).extrapolated(numbers, features, mean)
+    assert found == pytest.approx([-3.0 * SHARE, -4.0 * SHARE])

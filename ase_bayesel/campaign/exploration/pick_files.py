@@ -18,6 +18,7 @@ from .picks import AtomDeviations, Candidate, Pick
 LOCAL_ENERGY_STD = "bayesel_local_energy_std"
 FORCE_STD = "bayesel_force_std"
 FORCE_STD_BOUND = "bayesel_force_std_bound"
+EXTRAPOLATED = "bayesel_local_energy_extrapolated"
 
 
 def pick_frame(pick: Pick) -> Atoms:
@@ -27,9 +28,9 @@ def pick_frame(pick: Pick) -> Atoms:
     ``bayesel_value``, ``bayesel_threshold``, ``bayesel_reason``, ``bayesel_energy`` (eV, as the
     potential predicts it) and ``bayesel_energy_std`` (eV), which a cut-out has not,
     ``bayesel_atom`` where the value is that of an atom, and ``bayesel_pick``, the place in the
-    batch. ``arrays`` has ``bayesel_local_energy_std`` (eV), and ``bayesel_force_std`` or
-    ``bayesel_force_std_bound`` (eV/A). Charge and multiplicity stay. No key can
-    be taken for a label.
+    batch. ``arrays`` has ``bayesel_local_energy_std`` and ``bayesel_local_energy_extrapolated``
+    (eV), and ``bayesel_force_std`` or ``bayesel_force_std_bound`` (eV/A). Charge and multiplicity
+    stay. No key can be taken for a label.
     """
     frame = pick.structure.copy()
     frame.info |= facts_of(pick)
@@ -124,6 +125,7 @@ def arrays_of(pick: Pick) -> dict[str, np.ndarray]:
         LOCAL_ENERGY_STD: deviations.local_energy_std,
         FORCE_STD: deviations.force_std,
         FORCE_STD_BOUND: deviations.force_std_bound,
+        EXTRAPOLATED: deviations.extrapolated,
     }
     return {name: array for name, array in arrays.items() if array is not None}
 
@@ -175,7 +177,7 @@ def pick_from(
         str(facts["bayesel_reason"]),
         float(facts.get("bayesel_energy", np.nan)),
         float(facts.get("bayesel_energy_std", np.nan)),
-        AtomDeviations(local, of_atoms(FORCE_STD), of_atoms(FORCE_STD_BOUND)),
+        AtomDeviations(local, *map(of_atoms, (FORCE_STD, FORCE_STD_BOUND, EXTRAPOLATED))),
         temperature_K,
         tau,
         None if number is None else int(number),

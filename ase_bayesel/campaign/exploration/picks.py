@@ -31,11 +31,15 @@ class AtomDeviations:
         deviation is part of the trigger's value then.
     force_std_bound
         Lower bounds of the force deviations, eV/A, where there are no exact ones.
+    extrapolated
+        For what of the atomic energies is extrapolated, eV (`Support.extrapolated`). None in files
+        of versions that did not keep it.
     """
 
     local_energy_std: np.ndarray
     force_std: np.ndarray | None = None
     force_std_bound: np.ndarray | None = None
+    extrapolated: np.ndarray | None = None
 
     @property
     def leading(self) -> int:
@@ -45,12 +49,8 @@ class AtomDeviations:
 
     def of(self, indices: np.ndarray) -> AtomDeviations:
         """Those of some atoms."""
-        exact, bound = self.force_std, self.force_std_bound
-        return AtomDeviations(
-            self.local_energy_std[indices],
-            None if exact is None else exact[indices],
-            None if bound is None else bound[indices],
-        )
+        given = {name: values for name, values in vars(self).items() if values is not None}
+        return AtomDeviations(**{name: values[indices] for name, values in given.items()})
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,12 @@ class TriggerEvent(Reported):
         assert prediction is not None
         deviations = None
         if any(report.fired or report.ratio > beyond for report in frame.reports):
-            local = prediction.local_energy_std.copy()
-            if prediction.searched:
-                deviations = AtomDeviations(local, None, prediction.force_std_bound.copy())
-            else:
-                deviations = AtomDeviations(local, prediction.force_std.copy())
+            deviations = AtomDeviations(
+                prediction.local_energy_std.copy(),
+                None if prediction.searched else prediction.force_std.copy(),
+                prediction.force_std_bound.copy() if prediction.searched else None,
+                prediction.extrapolated.copy(),
+            )
         return cls(
             frame.atoms,
             step.step,

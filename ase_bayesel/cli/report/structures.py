@@ -23,7 +23,7 @@ def embedded(picks: Sequence[PickRecord], reports: Sequence[RoundReport]) -> dic
     """Values for JSON: structures by the number of their pick, the newest ones, and elements.
 
     Colours are uncertainties of atomic energies where the pick was made, as large as errors
-    (`LocalUncertainty`, but for what is extrapolated), meV.
+    (`LocalUncertainty`), meV.
     """
     found: dict[int, Any] = {}
     n_atoms, numbers = 0, set[int]()
@@ -41,7 +41,8 @@ def embedded(picks: Sequence[PickRecord], reports: Sequence[RoundReport]) -> dic
 def _structure(record: PickRecord, scales: Scales) -> Mapping[str, Any]:
     atoms, deviations = record.pick.structure, record.pick.deviations
     energies, nothing = deviations.local_energy_std, np.zeros(len(atoms))
-    local = 1e3 * LocalUncertainty.of(energies, nothing, nothing, scales).energies
+    outside = nothing if deviations.extrapolated is None else deviations.extrapolated
+    local = 1e3 * LocalUncertainty.of(energies, nothing, outside, scales).energies
     low, step = _grid(atoms)
     places = np.rint((atoms.positions - low) / step)
     largest = float(local.max(initial=0.0)) or 1.0

@@ -26,8 +26,8 @@ class RelativeForceTrigger:
 
     F are the unbiased forces; ``eps`` (eV/A) keeps small forces from dominating. ``exact`` asks
     for the deviations of all atoms also for features of a network, where a `ForceSearch` would
-    do (see `singles.force_search`). ``calibrated`` deviations are those times
-    `Surrogate.scales`: in size they are errors, and a threshold fits every material.
+    do (see `singles.force_search`). ``calibrated`` deviations are those times the surrogate's
+    `Scales.in_campaign`: in size they are errors, and a threshold fits every material.
     """
 
     kind: ClassVar[str] = "relative_force"
@@ -44,7 +44,7 @@ class RelativeForceTrigger:
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``."""
         scales = np.linalg.norm(prediction.forces, axis=1) + self.eps
-        return scales / prediction.surrogate.scales.forces.value if self.calibrated else scales
+        return scales / _force_scale(prediction) if self.calibrated else scales
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ForceTrigger:
 
     def scales(self, prediction: Prediction) -> np.ndarray:
         """What each atom's sigma_F,i is divided by, ``(n_atoms,)``: ones, or the scale."""
-        scale = prediction.surrogate.scales.forces.value if self.calibrated else 1.0
+        scale = _force_scale(prediction) if self.calibrated else 1.0
         return np.full(len(prediction.biased_forces), 1.0 / scale)
 
 
@@ -147,6 +147,10 @@ class InformationTrigger:
 
     def __call__(self, prediction: Prediction, atoms: Atoms) -> TriggerReport:
         return compared(self.kind, prediction.information_gain, self.threshold)
+
+
+def _force_scale(prediction: Prediction) -> float:
+    return prediction.surrogate.scales.in_campaign.forces.value
 
 
 def _leading(
