@@ -99,14 +99,14 @@ def split(
 
 def all_methods(fit: Fit) -> dict[str, object]:
     """Scores of a fit by method, kind and property."""
-    from calibration.materials_more import NETWORK
-    from calibration.methods import METHODS
+    from calibration.methods import METHODS, NETWORK_METHODS
 
     from ase_bayesel.validation.reliability import reliability
 
     scores: dict[str, dict[str, dict[str, object]]] = {}
-    for method in METHODS if fit.potential is None else NETWORK:
-        rows, scales = METHODS[method](fit)
+    methods = METHODS if fit.potential is None else NETWORK_METHODS
+    for method, found_by in methods.items():
+        rows, scales = found_by(fit)
         for kind, own in rows.items():
             for prop, held in own.items():
                 found = reliability(held, scales[prop])

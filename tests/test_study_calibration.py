@@ -2,18 +2,19 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from ase.build import molecule
+from ase.calculators.emt import EMT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import study_calibration as study
 from calibration import curves, materials, materials_more, supports
-from calibration.methods import METHODS
-from calibration.report import values
+from calibration.methods import METHODS, NETWORK_METHODS
+from calibration.report import DEFAULT, values
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,25 @@ class Small(materials.Alloy):
         other = bulk("Cu", "fcc", a=3.61, cubic=True)
         frames = materials.rattled([cell], 14, rng)
         return frames[:10], {"same": frames[10:], "copper": materials.rattled([other], 3, rng)}
+
+
+@dataclass(frozen=True)
+class SmallNetwork(Small):
+    """Another potential than the mean: what a network is to the methods, trained in no time."""
+
+    name = "small-network"
+
+    def fit(self, train, kinds, degree, seed):
+        fit = super().fit(train, kinds, degree, seed)
+        return replace(fit, potential=Stiffer(), unseen=range(0, len(train), 2))
+
+
+class Stiffer(EMT):
+    """Forces that are a tenth too large, and energies so with them."""
+
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        self.results = {name: 1.1 * np.asarray(value) for name, value in self.results.items()}
 
 
 AT_ONCE = {"system": "small", "curve": "volume", "worst": dict.fromkeys(supports.FORMS, 2.5)}
@@ -75,6 +95,31 @@ def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
     assert "| left out | none | 0 of 0 | " in page.read_text()
     assert page.with_suffix(".png").exists()
     assert json.loads(before.splitlines()[0])["material"] == "small"
+
+
+def test_other_forms_of_what_widens_deviations_of_a_network(tmp_path, monkeypatch):
+    monkeypatch.setitem(materials_more.MATERIALS, "small-network", SmallNetwork)
+    results, page = tmp_path / "runs.jsonl", tmp_path / "page.md"
+    runs = ["run", "--materials", "small-network", "--seeds", "0", "--results", str(results)]
+    assert study.main(runs) == 0
+    records = study.read(results)
+    z = {
+        (method, prop): values(records, method, "copper", prop, "z")
+        for method in NETWORK_METHODS
+        for prop in ("energy", "forces")
+    }
+    forces = [z[f, "forces"] for f in ("left out", "root", "own environment", DEFAULT)]
+    assert forces[0] > forces[1] > forces[3] > 0
+    assert forces[0] > forces[2] >= forces[3]
+    energies = [z[f, "energy"] for f in ("left out", "share 0.4", DEFAULT, "share 0.6")]
+    assert energies == sorted(energies, reverse=True)
+    assert energies[0] > energies[-1]
+    assert not len(z["root", "energy"])
+    scales = [values(records, f, "same", "forces", "scale") for f in ("larger scale", DEFAULT)]
+    assert scales[0] >= scales[1]
+    none = [f"--{name}={tmp_path / 'none.jsonl'}" for name in ("curves", "supports")]
+    assert study.main(["report", "--results", str(results), *none, "--page", str(page)]) == 0
+    assert "Of the 1 kinds of networks" in page.read_text()
 
 
 def test_a_torn_molecule_keeps_the_lengths_of_its_other_bonds():

@@ -46,6 +46,11 @@ class Fit:
         """Errors and raw deviations by kind."""
         return self.tested_by(self.surrogate)
 
+    @cached_property
+    def supported(self) -> dict[str, Rows]:
+        """Errors by kind, and deviations with the support of a campaign, without scales."""
+        return self.tested_by(self.calibrated)
+
     def tested_by(self, surrogate: Surrogate) -> dict[str, Rows]:
         """Errors by kind, and the deviations of a surrogate with scales or support."""
         found = {}

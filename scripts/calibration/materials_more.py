@@ -32,8 +32,6 @@ from .materials import EACH, SAME, Alloy, Kinds, Material, Silicon
 
 SI2018 = "ASE_BAYESEL_SI2018"
 """Names the folder that scripts/fetch_si2018.py has written."""
-NETWORK = ("raw", "left out", "left out and support", "constant", "distance")
-"""Methods that need no other fit and no residuals of the surrogate's own mean."""
 
 
 @dataclass(frozen=True)

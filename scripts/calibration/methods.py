@@ -23,6 +23,7 @@ from .fit import (
     scales_of,
 )
 from .methods_more import COMPONENTS, by_element, by_environment, committee, pops
+from .methods_network import FORMS_OF_NETWORK
 
 GROUPS = 8
 LEFT_OUT_BY_DISTANCE = 12
@@ -54,7 +55,7 @@ def left_out(fit: Fit) -> Result:
 def supported(fit: Fit) -> Result:
     """The same, and what is extrapolated: the default of the package."""
     scales = fit.calibrated.scales
-    return fit.tested_by(fit.calibrated), {"energy": scales.energy, "forces": scales.forces}
+    return fit.supported, {"energy": scales.energy, "forces": scales.forces}
 
 
 def folds(fit: Fit) -> Result:
@@ -125,6 +126,16 @@ METHODS: dict[str, Callable[[Fit], Result]] = {
     "constant": constant,
     "distance": distance,
 }
+"""Of linear ACE."""
+NETWORK_METHODS: dict[str, Callable[[Fit], Result]] = {
+    "raw": raw,
+    "left out": left_out,
+    "left out and support": supported,
+    **FORMS_OF_NETWORK,
+    "constant": constant,
+    "distance": distance,
+}
+"""Of networks: they need no other fit and no residuals of the surrogate's own mean."""
 
 
 def _baseline(

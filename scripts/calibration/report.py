@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from .curves import curve_table, draw_curves
 from .fit import PROPERTIES
 from .materials import SAME
 from .materials_more import MATERIALS
-from .methods import METHODS
+from .methods import METHODS, NETWORK_METHODS
+from .methods_network import FORMS_OF_NETWORK
 from .supports import support_tables
 
 BEGIN, END = "<!-- written by scripts/study_calibration.py report -->\n", "<!-- end -->\n"
@@ -34,6 +36,8 @@ python scripts/study_calibration.py report
 ```"""
 SCALED = ("left out", "folds", "clusters", "left out and support", "committee", "POPS")
 """Methods that take a scale, or none, from the training set and differ for energies."""
+OF_NETWORK = ("left out", "left out and support", *FORMS_OF_NETWORK)
+PLURAL = {"energy": "energies", "forces": "forces"}
 Record = Mapping[str, Any]
 Kind = tuple[str, str]
 """A material and a kind of structures."""
@@ -75,14 +79,20 @@ def values(records: Sequence[Record], method: str, kind: str, prop: str, name: s
 
 def _on_the_same(records: Sequence[Record]) -> str:
     """Splits of linear ACE, and apart those of networks, for which fewer methods serve."""
-    whole = [r for r in records if set(METHODS) <= set(r["scores"])]
-    networks = [r for r in records if set(METHODS) - set(r["scores"])]
-    parts = [_same(whole)] if whole else []
+    whole, networks = _apart(records)
+    parts = [_same(whole, METHODS)] if whole else []
     if networks:
-        parts.append(f"Networks ({len(networks)} splits):\n\n" + _same(networks))
+        told = f"Networks ({len(networks)} splits):\n\n"
+        parts.append(told + _same(networks, NETWORK_METHODS))
     by_material = sorted({r["material"] for r in records})
     parts.append("With the default, by material:\n\n" + _same_by_material(records, by_material))
     return "\n\n".join(parts)
+
+
+def _apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Splits of linear ACE, and of networks."""
+    linear = [set(METHODS) <= set(r["scores"]) for r in records]
+    return [*compress(records, linear)], [*compress(records, np.logical_not(linear))]
 
 
 def _same_by_material(records: Sequence[Record], materials: Sequence[str]) -> str:
@@ -100,11 +110,11 @@ def _same_by_material(records: Sequence[Record], materials: Sequence[str]) -> st
     return markdown(header, lines)
 
 
-def _same(records: Sequence[Record]) -> str:
+def _same(records: Sequence[Record], methods: Iterable[str]) -> str:
     header = ["property", "method", "splits", "scale", "rms z", "in 68%", "in 95%", "NLL", "CRPS"]
     lines = []
     for prop in PROPERTIES:
-        for method in METHODS:
+        for method in methods:
             coverage = values(records, method, SAME, prop, "coverage")
             if len(coverage) < len(records):
                 continue
@@ -124,43 +134,56 @@ def _same(records: Sequence[Record]) -> str:
 
 def _others(records: Sequence[Record]) -> str:
     header = ["material", "kind", "energy: raw", "scaled", "and support", "by split"]
-    header += ["forces: raw", "scaled", "by split"]
+    header += ["forces: raw", "scaled", "and support", "by split"]
     lines = []
     for pair in _kinds(records):
         cells: list[str] = []
         for prop in PROPERTIES:
-            methods = ["raw", "left out", DEFAULT] if prop == "energy" else ["raw", DEFAULT]
-            cells += [f"{_over_splits(records, pair, method, prop):.2g}" for method in methods]
+            for method in ("raw", "left out", DEFAULT):
+                cells.append(f"{_over_splits(records, pair, method, prop):.2g}")
             splits = _of_splits(records, pair, DEFAULT, prop)
             cells.append(f"{np.median(splits):.2g} ({splits.min():.2g} to {splits.max():.2g})")
         lines.append([*pair, *cells])
     counts = _inside(records, _kinds(records), DEFAULT)
     told = (
         "By kind: over the structures of all splits; by split: median, smallest and largest. "
-        f"Forces have no support. Between {GOOD[0]} and {GOOD[1]:g} are {counts['energy'][0]} of "
-        f"{len(lines)} kinds for energies and {counts['forces'][0]} for forces; of the medians "
-        f"over splits {counts['energy'][1]} and {counts['forces'][1]}."
+        f"Forces of linear ACE have no support. Between {GOOD[0]} and {GOOD[1]:g} are "
+        f"{counts['energy'][0]} of {len(lines)} kinds for energies and {counts['forces'][0]} "
+        f"for forces; of the medians over splits {counts['energy'][1]} and {counts['forces'][1]}."
     )
-    return "\n\n".join([told, markdown(header, lines), _within(records)])
+    whole, networks = _apart(records)
+    parts = [told, markdown(header, lines), _within(whole, "linear ACE", METHODS)]
+    parts.append(_beyond(whole, _kinds(whole), SCALED, PROPERTIES[:1]))
+    if networks:
+        parts.append(_within(networks, "networks", NETWORK_METHODS))
+        parts.append(_beyond(networks, _kinds(networks), OF_NETWORK, PROPERTIES))
+    return "\n\n".join(parts)
 
 
-def _within(records: Sequence[Record]) -> str:
-    """How many kinds each method brings within `GOOD`, on the materials that have all methods."""
-    whole = [r for r in records if set(METHODS) <= set(r["scores"])]
-    kinds, lines = _kinds(whole), []
-    for method in METHODS:
-        counts = _inside(whole, kinds, method)
-        lines.append([method, *(count for prop in PROPERTIES for count in counts[prop])])
-    told = f"Of the {len(kinds)} kinds of linear ACE, by method:\n\n"
+def _within(records: Sequence[Record], potential: str, methods: Iterable[str]) -> str:
+    """How many kinds each method brings within `GOOD`."""
+    kinds, lines = _kinds(records), []
+    for method in methods:
+        counts = _inside(records, kinds, method)
+        cells = [counts.get(prop, ("", "")) for prop in PROPERTIES]
+        lines.append([method, *(count for pair in cells for count in pair)])
+    told = f"Of the {len(kinds)} kinds of {potential}, by method:\n\n"
     header = ["method"]
     header += [f"{prop}{way}" for prop in PROPERTIES for way in ("", ", by the median split")]
-    return told + markdown(header, lines) + "\n\n" + _beyond(whole, kinds)
+    return told + markdown(header, lines)
+
+
+def _has(records: Sequence[Record], method: str, prop: str) -> bool:
+    return len(values(records, method, SAME, prop, "z")) > 0
 
 
 def _inside(
     records: Sequence[Record], kinds: Sequence[Kind], method: str
 ) -> dict[str, tuple[int, int]]:
-    """By property: how many kinds are within `GOOD`, over all splits and by the median split."""
+    """By property: how many kinds are within `GOOD`, over all splits and by the median split.
+
+    Without a property that the method says nothing of.
+    """
 
     def count(found: Iterable[float]) -> int:
         return sum(GOOD[0] <= z <= GOOD[1] for z in found)
@@ -171,18 +194,28 @@ def _inside(
             count(float(np.median(_of_splits(records, pair, method, prop))) for pair in kinds),
         )
         for prop in PROPERTIES
+        if _has(records, method, prop)
     }
 
 
-def _beyond(records: Sequence[Record], kinds: Sequence[Kind]) -> str:
-    """Kinds whose energies one of some methods leaves out of `GOOD`, with all of these."""
-    lines = []
-    for pair in kinds:
-        found = [_over_splits(records, pair, method, "energy") for method in SCALED]
-        if not all(GOOD[0] <= z <= GOOD[1] for z in found):
-            lines.append([*pair, *(f"{z:.2g}" for z in found)])
-    told = "rms z of energies, where one of these methods is beyond that range:\n\n"
-    return told + markdown(["material", "kind", *SCALED], lines)
+def _beyond(
+    records: Sequence[Record],
+    kinds: Sequence[Kind],
+    methods: Sequence[str],
+    properties: Sequence[str],
+) -> str:
+    """Kinds of which one of some methods leaves `GOOD`, with all of these; for each property."""
+    parts = []
+    for prop in properties:
+        own = [method for method in methods if _has(records, method, prop)]
+        lines = []
+        for pair in kinds:
+            found = [_over_splits(records, pair, method, prop) for method in own]
+            if not all(GOOD[0] <= z <= GOOD[1] for z in found):
+                lines.append([*pair, *(f"{z:.2g}" for z in found)])
+        told = f"rms z of {PLURAL[prop]}, where one of these methods is beyond that range:\n\n"
+        parts.append(told + markdown(["material", "kind", *own], lines))
+    return "\n\n".join(parts)
 
 
 def _kinds(records: Sequence[Record]) -> list[Kind]:
