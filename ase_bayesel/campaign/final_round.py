@@ -13,7 +13,7 @@ def made_test_set(rounds: Rounds) -> bool:
 
 
 def ranked_best(rounds: Rounds) -> int | None:
-    """The round with the smallest error on a test set that was given; else None.
+    """The round with the smallest errors on a test set that was given; else None.
 
     One that the campaign has made is drawn like its first labels. What a fit learns of where
     walkers go need not show in it, so that it ranks no rounds.

@@ -46,7 +46,7 @@ def export(
     say(f"wrote {written.path}: {form} of round {chosen}")
     best = ranked_best(History(store))
     if number == "last" and best not in (None, chosen):
-        say(f"note: round {best} had the smallest error on the test set: --round best")
+        say(f"note: round {best} had the smallest errors on the test set: --round best")
     for note in written.notes:
         say(f"note: {note}")
     for line in written.lines:

@@ -80,7 +80,8 @@ def calibrating(
         steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential, chosen)
         own = Scales.of(finished(steps))
         network = own.forces.n_structures >= FEWEST_UNSEEN
-        scales = scales.of_network(own if network else replace(own, forces=scales.forces))
+        scales = scales.of_network(own)
+        scales = scales if network else scales.in_campaign
     known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor, network)
     return replace(surrogate, scales=scales, support=known)
 

@@ -169,7 +169,7 @@ def test_the_best_round(linear, tmp_path):
     assert best in (0, 1)
     said, notes, _ = exported(config, "-o", tmp_path / "last.npz")
     assert said.endswith("round 2")
-    assert any(f"round {best} had the smallest error" in note for note in notes)
+    assert any(f"round {best} had the smallest errors" in note for note in notes)
     said, notes, _ = exported(config, "-o", tmp_path / "best.npz", "--round", "best")
     assert said.endswith(f"round {best}")
     assert notes == []

@@ -129,7 +129,7 @@ def test_verdict(store, page):
     reports = [store.read_report(k) for k in range(3)]
     best = best_round(reports)
     assert found.model == str(store.model_path(best))
-    assert found.chosen == f"that of round {best}, with the smallest error on the test set"
+    assert found.chosen == f"that of round {best}, with the smallest errors on the test set"
     assert found.model in found.lines[1]
     assert found.model in page.text
     known = store.read_parity(2)

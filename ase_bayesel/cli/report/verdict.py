@@ -82,7 +82,7 @@ def verdict(history: History) -> Verdict:
 def _chosen(history: History) -> str:
     best = ranked_best(history)
     if best is not None:
-        return f"that of round {best}, with the smallest error on the test set"
+        return f"that of round {best}, with the smallest errors on the test set"
     return f"that of round {final_round(history)}, the last one"
 
 
