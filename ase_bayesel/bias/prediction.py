@@ -311,9 +311,7 @@ class Prediction:
 
         Costs no full Jacobian where `leading_force` has to search, but passes of its own.
         """
-        if self.searched:
-            return self.surrogate.stress_std(self.atoms)
-        return self.uncertainty.stress
+        return self.surrogate.stress_std(self.atoms, None if self.searched else self._features)
 
     @once
     def local_energy_std(self) -> np.ndarray:

@@ -123,7 +123,8 @@ class RoundReport:
     noise
         Fitted noise of energy, forces and virial.
     scales
-        By property, by what raw deviations are multiplied (`surrogate.scales.Scale`, as JSON).
+        By property, by what raw deviations are multiplied in a campaign (`Scales.in_campaign`, as
+        JSON).
     energy_rmse, forces_rmse
         Errors on the test set, eV/atom and eV/A; None without a test set.
     rollbacks

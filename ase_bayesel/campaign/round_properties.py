@@ -166,7 +166,7 @@ def _of_phonons(
     return [
         _scaled(
             Quantity(f"phonon {name} {which}", values[k], "THz", stds[k]),
-            surrogate.scales.forces.value,
+            surrogate.scales.in_campaign.forces.value,
         )
         for (name, point), values, stds in zip(
             asked.qpoints.items(), found.values, found.std, strict=True

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from ase.calculators.calculator import Calculator
 from rich.table import Table
 
 from ..campaign.events import RoundReport
@@ -21,7 +22,6 @@ from ..surrogate.held_out import held_out
 from ..surrogate.scales import LEVELS, Scale, Scales
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
 from ..validation.reliability import Reliability, reliability
-from .models import named_model
 
 UNITS = {"energy": "eV", "forces": "eV/A", "virial": "eV"}
 OF_NETWORK = "saved scales are of a network, these errors of the linear mean: see --potential"
@@ -61,7 +61,7 @@ def calibrate(
     frames: Path,
     asked: PropertyKeys | None,
     output: Path | None = None,
-    potential: str | None = None,
+    potential: Calculator | None = None,
     trust: bool = False,
 ) -> tuple[Table, Scales]:
     """Compare a saved surrogate with labelled structures that it was not fitted to.
@@ -78,7 +78,7 @@ def calibrate(
         Where the surrogate is saved with the scales of these structures: a new file that ends in
         `SURROGATE_SUFFIX`; None for nowhere.
     potential
-        Predicts, as `named_model` finds it; None for the surrogate's mean.
+        Predicts, a network say; None for the surrogate's mean.
     trust
         That of `MACEDescriptor`.
 
@@ -88,19 +88,21 @@ def calibrate(
         If no structure has a label under the keys, or one is not of its shape.
     ConfigError
         If the model knows nothing of an element, or for another output.
+    ResultError
+        If the potential fails.
     """
     if output is not None:
         refuse_existing(output)
         if output.suffix != SURROGATE_SUFFIX:
             raise ConfigError(f"{output}: end the name of a surrogate in {SURROGATE_SUFFIX}")
     surrogate, structures = Surrogate.load(model, trust=trust), read_frames(frames)
-    named = None if potential is None else named_model(potential, trust=trust)
-    predicting = named.calculator() if isinstance(named, Surrogate) else named
+    of_network = surrogate.support is not None and surrogate.support.network
+    surrogate = _predicted_by(surrogate, potential is not None)
     keys, told = keys_in(structures, asked, str(frames))
     check_elements(structures, frames, surrogate.descriptor.elements)
     check_e0s(structures, frames, surrogate.e0s, "given")
     try:
-        found = held_out(surrogate, structures, keys, predicting)
+        found = held_out(surrogate, structures, keys, potential)
     except StructureError as error:
         raise StructureError(f"{frames}: {error}") from error
     if not found:
@@ -109,6 +111,12 @@ def calibrate(
             f"{keys.virial!r}; label them (bayesel label) or check the names of the keys"
         )
     new = Scales.of(found)
+    if potential is not None and "forces" in found:
+        plain = held_out(surrogate.in_campaign, structures, keys)["forces"]
+        plain = replace(plain, errors=found["forces"].errors)
+        new = replace(new, campaign_forces=Scale.of(plain))
+    if of_network and potential is None:
+        told = [*told, OF_NETWORK]
     columns: dict[str, list[str]] = {}
     for label, scales in (("saved", surrogate.scales), ("new", new)):
         for prop, rows in found.items():
@@ -118,8 +126,6 @@ def calibrate(
                 name = f"{prop}\n{UNITS[prop]}\n{label}"
                 columns[name] = [f"{scale.value:.3g}", *numbers(compared)]
     table = Table("", title=f"{model.name} on {frames.name}: scales as saved, and of these frames")
-    if surrogate.scales.campaign_forces is not None and potential is None:
-        told = [*told, OF_NETWORK]
     table.caption = "; ".join(told) or None
     for name in columns:
         table.add_column(name, justify="right")
@@ -128,3 +134,11 @@ def calibrate(
     if output is not None:
         replace(surrogate, scales=new).save(output)
     return table, new
+
+
+def _predicted_by(surrogate: Surrogate, network: bool) -> Surrogate:
+    """With what its deviations are widened by where a network predicts, or its own mean."""
+    if surrogate.support is None:
+        return surrogate
+    support = replace(surrogate.support, network=network, widens=network)
+    return replace(surrogate if network else surrogate.in_campaign, support=support)

@@ -137,7 +137,7 @@ def run_check(model: Surrogate | Calculator, config: CheckConfig) -> CheckReport
         bands = None
         if config.phonons is not None:
             bands = _bands(crystal, model, config.phonons, config.members, for_phonons)
-    scales = model.scales if isinstance(model, Surrogate) else Scales()
+    scales = model.scales.in_campaign if isinstance(model, Surrogate) else Scales()
     scaled = tuple(quantity.scaled(scales.energy.value) for quantity in quantities)
     return CheckReport(scaled, config.references, bands and bands.scaled(scales), scales)
 

@@ -82,15 +82,24 @@ def calibrate(
     ] = None,
     potential: Annotated[
         str | None,
-        typer.Option(help="Predicts in place of the mean: MACE model or module:factory."),
+        typer.Option(
+            help="MACE model (as exported: with its energy shift) or module:factory; predicts in "
+            "place of the mean."
+        ),
     ] = None,
+    head: Annotated[str | None, typer.Option(help="Of a MACE model with several.")] = None,
+    device: Annotated[str, typer.Option(help="On which it runs.")] = "cpu",
     trust: TrustOption = False,
 ) -> None:
     """Compare a model's uncertainties with its errors, and scale them."""
+    from ..surrogate.surrogate import Surrogate
     from .calibration import calibrate as compare
+    from .models import named_model
 
     keys = keys_asked_for(energy_key, forces_key, virial_key)
-    table, _ = compare(model, frames, keys, output, potential, trust)
+    named = None if potential is None else named_model(potential, head, device, trust)
+    predicting = named.calculator() if isinstance(named, Surrogate) else named
+    table, _ = compare(model, frames, keys, output, predicting, trust)
     console.print(table)
     if output is not None:
         say(f"wrote {output}")

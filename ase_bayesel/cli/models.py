@@ -6,6 +6,7 @@ import re
 
 from ase.calculators.calculator import Calculator
 
+from ..errors import ConfigError
 from ..io.fields import FACTORY, MODEL_NAME
 from ..io.importing import imported
 from ..surrogate.surrogate import SURROGATE_SUFFIX, Surrogate
@@ -28,12 +29,16 @@ def named_model(
     Raises
     ------
     BayeselError
-        If it is missing, cannot be read or cannot be imported.
+        If it is missing, cannot be read, imported or called.
     """
     if model.endswith(SURROGATE_SUFFIX):
         return Surrogate.load(model, trust=trust)
     if re.fullmatch(FACTORY, model) and not MODEL_NAME.fullmatch(model):
-        return imported(model, "model")()
+        factory = imported(model, "model")
+        try:
+            return factory()
+        except Exception as error:
+            raise ConfigError(f"{model}: cannot be called without arguments ({error!r})") from error
     from ..descriptors.mace.loading import locate, mace_calculator
 
     return mace_calculator(locate(model), head, "float64", device, trust)

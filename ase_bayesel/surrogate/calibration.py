@@ -67,22 +67,23 @@ def calibrating(
     surrogate, frames, keys, force_projections
         As in `leaving_out`.
     potential
-        A network that predicts in place of the mean: see `Scales.of_network` and `Support.of`.
+        A network that predicts in place of the mean: see `Scales.of_network` and `Support`.
     unseen
         Numbers of the frames that the network was not trained on.
     chosen
         As in `leaving_out`.
     """
     found = yield from leaving_out(frames, surrogate, keys, force_projections, chosen=chosen)
-    scales, network = Scales.of(found), False
+    scales, widens = Scales.of(found), False
     if potential is not None and len(unseen):
         groups = [[k] for k in unseen[:: -(-len(unseen) // MOST)]]
         steps = leaving_out(frames, surrogate, keys, force_projections, groups, potential, chosen)
         own = Scales.of(finished(steps))
-        network = own.forces.n_structures >= FEWEST_UNSEEN
+        widens = own.forces.n_structures >= FEWEST_UNSEEN
         scales = scales.of_network(own)
-        scales = scales if network else scales.in_campaign
-    known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor, network)
+        scales = scales if widens else scales.in_campaign
+    known = Support.of([frames[k] for k in _telling(frames)], surrogate.descriptor)
+    known = replace(known, network=potential is not None, widens=widens)
     return replace(surrogate, scales=scales, support=known)
 
 

@@ -81,8 +81,8 @@ def held_out(
                 value = _predicted(potential, atoms, prop, baseline)
             deviations = np.sqrt(surrogate.posterior.variance(rows))
             if prop == "forces":
-                beyond = of_whole_atoms(atoms, surrogate.beyond(atoms, features.values))
-                deviations = np.repeat(beyond, 3) * deviations
+                widening = of_whole_atoms(atoms, surrogate.widening(atoms, features.values))
+                deviations = np.repeat(widening, 3) * deviations
             own = HeldOut(value - observed, deviations, np.zeros(len(rows), dtype=int))
             if prop == "energy":
                 outside = surrogate.extrapolated(atoms, features.values).sum()

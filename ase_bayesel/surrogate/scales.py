@@ -30,7 +30,8 @@ class HeldOut:
     ----------
     errors, deviations
         ``(n,)`` row by row in the units of a property (eV, eV/A, eV): prediction less label, and
-        the standard deviation of the model, without scale and without the noise of the label.
+        the standard deviation of the model (of forces with `Support.widening`), without scale and
+        without the noise of the label.
     structures
         ``(n,)`` to which structure a row belongs.
     added
@@ -190,8 +191,9 @@ class Scales:
     energy, forces, virial
         For use of the model in general.
     campaign_forces
-        By what triggers and the screening of labels multiply force deviations, where a network is
-        the potential: they count without what `Support.beyond` says. None for ``forces``.
+        By what triggers, the screening of labels and error bars of phonons multiply force
+        deviations, where a network is the potential: they are without `Support.widening`. None for
+        ``forces``.
     """
 
     energy: Scale = Scale()
@@ -206,7 +208,7 @@ class Scales:
 
     @property
     def in_campaign(self) -> Scales:
-        """Those by which triggers and the screening of labels count."""
+        """For force deviations that are not widened (`campaign_forces`)."""
         return replace(self, forces=self.campaign_forces or self.forces, campaign_forces=None)
 
     def of_network(self, own: Scales) -> Scales:

@@ -17,7 +17,7 @@ from ase import Atoms
 
 from ..descriptors.base import Descriptor
 from ..io.bounded_npz import real
-from ..structures.labels import of_whole_atoms
+from ..structures.labels import of_whole_atoms, whole_atoms
 from ..structures.neighbours import neighbour_pairs
 
 SHARE = 0.4
@@ -38,7 +38,9 @@ NEAR_A = 4.0
 """A force is as uncertain as the least known environment of its atom and of those so near to it."""
 MOST_BEYOND = 10.0
 """Times its reach an environment counts as no further away."""
-OF_ALL = ("share", "widens")
+LEAST_REACH = 1e-6
+"""Below it relative distances are rounding."""
+OF_ALL = ("network", "widens")
 """Of `Support`, in a file, beside what belongs to elements."""
 
 
@@ -75,19 +77,19 @@ class Support:
     ----------
     known
         Its environments, by atomic number.
-    share
-        Of an extrapolated change of energy, so much may be wrong.
+    network
+        Whether a network predicts in place of the linear mean.
     widens
-        Whether force deviations are widened outside the training set (`beyond`): those of a
+        Whether force deviations are widened outside the training set (`widening`): those of a
         network's features do not grow there as its errors do.
     """
 
     known: Mapping[int, Known]
-    share: float = SHARE
+    network: bool = False
     widens: bool = False
 
     @classmethod
-    def of(cls, frames: Sequence[Atoms], descriptor: Descriptor, network: bool = False) -> Support:
+    def of(cls, frames: Sequence[Atoms], descriptor: Descriptor) -> Support:
         """The environments of a training set.
 
         Of each element those are kept that lie furthest from each other, `MOST_KNOWN` at most. Of
@@ -99,13 +101,10 @@ class Support:
             The training set.
         descriptor
             Gives their features.
-        network
-            Whether a network predicts in place of the linear mean.
         """
-        share = NETWORK_SHARE if network else SHARE
         found = descriptor.compute(frames) if len(frames) else []
         if not found:
-            return cls({}, share, network)
+            return cls({})
         parts = [of_whole_atoms(a, f.values) for a, f in zip(frames, found, strict=True)]
         structures = np.repeat(np.arange(len(frames)), [len(part) for part in parts])
         numbers = np.concatenate([of_whole_atoms(atoms, atoms.numbers) for atoms in frames])
@@ -115,14 +114,19 @@ class Support:
             own = np.flatnonzero(numbers == number)
             own = own[:: -(-len(own) // MOST_CANDIDATES)]
             known[number] = _covering(features[own], structures[own])
-        return cls(known, share, network)
+        return cls(known)
+
+    @property
+    def share(self) -> float:
+        """Of an extrapolated change of energy, so much may be wrong."""
+        return NETWORK_SHARE if self.network else SHARE
 
     def extrapolated(
         self, numbers: np.ndarray, features: np.ndarray, mean: np.ndarray
     ) -> np.ndarray:
         """Deviation for what of each atom's energy is extrapolated, eV, with the sign of that.
 
-        share (1 - reach / d) (e - e'), with e' the energy of the nearest known environment and d
+        `share` (1 - reach / d) (e - e'), with e' the energy of the nearest known environment and d
         its distance; none within ``reach``. An atom of an element that is not known counts whole.
 
         Parameters
@@ -147,12 +151,12 @@ class Support:
                 changes[own[outside]] = part * (energies[own[outside]] - near)
         return self.share * changes
 
-    def beyond(self, atoms: Atoms, features: np.ndarray) -> np.ndarray:
-        """By what force deviations fall short, ``(n_atoms,)``; ones unless `widens`.
+    def widening(self, atoms: Atoms, features: np.ndarray) -> np.ndarray:
+        """What force deviations are to be multiplied by, ``(n_atoms,)``; ones unless `widens`.
 
         d / reach, with d the distance of the nearest known environment, where that is above one:
         the largest of the atom and of those within `NEAR_A` of it. An element that is not known
-        counts as `MOST_BEYOND`.
+        counts as `MOST_BEYOND`. Of cut-outs the environments of whole atoms alone tell.
 
         Parameters
         ----------
@@ -161,14 +165,17 @@ class Support:
         features
             ``(n_atoms, D)`` as in `extrapolated`.
         """
-        if not self.widens:
+        if not self.widens or not self.known:
             return np.ones(len(atoms))
         own = np.full(len(atoms), MOST_BEYOND)
         for number, known in self.known.items():
             places = np.flatnonzero(atoms.numbers == number)
             if len(places):
                 distances, _ = known.nearest(features[places])
-                own[places] = np.clip(distances / max(known.reach, VANISHING), 1.0, MOST_BEYOND)
+                own[places] = np.clip(distances / max(known.reach, LEAST_REACH), 1.0, MOST_BEYOND)
+        whole = whole_atoms(atoms)
+        if whole is not None:
+            own[~whole] = 1.0
         first, second, _ = neighbour_pairs(atoms, NEAR_A)
         widest = own.copy()
         np.maximum.at(widest, first, own[second])
@@ -208,10 +215,7 @@ class Support:
             known[number] = Known(features, reach)
         if not known:
             return None
-        share = float(arrays.get("support.share", SHARE))
-        if not 0 <= share < math.inf:
-            raise ValueError("a share of what is extrapolated that there cannot be")
-        return cls(known, share, bool(arrays.get("support.widens", False)))
+        return cls(known, *(bool(arrays.get(f"support.{name}", False)) for name in OF_ALL))
 
 
 def _covering(features: np.ndarray, structures: np.ndarray) -> Known:

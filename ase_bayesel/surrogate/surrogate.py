@@ -64,7 +64,8 @@ class Surrogate:
         Make structures far up in energy count less, as they did in the fit; None for no weights.
     scales
         Errors over deviations of structures that the fit has not seen, by property; plain ones
-        where nothing is known. Deviations are given without them: see `Uncertainty.scaled`.
+        where nothing is known. Deviations are given without them, and without what the support
+        widens: see `Uncertainty.scaled`.
     support
         The environments that the fit knows; None where they were not looked at.
     """
@@ -87,7 +88,7 @@ class Surrogate:
 
     @property
     def in_campaign(self) -> Surrogate:
-        """As triggers and records of picks count: scales for campaigns, forces without `beyond`."""
+        """As triggers and records of picks count: by `Scales.in_campaign`, nothing widened."""
         support = self.support and replace(self.support, widens=False)
         return replace(self, scales=self.scales.in_campaign, support=support)
 
@@ -188,10 +189,15 @@ class Surrogate:
         rows = self.descriptor.compute([atoms])[0].values if values is None else values
         return np.sqrt(self.posterior.variance(rows))
 
-    def stress_std(self, atoms: Atoms) -> np.ndarray | None:
-        """``(6,)`` eV/A^3 as in `Uncertainty`; without force rows where the descriptor can."""
+    def stress_std(self, atoms: Atoms, features: Features | None = None) -> np.ndarray | None:
+        """``(6,)`` eV/A^3 as in `Uncertainty`; without force rows where the descriptor can.
+
+        ``features`` are those of the structure with derivatives, where they are at hand.
+        """
         if not atoms.pbc.all():
             return None
+        if features is not None:
+            return self._stress_std(features, atoms)
         if isinstance(self.descriptor, SketchingDescriptor):
             sketch = self.descriptor.sketch([atoms], 1, np.random.default_rng(0))[0]
             return self._stress_std(sketch, atoms)
@@ -215,13 +221,12 @@ class Surrogate:
         ``features`` are those of the structure with derivatives, where they are at hand.
         """
         features = self.features(atoms) if features is None else features
-        stress = self._stress_std(features, atoms) if atoms.pbc.all() else None
         return Uncertainty(
             self.energy_std(atoms, features.total),
             self.force_std(features),
-            stress,
+            self.stress_std(atoms, features),
             abs(float(self.extrapolated(atoms, features.values).sum())),
-            self.beyond(atoms, features.values),
+            self.widening(atoms, features.values),
         )
 
     def local_uncertainty(self, atoms: Atoms) -> LocalUncertainty:
@@ -229,7 +234,7 @@ class Surrogate:
         features = self.features(atoms)
         energies = self.local_energy_std(atoms, features.values)
         changes = self.extrapolated(atoms, features.values)
-        forces = self.beyond(atoms, features.values) * self.force_std(features)
+        forces = self.widening(atoms, features.values) * self.force_std(features)
         return LocalUncertainty.of(energies, forces, changes, self.scales)
 
     def extrapolated(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
@@ -240,11 +245,11 @@ class Surrogate:
         mean = self.posterior.mean / scale
         return self.support.extrapolated(atoms.numbers, values * scale, mean)
 
-    def beyond(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
-        """``(n_atoms,)`` as of `Support.beyond`, from features ``(n_atoms, D)``."""
+    def widening(self, atoms: Atoms, values: np.ndarray) -> np.ndarray:
+        """``(n_atoms,)`` as of `Support.widening`, from features ``(n_atoms, D)``."""
         if self.support is None:
             return np.ones(len(atoms))
-        return self.support.beyond(atoms, values * self.descriptor.prior_std())
+        return self.support.widening(atoms, values * self.descriptor.prior_std())
 
     def force_std(self, features: Features) -> np.ndarray:
         """``(n_atoms,)`` eV/A as in `Uncertainty`, from features with derivatives."""

@@ -16,15 +16,16 @@ class Uncertainty:
     ``energy`` eV; ``forces (n_atoms,)`` eV/A, the length of each atom's force
     deviation, sqrt(trace of its 3x3 covariance); ``stress (6,)`` eV/A^3 in
     ASE's Voigt order, None without three periodic directions; ``extrapolated`` eV, for what of
-    the energy rests on environments that the fit does not know, and ``beyond``, by what force
-    deviations fall short there (`Support.extrapolated`, over all atoms, and `Support.beyond`).
+    the energy rests on environments that the fit does not know (`Support.extrapolated`, over all
+    atoms), and ``widening (n_atoms,)`` or 1, no unit, what force deviations are to be multiplied by
+    there (`Support.widening`).
     """
 
     energy: float
     forces: np.ndarray
     stress: np.ndarray | None
     extrapolated: float = 0.0
-    beyond: np.ndarray | float = 1.0
+    widening: np.ndarray | float = 1.0
 
     def scaled(self, scales: Scales) -> Uncertainty:
         """As large as errors: each property by its scale, the energy with its support.
@@ -33,7 +34,7 @@ class Uncertainty:
         """
         energy = np.hypot(scales.energy.value * self.energy, self.extrapolated)
         stress = None if self.stress is None else scales.virial.value * self.stress
-        forces = scales.forces.value * self.beyond * self.forces
+        forces = scales.forces.value * self.widening * self.forces
         return Uncertainty(float(energy), forces, stress)
 
 
@@ -57,7 +58,7 @@ class LocalUncertainty:
         Parameters
         ----------
         energies, forces
-            ``(n_atoms,)`` raw deviations, eV and eV/A; those of forces times `Support.beyond`.
+            ``(n_atoms,)`` raw deviations, eV and eV/A; those of forces times `Support.widening`.
         outside
             ``(n_atoms,)`` eV.
         scales

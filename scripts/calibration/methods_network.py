@@ -35,7 +35,7 @@ def own_environment(fit: Fit) -> Result:
 
 def root(fit: Fit) -> Result:
     """Forces by the root of what they are by default."""
-    return _forces(fit, lambda surrogate, atoms, values: surrogate.beyond(atoms, values) ** 0.5)
+    return _forces(fit, lambda surrogate, atoms, values: surrogate.widening(atoms, values) ** 0.5)
 
 
 def share(value: float) -> Callable[[Fit], Result]:

@@ -106,6 +106,15 @@ def test_a_saved_model_is_compared_with_new_labels(campaign, tmp_path):
     assert shown.exit_code == 0, shown.output
     (line,) = (line for line in shown.output.splitlines() if "RMSE" in line)
     assert float(line.split("│")[2]) < 1e-6, "the labels are of this potential"
+    needs = call("calibrate", model, frames, "--potential", "helpers.calculators:ScaledEMT")
+    assert_refused(needs, "ScaledEMT: cannot be called without arguments")
+    other = ["--potential", "ase.calculators.morse:MorsePotential", "-o", tmp_path / "s.npz"]
+    result = call("calibrate", model, frames, *keys, *other)
+    assert result.exit_code == 0, result.output
+    found = Surrogate.load(tmp_path / "s.npz")
+    assert found.support.network
+    assert found.support.widens
+    assert found.scales.in_campaign.forces.value >= found.scales.forces.value > 1
     refused = call("calibrate", model, frames, "--energy-key", "x", "--forces-key", "y")
     assert refused.exit_code == 2
     assert f"{frames}: frame 0: has no 'x', but 'REF_energy'" in refused.output

@@ -14,7 +14,8 @@ from ase.md.velocitydistribution import thermalize_momenta
 import ase_bayesel
 from ase_bayesel import ACEDescriptor, Surrogate, fit_surrogate
 from ase_bayesel.errors import PosteriorError
-from ase_bayesel.structures.labels import PropertyKeys
+from ase_bayesel.structures.environments import CutOut
+from ase_bayesel.structures.labels import PropertyKeys, whole_atoms
 from ase_bayesel.surrogate import support
 from ase_bayesel.surrogate.held_out import held_out
 from ase_bayesel.surrogate.support import MOST_BEYOND, NEAR_A, SHARE, Known, Support
@@ -159,13 +160,6 @@ def test_a_saved_surrogate_keeps_what_it_knows(tmp_path, known):
     assert loaded.uncertainty(atoms).extrapolated == known.uncertainty(atoms).extrapolated > 0
 
 
-@pytest.mark.parametrize("share", [-0.1, np.nan, np.inf])
-def test_a_damaged_share_is_refused(tmp_path, known, share):
-    replace(known, support=replace(known.support, share=share)).save(tmp_path / "broken.npz")
-    with pytest.raises(PosteriorError, match=r"broken\.npz.*cannot be"):
-        Surrogate.load(tmp_path / "broken.npz")
-
-
 @pytest.mark.parametrize("damage", [-1.0, np.nan])
 def test_a_damaged_reach_is_refused(tmp_path, known, damage):
     (own,) = known.support.known.values()
@@ -187,28 +181,40 @@ def test_forces_of_a_network_are_widened_by_the_least_known_environment_near(
     near = crystal.get_all_distances(mic=True) < NEAR_A
     expected = [np.clip(distances[own].max(), 1.0, MOST_BEYOND) for own in near]
     raw, local = network.uncertainty(crystal), network.local_uncertainty(crystal)
-    assert raw.beyond == pytest.approx(expected)
-    assert raw.beyond.min() == 1.0 < raw.beyond.max()
+    assert raw.widening == pytest.approx(expected)
+    assert raw.widening.min() == 1.0 < raw.widening.max()
     scale = known.scales.forces.value
-    assert raw.scaled(known.scales).forces == pytest.approx(scale * raw.beyond * raw.forces)
+    assert raw.scaled(known.scales).forces == pytest.approx(scale * raw.widening * raw.forces)
     assert local.forces == pytest.approx(raw.scaled(known.scales).forces)
     for narrow in (known, network.in_campaign):
-        assert (narrow.uncertainty(crystal).beyond == 1.0).all()
+        assert (narrow.uncertainty(crystal).widening == 1.0).all()
         assert (narrow.uncertainty(crystal).forces == raw.forces).all()
     network.save(tmp_path / "network.npz")
     assert (
-        Surrogate.load(tmp_path / "network.npz").uncertainty(crystal).beyond == raw.beyond
+        Surrogate.load(tmp_path / "network.npz").uncertainty(crystal).widening == raw.widening
     ).all()
     errors = held_out(network, [labelled(crystal)], PropertyKeys("energy", "forces"))["forces"]
     by_atom = np.sqrt(np.square(errors.deviations).reshape(-1, 3).sum(axis=1))
-    assert by_atom == pytest.approx(raw.beyond * raw.forces)
+    assert by_atom == pytest.approx(raw.widening * raw.forces)
+
+
+def test_of_cut_outs_the_environments_of_whole_atoms_alone_tell(known):
+    crystal = labelled(volume(1.0) * (2, 2, 2))
+    crystal.rattle(0.03, seed=1)
+    network = replace(known, support=replace(known.support, widens=True))
+    assert (network.uncertainty(crystal).widening == 1.0).all()
+    cut, _ = CutOut(13.0, "cluster", CUTOFF).cut(crystal, 0, "here")
+    assert len(cut) < len(crystal)
+    whole = whole_atoms(cut)
+    widening = network.uncertainty(cut).widening
+    assert (widening[whole] == 1.0).all()
 
 
 def test_an_element_that_is_not_known_is_as_far_beyond_as_counts():
     known = Support({29: Known(np.array([[1.0, 0.0]]), 0.5)}, widens=True)
     apart = Atoms("CuAuCu", [[0, 0, 0], [3, 0, 0], [9, 0, 0]])
     features = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 0.1]])
-    assert known.beyond(apart, features).tolist() == [MOST_BEYOND, MOST_BEYOND, 1.0]
+    assert known.widening(apart, features).tolist() == [MOST_BEYOND, MOST_BEYOND, 1.0]
 
 
 def test_a_single_structure_says_nothing_of_how_far_others_may_lie(training):
