@@ -193,20 +193,26 @@ class RoundReport:
         return [*self.warned(), *shift]
 
 
+TIE = 0.1
+"""Test errors that are apart by no more than this share are no reason to drop what came since."""
+
+
 def best_round(reports: Sequence[RoundReport]) -> int | None:
     """The round with the smallest product of the errors of energies and forces on the test set.
 
     So that a tenth less of one makes up for a tenth more of the other; where there is but one of
-    them it decides. None without a test set. Of equal rounds it is the last one.
+    them it decides. None without a test set. Of rounds that are no more than `TIE` above the
+    smallest it is the last one, which knows most.
     """
     for names in (("energy_rmse", "forces_rmse"), ("forces_rmse",), ("energy_rmse",)):
         known = {}
-        for report in reversed(reports):
+        for report in reports:
             errors = [getattr(report, name) for name in names]
             if all(error is not None and isfinite(error) for error in errors):
                 known[report.round_number] = prod(errors)
         if known:
-            return min(known, key=known.__getitem__)
+            tied = (1 + TIE) * min(known.values())
+            return max(number for number, product in known.items() if product <= tied)
     return None
 
 

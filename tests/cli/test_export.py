@@ -183,6 +183,8 @@ def test_which_round_is_best():
 
     assert best_round(reports((1.0, 3.0), (2.0, 1.0), (0.5, 2.0))) == 2
     assert best_round(reports((34.0, 43.0), (8.0, 51.0), (8.0, None))) == 1
+    assert best_round(reports((7.15, 186.9), (12.09, 114.0))) == 1  # 3% more, and more labels
+    assert best_round(reports((7.15, 186.9), (14.0, 114.0))) == 0
     assert best_round(reports((1.0, None), (0.5, None))) == 1
     assert best_round(reports((1.0, float("nan")), (2.0, float("nan")))) == 0
     assert best_round(reports((1.0, 2.0), (1.0, 2.0))) == 1
