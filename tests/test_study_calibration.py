@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from ase.build import molecule
-from ase.calculators.emt import EMT
+from helpers.calculators import Stiffer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -45,23 +45,21 @@ class SmallNetwork(Small):
         return replace(fit, potential=Stiffer(), unseen=range(0, len(train), 2))
 
 
-class Stiffer(EMT):
-    """Forces that are a tenth too large, and energies so with them."""
-
-    def calculate(self, *arguments):
-        super().calculate(*arguments)
-        self.results = {name: 1.1 * np.asarray(value) for name, value in self.results.items()}
-
-
 AT_ONCE = {"system": "small", "curve": "volume", "worst": dict.fromkeys(supports.FORMS, 2.5)}
 """A curve that need not be computed."""
 
 
+def ran(material, seeds, folder):
+    """The arguments of a run that went well, its results, and a page that is not written yet."""
+    results = folder / "runs.jsonl"
+    runs = ["run", "--materials", material, "--seeds", seeds, "--results", str(results)]
+    assert study.main(runs) == 0
+    return runs, results, folder / "page.md"
+
+
 def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
     monkeypatch.setitem(materials_more.MATERIALS, "small", Small)
-    results, page = tmp_path / "runs.jsonl", tmp_path / "page.md"
-    runs = ["run", "--materials", "small", "--seeds", "0,1", "--results", str(results)]
-    assert study.main(runs) == 0
+    runs, results, page = ran("small", "0,1", tmp_path)
     records = study.read(results)
     assert [(r["seed"], r["degree"], r["n_train"]) for r in records] == [(0, 5, 10), (1, 5, 10)]
     for method in METHODS:
@@ -99,9 +97,7 @@ def test_all_methods_are_scored_and_written(tmp_path, monkeypatch):
 
 def test_other_forms_of_what_widens_deviations_of_a_network(tmp_path, monkeypatch):
     monkeypatch.setitem(materials_more.MATERIALS, "small-network", SmallNetwork)
-    results, page = tmp_path / "runs.jsonl", tmp_path / "page.md"
-    runs = ["run", "--materials", "small-network", "--seeds", "0", "--results", str(results)]
-    assert study.main(runs) == 0
+    _, results, page = ran("small-network", "0", tmp_path)
     records = study.read(results)
     z = {
         (method, prop): values(records, method, "copper", prop, "z")

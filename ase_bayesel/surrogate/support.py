@@ -8,7 +8,7 @@ moves from that of the nearest environment inside, the less of it rests on data.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,21 @@ class Support:
             known[number] = _covering(features[own], structures[own])
         return cls(known)
 
+    def nearest(
+        self, numbers: np.ndarray, features: np.ndarray
+    ) -> Iterator[tuple[Known, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each known element: it, places of its atoms, and what `Known.nearest` says of them.
+
+        Parameters
+        ----------
+        numbers, features
+            As in `extrapolated`.
+        """
+        for number, known in self.known.items():
+            own = np.flatnonzero(numbers == number)
+            if len(own):
+                yield known, own, *known.nearest(features[own])
+
     @property
     def share(self) -> float:
         """Of an extrapolated change of energy, so much may be wrong."""
@@ -140,15 +155,12 @@ class Support:
         """
         energies = features @ mean
         changes = energies.copy()
-        for number, known in self.known.items():
-            own = np.flatnonzero(numbers == number)
-            if len(own):
-                distances, places = known.nearest(features[own])
-                outside = distances > known.reach
-                part = 1.0 - known.reach / distances[outside]
-                changes[own] = 0.0
-                near = known.features[places[outside]] @ mean
-                changes[own[outside]] = part * (energies[own[outside]] - near)
+        for known, own, distances, places in self.nearest(numbers, features):
+            outside = distances > known.reach
+            part = 1.0 - known.reach / distances[outside]
+            changes[own] = 0.0
+            near = known.features[places[outside]] @ mean
+            changes[own[outside]] = part * (energies[own[outside]] - near)
         return self.share * changes
 
     def widening(self, atoms: Atoms, features: np.ndarray) -> np.ndarray:
@@ -168,11 +180,8 @@ class Support:
         if not self.widens or not self.known:
             return np.ones(len(atoms))
         own = np.full(len(atoms), MOST_BEYOND)
-        for number, known in self.known.items():
-            places = np.flatnonzero(atoms.numbers == number)
-            if len(places):
-                distances, _ = known.nearest(features[places])
-                own[places] = np.clip(distances / max(known.reach, LEAST_REACH), 1.0, MOST_BEYOND)
+        for known, places, distances, _ in self.nearest(atoms.numbers, features):
+            own[places] = np.clip(distances / max(known.reach, LEAST_REACH), 1.0, MOST_BEYOND)
         whole = whole_atoms(atoms)
         if whole is not None:
             own[~whole] = 1.0

@@ -67,12 +67,9 @@ class Outside:
         scale = surrogate.descriptor.prior_std()
         features, mean = values * scale, surrogate.posterior.mean / scale
         result = cls(*np.zeros((3, len(atoms))))
-        for number, known in surrogate.support.known.items():
-            own = np.flatnonzero(atoms.numbers == number)
-            if len(own):
-                result.distances[own], places = known.nearest(features[own])
-                result.reach[own] = known.reach
-                result.changes[own] = (features[own] - known.features[places]) @ mean
+        for known, own, distances, places in surrogate.support.nearest(atoms.numbers, features):
+            result.distances[own], result.reach[own] = distances, known.reach
+            result.changes[own] = (features[own] - known.features[places]) @ mean
         return result
 
     def extrapolated(self, form: str) -> float:

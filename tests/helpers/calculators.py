@@ -160,3 +160,11 @@ class OfTheCharge(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
         self.results = {"energy": float(atoms.info.get("charge", 0))}
+
+
+class Stiffer(EMT):
+    """Forces that are a tenth too large, and energies so with them."""
+
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        self.results = {name: 1.1 * np.asarray(value) for name, value in self.results.items()}

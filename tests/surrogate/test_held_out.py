@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from helpers.calculators import Stiffer
 from helpers.structures import copper, copper_training
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,14 +158,6 @@ def test_a_network_that_errs_less_keeps_its_own_scale_of_forces_but_in_campaigns
     assert wrong.scales.campaign_forces is None
     assert (linear.support.share, few.support.share, right.support.share) == (0.4, 0.5, 0.5)
     assert (few.support.widens, right.support.widens) == (False, True)
-
-
-class Stiffer(EMT):
-    """Forces that are a tenth too large, and energies so with them."""
-
-    def calculate(self, *arguments):
-        super().calculate(*arguments)
-        self.results = {name: 1.1 * np.asarray(value) for name, value in self.results.items()}
 
 
 def test_a_large_set_is_sampled_and_counted_to_its_end(fitted):
