@@ -18,7 +18,8 @@ import time
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CANNOT_RUN = 126
 GRACE_S = 0.5
-"""Between SIGTERM, on which an MPI launcher ends its ranks on other machines, and SIGKILL."""
+"""Between SIGTERM, on which an MPI launcher ends its ranks on other machines, and SIGKILL; and from
+the end of a program to that of its daemons: Open MPI's removes the program's session directory."""
 
 
 def main(command: list[str], passed: tuple[int, ...] = ()) -> int:
@@ -39,6 +40,7 @@ def main(command: list[str], passed: tuple[int, ...] = ()) -> int:
     signal.signal(signal.SIGTERM, lambda *_: end(program))
     threading.Thread(target=end_with_pipe, args=[program], daemon=True).start()
     code = program.wait()
+    wait_for_descendants()
     kill_all(program.pid)
     return code if code >= 0 else 128 - code
 
@@ -53,11 +55,16 @@ def end_with_pipe(program: subprocess.Popen) -> None:
 def end(program: subprocess.Popen) -> None:
     """Terminate the program, then kill what is left, this process too."""
     signal_group(program.pid, signal.SIGTERM)
+    wait_for_descendants()
+    kill_all(program.pid)
+    os._exit(128 + signal.SIGTERM)
+
+
+def wait_for_descendants() -> None:
+    """Until all have ended by themselves, for `GRACE_S` at most."""
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and descendants(os.getpid()):
         time.sleep(0.01)
-    kill_all(program.pid)
-    os._exit(128 + signal.SIGTERM)
 
 
 def kill_all(group: int) -> None:

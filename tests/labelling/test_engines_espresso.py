@@ -90,7 +90,10 @@ def test_the_same_as_by_the_reader_of_ase(tmp_path):
 
 
 @needs_espresso
-def test_nothing_is_left_but_text(tmp_path):
+def test_nothing_is_left_but_text(tmp_path, monkeypatch):
+    """Nor of Open MPI, whose daemon tidies up when the program has ended."""
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     evaluated(ESPRESSO, silicon_pair(), tmp_path)
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"espresso.pwi", "espresso.pwo", "espresso.pwo.err"}

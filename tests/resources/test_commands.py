@@ -84,6 +84,20 @@ def test_leaving_early_kills(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
+@pytest.mark.parametrize(("seconds", "ends"), [(0.1, True), (60, False)])
+def test_what_a_program_leaves_running_may_tidy_up_for_a_moment(tmp_path, seconds, ends):
+    done = tmp_path / "done"
+    daemon = ["sh", "-c", f"sleep {seconds}; touch '{done}'"]
+    code = (
+        "from subprocess import DEVNULL, Popen; "
+        f"print(Popen({daemon}, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL).pid)"
+    )
+    [pid] = run_command(python(code), tmp_path / "log")
+    assert gone(int(pid))
+    assert done.exists() == ends
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a Linux facility")
 @pytest.mark.parametrize("frozen", ["program", "supervisor", "both"])
 def test_what_is_frozen_ends_too(tmp_path, frozen):
     code = "import os, time; print(os.getppid(), os.getpid(), flush=True); time.sleep(600)"
