@@ -556,7 +556,8 @@ def test_commands_on_damaged_inputs(tmp_path, how):
     "name",
     [
         *("round_0001/report.json", "thresholds.json", "round_0001/parity.npz", "config.yaml"),
-        *("round_0001/explore.npz", "round_0001/log/000000.npz"),
+        "round_0001/explore.npz",
+        pytest.param("round_0001/log/000000.npz", marks=pytest.mark.slow),  # reports are made
     ],
 )
 def test_commands_on_a_damaged_campaign(campaign, name):

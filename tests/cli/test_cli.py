@@ -143,6 +143,7 @@ def test_an_atom_that_is_there_twice(config, name, command):
     assert_refused(call(command, config), f"{name}.extxyz, frame 1", "on top of each other")
 
 
+@pytest.mark.slow
 def test_stresses_train_a_campaign_as_virials_do(tmp_path):
     """Also those of its own labels, which go under the key as it is read."""
     found = []
@@ -547,6 +548,7 @@ def test_report_writes_the_page(finished):
         assert_drawn(figure)
 
 
+@pytest.mark.slow
 def test_folders_with_brackets_are_named_in_full(tmp_path):
     config = write_campaign(tmp_path / "[si] run [/x]", ONE_ROUND)
     for command in ("validate", "run", "report"):

@@ -264,6 +264,7 @@ def test_a_part_that_is_gone_is_named(monkeypatch):
         internals.import_mace()
 
 
+@pytest.mark.slow
 def test_importing_mace_prints_nothing():
     code = "from ase_bayesel.descriptors.mace.internals import import_mace; import_mace()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
