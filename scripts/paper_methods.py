@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from paper_refit import SURFACES, SiliconSet, facet_named
 from scipy.linalg import block_diag
-from silicon_fit import KEYS
+from silicon_fit import KEYS, WEIGHTS
 
 from ase_bayesel import FeatureStore, select
 from ase_bayesel.descriptors import Descriptor
@@ -165,6 +165,7 @@ class Selector:
                     KEYS.energy,
                     KEYS.forces,
                     KEYS.virial,
+                    weights=WEIGHTS,
                     force_projections=PROJECTIONS,
                 ).save(path)
             self._core_fit.append(Surrogate.load(path, self.descriptor))

@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
-from silicon_fit import FACETS, KEYS
+from silicon_fit import FACETS, KEYS, WEIGHTS
 
 from ase_bayesel.descriptors.ace import ACEDescriptor
 from ase_bayesel.errors import ValidationError
@@ -151,7 +151,7 @@ def refit(design: Design, picks: Sequence[int]) -> Surrogate:
             rows = design.pool[p][design.starts[p][pick] : design.starts[p][pick + 1]]
             factor.add(rows[:, :-1], rows[:, -1])
     reduced = DesignFactors(factors, {})
-    return surrogate_from_factors(reduced, design.descriptor, KEYS, design.e0s)
+    return surrogate_from_factors(reduced, design.descriptor, KEYS, design.e0s, WEIGHTS)
 
 
 def judge(design: Design, surrogate: Surrogate) -> dict[str, float | None]:

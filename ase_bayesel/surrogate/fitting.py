@@ -40,8 +40,9 @@ MOST_RAISED = 8
 class Weights:
     """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
 
-    The default is ACEpotentials'. The noise of a property is a common scale
-    divided by its weight; the scale comes from the evidence.
+    The default is ACEpotentials'; the paper has a virial weight of 30, which costs a factor of two
+    to ten in forces. The noise of a property is a common scale divided by its weight; the scale
+    comes from the evidence.
 
     ``high_energy`` (eV/atom) makes the noise of whole structures grow with their energy, see
     `EnergyWeights`; None for no growth. In a campaign's config it may be ``"auto"``, which is
@@ -50,7 +51,7 @@ class Weights:
 
     energy: Positive = 30.0
     forces: Positive = 1.0
-    virial: Positive = 30.0
+    virial: Positive = 1.0
     high_energy: PositiveOrAuto | None = None
 
     def at(self, temperature_K: float) -> Weights:

@@ -292,7 +292,7 @@ class SiliconACE(Silicon):
                 "silicon_ace needs the silicon set of 2018: python scripts/fetch_si2018.py DIR, "
                 "then --si2018 DIR (or ASE_BAYESEL_SI2018)"
             )
-        from ase_bayesel.surrogate.fitting import fit_surrogate
+        from ase_bayesel.surrogate.fitting import Weights, fit_surrogate
 
         teacher = fit_surrogate(
             [atoms for file in files for atoms in read_frames(file)],
@@ -300,6 +300,7 @@ class SiliconACE(Silicon):
             energy_key="dft_energy",
             forces_key="dft_force",
             virial_key="dft_virial",
+            weights=Weights(virial=30.0),
         )
         self.cache.mkdir(parents=True, exist_ok=True)
         teacher.save(path)
