@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import paper_methods
 import paper_refit
 import reproduce_paper
-from silicon_fit import KEYS
+from silicon_fit import KEYS, WEIGHTS
 
 PICKS = [1, 4, 7]
 
@@ -49,7 +49,8 @@ def refitted(design):
 
 def test_a_refit_is_a_fit_to_core_and_picks(small, ace, refitted):
     frames = [*small.core, *(small.pool[k] for k in PICKS)]
-    expected = fit_surrogate(frames, ace, KEYS.energy, KEYS.forces, KEYS.virial)
+    keys = (KEYS.energy, KEYS.forces, KEYS.virial)
+    expected = fit_surrogate(frames, ace, *keys, weights=WEIGHTS)
     assert refitted.noise.energy == pytest.approx(expected.noise.energy, rel=1e-3)
     atoms = small.pool[0]
     assert refitted.energy(atoms) == pytest.approx(expected.energy(atoms), abs=1e-3)

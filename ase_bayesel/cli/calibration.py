@@ -107,8 +107,8 @@ def calibrate(
         raise StructureError(f"{frames}: {error}") from error
     if not found:
         raise StructureError(
-            f"{frames}: no frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
-            f"{keys.virial!r}; label them (bayesel label) or check the names of the keys"
+            f"{frames}: no frame has a label under the keys {keys}; label them (bayesel label) or "
+            "name their keys (options --energy-key, --forces-key, --virial-key)"
         )
     new = Scales.of(found)
     if potential is not None and "forces" in found:

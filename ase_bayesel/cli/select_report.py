@@ -17,7 +17,7 @@ from ..plots.maps import feature_map
 from ..plots.pools import error_left, scores
 from ..selection.guide import IN_WORDS
 from ..selection.methods import Selection
-from ..selection.remaining import ROUND, SMALL_GAIN, Left
+from ..selection.remaining import MOST, ROUND, SMALL_GAIN, Left
 from .pages import rendered, svg
 
 WITHOUT_CURVE = (
@@ -160,6 +160,8 @@ def enough_in_words(left: Left) -> str:
     last = 100 * left.gains()[-1] if n else 100.0
     more = left.extrapolated()
     ahead = "" if more is None else f"; if it goes on so, roughly {more} would be"
+    if more is not None and left.n_looked_at < min(more, MOST):
+        ahead = "; if it goes on so, not even all structures of the pool would be"
     return (
         f"Are {n} enough? Not yet: the last pick still lowers the mean predicted error by "
         f"{last:.{0 if last >= 10 else 1}f}%{ahead}. It is {told}."

@@ -10,7 +10,6 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    AutoLocator,
     LogLocator,
     MaxNLocator,
     NullFormatter,
@@ -72,7 +71,7 @@ def error_scale(axes: Axes, sizes: np.ndarray, which: Literal["x", "y"] = "y") -
     if np.log10(sizes.max() / sizes.min()) > FEW_DECADES:
         return
     if sizes.max() < 3 * sizes.min():
-        axis.set_major_locator(AutoLocator())
+        axis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
         axis.set_major_formatter(ScalarFormatter(useOffset=False))
     else:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

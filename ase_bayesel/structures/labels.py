@@ -46,6 +46,9 @@ class PropertyKeys:
     forces: str | None = "forces"
     virial: str | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(repr(key) for key in vars(self).values() if key is not None)
+
 
 OWN_KEYS = PropertyKeys(REF_ENERGY, REF_FORCES)
 """Of energies and forces in files that this package writes."""

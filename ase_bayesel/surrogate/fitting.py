@@ -40,9 +40,9 @@ MOST_RAISED = 8
 class Weights:
     """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
 
-    The default is ACEpotentials'; the paper has a virial weight of 30, which costs a factor of two
-    to ten in forces. The noise of a property is a common scale divided by its weight; the scale
-    comes from the evidence.
+    The default is ACEpotentials'; the paper has a virial weight of 30, with which force errors are
+    up to three times as large (`scripts/virial_weights.py`). The noise of a property is a common
+    scale divided by its weight; the scale comes from the evidence.
 
     ``high_energy`` (eV/atom) makes the noise of whole structures grow with their energy, see
     `EnergyWeights`; None for no growth. In a campaign's config it may be ``"auto"``, which is
@@ -281,8 +281,7 @@ def hyperparameters_of(
     """
     if not any(f.n_rows for f in factors.labelled.values()):
         raise StructureError(
-            f"no training frame has a label under the keys {keys.energy!r}, {keys.forces!r}, "
-            f"{keys.virial!r}; check the key names"
+            f"no training frame has a label under the keys {keys}; check the key names"
         )
     relative = None if weights is None else {p: float(getattr(weights, p)) for p in PROPERTIES}
     return hyperparameters(factors, relative)

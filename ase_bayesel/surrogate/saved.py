@@ -83,6 +83,8 @@ def read_parts(
         }
     except PosteriorError:
         raise
+    except FileNotFoundError as error:
+        raise PosteriorError(f"{path}: no such file") from error
     except Exception as error:
         raise PosteriorError(f"{path}: cannot be read as a saved surrogate ({error})") from error
 

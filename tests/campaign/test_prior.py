@@ -142,7 +142,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     write(tmp_path / "silicon.extxyz", cells)
     refused("silicon.extxyz", ConfigError, r"silicon.extxyz, frame 1: element Si is not among")
     refused("absent.extxyz", StructureError, "absent.extxyz: no such file")
-    refused("absent.npz", PosteriorError, "absent.npz: cannot be read as a saved surrogate")
+    refused("absent.npz", PosteriorError, "absent.npz: no such file")
     np.savez(tmp_path / "numbers.npz", numbers=np.arange(3))
     refused("numbers.npz", PosteriorError, "numbers.npz: cannot be read as a saved surrogate")
     features = CAMPAIGN["descriptor"] | {"cutoff": 4.0}
