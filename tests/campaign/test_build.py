@@ -46,10 +46,10 @@ def test_descriptor():
 
 
 def test_weights():
-    assert config().weights == Weights() == Weights(30.0, 1.0, 1.0, None)
+    assert config().weights == Weights() == Weights(30.0, 1.0, 30.0, None)
     given = config({"weights": {"energy": 5.0, "forces": 2.0}})
-    assert given.weights == Weights(5.0, 2.0, 1.0, "auto")
-    assert given.weights.at(given.hottest_K) == Weights(5.0, 2.0, 1.0, 1.5 * units.kB * 1200.0)
+    assert given.weights == Weights(5.0, 2.0, 30.0, "auto")
+    assert given.weights.at(given.hottest_K) == Weights(5.0, 2.0, 30.0, 1.5 * units.kB * 1200.0)
     assert config({"weights": None}).weights is None
 
 

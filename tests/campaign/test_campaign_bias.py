@@ -97,7 +97,7 @@ def test_the_bias_does_not_pay_beyond_its_limit(cu_surrogate):
     highest, ends = [], []
     for limit in (None, 0.1):
         bias = Deviation(energy_limit=limit)
-        calculator = BiasedCalculator(EMT(), cu_surrogate, tau=30.0, bias=bias)
+        calculator = BiasedCalculator(EMT(), cu_surrogate, tau=100.0, bias=bias)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ThermostatWarning)
             steps = list(
@@ -105,7 +105,7 @@ def test_the_bias_does_not_pay_beyond_its_limit(cu_surrogate):
                     copper(1, 0.02, repeat=(2, 1, 1)),
                     calculator,
                     n_steps=150,
-                    temperature_K=300.0,
+                    temperature_K=50.0,
                     rng=np.random.default_rng(0),
                     timestep_fs=3.0,
                 )
