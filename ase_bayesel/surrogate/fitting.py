@@ -41,8 +41,8 @@ class Weights:
     """Relative weights of energy / sqrt(N), force and virial / sqrt(N) residuals.
 
     The default is the paper's. With a virial weight of 1, ACEpotentials' default, force errors are
-    down to a third of those with 30 (`scripts/virial_weights.py`). The noise of a property is a common
-    scale divided by its weight; the scale comes from the evidence.
+    down to a third of those with 30 (`scripts/virial_weights.py`). The noise of a property is a
+    common scale divided by its weight; the scale comes from the evidence.
 
     ``high_energy`` (eV/atom) makes the noise of whole structures grow with their energy, see
     `EnergyWeights`; None for no growth. In a campaign's config it may be ``"auto"``, which is
